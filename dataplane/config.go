@@ -1,0 +1,93 @@
+package dataplane
+
+import (
+	"time"
+
+	"hushgate/internal/wire"
+	"hushgate/nat"
+)
+
+// ServiceID, FrontendID, BackendID and ServerID are indexes into the tables of a Config.
+type (
+	ServiceID  uint16
+	FrontendID uint16
+	BackendID  uint16
+	ServerID   uint16
+)
+
+// NoServer is the ServerID of a flow that has none.
+const NoServer ServerID = 0xffff
+
+// ServerOptions is what a server's TCP grants in its SYN-ACK.
+type ServerOptions = nat.Options
+
+// Config is all that a shard needs to know. It is valid by construction (internal/config sees to that) and is not
+// changed after it was passed in.
+type Config struct {
+	Services  []Service
+	Frontends []Frontend
+	Backends  []Backend
+	Servers   []Server
+
+	// CookieKey and HashKey are secrets of 128 bits, drawn anew at each start; the same keys give the same run.
+	CookieKey, HashKey [2]uint64
+
+	OutsideMTU, InsideMTU int // octets of IP packet; 0 means 1500
+	Limits                Limits
+}
+
+// Service is one address and port on which clients are served.
+type Service struct {
+	Addr     wire.Addr
+	Port     uint16
+	Frontend FrontendID
+}
+
+// Action is what an early talker gets.
+type Action uint8
+
+// The actions.
+const (
+	ActionReset Action = iota // RST
+	ActionReply               // Frontend.RejectText, then FIN
+)
+
+// Frontend holds the rules for the clients of one frontend.
+type Frontend struct {
+	Delay        time.Duration // the hold; 0 connects to a server at once, the watch for the banner stays
+	Action       Action
+	RejectText   string // one SMTP reply with its CRLF, for ActionReply
+	NoServerText string // one SMTP reply with its CRLF, said when no server can be had
+	Backend      BackendID
+	Idle         time.Duration // spliced and silent in both directions for so long: reset both; 0 means 2 h 4 min
+}
+
+// Backend is a set of servers that share the connections of its frontends.
+type Backend struct {
+	Servers []ServerID
+	// Connect is how long a server may take to answer our SYNs; 0 means 5 s. (HAProxy: timeout connect)
+	Connect time.Duration
+	// Queue is how long a connection that has waited may wait on for a server to come up; 0 means that it is told so
+	// at once. (HAProxy: timeout queue)
+	Queue time.Duration
+	// Retries is how many attempts at servers may follow a failed first one. (HAProxy: retries)
+	Retries int
+	// Redispatch lets a retry go to another server. (HAProxy: option redispatch)
+	Redispatch bool
+}
+
+// Server is one mail server.
+type Server struct {
+	Addr   wire.Addr
+	Port   uint16
+	Weight int // 0 to 256; 0 takes no new connections
+	Backup bool
+	Up     bool // its state when the shard starts; later changes come as messages
+}
+
+// Limits bounds what strangers can make a shard hold or send. Zero values mean the defaults.
+type Limits struct {
+	Flows    int // flow records; default 1,000,000
+	RSTsPerS int // RSTs for segments of unknown connections; default 1,000
+	ACKsPerS int // challenge ACKs and answers to unacceptable segments; default 1,000
+}

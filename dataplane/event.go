@@ -1,0 +1,105 @@
+package dataplane
+
+import (
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+)
+
+// Verdict is what was decided about a connection.
+type Verdict uint8
+
+// The verdicts.
+const (
+	VerdictNone        Verdict = iota // none was reached: the connection ended otherwise (see Event.Cause)
+	VerdictQuiet                      // waited for the banner; handed to a server
+	VerdictEarlyTalker                // payload before the banner's first byte (Postfix: PREGREET)
+	VerdictHangup                     // closed or reset by the client before the banner (Postfix: HANGUP)
+	VerdictNoServer                   // waited, but no server could take the connection
+)
+
+// String returns the verdict's word in logs and metrics.
+func (v Verdict) String() string {
+	switch v {
+	case VerdictNone:
+		return "none"
+	case VerdictQuiet:
+		return "quiet"
+	case VerdictEarlyTalker:
+		return "early-talker"
+	case VerdictHangup:
+		return "hang-up"
+	case VerdictNoServer:
+		return "no-server"
+	}
+	return "unknown"
+}
+
+// EventKind says what happened.
+type EventKind uint8
+
+// The kinds of event.
+const (
+	// EventClosed ends every connection whose handshake was completed: exactly one for each, with all its figures.
+	EventClosed EventKind = iota
+	// EventServerFailed: a server did not take a connection (refused, or silent for `timeout connect`); the flow goes
+	// on to the next server. Server and Cause are set.
+	EventServerFailed
+	// EventOfferBroken: a server's SYN-ACK grants less than clients had been promised (Cause says what). Server and
+	// ServerOptions are set.
+	EventOfferBroken
+	// EventServerOptions: a server's SYN-ACK grants other options than were known of it. Server and ServerOptions are set.
+	EventServerOptions
+)
+
+// Cause is why a connection ended, or a server failed.
+type Cause uint8
+
+// The causes. Their HAProxy termination states are connlog's to choose.
+const (
+	CauseNone           Cause = iota
+	CauseClientTalked         // early talk
+	CauseClientFIN            // client closed before the banner
+	CauseClientRST            // client reset; before or after the banner, see Event.Verdict and Event.Phase
+	CauseServerRST            // server reset the spliced connection, or refused our SYN
+	CauseServerTimeout        // no answer to our SYNs within `timeout connect`
+	CauseNoServer             // no server up, or all of them tried
+	CauseFinished             // both sides closed
+	CauseIdle                 // spliced and silent for the idle timeout
+	CauseTupleInUse           // (client, port, server, port) already belongs to another flow, on every server
+	CauseShutdown             // the gateway ended the connection
+	CauseTimestampsLost       // the server refused timestamps that the client had been promised
+	CauseReused               // the client opened the same 4-tuple anew
+)
+
+// Event is what the core tells about a connection. It is a value without pointers. Times that did not happen are zero.
+type Event struct {
+	Kind    EventKind
+	Verdict Verdict
+	Cause   Cause
+	Phase   Phase // in which phase the flow was when the event happened
+
+	Client     wire.Addr
+	ClientPort uint16
+	Service    ServiceID // index of Config.Services: the address, port and frontend that the client connected to
+	Server     ServerID  // NoServer if none was chosen
+
+	SYN         mono.Time // the client's first SYN
+	Established mono.Time // the handshake's last ACK: the delay counts from here
+	FirstByte   mono.Time // the client's first payload octet, before or after the banner
+	Connect     mono.Time // our first SYN to Server
+	Connected   mono.Time // Server's SYN-ACK
+	Banner      mono.Time // the first octet of the banner, or of our own reply, went to the client
+	Closed      mono.Time // the connection ended
+
+	BytesToClient uint64 // stream octets, each counted once however often it was sent; our own reply included
+	BytesToServer uint64
+	Retries       uint8 // attempts at servers beyond the first (redispatches)
+
+	ServerOptions ServerOptions // for EventOfferBroken and EventServerOptions
+
+	TalkLen  uint32            // early talk: octets of payload in the segment that gave it away
+	TalkHead [TalkSample]uint8 // early talk: the first octets of it, min(TalkLen, TalkSample)
+}
+
+// TalkSample is how many octets of early talk an event keeps; Postfix's postscreen logs as many.
+const TalkSample = 100

@@ -1,0 +1,130 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is a configuration in which every name is resolved and every default filled in. It is not changed after
+// Load returned it.
+type Config struct {
+	File      string
+	Global    Global
+	Frontends []Frontend
+	Backends  []Backend
+}
+
+// Global is what belongs to the process.
+type Global struct {
+	Outside  []string // interfaces towards the clients; empty: found from the routes
+	Inside   []string // interfaces towards the servers; empty: found from the routes
+	Shards   int      // 0: one for each processor
+	MaxConn  int      // connections in all phases, over all shards (HAProxy: maxconn)
+	Logs     []LogTarget
+	Firewall Firewall
+}
+
+// LogTarget is one `log` line: where connection lines and notices go.
+type LogTarget struct {
+	Address  string // "stdout", "stderr", "/dev/log" (a unix datagram socket), "host:port" (UDP syslog)
+	Format   string // "raw" (no syslog header), "rfc3164" or "rfc5424"
+	Facility string // syslog facility's name: local0, mail, ...
+	Level    string // the least urgent level sent: emerg ... debug
+}
+
+// Firewall says what hushgate may do to the kernel's packet filter beside its own drops in the raw table.
+type Firewall struct {
+	Manage     bool // false: print, do not install (`hushgate rules`)
+	Forward    bool // accept the servers' other traffic in filter FORWARD
+	Masquerade bool // masquerade the servers' outgoing connections
+	FailOpen   bool // rules that DNAT to the servers take over when hushgate is gone
+	Sysctls    bool // set ip_forward, send_redirects and rp_filter as needed, and restore them at exit
+}
+
+// LogFormat is the shape of connection lines.
+type LogFormat string
+
+// The shapes.
+const (
+	LogTCP        LogFormat = "tcplog" // HAProxy's `option tcplog`
+	LogJSON       LogFormat = "json"
+	LogPostscreen LogFormat = "postscreen"
+	LogNone       LogFormat = "none"
+)
+
+// Action is what an early talker gets.
+type Action string
+
+// The actions.
+const (
+	ActionReset Action = "reset" // RST
+	ActionReply Action = "reply" // Frontend.RejectText and FIN
+)
+
+// Frontend is a `frontend`, or the client half of a `listen`.
+type Frontend struct {
+	Name          string
+	Binds         []Bind
+	Delay         time.Duration // tcp-request inspect-delay
+	Action        Action
+	RejectText    string        // one line without CRLF: "554 5.5.1 Protocol error"
+	NoServerText  string        // one line without CRLF: "421 4.3.2 Service not available"
+	Backend       string        // name; always one of Config.Backends
+	ClientTimeout time.Duration // timeout client; 0: not set
+	Log           []LogTarget
+	LogFormat     LogFormat
+	DontLogNull   bool // no line for connections that ended in the hold without a byte (option dontlognull)
+}
+
+// Bind is an address and port that clients connect to.
+type Bind struct {
+	Addr      netip.Addr // unspecified (0.0.0.0 or ::): every address of the outside interfaces, of that family
+	AnyFamily bool       // `bind :25` and `bind *:25`: unspecified, IPv4 and IPv6. HAProxy takes IPv4 alone
+	Port      uint16
+	Interface string // `bind ... interface eth0`; empty: any outside interface
+}
+
+// Backend is a `backend`, or the server half of a `listen`.
+type Backend struct {
+	Name          string
+	Servers       []Server
+	Check         Check
+	Retries       int           // retries; default 3
+	Redispatch    bool          // option redispatch; hushgate's default is on
+	Connect       time.Duration // timeout connect; default 5 s
+	Queue         time.Duration // timeout queue; default 0: a connection for which no server is up is told so at once
+	ServerTimeout time.Duration // timeout server; 0: not set
+}
+
+// CheckKind is what a health check does after it connected.
+type CheckKind string
+
+// The kinds of check.
+const (
+	CheckTCP  CheckKind = "tcp"  // connects, nothing more
+	CheckSMTP CheckKind = "smtp" // option smtpchk
+)
+
+// Check is how a backend's servers are checked.
+type Check struct {
+	Kind    CheckKind
+	Verb    string        // HELO or EHLO
+	Domain  string        // the verb's argument
+	Timeout time.Duration // timeout check; 0: not set, then the server's Inter
+}
+
+// Server is one `server` line, `default-server` applied.
+type Server struct {
+	Name                        string
+	Addr                        netip.Addr
+	Port                        uint16
+	Check                       bool
+	CheckAddr                   netip.Addr    // `addr`; the server's own unless set
+	CheckPort                   uint16        // `port`; the server's own unless set
+	Inter, FastInter, DownInter time.Duration // inter 2 s; the others default to Inter
+	Rise, Fall                  int           // 2 and 3
+	Weight                      int           // 0 to 256, default 1
+	Backup                      bool
+	Disabled                    bool // starts in maintenance: no check, no connections
+	Line                        int  // of the configuration file, for messages
+}

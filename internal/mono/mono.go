@@ -1,0 +1,44 @@
+// Package mono holds the time of hushgate's core: a count of nanoseconds on a clock that never steps.
+//
+// The core (dataplane, tcpstate, nat, flowtab) never reads a clock. Whoever drives it, the live gateway, a replay, a
+// test, passes the time in, and so decides what time is: the machine's monotonic clock, a capture's time stamps, or
+// a number that a test counts up.
+package mono
+
+import (
+	"math"
+	"time"
+)
+
+// Time is a moment, in nanoseconds since an origin that the driver chooses. Differences are meaningful, values are not.
+type Time int64
+
+// Never is later than every deadline.
+const Never Time = math.MaxInt64
+
+// Add returns the moment d after t; it stays at Never once there.
+func (t Time) Add(d time.Duration) Time {
+	if t == Never {
+		return Never
+	}
+	return t + Time(d)
+}
+
+// Sub returns the duration from u to t.
+func (t Time) Sub(u Time) time.Duration { return time.Duration(t - u) }
+
+// Clock couples Time to the wall clock: Now for deadlines, Wall for what people read. Wall is computed from the
+// origin's wall time, so two events keep their order and distance in the log even when the system's clock is stepped.
+type Clock struct{ origin time.Time }
+
+// NewClock returns a clock whose origin is the present moment.
+func NewClock() Clock { return Clock{origin: time.Now()} }
+
+// NewClockAt returns a clock with the given origin, for replays and tests.
+func NewClockAt(origin time.Time) Clock { return Clock{origin: origin} }
+
+// Now returns the present moment.
+func (c Clock) Now() Time { return Time(time.Since(c.origin)) }
+
+// Wall returns the wall-clock time of t.
+func (c Clock) Wall(t Time) time.Time { return c.origin.Round(0).Add(time.Duration(t)) }
