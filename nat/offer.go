@@ -1,5 +1,7 @@
 package nat
 
+import "hushgate/internal/wire"
+
 // Options are the TCP options that one end grants the other in its SYN or SYN-ACK.
 type Options struct {
 	MSS         uint16 // octets; 0 when not sent (then 536 for IPv4, 1220 for IPv6: RFC 9293 section 3.7.1)
@@ -10,4 +12,4 @@ type Options struct {
 }
 
 // NoScale is the WindowScale of an end that did not send the option: windows are never scaled, either way.
-const NoScale int8 = -1
+const NoScale = wire.NoScale

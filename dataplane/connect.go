@@ -1,0 +1,269 @@
+package dataplane
+
+import (
+	"hushgate/internal/wire"
+	"hushgate/nat"
+	"hushgate/tcpstate"
+)
+
+// findServer chooses a server for a flow that has waited, and opens to it as the client. Without one the flow waits for
+// `timeout queue`, and is then told.
+func (s *Shard) findServer(id uint32, f *flow) {
+	x, p := s.exts.At(f.ext), s.pool(f)
+	busy := x.tried // the 4-tuple may be taken at a server by a flow to another service address
+	for {
+		slot, ok := p.Pick(busy)
+		if !ok {
+			break
+		}
+		server := p.backend.Servers[slot]
+		endpoint := s.endpointOf(server)
+		if s.claim(id, f, endpoint) {
+			x.server, x.slot, x.endpoint, x.connect = server, uint16(slot), endpoint, s.now
+			s.enter(f, PhaseConnecting)
+			s.sendSYN(f, x)
+			s.push(id, p.connect[0])
+			return
+		}
+		s.stats.TuplesInUse++
+		busy = busy.With(slot)
+	}
+	switch {
+	case busy != x.tried: // a server is up, but this client's port cannot be used with it
+		s.refuseTuple(id, f)
+	case s.now.Sub(x.delayOver) >= p.backend.Queue:
+		s.sayNoServer(id, f, CauseNoServer)
+	default:
+		x.tried = nat.Set{} // whoever refused may accept by then
+		if f.phase != PhaseWaiting {
+			s.enter(f, PhaseWaiting)
+		}
+		s.push(id, s.waits.queue)
+	}
+}
+
+// refuseTuple resets a client whose 4-tuple is taken at every server: it will come back from another port.
+func (s *Shard) refuseTuple(id uint32, f *flow) {
+	e := s.event(f, EventClosed, CauseTupleInUse)
+	e.Verdict = VerdictNoServer
+	s.tell(f, e)
+	s.sendClient(f, f.conn.RST(s.now), nil)
+	s.forget(id, f)
+}
+
+// claim enters the flow in the inside index under a server's endpoint; false if another flow has that 4-tuple. One that
+// has ended and merely lingers gives way.
+func (s *Shard) claim(id uint32, f *flow, endpoint uint16) bool {
+	if other := s.lookupIn(f.client, f.clientPort, endpoint); other != 0 {
+		o := s.flows.At(other)
+		if o.phase != PhaseLingering {
+			return false
+		}
+		s.forget(other, o)
+	}
+	x := s.exts.At(f.ext)
+	x.endpoint, x.indexed = endpoint, true
+	s.byIn.Insert(s.inHash(f), id)
+	return true
+}
+
+func (s *Shard) leaveInside(id uint32, f *flow) {
+	if x := s.exts.At(f.ext); x.indexed {
+		s.byIn.Delete(s.inHash(f), id)
+		x.indexed = false
+	}
+}
+
+// serverHeader returns a segment from the client to its server.
+func (s *Shard) serverHeader(f *flow, x *splice, seq wire.Seq, flags wire.Flags) wire.Header {
+	srv := &s.cfg.Servers[x.server]
+	return wire.Header{
+		Src: f.client, SrcPort: f.clientPort, Dst: srv.Addr, DstPort: srv.Port, Seq: seq, Flags: flags,
+	}
+}
+
+// sendSYN opens to the server as the client: its address, its port, its number, and no option that the client did not
+// offer. Its windows keep their shift, so that they need no translation.
+func (s *Shard) sendSYN(f *flow, x *splice) {
+	h := s.serverHeader(f, x, x.synISS, wire.SYN)
+	h.Wnd = uint16(min(f.conn.SendWindow(), 0xffff))
+	h.MSS = min(f.conn.MSS, s.linkMSS(f))
+	h.SACKPermitted = f.conn.SACK()
+	h.Scale, h.WindowScale = f.conn.ClientScale() != wire.NoScale, f.conn.ClientScale()
+	h.Timestamps, h.TSval = f.conn.Timestamps(), f.conn.TSRecent
+	s.send(wire.Inside, &h, nil)
+}
+
+// connectTimeout sends our SYN again, or gives the server up.
+func (s *Shard) connectTimeout(id uint32, f *flow) {
+	f.tries++
+	if wait := s.pool(f).connect; int(f.tries) < len(wait) {
+		s.stats.SYNsAgain++
+		s.sendSYN(f, s.exts.At(f.ext))
+		s.push(id, wait[f.tries])
+		return
+	}
+	s.serverFailed(id, f, CauseServerTimeout)
+}
+
+// serverFailed goes on to another server, as often as `retries` allows; the client notices nothing.
+func (s *Shard) serverFailed(id uint32, f *flow, c Cause) {
+	x, p := s.exts.At(f.ext), s.pool(f)
+	s.event(f, EventServerFailed, c)
+	s.stats.ServersFailed++
+	s.abandonServer(id, f)
+	if int(x.retries) >= p.backend.Retries {
+		s.sayNoServer(id, f, c)
+		return
+	}
+	x.retries++
+	if p.backend.Redispatch && p.Another(x.tried.With(int(x.slot))) {
+		x.tried = x.tried.With(int(x.slot))
+		s.findServer(id, f)
+		return
+	}
+	// There is no other. The same server gets another try after a pause, as HAProxy has it: it may be restarting.
+	x.tried = nat.Set{}
+	s.enter(f, PhaseWaiting)
+	s.push(id, s.waits.retry)
+}
+
+// abandonServer takes back what was opened to a server, if anything was.
+func (s *Shard) abandonServer(id uint32, f *flow) {
+	if f.ext == 0 {
+		return
+	}
+	x := s.exts.At(f.ext)
+	if !x.indexed {
+		return
+	}
+	h := s.serverHeader(f, x, f.conn.IRS+1, wire.RST)
+	if f.phase == PhaseBannerPending {
+		h.Flags |= wire.ACK
+		h.Ack = x.serverISS + 1
+	}
+	s.send(wire.Inside, &h, nil)
+	s.leaveInside(id, f)
+}
+
+// fromServer takes a segment that came from a server.
+func (s *Shard) fromServer(endpoint uint16, seg *wire.Segment) {
+	id := s.lookupIn(seg.Dst, seg.DstPort, endpoint)
+	if id == 0 {
+		if !seg.ChecksumOK() {
+			s.drop(DropChecksum)
+			return
+		}
+		s.refuse(wire.Inside, seg)
+		return
+	}
+	f := s.flows.At(id)
+	switch f.phase {
+	case PhaseConnecting:
+		s.serverAnswers(id, f, seg)
+	case PhaseBannerPending, PhaseSpliced, PhaseLingering:
+		s.serverToClient(id, f, seg)
+	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseSaying, phases:
+		s.drop(DropUnknown)
+	}
+}
+
+func (s *Shard) serverAnswers(id uint32, f *flow, seg *wire.Segment) {
+	if !seg.ChecksumOK() {
+		s.drop(DropChecksum)
+		return
+	}
+	switch tcpstate.JudgeAnswer(seg, s.exts.At(f.ext).synISS) {
+	case tcpstate.NoAnswer:
+		s.drop(DropUnknown)
+	case tcpstate.Refused:
+		// Our SYN is gone already: no RST for it.
+		s.leaveInside(id, f)
+		s.serverFailed(id, f, CauseServerRST)
+	case tcpstate.Stale:
+		s.reply(wire.Inside, seg, tcpstate.RefuseACK(seg))
+		s.sendSYN(f, s.exts.At(f.ext)) // the old connection is gone when this arrives behind the RST
+	case tcpstate.Granted:
+		s.granted(id, f, seg)
+	}
+}
+
+// granted joins client and server. The client hears of it by the banner alone.
+func (s *Shard) granted(id uint32, f *flow, seg *wire.Segment) {
+	x, c := s.exts.At(f.ext), &f.conn
+	o := &seg.Options
+	s.learn(f, x, seg)
+	if c.Timestamps() && !o.Timestamps {
+		// The client's segments will carry timestamps and it expects them on ours: 12 octets that nobody can put
+		// into segments cut to fit. Another server may do better.
+		e := s.event(f, EventOfferBroken, CauseTimestampsLost)
+		e.ServerOptions = optionsOf(seg)
+		s.stats.OffersBroken++
+		s.enter(f, PhaseBannerPending) // the server is established: its RST needs an ACK's numbers
+		x.serverISS = seg.Seq
+		s.serverFailed(id, f, CauseTimestampsLost)
+		return
+	}
+	serverScale, sees := o.WindowScale, c.ClientScale()
+	if serverScale == wire.NoScale || sees == wire.NoScale {
+		serverScale, sees = wire.NoScale, wire.NoScale
+	}
+	x.connected, x.lastSeen, x.serverISS, x.serverTS = s.now, s.now, seg.Seq, o.TSval
+	x.nat = nat.NewSplice(
+		nat.Terms{
+			First: c.SndNxt, TSval: c.TSval(s.now), OwnScale: c.ClientScale(), PeerScale: c.OwnScale(),
+			SACK: c.SACK(), Timestamps: c.Timestamps(),
+		},
+		nat.Terms{
+			First: seg.Seq + 1, TSval: o.TSval, OwnScale: serverScale, PeerScale: sees,
+			SACK: o.SACKPermitted, Timestamps: o.Timestamps,
+		})
+	x.track.Client = tcpstate.Half{Next: c.RcvNxt, Acked: c.RcvNxt}
+	x.track.Server = tcpstate.Half{Next: c.SndNxt, Acked: c.SndUna}
+	s.enter(f, PhaseBannerPending)
+	s.stats.Spliced++
+	s.sendServerACK(f, x)
+	s.push(id, s.waits.idleTick)
+}
+
+// sendServerACK completes the handshake with the server. The window is the client's latest, in the shift that the
+// server knows.
+func (s *Shard) sendServerACK(f *flow, x *splice) {
+	h := s.serverHeader(f, x, f.conn.IRS+1, wire.ACK)
+	h.Ack = x.serverISS + 1
+	h.Wnd = x.nat.ServerWindow(f.conn.SndWnd)
+	h.Timestamps, h.TSval, h.TSecr = f.conn.Timestamps(), f.conn.TSRecent, x.serverTS
+	s.send(wire.Inside, &h, nil)
+}
+
+func optionsOf(seg *wire.Segment) ServerOptions {
+	o := &seg.Options
+	return ServerOptions{
+		MSS: o.MSS, WindowScale: o.WindowScale, SACK: o.SACKPermitted, Timestamps: o.Timestamps, Known: true,
+	}
+}
+
+// learn notes what a server grants, as far as we asked for it: an option that the client did not offer was not asked.
+func (s *Shard) learn(f *flow, x *splice, seg *wire.Segment) {
+	p := s.pool(f)
+	known := p.Options(int(x.slot))
+	got := optionsOf(seg)
+	if !f.conn.Timestamps() {
+		got.Timestamps = known.Timestamps || !known.Known
+	}
+	if !f.conn.SACK() {
+		got.SACK = known.SACK || !known.Known
+	}
+	if f.conn.ClientScale() == wire.NoScale {
+		got.WindowScale = known.WindowScale
+		if !known.Known {
+			got.WindowScale = nat.DefaultScale
+		}
+	}
+	if got == known {
+		return
+	}
+	p.SetOptions(int(x.slot), got)
+	s.refreshOffer(p)
+	s.event(f, EventServerOptions, CauseNone).ServerOptions = got
+}

@@ -1,0 +1,124 @@
+package dataplane
+
+import (
+	"unsafe"
+
+	"hushgate/internal/flowtab"
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+	"hushgate/nat"
+	"hushgate/tcpstate"
+)
+
+// Phase is where in its life a flow is. The TCP state of our own end of it is tcpstate's.
+//
+//	     SYN
+//	      |
+//	      v          expiry, RST
+//	  half-open --------------------------------------------> gone
+//	      |  ACK of our SYN
+//	      v          payload, FIN, RST
+//	    held -----------------------------> saying or gone
+//	      |  delay over                          ^
+//	      v          payload, FIN, RST           |
+//	   waiting -------------------------------> (421 after timeout queue)
+//	      |  a server is up                      |
+//	      v          payload, FIN, RST           |
+//	  connecting -------------------------------> (421 if none is left)
+//	      |  SYN-ACK from the server
+//	      v          payload from the client
+//	banner-pending ----------------------------> reset on both sides
+//	      |  payload from the server
+//	      v
+//	   spliced --both FINs, RST--> lingering --expiry--> gone
+type Phase uint8
+
+// The phases.
+const (
+	PhaseHalfOpen      Phase = iota // SYN-ACK sent
+	PhaseHeld                       // established with us, silent
+	PhaseWaiting                    // has waited; no server is up
+	PhaseConnecting                 // our SYN is with a server
+	PhaseBannerPending              // spliced, but the client still has to wait for the banner
+	PhaseSpliced                    // translated both ways
+	PhaseLingering                  // over; late segments are still translated
+	PhaseSaying                     // our last words and our FIN are on their way to the client
+	phases
+)
+
+// String returns the phase's name.
+func (p Phase) String() string {
+	switch p {
+	case PhaseHalfOpen:
+		return "half-open"
+	case PhaseHeld:
+		return "held"
+	case PhaseWaiting:
+		return "waiting"
+	case PhaseConnecting:
+		return "connecting"
+	case PhaseBannerPending:
+		return "banner-pending"
+	case PhaseSpliced:
+		return "spliced"
+	case PhaseLingering:
+		return "lingering"
+	case PhaseSaying:
+		return "saying"
+	case phases:
+	}
+	return "unknown"
+}
+
+// flow is the record of one connection. A held one is nothing more than this, its place in the outside index and, as
+// part of the record, in a deadline queue; no pointer leads into it or out of it.
+type flow struct {
+	client      wire.Addr
+	link        flowtab.Link // deadline queue
+	syn         mono.Time
+	established mono.Time
+	conn        tcpstate.Conn
+	ext         uint32 // the flow's splice record, 0 until the delay is over
+	clientPort  uint16
+	service     ServiceID
+	phase       Phase
+	tries       uint8 // segments of ours sent again in this phase
+	words       words // what we are saying, in PhaseSaying
+	closed      bool  // EventClosed was emitted
+}
+
+// words says which text of the frontend our last words are.
+type words uint8
+
+const (
+	wordsNone words = iota
+	wordsReject
+	wordsNoServer
+	numWords
+)
+
+// maxFlow is the budget: with its place in the index a held connection stays below 128 octets.
+const maxFlow = 104
+
+var _ [maxFlow - unsafe.Sizeof(flow{})]byte
+
+// splice is the further record of a flow whose delay is over.
+type splice struct {
+	nat       nat.Splice
+	track     tcpstate.Track
+	delayOver mono.Time // since when a server is looked for
+	connect   mono.Time // our first SYN to the present server
+	connected mono.Time
+	banner    mono.Time
+	firstByte mono.Time
+	lastSeen  mono.Time // the last segment from either end
+	tried     nat.Set   // servers of the backend that this flow was refused by
+	synISS    wire.Seq  // the number of our SYN: the client's IRS
+	serverISS wire.Seq
+	serverTS  uint32   // the TSval of the server's SYN-ACK
+	server    ServerID // NoServer while there is none
+	slot      uint16   // the server's place in its backend
+	endpoint  uint16   // the server's address and port, see Shard.endpoints
+	retries   uint8    // attempts after the first
+	indexed   bool     // the flow is in the inside index
+}

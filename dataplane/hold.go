@@ -1,0 +1,182 @@
+package dataplane
+
+import (
+	"hushgate/internal/wire"
+	"hushgate/tcpstate"
+)
+
+// fromClient takes a segment that was sent to a service.
+func (s *Shard) fromClient(svc ServiceID, seg *wire.Segment) {
+	id := s.lookupOut(seg.Src, seg.SrcPort, svc)
+	if id == 0 {
+		s.stranger(svc, seg)
+		return
+	}
+	f := s.flows.At(id)
+	switch f.phase {
+	case PhaseSpliced, PhaseLingering:
+		s.clientToServer(id, f, seg)
+	case PhaseBannerPending:
+		s.watchForBanner(id, f, seg)
+	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseConnecting, PhaseSaying:
+		s.ownEnd(id, f, seg)
+	case phases:
+	}
+}
+
+// stranger takes a segment of no flow that we know: in LISTEN if it is a SYN, in CLOSED if not (RFC 9293 sections
+// 3.10.7.2 and 3.10.7.1). SYN and FIN together are nobody's way to open a connection; Linux drops them too.
+func (s *Shard) stranger(svc ServiceID, seg *wire.Segment) {
+	switch {
+	case !seg.ChecksumOK():
+		s.drop(DropChecksum)
+	case seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN:
+		s.accept(svc, seg)
+	case seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN:
+		s.drop(DropFlags)
+	default:
+		s.refuse(wire.Outside, seg)
+	}
+}
+
+// refuse answers a segment of an unknown connection with an RST, at a limited rate.
+func (s *Shard) refuse(side wire.Side, seg *wire.Segment) {
+	h, ok := tcpstate.Refuse(seg)
+	switch {
+	case !ok:
+		s.drop(DropUnknown)
+	case !s.rsts.allow(s.now):
+		s.drop(DropRateLimited)
+	default:
+		s.stats.StrayRSTs++
+		s.reply(side, seg, h)
+	}
+}
+
+func (s *Shard) accept(svc ServiceID, seg *wire.Segment) {
+	id, ok := s.flows.Alloc()
+	if !ok {
+		s.drop(DropTableFull)
+		return
+	}
+	f := s.flows.At(id)
+	*f = flow{client: seg.Src, clientPort: seg.SrcPort, service: svc, syn: s.now, phase: PhaseHalfOpen}
+	offer := s.pool(f).offer
+	tuple := tcpstate.Tuple{Client: seg.Src, ClientPort: seg.SrcPort, Service: seg.Dst, ServicePort: seg.DstPort}
+	f.conn.Accept(seg, s.iss.ISS(&tuple, seg, s.now), s.iss.TimestampOffset(&tuple), tcpstate.Offer{
+		WindowScale: offer.WindowScale, SACK: offer.SACK, Timestamps: offer.Timestamps,
+	})
+	s.byOut.Insert(s.outHash(f), id)
+	s.stats.Phase[PhaseHalfOpen]++
+	s.stats.SYNs++
+	s.sendSYNACK(f)
+	s.push(id, s.waits.handshake[0])
+}
+
+func (s *Shard) sendSYNACK(f *flow) {
+	s.sendClient(f, f.conn.SYNACK(s.now, s.offeredMSS(f)), nil)
+}
+
+// offeredMSS is what a client may send at most: what its server will take, over the links that we know.
+func (s *Shard) offeredMSS(f *flow) uint16 {
+	return min(s.pool(f).offer.MSS, s.linkMSS(f))
+}
+
+// handshakeTimeout sends the SYN-ACK again, or gives up. Only this recovers from a lost last ACK: the server speaks
+// first, so that a client that believes itself connected says nothing.
+func (s *Shard) handshakeTimeout(id uint32, f *flow) {
+	f.tries++
+	if int(f.tries) >= len(s.waits.handshake) {
+		s.stats.HandshakesExpired++
+		s.forget(id, f)
+		return
+	}
+	s.stats.SYNACKsAgain++
+	s.sendSYNACK(f)
+	s.push(id, s.waits.handshake[f.tries])
+}
+
+// ownEnd takes a segment for a connection whose TCP is ours.
+func (s *Shard) ownEnd(id uint32, f *flow, seg *wire.Segment) {
+	if !seg.ChecksumOK() {
+		s.drop(DropChecksum)
+		return
+	}
+	out := f.conn.Arrive(seg)
+	switch e := out.Events; {
+	case e.Has(tcpstate.Restart):
+		s.restart(id, f, seg)
+		return
+	case e.Has(tcpstate.Reset):
+		s.clientReset(id, f)
+		return
+	case e.Has(tcpstate.Done):
+		s.forget(id, f)
+		return
+	}
+	s.answer(f, seg, out.Reply)
+	if out.Events.Has(tcpstate.Opened) {
+		s.opened(id, f)
+	}
+	switch e := out.Events; {
+	case e.Has(tcpstate.Talked):
+		s.earlyTalk(id, f, seg)
+	case f.phase == PhaseSaying:
+		s.sayMore(id, f)
+	case e.Has(tcpstate.Finished):
+		s.clientFinished(id, f)
+	case e.Has(tcpstate.Opened) && s.frontend(f).Delay == 0:
+		s.delayOver(id, f)
+	}
+}
+
+// restart forgets a flow whose client opens the same 4-tuple anew, and accepts the new one.
+func (s *Shard) restart(id uint32, f *flow, seg *wire.Segment) {
+	if f.phase == PhaseLingering || f.phase == PhaseSaying {
+		s.close(f, CauseReused)
+	}
+	svc := f.service
+	s.forget(id, f)
+	s.stranger(svc, seg)
+}
+
+func (s *Shard) answer(f *flow, seg *wire.Segment, r tcpstate.Reply) {
+	switch r {
+	case tcpstate.Silence:
+	case tcpstate.SendSYN:
+		s.sendSYNACK(f)
+	case tcpstate.SendACK:
+		s.sendClient(f, f.conn.ACK(s.now), nil)
+	case tcpstate.Challenge:
+		if !s.acks.allow(s.now) {
+			s.drop(DropRateLimited)
+			return
+		}
+		s.stats.ChallengeACKs++
+		s.sendClient(f, f.conn.ACK(s.now), nil)
+	case tcpstate.SendRST:
+		if s.rsts.allow(s.now) {
+			s.reply(wire.Outside, seg, tcpstate.RefuseACK(seg))
+		}
+	}
+}
+
+// opened begins the hold: the delay counts from the handshake's last ACK.
+func (s *Shard) opened(id uint32, f *flow) {
+	f.established = s.now
+	s.stats.Opened++
+	s.enter(f, PhaseHeld)
+	s.push(id, s.waits.delay[s.cfg.Services[f.service].Frontend])
+}
+
+func (s *Shard) delayOver(id uint32, f *flow) {
+	ext, ok := s.exts.Alloc()
+	if !ok {
+		s.sayNoServer(id, f, CauseNoServer)
+		return
+	}
+	*s.exts.At(ext) = splice{delayOver: s.now, server: NoServer, synISS: f.conn.IRS}
+	f.ext = ext
+	s.enter(f, PhaseWaiting)
+	s.findServer(id, f)
+}

@@ -1,0 +1,111 @@
+package dataplane
+
+import (
+	"cmp"
+	"time"
+
+	"hushgate/internal/flowtab"
+	"hushgate/internal/mono"
+	"hushgate/nat"
+)
+
+// Defaults of Limits.
+const (
+	defaultFlows    = 1_000_000
+	defaultRSTsPerS = 1000
+	defaultACKsPerS = 1000
+	defaultMTU      = 1500
+	defaultIdle     = 2*time.Hour + 4*time.Minute // RFC 5382 REQ-5
+	defaultConnect  = 5 * time.Second
+)
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		Flows:    cmp.Or(l.Flows, defaultFlows),
+		RSTsPerS: cmp.Or(l.RSTsPerS, defaultRSTsPerS),
+		ACKsPerS: cmp.Or(l.ACKsPerS, defaultACKsPerS),
+	}
+}
+
+// limiter allows so many things in each second.
+type limiter struct {
+	perSecond int
+	second    int64
+	used      int
+}
+
+func (l *limiter) allow(now mono.Time) bool {
+	if sec := int64(now) / int64(time.Second); sec != l.second {
+		l.second, l.used = sec, 0
+	}
+	l.used++
+	return l.used <= l.perSecond
+}
+
+// waits are the deadline queues: one for each distinct time that a flow can wait.
+type waits struct {
+	handshake   []flowtab.QueueID // before the SYN-ACK, or last words, go out again; the last one before giving up
+	delay       []flowtab.QueueID // of each frontend
+	idle        []time.Duration   // of each frontend; checked at each idleTick
+	idleTick    flowtab.QueueID
+	queue       flowtab.QueueID // between looks for a server that is up
+	retry       flowtab.QueueID // before the same server is tried again; HAProxy's pause between retries
+	linger      flowtab.QueueID // TIME-WAIT and FIN-WAIT-2
+	lingerReset flowtab.QueueID
+}
+
+func newWaits(q *flowtab.Queues, cfg *Config) waits {
+	w := waits{
+		queue: q.Queue(200 * time.Millisecond), retry: q.Queue(time.Second),
+		linger: q.Queue(time.Minute), lingerReset: q.Queue(5 * time.Second),
+	}
+	for _, d := range []time.Duration{1, 2, 4, 8} { // RFC 6298 section 2: 1 s, doubled
+		w.handshake = append(w.handshake, q.Queue(d*time.Second))
+	}
+	tick := time.Minute
+	for _, f := range cfg.Frontends {
+		idle := cmp.Or(f.Idle, defaultIdle)
+		w.delay = append(w.delay, q.Queue(f.Delay))
+		w.idle = append(w.idle, idle)
+		tick = min(tick, max(idle/8, time.Millisecond))
+	}
+	w.idleTick = q.Queue(tick)
+	return w
+}
+
+// connectWaits returns how long to wait after each SYN: 1 s, 2 s, 4 s and so on, which end together with the timeout.
+func connectWaits(q *flowtab.Queues, timeout time.Duration) (ids []flowtab.QueueID) {
+	timeout = cmp.Or(timeout, defaultConnect)
+	for d := time.Second; timeout > 0; d *= 2 {
+		d = min(d, timeout)
+		ids = append(ids, q.Queue(d))
+		timeout -= d
+	}
+	return ids
+}
+
+func newPools(q *flowtab.Queues, cfg *Config) []pool {
+	pools := make([]pool, len(cfg.Backends))
+	for i := range cfg.Backends {
+		b := &cfg.Backends[i]
+		members := make([]nat.Member, len(b.Servers))
+		for j, id := range b.Servers {
+			v := &cfg.Servers[id]
+			members[j] = nat.Member{Weight: v.Weight, Backup: v.Backup, Up: v.Up}
+		}
+		pools[i] = pool{Pool: nat.NewPool(members), backend: b, connect: connectWaits(q, b.Connect)}
+		pools[i].offer = pools[i].Offer()
+	}
+	return pools
+}
+
+func (s *Shard) refreshOffer(p *pool) { p.offer = p.Offer() }
+
+// linkMSS is what the links on both sides can carry in one packet of the flow's family (RFC 9293 section 3.7.1).
+func (s *Shard) linkMSS(f *flow) uint16 {
+	mtu := min(cmp.Or(s.cfg.OutsideMTU, defaultMTU), cmp.Or(s.cfg.InsideMTU, defaultMTU))
+	if f.client.Is4() {
+		return uint16(mtu - 40)
+	}
+	return uint16(mtu - 60)
+}

@@ -1,0 +1,64 @@
+package dataplane
+
+import (
+	"encoding/binary"
+
+	"github.com/dchest/siphash"
+
+	"hushgate/internal/wire"
+)
+
+// hasher keys the indexes, so that nobody can choose ports that collide.
+type hasher [2]uint64
+
+// The indexes, told apart in what is hashed.
+const (
+	outsideKey = 'o'
+	insideKey  = 'i'
+)
+
+func (h hasher) tuple(a *wire.Addr, port, other uint16, use byte) uint64 {
+	var b [21]byte
+	copy(b[:], a[:])
+	binary.BigEndian.PutUint16(b[16:], port)
+	binary.BigEndian.PutUint16(b[18:], other)
+	b[20] = use
+	return siphash.Hash(h[0], h[1], b[:])
+}
+
+func (s *Shard) outHash(f *flow) uint64 {
+	return s.hash.tuple(&f.client, f.clientPort, uint16(f.service), outsideKey)
+}
+
+func (s *Shard) inHash(f *flow) uint64 {
+	return s.hash.tuple(&f.client, f.clientPort, s.exts.At(f.ext).endpoint, insideKey)
+}
+
+// lookupOut finds the flow of a client to a service, 0 if there is none.
+func (s *Shard) lookupOut(client wire.Addr, port uint16, svc ServiceID) uint32 {
+	c := s.byOut.Find(s.hash.tuple(&client, port, uint16(svc), outsideKey))
+	for id := c.Next(); id != 0; id = c.Next() {
+		if f := s.flows.At(id); f.clientPort == port && f.service == svc && f.client == client {
+			return id
+		}
+	}
+	return 0
+}
+
+// lookupIn finds the flow of a client that is, or is being, connected to a server's endpoint, 0 if there is none.
+func (s *Shard) lookupIn(client wire.Addr, port, endpoint uint16) uint32 {
+	c := s.byIn.Find(s.hash.tuple(&client, port, endpoint, insideKey))
+	for id := c.Next(); id != 0; id = c.Next() {
+		f := s.flows.At(id)
+		if f.clientPort == port && f.client == client && s.exts.At(f.ext).endpoint == endpoint {
+			return id
+		}
+	}
+	return 0
+}
+
+// endpointOf returns where a server is.
+func (s *Shard) endpointOf(id ServerID) uint16 {
+	v := &s.cfg.Servers[id]
+	return s.endpoints[addrPort{v.Addr, v.Port}]
+}

@@ -1,0 +1,224 @@
+package dataplane
+
+import (
+	"hushgate/internal/flowtab"
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+	"hushgate/nat"
+	"hushgate/tcpstate"
+)
+
+// Shard owns a share of the flows. It is driven from one goroutine, batch by batch: Input for each frame, Advance once
+// with the time, then Drain.
+type Shard struct {
+	cfg   *Config
+	now   mono.Time
+	stats Stats
+
+	flows  *flowtab.Slab[flow]
+	exts   *flowtab.Slab[splice]
+	byOut  *flowtab.Index // client's address and port, service
+	byIn   *flowtab.Index // client's address and port, endpoint
+	queues *flowtab.Queues
+
+	services  map[addrPort]ServiceID
+	endpoints map[addrPort]uint16 // where servers are; two servers of different backends may be one endpoint
+	pools     []pool
+	waits     waits
+	texts     [][numWords][]byte // last words, for each frontend
+
+	dec   *wire.Decoder
+	build *wire.Builder
+	iss   tcpstate.Secret
+	hash  hasher
+	rsts  limiter
+	acks  limiter
+
+	out    []Out
+	arena  []byte // frames that we built ourselves, until Drain
+	events []Event
+}
+
+type addrPort struct {
+	addr wire.Addr
+	port uint16
+}
+
+// pool is a backend with the live state of its servers, and what its clients may be offered.
+type pool struct {
+	*nat.Pool
+	backend *Backend
+	offer   nat.Options
+	connect []flowtab.QueueID // how long to wait for a server's answer after each of our SYNs
+}
+
+// Out is a frame to be sent. Its link addresses are still to be written; Dst is the packet's destination. The frame
+// is the shard's, or the frame that was put in, rewritten in place.
+type Out struct {
+	Side  wire.Side
+	Dst   wire.Addr
+	Frame []byte
+}
+
+// New returns a shard without flows.
+func New(cfg *Config) *Shard {
+	lim := cfg.Limits.withDefaults()
+	s := &Shard{
+		cfg:       cfg,
+		flows:     flowtab.NewSlab[flow](lim.Flows),
+		exts:      flowtab.NewSlab[splice](lim.Flows),
+		services:  make(map[addrPort]ServiceID, len(cfg.Services)),
+		endpoints: make(map[addrPort]uint16, len(cfg.Servers)),
+		dec:       wire.NewDecoder(),
+		build:     wire.NewBuilder(),
+		iss:       tcpstate.Secret(cfg.CookieKey),
+		hash:      hasher(cfg.HashKey),
+		rsts:      limiter{perSecond: lim.RSTsPerS},
+		acks:      limiter{perSecond: lim.ACKsPerS},
+	}
+	s.byOut = flowtab.NewIndex(func(id uint32) uint64 { return s.outHash(s.flows.At(id)) })
+	s.byIn = flowtab.NewIndex(func(id uint32) uint64 { return s.inHash(s.flows.At(id)) })
+	s.queues = flowtab.NewQueues(func(id uint32) *flowtab.Link { return &s.flows.At(id).link })
+	for i, v := range cfg.Services {
+		s.services[addrPort{v.Addr, v.Port}] = ServiceID(i)
+	}
+	for _, v := range cfg.Servers {
+		k := addrPort{v.Addr, v.Port}
+		if _, known := s.endpoints[k]; !known {
+			s.endpoints[k] = uint16(len(s.endpoints))
+		}
+	}
+	for _, fe := range cfg.Frontends {
+		s.texts = append(s.texts, [numWords][]byte{
+			wordsReject: []byte(fe.RejectText), wordsNoServer: []byte(fe.NoServerText),
+		})
+	}
+	s.waits = newWaits(s.queues, cfg)
+	s.pools = newPools(s.queues, cfg)
+	return s
+}
+
+// Input takes one frame that arrived on a port of the given side at the given time, which never goes backwards. The
+// frame may be changed, and is referred to until Drain.
+func (s *Shard) Input(now mono.Time, side wire.Side, frame []byte) {
+	s.now = max(s.now, now)
+	s.stats.Frames++
+	switch kind := s.dec.Decode(frame); kind {
+	case wire.KindTCP:
+		s.segment(side, &s.dec.Segment)
+	default:
+		s.drop(dropOfKind(kind))
+	}
+}
+
+func (s *Shard) segment(side wire.Side, seg *wire.Segment) {
+	if side.Has(wire.Outside) {
+		if svc, ok := s.services[addrPort{seg.Dst, seg.DstPort}]; ok {
+			s.fromClient(svc, seg)
+			return
+		}
+	}
+	if side.Has(wire.Inside) {
+		if e, ok := s.endpoints[addrPort{seg.Src, seg.SrcPort}]; ok {
+			s.fromServer(e, seg)
+			return
+		}
+	}
+	s.drop(DropNotOurs)
+}
+
+// Advance does everything that is due at or before now.
+func (s *Shard) Advance(now mono.Time) {
+	s.now = max(s.now, now)
+	for {
+		id, ok := s.queues.PopExpired(s.now)
+		if !ok {
+			return
+		}
+		s.fire(id, s.flows.At(id))
+	}
+}
+
+// NextDeadline returns when Advance is next needed, or mono.Never.
+func (s *Shard) NextDeadline() mono.Time { return s.queues.Next() }
+
+// Drain returns what is to be sent and what is to be told, in order, since the last Drain. Both slices, and the frames,
+// are valid until the next call of Input or Advance.
+func (s *Shard) Drain() ([]Out, []Event) {
+	out, events := s.out, s.events
+	s.out, s.arena, s.events = s.out[:0], s.arena[:0], s.events[:0]
+	return out, events
+}
+
+// fire handles the deadline of a flow, which is in no queue now.
+func (s *Shard) fire(id uint32, f *flow) {
+	switch f.phase {
+	case PhaseHalfOpen:
+		s.handshakeTimeout(id, f)
+	case PhaseHeld:
+		s.delayOver(id, f)
+	case PhaseWaiting:
+		s.findServer(id, f)
+	case PhaseConnecting:
+		s.connectTimeout(id, f)
+	case PhaseBannerPending, PhaseSpliced:
+		s.idleCheck(id, f)
+	case PhaseLingering:
+		s.forget(id, f)
+	case PhaseSaying:
+		s.sayTimeout(id, f)
+	case phases:
+	}
+}
+
+// push gives a flow its next deadline.
+func (s *Shard) push(id uint32, q flowtab.QueueID) {
+	s.queues.Remove(id)
+	s.queues.Push(q, id, s.now)
+}
+
+// forget takes a flow out of all tables.
+func (s *Shard) forget(id uint32, f *flow) {
+	s.queues.Remove(id)
+	s.byOut.Delete(s.outHash(f), id)
+	if f.ext != 0 {
+		s.leaveInside(id, f)
+		s.exts.Free(f.ext)
+	}
+	s.stats.Phase[f.phase]--
+	s.flows.Free(id)
+}
+
+// enter moves a flow to another phase.
+func (s *Shard) enter(f *flow, p Phase) {
+	s.stats.Phase[f.phase]--
+	s.stats.Phase[p]++
+	f.phase = p
+	f.tries = 0
+}
+
+// send builds a segment of our own and queues it.
+func (s *Shard) send(side wire.Side, h *wire.Header, payload []byte) {
+	at := len(s.arena)
+	s.arena = s.build.Append(s.arena, h, payload)
+	s.out = append(s.out, Out{Side: side, Dst: h.Dst, Frame: s.arena[at:len(s.arena):len(s.arena)]})
+}
+
+// sendClient sends a segment of our end of a client's connection.
+func (s *Shard) sendClient(f *flow, h wire.Header, payload []byte) {
+	svc := &s.cfg.Services[f.service]
+	h.Src, h.SrcPort, h.Dst, h.DstPort = svc.Addr, svc.Port, f.client, f.clientPort
+	s.send(wire.Outside, &h, payload)
+}
+
+// reply answers a stray segment to where it came from.
+func (s *Shard) reply(side wire.Side, seg *wire.Segment, h wire.Header) {
+	h.Src, h.SrcPort, h.Dst, h.DstPort = seg.Dst, seg.DstPort, seg.Src, seg.SrcPort
+	s.send(side, &h, nil)
+}
+
+func (s *Shard) frontend(f *flow) *Frontend {
+	return &s.cfg.Frontends[s.cfg.Services[f.service].Frontend]
+}
+
+func (s *Shard) pool(f *flow) *pool { return &s.pools[s.frontend(f).Backend] }

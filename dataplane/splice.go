@@ -1,0 +1,178 @@
+package dataplane
+
+import (
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+	"hushgate/tcpstate"
+)
+
+// watchForBanner takes a client's segment while the banner has not been sent: payload is early talk still.
+func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
+	if len(seg.Payload) == 0 && !seg.Flags.Has(wire.SYN) {
+		s.clientToServer(id, f, seg)
+		return
+	}
+	// Payload does not go on, whatever it is worth: our end of the connection judges it.
+	if !seg.ChecksumOK() {
+		s.drop(DropChecksum)
+		return
+	}
+	out := f.conn.Arrive(seg)
+	if out.Events.Has(tcpstate.Talked) {
+		s.earlyTalk(id, f, seg)
+		return
+	}
+	s.answer(f, seg, out.Reply)
+}
+
+// clientToServer translates a segment and passes it on.
+func (s *Shard) clientToServer(id uint32, f *flow, seg *wire.Segment) {
+	x := s.exts.At(f.ext)
+	if seg.Flags.Has(wire.SYN|wire.RST|wire.FIN) && !seg.ChecksumOK() {
+		s.drop(DropChecksum)
+		return
+	}
+	if seg.Flags.Has(wire.SYN) {
+		s.synInSplice(id, f, x, seg)
+		return
+	}
+	if x.firstByte == 0 && len(seg.Payload) > 0 {
+		x.firstByte = s.now
+	}
+	f.conn.Follow(seg) // for our ACK, should the server's SYN-ACK come again
+	tcpstate.Saw(&x.track.Client, &x.track.Server, seg)
+	x.nat.ToServer(seg)
+	srv := &s.cfg.Servers[x.server]
+	seg.SetDestination(srv.Addr, srv.Port)
+	s.forward(wire.Inside, seg)
+	s.seen(id, f, x, CauseClientRST)
+}
+
+// serverToClient translates a segment and passes it on.
+func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
+	x := s.exts.At(f.ext)
+	if (seg.Flags.Has(wire.SYN|wire.RST|wire.FIN) || f.phase == PhaseBannerPending) && !seg.ChecksumOK() {
+		s.drop(DropChecksum)
+		return
+	}
+	switch {
+	case seg.Flags.Has(wire.SYN): // its SYN-ACK again: our ACK was lost, and the client will send none
+		if seg.Flags.Has(wire.ACK) && seg.Seq == x.serverISS {
+			s.sendServerACK(f, x)
+		} else {
+			s.drop(DropFlags)
+		}
+		return
+	case f.phase == PhaseBannerPending && seg.Flags.Has(wire.RST):
+		if seg.Seq == x.serverISS+1 { // it took the connection and thought better of it
+			s.leaveInside(id, f)
+			s.serverFailed(id, f, CauseServerRST)
+		}
+		return
+	}
+	x.nat.ToClient(seg)
+	tcpstate.Saw(&x.track.Server, &x.track.Client, seg)
+	if f.phase == PhaseBannerPending && len(seg.Payload) > 0 {
+		x.banner = s.now
+		s.enter(f, PhaseSpliced)
+	}
+	svc := &s.cfg.Services[f.service]
+	seg.SetSource(svc.Addr, svc.Port)
+	s.forward(wire.Outside, seg)
+	s.seen(id, f, x, CauseServerRST)
+}
+
+// forward passes a rewritten frame on, one hop poorer.
+func (s *Shard) forward(side wire.Side, seg *wire.Segment) {
+	if !seg.Forward() {
+		s.drop(DropTTL)
+		return
+	}
+	seg.Seal()
+	s.stats.Forwarded++
+	s.out = append(s.out, Out{Side: side, Dst: seg.Dst, Frame: seg.Frame()})
+}
+
+// seen notes that a flow is alive, or that the segment just passed has ended it; then reset says who reset it.
+func (s *Shard) seen(id uint32, f *flow, x *splice, reset Cause) {
+	x.lastSeen = s.now
+	over := x.track.Over()
+	switch {
+	case over && f.phase != PhaseLingering:
+		s.linger(id, f, x, reset)
+	case !over && f.phase == PhaseLingering: // the RST was not believed: its sender goes on
+		s.enter(f, PhaseSpliced)
+		s.push(id, s.waits.idleTick)
+	}
+}
+
+// synInSplice answers a SYN for a connection that stands with a challenge ACK (RFC 5961 section 4.2): a client that has
+// lost it sends an RST in return, which goes its way to the server. One that has ended gives way to a new one (RFC
+// 6191).
+func (s *Shard) synInSplice(id uint32, f *flow, x *splice, seg *wire.Segment) {
+	if f.phase == PhaseLingering && seg.Flags&(wire.SYN|wire.ACK) == wire.SYN && s.later(f, x, seg) {
+		s.restart(id, f, seg)
+		return
+	}
+	if !s.acks.allow(s.now) {
+		s.drop(DropRateLimited)
+		return
+	}
+	s.stats.ChallengeACKs++
+	h := f.conn.ACK(s.now)
+	h.Seq, h.Ack = x.track.Server.Next, x.track.Client.Acked
+	s.sendClient(f, h, nil)
+}
+
+func (s *Shard) later(f *flow, x *splice, seg *wire.Segment) bool {
+	if x.track.Client.RST || x.track.Server.RST {
+		return true
+	}
+	if f.conn.Timestamps() && seg.Options.Timestamps && int32(seg.Options.TSval-f.conn.TSRecent) > 0 {
+		return true
+	}
+	return seg.Seq.After(x.track.Client.Next)
+}
+
+// idleCheck looks from time to time whether a spliced flow is silent for too long. The time of the last segment is
+// kept, not a deadline: a packet then costs no queue operation.
+func (s *Shard) idleCheck(id uint32, f *flow) {
+	x := s.exts.At(f.ext)
+	if s.now.Sub(x.lastSeen) < s.waits.idle[s.cfg.Services[f.service].Frontend] {
+		s.push(id, s.waits.idleTick)
+		return
+	}
+	s.resetBoth(f, x)
+	s.close(f, CauseIdle)
+	s.forget(id, f)
+}
+
+// resetBoth ends a splice from the middle, each RST at exactly the number that its receiver expects.
+func (s *Shard) resetBoth(f *flow, x *splice) {
+	h := f.conn.RST(s.now)
+	h.Seq, h.Ack = x.track.Server.Acked, x.track.Client.Next
+	if x.track.Server.Next.After(h.Seq) {
+		h.Seq = x.track.Server.Next
+	}
+	s.sendClient(f, h, nil)
+	h = s.serverHeader(f, x, x.track.Client.Next, wire.RST|wire.ACK)
+	h.Ack = x.nat.ServerSeq(x.track.Server.Next)
+	s.send(wire.Inside, &h, nil)
+}
+
+// close emits EventClosed with the figures of a splice.
+func (s *Shard) close(f *flow, c Cause) {
+	if f.closed || f.established == mono.Time(0) {
+		return
+	}
+	e := s.event(f, EventClosed, c)
+	if f.ext != 0 {
+		x := s.exts.At(f.ext)
+		e.BytesToServer, e.BytesToClient = x.track.Client.Octets, x.track.Server.Octets
+		e.Verdict = VerdictQuiet
+		if x.banner == 0 && c == CauseClientRST {
+			e.Verdict = VerdictHangup
+		}
+	}
+	s.tell(f, e)
+}

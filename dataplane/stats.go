@@ -1,0 +1,159 @@
+package dataplane
+
+import "hushgate/internal/wire"
+
+// Drop is why a frame went no further.
+type Drop uint8
+
+// The reasons.
+const (
+	DropNotOurs Drop = iota
+	DropOther
+	DropShort
+	DropBadIP
+	DropFragment
+	DropExtension
+	DropBadTCP
+	DropBadAddress
+	DropICMP
+	DropChecksum
+	DropFlags
+	DropUnknown
+	DropRateLimited
+	DropTableFull
+	DropTTL
+	drops
+)
+
+// Drops is how many reasons there are.
+const Drops = int(drops)
+
+// String is the reason's word in metrics.
+func (d Drop) String() string {
+	switch d {
+	case DropNotOurs:
+		return "not-ours"
+	case DropOther:
+		return "other-protocol"
+	case DropShort:
+		return "short"
+	case DropBadIP:
+		return "bad-ip"
+	case DropFragment:
+		return "fragment"
+	case DropExtension:
+		return "extension-header"
+	case DropBadTCP:
+		return "bad-tcp"
+	case DropBadAddress:
+		return "bad-address"
+	case DropICMP:
+		return "icmp"
+	case DropChecksum:
+		return "checksum"
+	case DropFlags:
+		return "flags"
+	case DropUnknown:
+		return "unknown-connection"
+	case DropRateLimited:
+		return "rate-limited"
+	case DropTableFull:
+		return "table-full"
+	case DropTTL:
+		return "ttl"
+	case drops:
+	}
+	return "unknown"
+}
+
+// Help explains the reason to an administrator.
+func (d Drop) Help() string {
+	switch d {
+	case DropNotOurs:
+		return "neither to a service nor from a server"
+	case DropOther:
+		return "neither TCP nor ICMP over IP"
+	case DropShort:
+		return "shorter than its own headers say"
+	case DropBadIP:
+		return "IP header that contradicts itself or has a wrong checksum"
+	case DropFragment:
+		return "fragment of an IP packet"
+	case DropExtension:
+		return "IPv6 extension header that is not looked behind"
+	case DropBadTCP:
+		return "TCP header that contradicts itself"
+	case DropBadAddress:
+		return "address that no TCP peer can have"
+	case DropICMP:
+		return "ICMP message that quotes no connection of ours"
+	case DropChecksum:
+		return "wrong TCP checksum"
+	case DropFlags:
+		return "control bits that make no sense where they came"
+	case DropUnknown:
+		return "RST, or answer of a server, for no connection that waits for it"
+	case DropRateLimited:
+		return "deserved an RST or a challenge ACK beyond the rate limit"
+	case DropTableFull:
+		return "SYN that found no free record"
+	case DropTTL:
+		return "TTL or hop limit used up"
+	case drops:
+	}
+	return ""
+}
+
+func dropOfKind(k wire.Kind) Drop {
+	switch k {
+	case wire.KindTCP, wire.KindOther:
+		return DropOther
+	case wire.KindICMP:
+		return DropICMP
+	case wire.KindShort:
+		return DropShort
+	case wire.KindBadIP:
+		return DropBadIP
+	case wire.KindFragment:
+		return DropFragment
+	case wire.KindExtension:
+		return DropExtension
+	case wire.KindBadTCP:
+		return DropBadTCP
+	case wire.KindBadAddress:
+		return DropBadAddress
+	}
+	return DropOther
+}
+
+// Stats counts what a shard did since it started; Phase counts flows as they are now.
+type Stats struct {
+	Frames    uint64 // taken in
+	Forwarded uint64 // translated and passed on
+	Dropped   [Drops]uint64
+	Phase     [phases]int64
+	Verdict   [VerdictNoServer + 1]uint64
+
+	SYNs              uint64 // connections begun
+	Opened            uint64 // handshakes completed
+	HandshakesExpired uint64 // SYN-ACKs never acknowledged
+	Spliced           uint64 // connections handed to a server
+	SYNACKsAgain      uint64 // SYN-ACKs sent again
+	SYNsAgain         uint64 // SYNs to servers sent again
+	ServersFailed     uint64 // connections that a server did not take
+	OffersBroken      uint64 // servers that granted less than clients had been promised
+	TuplesInUse       uint64 // servers passed over because the client's port was in use with them
+	ChallengeACKs     uint64
+	StrayRSTs         uint64 // RSTs for segments of unknown connections
+}
+
+// Phases is how many phases there are: the length of Stats.Phase.
+const Phases = int(phases)
+
+func (s *Shard) drop(d Drop) { s.stats.Dropped[d]++ }
+
+// Stats returns a copy of the counters.
+func (s *Shard) Stats() Stats { return s.stats }
+
+// Flows returns how many flows there are in all phases.
+func (s *Shard) Flows() int { return s.flows.Len() }

@@ -1,0 +1,143 @@
+package dataplane
+
+import (
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+)
+
+// earlyTalk ends a connection whose client sent payload before the banner's first octet went out to it.
+func (s *Shard) earlyTalk(id uint32, f *flow, seg *wire.Segment) {
+	reply := s.frontend(f).Action == ActionReply && !s.serverFinished(f)
+	s.abandonServer(id, f)
+	e := s.event(f, EventClosed, CauseClientTalked)
+	e.Verdict = VerdictEarlyTalker
+	e.FirstByte = s.now
+	text := f.conn.NewText(seg)
+	e.TalkLen = uint32(len(text))
+	copy(e.TalkHead[:], text)
+	if reply {
+		e.Banner, e.BytesToClient = s.now, uint64(len(s.frontend(f).RejectText))
+	}
+	s.tell(f, e)
+	if reply {
+		s.say(id, f, wordsReject)
+		return
+	}
+	s.sendClient(f, f.conn.RST(s.now), nil)
+	s.forget(id, f)
+}
+
+// serverFinished reports whether a server has closed already, without a banner: its FIN has gone to the client, and
+// there is no number left for words of ours.
+func (s *Shard) serverFinished(f *flow) bool {
+	return f.phase == PhaseBannerPending && s.exts.At(f.ext).track.Server.FIN
+}
+
+// clientReset ends a connection whose client reset it before a server had it, or while we were closing it.
+func (s *Shard) clientReset(id uint32, f *flow) {
+	if f.phase != PhaseHalfOpen {
+		s.abandonServer(id, f)
+		s.hangUp(f, CauseClientRST)
+	}
+	s.forget(id, f)
+}
+
+// clientFinished ends a connection whose client closed it, or its sending half, before the banner: a client that
+// cannot send cannot mail.
+func (s *Shard) clientFinished(id uint32, f *flow) {
+	s.abandonServer(id, f)
+	s.hangUp(f, CauseClientFIN)
+	s.say(id, f, wordsNone)
+}
+
+func (s *Shard) hangUp(f *flow, c Cause) {
+	e := s.event(f, EventClosed, c)
+	e.Verdict = VerdictHangup
+	s.tell(f, e)
+}
+
+// sayNoServer tells a client that waited that there is nobody to talk to.
+func (s *Shard) sayNoServer(id uint32, f *flow, c Cause) {
+	e := s.event(f, EventClosed, c)
+	e.Verdict = VerdictNoServer
+	e.Banner, e.BytesToClient = s.now, uint64(len(s.frontend(f).NoServerText))
+	s.tell(f, e)
+	s.say(id, f, wordsNoServer)
+}
+
+// say sends our last words, and our FIN after them, and closes.
+func (s *Shard) say(id uint32, f *flow, w words) {
+	s.enter(f, PhaseSaying)
+	f.words = w
+	f.conn.Close()
+	s.sayMore(id, f)
+	s.push(id, s.waits.handshake[0])
+}
+
+// text is what we are saying. It is the same at each call: Output and Retransmit cut their segments out of it.
+func (s *Shard) text(f *flow) []byte { return s.texts[s.cfg.Services[f.service].Frontend][f.words] }
+
+// settled in flow.tries marks one that has said everything and waits for the client's FIN, or in TIME-WAIT.
+const settled = 0xff
+
+// sayMore sends what the client's window has room for; once all is said and acknowledged the record only lingers.
+func (s *Shard) sayMore(id uint32, f *flow) {
+	for {
+		h, part, ok := f.conn.Output(s.now, s.text(f))
+		if !ok {
+			break
+		}
+		s.sendClient(f, h, part)
+	}
+	if f.conn.Settled() && f.tries != settled {
+		f.tries = settled
+		s.push(id, s.waits.linger)
+	}
+}
+
+// sayTimeout repeats what the client has not acknowledged, a bounded number of times.
+func (s *Shard) sayTimeout(id uint32, f *flow) {
+	if f.tries == settled {
+		s.forget(id, f)
+		return
+	}
+	h, part, ok := f.conn.Retransmit(s.now, s.text(f))
+	f.tries++
+	switch {
+	case int(f.tries) >= len(s.waits.handshake):
+		s.sendClient(f, f.conn.RST(s.now), nil)
+		s.forget(id, f)
+	default:
+		if ok {
+			s.sendClient(f, h, part)
+		}
+		s.push(id, s.waits.handshake[f.tries])
+	}
+}
+
+// event returns an event of a flow with what is known of it.
+func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
+	s.events = append(s.events, Event{})
+	e := &s.events[len(s.events)-1]
+	*e = Event{
+		Kind: k, Cause: c, Phase: f.phase,
+		Client: f.client, ClientPort: f.clientPort, Service: f.service, Server: NoServer,
+		SYN: f.syn, Established: f.established,
+	}
+	if f.ext != 0 {
+		x := s.exts.At(f.ext)
+		e.Server, e.Retries = x.server, x.retries
+		e.Connect, e.Connected, e.Banner, e.FirstByte = x.connect, x.connected, x.banner, x.firstByte
+	}
+	return e
+}
+
+// tell completes the one EventClosed of a flow.
+func (s *Shard) tell(f *flow, e *Event) {
+	e.Closed = s.now
+	f.closed = true
+	s.stats.Verdict[e.Verdict]++
+	if e.Established == mono.Time(0) {
+		e.Established = e.SYN
+	}
+}

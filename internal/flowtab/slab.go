@@ -1,0 +1,91 @@
+package flowtab
+
+import (
+	"fmt"
+	"reflect"
+	"unsafe"
+)
+
+// chunkOctets is about how much a slab grows by.
+const chunkOctets = 128 << 10
+
+// Slab holds records of one size under ids from 1 up. A record stays where it is, and its id is valid, until it is
+// freed.
+type Slab[T any] struct {
+	chunks [][]T
+	free   []uint32 // ids that were freed, last in first out
+	next   uint32   // the lowest id that was never given out
+	limit  uint32
+	live   int
+	shift  uint8
+	mask   uint32
+}
+
+// NewSlab returns an empty slab for at most limit records. T holds no pointers.
+func NewSlab[T any](limit int) *Slab[T] {
+	t := reflect.TypeFor[T]()
+	if hasPointers(t) {
+		panic(fmt.Sprintf("flowtab: %v holds pointers", t))
+	}
+	s := &Slab[T]{next: 1, limit: uint32(min(limit, 1<<31-1))}
+	for uintptr(2<<s.shift)*unsafe.Sizeof(*new(T)) <= chunkOctets {
+		s.shift++
+	}
+	s.mask = 1<<s.shift - 1
+	return s
+}
+
+func hasPointers(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint8,
+		reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr, reflect.Float32, reflect.Float64,
+		reflect.Complex64, reflect.Complex128:
+		return false
+	case reflect.Array:
+		return t.Len() > 0 && hasPointers(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if hasPointers(t.Field(i).Type) {
+				return true
+			}
+		}
+		return false
+	default:
+		return true
+	}
+}
+
+// Alloc returns the id of a record whose content is undefined; false if the limit is reached.
+func (s *Slab[T]) Alloc() (uint32, bool) {
+	if n := len(s.free); n > 0 {
+		id := s.free[n-1]
+		s.free = s.free[:n-1]
+		s.live++
+		return id, true
+	}
+	if s.next > s.limit {
+		return 0, false
+	}
+	id := s.next
+	if int((id-1)>>s.shift) == len(s.chunks) {
+		s.chunks = append(s.chunks, make([]T, 1<<s.shift))
+	}
+	s.next++
+	s.live++
+	return id, true
+}
+
+// Free gives a record back.
+func (s *Slab[T]) Free(id uint32) {
+	s.live--
+	s.free = append(s.free, id)
+}
+
+// At returns the record of a live id.
+func (s *Slab[T]) At(id uint32) *T {
+	i := id - 1
+	return &s.chunks[i>>s.shift][i&s.mask]
+}
+
+// Len returns how many records are live.
+func (s *Slab[T]) Len() int { return s.live }

@@ -1,0 +1,194 @@
+package wire
+
+import (
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+)
+
+// Kind is what a frame turned out to be.
+type Kind uint8
+
+// The kinds. All but KindTCP and KindICMP are reasons to drop a frame.
+const (
+	KindTCP        Kind = iota // Decoder.Segment is filled in
+	KindICMP                   // Decoder.ICMP is filled in
+	KindOther                  // another protocol: nothing to do with us
+	KindShort                  // shorter than its headers say, or not even that long
+	KindBadIP                  // an IP header that contradicts itself, or whose checksum is wrong
+	KindFragment               // a fragment of an IP packet
+	KindExtension              // an IPv6 extension header that we do not look behind
+	KindBadTCP                 // a TCP header that contradicts itself
+	KindBadAddress             // an address that no TCP peer can have
+)
+
+// Decoder turns frames into segments. It holds the layers that gopacket decodes into, so that decoding allocates
+// nothing; one belongs to each shard.
+type Decoder struct {
+	Segment Segment
+	ICMP    []byte // the packet from its IP header on
+
+	parser  *gopacket.DecodingLayerParser
+	decoded []gopacket.LayerType
+	eth     layers.Ethernet
+	ip4     layers.IPv4
+	ip6     layers.IPv6
+	tcp     tcpLayer
+	icmp    icmpLayer
+}
+
+// NewDecoder returns a Decoder.
+func NewDecoder() *Decoder {
+	d := &Decoder{decoded: make([]gopacket.LayerType, 0, 8)}
+	d.parser = gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet)
+	d.parser.SetDecodingLayerContainer(gopacket.DecodingLayerArray(nil))
+	for _, l := range []gopacket.DecodingLayer{&d.eth, &d.ip4, &d.ip6, &d.tcp, &d.icmp} {
+		d.parser.AddDecodingLayer(l)
+	}
+	d.parser.IgnoreUnsupported = true // what it does not know is ours to name
+	return d
+}
+
+// tcpLayer makes gopacket hand over a TCP segment undecoded: its own TCP layer allocates for more than four options,
+// which every SACK has.
+type tcpLayer struct{ data []byte }
+
+func (l *tcpLayer) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
+	l.data = data
+	return nil
+}
+func (*tcpLayer) CanDecode() gopacket.LayerClass    { return layers.LayerTypeTCP }
+func (*tcpLayer) NextLayerType() gopacket.LayerType { return gopacket.LayerTypeZero }
+func (*tcpLayer) LayerPayload() []byte              { return nil }
+
+// icmpLayer does the same for ICMP of either family.
+type icmpLayer struct{ data []byte }
+
+var icmpTypes = gopacket.NewLayerClass([]gopacket.LayerType{layers.LayerTypeICMPv4, layers.LayerTypeICMPv6})
+
+func (l *icmpLayer) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
+	l.data = data
+	return nil
+}
+func (*icmpLayer) CanDecode() gopacket.LayerClass    { return icmpTypes }
+func (*icmpLayer) NextLayerType() gopacket.LayerType { return gopacket.LayerTypeZero }
+func (*icmpLayer) LayerPayload() []byte              { return nil }
+
+// Decode looks into a frame (virtio header, Ethernet header, packet) and fills in Segment if it is KindTCP. Segment
+// then refers to frame and may change it.
+func (d *Decoder) Decode(frame []byte) Kind {
+	if len(frame) < PacketAt {
+		return KindShort
+	}
+	d.tcp.data, d.icmp.data = nil, nil
+	err := d.parser.DecodeLayers(frame[VnetLen:], &d.decoded)
+	net := gopacket.LayerTypeZero
+	for _, l := range d.decoded {
+		if l == layers.LayerTypeIPv4 || l == layers.LayerTypeIPv6 {
+			net = l
+		}
+	}
+	switch {
+	case net == gopacket.LayerTypeZero && err == nil:
+		return KindOther
+	case net == gopacket.LayerTypeZero || err != nil:
+		return KindBadIP
+	case net == layers.LayerTypeIPv4:
+		return d.decode4(frame)
+	}
+	return d.decode6(frame)
+}
+
+// offset is where part begins in whole; part is a slice of whole's array.
+func offset(whole, part []byte) int { return cap(whole) - cap(part) }
+
+func (d *Decoder) decode4(frame []byte) Kind {
+	ip := &d.ip4
+	at := offset(frame, ip.Contents)
+	total := int(be16(frame, at+2)) // gopacket takes a length of 0 for the frame's
+	switch {
+	case total < len(ip.Contents) || ip.Version != 4:
+		return KindBadIP
+	case at+total > len(frame):
+		return KindShort
+	case fold(sum(0, ip.Contents)) != 0xffff:
+		return KindBadIP
+	case ip.Flags&layers.IPv4MoreFragments != 0 || ip.FragOffset != 0:
+		return KindFragment
+	}
+	s := &d.Segment
+	s.Src, s.Dst, s.TTL, s.v6 = AddrFrom4(ip.SrcIP), AddrFrom4(ip.DstIP), ip.TTL, false
+	return d.upper(frame[:at+total], at, at+len(ip.Contents))
+}
+
+func (d *Decoder) decode6(frame []byte) Kind {
+	ip := &d.ip6
+	at := offset(frame, ip.Contents)
+	end := at + ip6Len + int(ip.Length)
+	switch {
+	case ip.Version != 6:
+		return KindBadIP
+	case end > len(frame):
+		return KindShort
+	}
+	s := &d.Segment
+	s.Src, s.Dst, s.TTL, s.v6 = AddrFrom16(ip.SrcIP), AddrFrom16(ip.DstIP), ip.HopLimit, true
+	data := d.tcp.data
+	if data == nil {
+		data = d.icmp.data
+	}
+	if data == nil {
+		return d.beyond6()
+	}
+	upper := offset(frame, data)
+	if upper > end {
+		return KindShort
+	}
+	return d.upper(frame[:end], at, upper)
+}
+
+// beyond6 names an IPv6 packet in which gopacket found neither TCP nor ICMP.
+func (d *Decoder) beyond6() Kind {
+	next := d.ip6.NextHeader
+	if d.ip6.HopByHop != nil {
+		next = d.ip6.HopByHop.NextHeader
+	}
+	switch next {
+	case layers.IPProtocolIPv6Fragment:
+		return KindFragment
+	case layers.IPProtocolIPv6Routing, layers.IPProtocolIPv6Destination:
+		return KindExtension
+	}
+	return KindOther
+}
+
+// upper takes the packet's upper layer, which begins at offset upper of the frame, whose link padding is cut off.
+func (d *Decoder) upper(frame []byte, ip, upper int) Kind {
+	if d.icmp.data != nil {
+		d.ICMP = frame[ip:]
+		return KindICMP
+	}
+	if d.tcp.data == nil {
+		return KindOther
+	}
+	s := &d.Segment
+	if !s.Src.Usable() || !s.Dst.Usable() {
+		return KindBadAddress
+	}
+	tcp := frame[upper:]
+	if len(tcp) < tcpMinLen {
+		return KindBadTCP
+	}
+	header := int(tcp[offDataOff]>>4) * 4
+	if header < tcpMinLen || header > len(tcp) {
+		return KindBadTCP
+	}
+	s.frame, s.ip, s.tcp = frame, frame[ip:upper], tcp
+	s.SrcPort, s.DstPort = be16(tcp, offSrcPort), be16(tcp, offDstPort)
+	s.Seq, s.Ack = Seq(be32(tcp, offSeq)), Seq(be32(tcp, offAck))
+	s.Flags, s.Wnd = Flags(tcp[offFlags]), be16(tcp, offWnd)
+	s.Payload = tcp[header:]
+	s.Options = parseOptions(tcp[:header])
+	s.state = stateOf(frame)
+	s.addrDelta, s.fieldDelta = 0, 0
+	return KindTCP
+}

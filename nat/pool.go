@@ -1,0 +1,131 @@
+package nat
+
+import "hushgate/internal/wire"
+
+// MaxMembers is how many servers a backend can have.
+const MaxMembers = 256
+
+// Set is a set of a backend's servers, by their place in it.
+type Set [MaxMembers / 64]uint64
+
+// With returns the set with one more member.
+func (s Set) With(i int) Set {
+	s[i/64] |= 1 << (i % 64)
+	return s
+}
+
+// Has reports whether i is in the set.
+func (s *Set) Has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
+
+// Member is one server of a backend.
+type Member struct {
+	Weight  int  // 0 to 256; 0 takes no new connections
+	Backup  bool // used only when none of the others can be
+	Up      bool
+	Options Options
+}
+
+// Pool is a backend: its servers as they are now, and whose turn it is. The turns go round by smooth weighted round
+// robin: at each pick every eligible member gains its weight and the one that has most pays the sum of all weights, so
+// that weights 2 and 1 give a b a and not a a b.
+type Pool struct {
+	members []Member
+	credit  []int
+}
+
+// NewPool returns a pool of the given members, at most MaxMembers.
+func NewPool(members []Member) *Pool {
+	return &Pool{members: members, credit: make([]int, len(members))}
+}
+
+func (p *Pool) eligible(i int, backup bool, without *Set) bool {
+	m := &p.members[i]
+	return m.Up && m.Weight > 0 && m.Backup == backup && !without.Has(i)
+}
+
+// Pick returns the place of the server whose turn it is, leaving out those in without. When none of the servers that
+// are up and no backups is eligible, the first backup is used alone, as HAProxy does without `option allbackups`.
+func (p *Pool) Pick(without Set) (int, bool) {
+	best, sum := -1, 0
+	for i := range p.members {
+		if !p.eligible(i, false, &without) {
+			continue
+		}
+		w := p.members[i].Weight
+		p.credit[i] += w
+		sum += w
+		if best < 0 || p.credit[i] > p.credit[best] {
+			best = i
+		}
+	}
+	if best >= 0 {
+		p.credit[best] -= sum
+		return best, true
+	}
+	for i := range p.members {
+		if p.eligible(i, true, &without) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// Another reports whether Pick would find a server.
+func (p *Pool) Another(without Set) bool {
+	for i := range p.members {
+		if p.eligible(i, false, &without) || p.eligible(i, true, &without) {
+			return true
+		}
+	}
+	return false
+}
+
+// SetUp says whether a server is up. One that returns starts without credit or debt: no burst makes up for its absence.
+func (p *Pool) SetUp(i int, up bool) {
+	if p.members[i].Up != up {
+		p.members[i].Up = up
+		p.credit[i] = 0
+	}
+}
+
+// SetOptions says what a server grants.
+func (p *Pool) SetOptions(i int, o Options) { p.members[i].Options = o }
+
+// Options returns what is known of a server.
+func (p *Pool) Options(i int) Options { return p.members[i].Options }
+
+// DefaultScale is the shift that is offered while nothing is known of a server: Linux's, with its default buffers.
+const DefaultScale = 7
+
+// unknown is what a server of which nothing was learnt is taken for: a modern stack on any link.
+var unknown = Options{MSS: 65535, WindowScale: DefaultScale, SACK: true, Timestamps: true}
+
+// Offer returns what clients may be offered before their server is known: what every server that is up grants, or every
+// server at all if none is up. Of different shifts the smallest is offered: a window that it cannot express is told too
+// small, and costs speed; a larger shift would cut the last octets off every window, and lie about small ones.
+func (p *Pool) Offer() Options {
+	anyUp := false
+	for i := range p.members {
+		anyUp = anyUp || p.members[i].Up
+	}
+	o := Options{MSS: unknown.MSS, WindowScale: wire.MaxScale, SACK: true, Timestamps: true}
+	for i := range p.members {
+		if p.members[i].Up || !anyUp {
+			o = meet(o, p.members[i].Options)
+		}
+	}
+	return o
+}
+
+func meet(a, b Options) Options {
+	if !b.Known {
+		b = unknown
+	}
+	if b.MSS == 0 { // it did not say
+		b.MSS = 536
+	}
+	return Options{
+		MSS: min(a.MSS, b.MSS), WindowScale: min(a.WindowScale, b.WindowScale), // NoScale is the smallest
+		SACK: a.SACK && b.SACK, Timestamps: a.Timestamps && b.Timestamps,
+	}
+}

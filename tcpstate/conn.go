@@ -1,0 +1,129 @@
+package tcpstate
+
+import (
+	"time"
+
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+)
+
+// Window is what we offer a client while we are silent, in octets. It is small, because nothing is read, and not zero,
+// because a client that may not send cannot be caught sending.
+const Window = 4096
+
+// Conn is our end of a client's connection. The names are RFC 9293's (section 3.3.1).
+type Conn struct {
+	ISS, IRS       wire.Seq
+	SndUna, SndNxt wire.Seq
+	RcvNxt         wire.Seq
+	TSRecent       uint32 // TS.Recent of RFC 7323: the client's latest timestamp in sequence
+	TSOffset       uint32 // what our timestamps are ahead of the clock
+	SndWnd         uint16 // the client's last window field, as on the wire
+	MSS            uint16 // the client's, never 0
+	State          State
+	terms          terms
+	scales         uint8 // the client's shift in the low four bits, ours in the high ones; see terms
+}
+
+// terms are the options that both ends agreed on, and where we are in closing.
+type terms uint8
+
+const (
+	termTimestamps terms = 1 << iota
+	termSACK
+	termScale
+	termClosing // Close was called: what the client sends is read and thrown away
+	termPeerFIN // the client's FIN has arrived
+)
+
+// Offer is what we are ready to agree to when a client offers it.
+type Offer struct {
+	WindowScale int8 // our shift, or wire.NoScale
+	SACK        bool
+	Timestamps  bool
+}
+
+// defaultMSS is what a SYN without the option means (RFC 9293 section 3.7.1).
+func defaultMSS(seg *wire.Segment) uint16 {
+	if seg.Is4() {
+		return 536
+	}
+	return 1220
+}
+
+// minMSS keeps a peer from making us send a line in one-octet segments; Linux has the same bound (TCP_MIN_SND_MSS).
+const minMSS = 48
+
+// Accept fills c in for a SYN that arrived at a service and moves it to SYN-RECEIVED (RFC 9293 section 3.10.7.2).
+// Payload in the SYN is not taken: no Fast Open was offered, and the client sends it again. ECN is not agreed to.
+func (c *Conn) Accept(seg *wire.Segment, iss wire.Seq, tsOffset uint32, offer Offer) {
+	o := &seg.Options
+	*c = Conn{
+		ISS: iss, SndUna: iss, SndNxt: iss + 1,
+		IRS: seg.Seq, RcvNxt: seg.Seq + 1,
+		TSOffset: tsOffset, SndWnd: seg.Wnd, MSS: max(o.MSS, minMSS), State: SynReceived,
+	}
+	if o.MSS == 0 {
+		c.MSS = defaultMSS(seg)
+	}
+	if o.Timestamps && offer.Timestamps {
+		c.terms |= termTimestamps
+		c.TSRecent = o.TSval
+	}
+	if o.SACKPermitted && offer.SACK {
+		c.terms |= termSACK
+	}
+	if o.WindowScale != wire.NoScale && offer.WindowScale != wire.NoScale {
+		c.terms |= termScale
+		c.scales = uint8(o.WindowScale) | uint8(offer.WindowScale)<<4
+	}
+}
+
+// Timestamps reports whether both ends send timestamps.
+func (c *Conn) Timestamps() bool { return c.terms&termTimestamps != 0 }
+
+// SACK reports whether the client may send SACK blocks.
+func (c *Conn) SACK() bool { return c.terms&termSACK != 0 }
+
+// ClientScale is the shift of the client's windows, or wire.NoScale.
+func (c *Conn) ClientScale() int8 {
+	if c.terms&termScale == 0 {
+		return wire.NoScale
+	}
+	return int8(c.scales & 0x0f)
+}
+
+// OwnScale is the shift that we told the client to apply to our windows, or wire.NoScale.
+func (c *Conn) OwnScale() int8 {
+	if c.terms&termScale == 0 {
+		return wire.NoScale
+	}
+	return int8(c.scales >> 4)
+}
+
+// SendWindow is the client's window in octets.
+func (c *Conn) SendWindow() uint32 { return uint32(c.SndWnd) << max(0, c.ClientScale()) }
+
+// rcvWnd is our window in octets: Window, or the smallest that our shift can express.
+func (c *Conn) rcvWnd() uint32 { return max(Window, uint32(1)<<max(0, c.OwnScale())) }
+
+// TSval is our timestamp for a segment sent now: milliseconds, as Linux counts them.
+func (c *Conn) TSval(now mono.Time) uint32 {
+	return uint32(int64(now)/int64(time.Millisecond)) + c.TSOffset
+}
+
+// Settled reports whether nothing remains to be sent or repeated: our FIN was acknowledged. What may still come is the
+// client's FIN, or a repetition of it.
+func (c *Conn) Settled() bool { return c.State == FinWait2 || c.State == TimeWait }
+
+// Follow notes what a segment of the client says about the client while somebody else answers it: the window, and the
+// timestamp if it is later.
+func (c *Conn) Follow(seg *wire.Segment) {
+	if seg.Flags.Has(wire.RST) || !seg.Flags.Has(wire.ACK) {
+		return
+	}
+	c.SndWnd = seg.Wnd
+	if c.Timestamps() && seg.Options.Timestamps && int32(seg.Options.TSval-c.TSRecent) > 0 {
+		c.TSRecent = seg.Options.TSval
+	}
+}

@@ -1,0 +1,129 @@
+package tcpstate
+
+import (
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+)
+
+// header returns what all our segments have in common; addresses and ports are the owner's to fill in.
+func (c *Conn) header(now mono.Time, flags wire.Flags, seq wire.Seq) wire.Header {
+	h := wire.Header{Seq: seq, Ack: c.RcvNxt, Flags: flags, Wnd: uint16(min(c.rcvWnd()>>max(0, c.OwnScale()), 0xffff))}
+	if c.Timestamps() {
+		h.Timestamps, h.TSval, h.TSecr = true, c.TSval(now), c.TSRecent
+	}
+	return h
+}
+
+// SYNACK returns our SYN-ACK with the given MSS. Its window is never scaled (RFC 7323 section 2.2), and it answers the
+// client's SYN: the client's later timestamps are not echoed.
+func (c *Conn) SYNACK(now mono.Time, mss uint16) wire.Header {
+	h := c.header(now, wire.SYN|wire.ACK, c.ISS)
+	h.Wnd = Window
+	h.MSS = mss
+	h.SACKPermitted = c.SACK()
+	h.Scale, h.WindowScale = c.terms&termScale != 0, c.OwnScale()
+	return h
+}
+
+// ACK returns <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>.
+func (c *Conn) ACK(now mono.Time) wire.Header { return c.header(now, wire.ACK, c.SndNxt) }
+
+// RST returns the segment that aborts the connection: <SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>. Its number is exactly
+// what the client expects, so that a client that follows RFC 5961 believes it. Nothing beyond what was acknowledged
+// before is acknowledged by it. It carries no timestamp: RFC 7323 section 3.2 has receivers ignore them.
+func (c *Conn) RST(now mono.Time) wire.Header {
+	h := c.header(now, wire.RST|wire.ACK, c.SndNxt)
+	h.Wnd = 0
+	h.Timestamps = false
+	return h
+}
+
+// RefuseACK returns <SEQ=SEG.ACK><CTL=RST>: the answer to an ACK that is wrong in SYN-RECEIVED, and to one for a
+// connection that does not exist (RFC 9293 sections 3.10.7.4 and 3.10.7.1).
+func RefuseACK(seg *wire.Segment) wire.Header {
+	return wire.Header{Seq: seg.Ack, Flags: wire.RST}
+}
+
+// Refuse returns the RST for a segment of a connection that does not exist; false if it is itself an RST and gets none
+// (RFC 9293 section 3.10.7.1).
+func Refuse(seg *wire.Segment) (wire.Header, bool) {
+	switch {
+	case seg.Flags.Has(wire.RST):
+		return wire.Header{}, false
+	case seg.Flags.Has(wire.ACK):
+		return RefuseACK(seg), true
+	}
+	return wire.Header{Ack: seg.End(), Flags: wire.RST | wire.ACK}, true
+}
+
+// Close begins to close our side after the owner's last words, text: from here on what the client sends is read and
+// thrown away. Output sends text and FIN.
+func (c *Conn) Close() { c.terms |= termClosing }
+
+// Output returns the next segment of our last words, text, and the FIN after them, as far as the client's window and
+// MSS allow; false when there is nothing to send now. Text is the same at each call. It moves SND.NXT.
+func (c *Conn) Output(now mono.Time, text []byte) (wire.Header, []byte, bool) {
+	if c.finSent() {
+		return wire.Header{}, nil, false
+	}
+	room := max(0, int64(c.SendWindow())-int64(c.SndNxt-c.SndUna))
+	h, part, ok := c.segmentAt(now, text, c.SndNxt, uint32(room))
+	if !ok {
+		return h, nil, false
+	}
+	c.SndNxt += wire.Seq(len(part))
+	if h.Flags.Has(wire.FIN) {
+		c.SndNxt++
+		if c.State == Established {
+			c.State = FinWait1
+			if c.terms&termPeerFIN != 0 {
+				c.State = LastAck
+			}
+		}
+	}
+	return h, part, true
+}
+
+// Retransmit returns the first segment that the client has not acknowledged; if there is none because its window is
+// closed, one octet probes it (RFC 9293 section 3.8.6.1). False when everything is acknowledged.
+func (c *Conn) Retransmit(now mono.Time, text []byte) (wire.Header, []byte, bool) {
+	if c.SndUna != c.SndNxt {
+		return c.segmentAt(now, text, c.SndUna, uint32(c.SndNxt-c.SndUna))
+	}
+	if c.finSent() || c.terms&termClosing == 0 {
+		return wire.Header{}, nil, false
+	}
+	probed := c.SndWnd
+	c.SndWnd = max(1, probed)
+	h, part, ok := c.Output(now, text)
+	c.SndWnd = probed
+	return h, part, ok
+}
+
+// segmentAt cuts the segment that begins at seq out of text and FIN; room is how many octets it may have. A FIN needs
+// no room in the window.
+func (c *Conn) segmentAt(now mono.Time, text []byte, seq wire.Seq, room uint32) (wire.Header, []byte, bool) {
+	rest := text[min(int(seq-c.ISS-1), len(text)):]
+	mss := uint32(c.MSS)
+	if c.Timestamps() {
+		mss -= timestampSpace
+	}
+	room = min(room, mss)
+	if len(rest) > 0 && room == 0 {
+		return wire.Header{}, nil, false
+	}
+	part := rest[:min(len(rest), int(room))]
+	h := c.header(now, wire.ACK, seq)
+	if len(part) > 0 {
+		h.Flags |= wire.PSH
+	}
+	if len(part) == len(rest) {
+		h.Flags |= wire.FIN
+	}
+	return h, part, true
+}
+
+// timestampSpace is what the timestamp option takes from each segment's payload (RFC 7323 appendix A).
+const timestampSpace = 12
+
+func (c *Conn) finSent() bool { return c.State != SynReceived && c.State != Established }
