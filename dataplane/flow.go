@@ -81,10 +81,10 @@ type flow struct {
 	ext         uint32 // the flow's splice record, 0 until the delay is over
 	clientPort  uint16
 	service     ServiceID
+	queue       flowtab.QueueID // of link
 	phase       Phase
 	tries       uint8 // segments of ours sent again in this phase
 	words       words // what we are saying, in PhaseSaying
-	closed      bool  // EventClosed was emitted
 }
 
 // words says which text of the frontend our last words are.
@@ -95,10 +95,12 @@ const (
 	wordsReject
 	wordsNoServer
 	numWords
+
+	told words = 0x80 // with any of them: EventClosed was emitted
 )
 
 // maxFlow is the budget: with its place in the index a held connection stays below 128 octets.
-const maxFlow = 104
+const maxFlow = 96
 
 var _ [maxFlow - unsafe.Sizeof(flow{})]byte
 

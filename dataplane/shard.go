@@ -78,7 +78,10 @@ func New(cfg *Config) *Shard {
 	}
 	s.byOut = flowtab.NewIndex(func(id uint32) uint64 { return s.outHash(s.flows.At(id)) })
 	s.byIn = flowtab.NewIndex(func(id uint32) uint64 { return s.inHash(s.flows.At(id)) })
-	s.queues = flowtab.NewQueues(func(id uint32) *flowtab.Link { return &s.flows.At(id).link })
+	s.queues = flowtab.NewQueues(func(id uint32) (*flowtab.Link, *flowtab.QueueID) {
+		f := s.flows.At(id)
+		return &f.link, &f.queue
+	})
 	for i, v := range cfg.Services {
 		s.services[addrPort{v.Addr, v.Port}] = ServiceID(i)
 	}

@@ -162,7 +162,7 @@ func (s *Shard) resetBoth(f *flow, x *splice) {
 
 // close emits EventClosed with the figures of a splice.
 func (s *Shard) close(f *flow, c Cause) {
-	if f.closed || f.established == mono.Time(0) {
+	if f.words&told != 0 || f.established == mono.Time(0) {
 		return
 	}
 	e := s.event(f, EventClosed, c)

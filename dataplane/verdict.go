@@ -68,14 +68,16 @@ func (s *Shard) sayNoServer(id uint32, f *flow, c Cause) {
 // say sends our last words, and our FIN after them, and closes.
 func (s *Shard) say(id uint32, f *flow, w words) {
 	s.enter(f, PhaseSaying)
-	f.words = w
+	f.words = f.words&told | w
 	f.conn.Close()
 	s.sayMore(id, f)
 	s.push(id, s.waits.handshake[0])
 }
 
 // text is what we are saying. It is the same at each call: Output and Retransmit cut their segments out of it.
-func (s *Shard) text(f *flow) []byte { return s.texts[s.cfg.Services[f.service].Frontend][f.words] }
+func (s *Shard) text(f *flow) []byte {
+	return s.texts[s.cfg.Services[f.service].Frontend][f.words&^told]
+}
 
 // settled in flow.tries marks one that has said everything and waits for the client's FIN, or in TIME-WAIT.
 const settled = 0xff
@@ -135,7 +137,7 @@ func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
 // tell completes the one EventClosed of a flow.
 func (s *Shard) tell(f *flow, e *Event) {
 	e.Closed = s.now
-	f.closed = true
+	f.words |= told
 	s.stats.Verdict[e.Verdict]++
 	if e.Established == mono.Time(0) {
 		e.Established = e.SYN

@@ -10,18 +10,18 @@ import (
 // QueueID names one of the queues of a Queues.
 type QueueID uint8
 
-// Link is what a record holds to be in a queue: 20 octets in a struct of 24.
+// Link is what a record holds to be in a queue, beside a QueueID that is 0 while it is in none. The two are apart so that
+// the record can put the octet where it has room for one.
 type Link struct {
 	deadline   mono.Time
 	next, prev uint32
-	queue      QueueID // 0: in none
 }
 
 // Queues are the deadlines of all records: one FIFO queue for each distinct delay. All that wait equally long come due
 // in the order in which they began, so that a queue is sorted by itself and every operation is O(1).
 type Queues struct {
 	lists  []list // 0 is unused
-	linkOf func(id uint32) *Link
+	linkOf func(id uint32) (*Link, *QueueID)
 }
 
 type list struct {
@@ -29,8 +29,8 @@ type list struct {
 	head, tail uint32
 }
 
-// NewQueues returns a Queues without queues; linkOf returns the link of a live record.
-func NewQueues(linkOf func(id uint32) *Link) *Queues {
+// NewQueues returns a Queues without queues; linkOf returns the link of a live record and the queue that it is in.
+func NewQueues(linkOf func(id uint32) (*Link, *QueueID)) *Queues {
 	return &Queues{lists: make([]list, 1), linkOf: linkOf}
 }
 
@@ -52,12 +52,12 @@ func (q *Queues) Queue(delay time.Duration) QueueID {
 // backwards counts as standing still.
 func (q *Queues) Push(id QueueID, rec uint32, now mono.Time) {
 	l := &q.lists[id]
-	k := q.linkOf(rec)
-	*k = Link{deadline: now.Add(l.delay), prev: l.tail, queue: id}
+	k, in := q.linkOf(rec)
+	*k, *in = Link{deadline: now.Add(l.delay), prev: l.tail}, id
 	if l.tail == 0 {
 		l.head = rec
 	} else {
-		tail := q.linkOf(l.tail)
+		tail := q.link(l.tail)
 		tail.next = rec
 		k.deadline = max(k.deadline, tail.deadline)
 	}
@@ -66,22 +66,27 @@ func (q *Queues) Push(id QueueID, rec uint32, now mono.Time) {
 
 // Remove takes a record out of its queue, if it is in one.
 func (q *Queues) Remove(rec uint32) {
-	k := q.linkOf(rec)
-	if k.queue == 0 {
+	k, in := q.linkOf(rec)
+	if *in == 0 {
 		return
 	}
-	l := &q.lists[k.queue]
+	l := &q.lists[*in]
+	*in = 0
 	if k.prev == 0 {
 		l.head = k.next
 	} else {
-		q.linkOf(k.prev).next = k.next
+		q.link(k.prev).next = k.next
 	}
 	if k.next == 0 {
 		l.tail = k.prev
 	} else {
-		q.linkOf(k.next).prev = k.prev
+		q.link(k.next).prev = k.prev
 	}
-	k.queue = 0
+}
+
+func (q *Queues) link(rec uint32) *Link {
+	k, _ := q.linkOf(rec)
+	return k
 }
 
 // earliest returns the queue whose head is due first, the lower id of two that are due together; 0 if all are empty.
@@ -89,7 +94,7 @@ func (q *Queues) earliest() (first QueueID, at mono.Time) {
 	at = mono.Never
 	for i := 1; i < len(q.lists); i++ {
 		if h := q.lists[i].head; h != 0 {
-			if d := q.linkOf(h).deadline; d < at {
+			if d := q.link(h).deadline; d < at {
 				first, at = QueueID(i), d
 			}
 		}

@@ -35,6 +35,8 @@ type Builder struct {
 	data [16]byte // the options' values
 	zero [6]byte
 	vnet [VnetLen]byte
+
+	src, dst Addr // copies, so that a Header need not live on the heap
 }
 
 const maxOptions = 8
@@ -72,14 +74,15 @@ func (b *Builder) serialise(h *Header, payload []byte) error {
 	}
 	copy(body, payload)
 	b.header(h)
-	if h.Dst.Is4() {
-		return b.over4(h)
+	b.src, b.dst = h.Src, h.Dst
+	if b.dst.Is4() {
+		return b.over4()
 	}
-	return b.over6(h)
+	return b.over6()
 }
 
-func (b *Builder) over4(h *Header) error {
-	b.ip4.SrcIP, b.ip4.DstIP = h.Src.IP(), h.Dst.IP()
+func (b *Builder) over4() error {
+	b.ip4.SrcIP, b.ip4.DstIP = b.src.IP(), b.dst.IP()
 	if err := b.tcp.SetNetworkLayerForChecksum(&b.ip4); err != nil {
 		return err
 	}
@@ -93,8 +96,8 @@ func (b *Builder) over4(h *Header) error {
 	return b.eth.SerializeTo(b.buf, gopacket.SerializeOptions{}) // pads to 60 octets
 }
 
-func (b *Builder) over6(h *Header) error {
-	b.ip6.SrcIP, b.ip6.DstIP = h.Src.IP(), h.Dst.IP()
+func (b *Builder) over6() error {
+	b.ip6.SrcIP, b.ip6.DstIP = b.src.IP(), b.dst.IP()
 	if err := b.tcp.SetNetworkLayerForChecksum(&b.ip6); err != nil {
 		return err
 	}
