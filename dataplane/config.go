@@ -29,6 +29,9 @@ type Config struct {
 	Backends  []Backend
 	Servers   []Server
 
+	// Local are this machine's own addresses: what servers send there, the answers to health checks, is the kernel's.
+	Local []wire.Addr
+
 	// CookieKey and HashKey are secrets of 128 bits, drawn anew at each start; the same keys give the same run.
 	CookieKey, HashKey [2]uint64
 

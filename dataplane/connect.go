@@ -20,6 +20,8 @@ func (s *Shard) findServer(id uint32, f *flow) {
 		endpoint := s.endpointOf(server)
 		if s.claim(id, f, endpoint) {
 			x.server, x.slot, x.endpoint, x.connect = server, uint16(slot), endpoint, s.now
+			x.counted = true
+			s.servers[server]++
 			s.enter(f, PhaseConnecting)
 			s.sendSYN(f, x)
 			s.push(id, p.connect[0])
@@ -111,6 +113,7 @@ func (s *Shard) serverFailed(id uint32, f *flow, c Cause) {
 	x, p := s.exts.At(f.ext), s.pool(f)
 	s.event(f, EventServerFailed, c)
 	s.stats.ServersFailed++
+	s.release(f)
 	s.abandonServer(id, f)
 	if int(x.retries) >= p.backend.Retries {
 		s.sayNoServer(id, f, c)
@@ -150,11 +153,7 @@ func (s *Shard) abandonServer(id uint32, f *flow) {
 func (s *Shard) fromServer(endpoint uint16, seg *wire.Segment) {
 	id := s.lookupIn(seg.Dst, seg.DstPort, endpoint)
 	if id == 0 {
-		if !seg.ChecksumOK() {
-			s.drop(DropChecksum)
-			return
-		}
-		s.refuse(wire.Inside, seg)
+		s.strayFromServer(seg)
 		return
 	}
 	f := s.flows.At(id)
@@ -166,6 +165,20 @@ func (s *Shard) fromServer(endpoint uint16, seg *wire.Segment) {
 	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseSaying, phases:
 		s.drop(DropUnknown)
 	}
+}
+
+// strayFromServer takes a server's segment of no flow that we know. After a restart of the gateway the RST frees the
+// server's end of connections that nobody carries any more.
+func (s *Shard) strayFromServer(seg *wire.Segment) {
+	if _, ours := s.local[seg.Dst]; ours {
+		s.drop(DropNotOurs)
+		return
+	}
+	if !seg.ChecksumOK() {
+		s.drop(DropChecksum)
+		return
+	}
+	s.refuse(wire.Inside, seg)
 }
 
 func (s *Shard) serverAnswers(id uint32, f *flow, seg *wire.Segment) {

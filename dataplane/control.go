@@ -1,5 +1,7 @@
 package dataplane
 
+import "hushgate/internal/wire"
+
 // Control is a message from the rest of the gateway, applied between two batches.
 type Control interface{ apply(s *Shard) }
 
@@ -24,6 +26,16 @@ type ServerGrants struct {
 
 func (c ServerGrants) apply(s *Shard) {
 	s.eachSlot(c.Server, func(p *pool, slot int) { p.SetOptions(slot, c.Options) })
+}
+
+// LocalAddresses replaces Config.Local.
+type LocalAddresses []wire.Addr
+
+func (c LocalAddresses) apply(s *Shard) {
+	clear(s.local)
+	for _, a := range c {
+		s.local[a] = struct{}{}
+	}
 }
 
 // eachSlot calls do for every place that a server has in a backend, and renews what the backend's clients are offered.

@@ -71,6 +71,39 @@ const (
 	CauseReused               // the client opened the same 4-tuple anew
 )
 
+// String returns the cause's word in logs.
+func (c Cause) String() string {
+	switch c {
+	case CauseNone:
+		return "none"
+	case CauseClientTalked:
+		return "client-talked"
+	case CauseClientFIN:
+		return "client-closed"
+	case CauseClientRST:
+		return "client-reset"
+	case CauseServerRST:
+		return "server-reset"
+	case CauseServerTimeout:
+		return "server-timeout"
+	case CauseNoServer:
+		return "no-server"
+	case CauseFinished:
+		return "finished"
+	case CauseIdle:
+		return "idle"
+	case CauseTupleInUse:
+		return "tuple-in-use"
+	case CauseShutdown:
+		return "shutdown"
+	case CauseTimestampsLost:
+		return "timestamps-lost"
+	case CauseReused:
+		return "reopened"
+	}
+	return "unknown"
+}
+
 // Event is what the core tells about a connection. It is a value without pointers. Times that did not happen are zero.
 type Event struct {
 	Kind    EventKind
@@ -94,6 +127,10 @@ type Event struct {
 	BytesToClient uint64 // stream octets, each counted once however often it was sent; our own reply included
 	BytesToServer uint64
 	Retries       uint8 // attempts at servers beyond the first (redispatches)
+
+	// How many connections there were in this shard, this one included among the active and the frontend's, and not among
+	// the backend's and the server's (as in HAProxy's log lines: it has left them).
+	Active, FrontendActive, BackendActive, ServerActive uint32
 
 	ServerOptions ServerOptions // for EventOfferBroken and EventServerOptions
 

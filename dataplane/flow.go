@@ -123,4 +123,5 @@ type splice struct {
 	endpoint  uint16   // the server's address and port, see Shard.endpoints
 	retries   uint8    // attempts after the first
 	indexed   bool     // the flow is in the inside index
+	counted   bool     // the flow is among those of its server
 }

@@ -165,6 +165,8 @@ func (s *Shard) answer(f *flow, seg *wire.Segment, r tcpstate.Reply) {
 func (s *Shard) opened(id uint32, f *flow) {
 	f.established = s.now
 	s.stats.Opened++
+	s.active++
+	s.fronts[s.cfg.Services[f.service].Frontend]++
 	s.enter(f, PhaseHeld)
 	s.push(id, s.waits.delay[s.cfg.Services[f.service].Frontend])
 }

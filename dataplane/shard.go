@@ -21,11 +21,16 @@ type Shard struct {
 	byIn   *flowtab.Index // client's address and port, endpoint
 	queues *flowtab.Queues
 
+	local     map[wire.Addr]struct{}
 	services  map[addrPort]ServiceID
 	endpoints map[addrPort]uint16 // where servers are; two servers of different backends may be one endpoint
 	pools     []pool
 	waits     waits
 	texts     [][numWords][]byte // last words, for each frontend
+
+	active  int   // flows established and not told of yet
+	fronts  []int // the same, of each frontend
+	servers []int // flows that each server has, or is asked to take
 
 	dec   *wire.Decoder
 	build *wire.Builder
@@ -67,6 +72,9 @@ func New(cfg *Config) *Shard {
 		cfg:       cfg,
 		flows:     flowtab.NewSlab[flow](lim.Flows),
 		exts:      flowtab.NewSlab[splice](lim.Flows),
+		fronts:    make([]int, len(cfg.Frontends)),
+		servers:   make([]int, len(cfg.Servers)),
+		local:     make(map[wire.Addr]struct{}, len(cfg.Local)),
 		services:  make(map[addrPort]ServiceID, len(cfg.Services)),
 		endpoints: make(map[addrPort]uint16, len(cfg.Servers)),
 		dec:       wire.NewDecoder(),
@@ -82,6 +90,7 @@ func New(cfg *Config) *Shard {
 		f := s.flows.At(id)
 		return &f.link, &f.queue
 	})
+	LocalAddresses(cfg.Local).apply(s)
 	for i, v := range cfg.Services {
 		s.services[addrPort{v.Addr, v.Port}] = ServiceID(i)
 	}

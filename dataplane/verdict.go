@@ -1,9 +1,6 @@
 package dataplane
 
-import (
-	"hushgate/internal/mono"
-	"hushgate/internal/wire"
-)
+import "hushgate/internal/wire"
 
 // earlyTalk ends a connection whose client sent payload before the banner's first octet went out to it.
 func (s *Shard) earlyTalk(id uint32, f *flow, seg *wire.Segment) {
@@ -136,10 +133,29 @@ func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
 
 // tell completes the one EventClosed of a flow.
 func (s *Shard) tell(f *flow, e *Event) {
+	s.release(f)
+	frontend := s.cfg.Services[f.service].Frontend
+	e.Active, e.FrontendActive = uint32(s.active), uint32(s.fronts[frontend])
+	for _, id := range s.pool(f).backend.Servers {
+		e.BackendActive += uint32(s.servers[id])
+	}
+	if e.Server != NoServer {
+		e.ServerActive = uint32(s.servers[e.Server])
+	}
+	s.active--
+	s.fronts[frontend]--
 	e.Closed = s.now
 	f.words |= told
 	s.stats.Verdict[e.Verdict]++
-	if e.Established == mono.Time(0) {
-		e.Established = e.SYN
+}
+
+// release takes a flow off its server's count.
+func (s *Shard) release(f *flow) {
+	if f.ext == 0 {
+		return
+	}
+	if x := s.exts.At(f.ext); x.counted {
+		x.counted = false
+		s.servers[x.server]--
 	}
 }

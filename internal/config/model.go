@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -27,7 +28,7 @@ type Global struct {
 // LogTarget is one `log` line: where connection lines and notices go.
 type LogTarget struct {
 	Address  string // "stdout", "stderr", "/dev/log" (a unix datagram socket), "host:port" (UDP syslog)
-	Format   string // "raw" (no syslog header), "rfc3164" or "rfc5424"
+	Format   string // "raw" (no syslog header), "rfc3164", "local" (rfc3164 without the host's name) or "rfc5424"
 	Facility string // syslog facility's name: local0, mail, ...
 	Level    string // the least urgent level sent: emerg ... debug
 }
@@ -79,9 +80,21 @@ type Frontend struct {
 // Bind is an address and port that clients connect to.
 type Bind struct {
 	Addr      netip.Addr // unspecified (0.0.0.0 or ::): every address of the outside interfaces, of that family
-	AnyFamily bool       // `bind :25` and `bind *:25`: unspecified, IPv4 and IPv6. HAProxy takes IPv4 alone
+	AnyFamily bool       // unspecified, and both families; `bind :25` where the backend has servers of both
 	Port      uint16
 	Interface string // `bind ... interface eth0`; empty: any outside interface
+}
+
+// String writes the bind as a bind line does.
+func (b Bind) String() string {
+	s := netip.AddrPortFrom(b.Addr, b.Port).String()
+	if b.AnyFamily {
+		s = fmt.Sprintf(":%d", b.Port)
+	}
+	if b.Interface != "" {
+		s += " interface " + b.Interface
+	}
+	return s
 }
 
 // Backend is a `backend`, or the server half of a `listen`.

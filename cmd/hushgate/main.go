@@ -1,0 +1,83 @@
+// Hushgate is an early-talker gateway for SMTP: it keeps silent for a while before the banner, resets who talks into
+// the silence, and hands who waits to a mail server, which sees the client's own address.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// version is set by the build; a binary of `go install` knows its module's.
+var version = ""
+
+// errReported ends a command whose error has been written already.
+var errReported = errors.New("reported")
+
+func main() {
+	os.Exit(run())
+}
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := newRootCommand().ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case !errors.Is(err, errReported):
+		fmt.Fprintln(os.Stderr, "hushgate:", err)
+	}
+	return 1
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "hushgate",
+		Short:         "An early-talker gateway for SMTP",
+		Long:          "hushgate stands before mail servers as their default gateway, answers TCP for the service address\nitself, stays silent for a while, resets who talks before the banner, and hands who waits to a server.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       versionString(),
+	}
+	root.AddCommand(newRunCommand(), newCheckCommand(), newRulesCommand(), newLabCommand(), newVersionCommand())
+	return root
+}
+
+func versionString() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+func newVersionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "hushgate", versionString()) },
+	}
+}
+
+// newLogger returns the log of everything but connections: on standard error, for people on a terminal in colour.
+func newLogger(verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	if term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("NO_COLOR") == "" {
+		return slog.New(tint.NewHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: "15:04:05.000"}))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"hushgate/internal/config"
+	"hushgate/internal/gateway"
+	"hushgate/internal/netenv"
+)
+
+// source is what every command with a configuration has in common.
+type source struct {
+	file            string
+	outside, inside []string
+	verbose         bool
+}
+
+func (s *source) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVarP(&s.file, "file", "f", "", "configuration: HAProxy's syntax or, *.yaml, hushgate's own")
+	f.StringSliceVar(&s.outside, "outside", nil, "interface towards the clients (default: found from the addresses and routes)")
+	f.StringSliceVar(&s.inside, "inside", nil, "interface towards the servers (default: found from the routes)")
+	f.BoolVarP(&s.verbose, "verbose", "v", false, "log more")
+	_ = cmd.MarkFlagRequired("file")
+	_ = cmd.MarkFlagFilename("file", "cfg", "yaml", "yml")
+}
+
+// load reads the configuration and writes every error and warning of it to w.
+func (s *source) load(w io.Writer) (*config.Config, error) {
+	cfg, warnings, err := config.Load(s.file)
+	for _, n := range warnings {
+		kind := "warning"
+		if n.Note {
+			kind = "note"
+		}
+		if n.Line > 0 {
+			fmt.Fprintf(w, "%s:%d: %s: %s\n", s.file, n.Line, kind, n.Text)
+		} else {
+			fmt.Fprintf(w, "%s: %s: %s\n", s.file, kind, n.Text)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(w, err)
+		return nil, errReported
+	}
+	if len(s.outside) > 0 {
+		cfg.Global.Outside = s.outside
+	}
+	if len(s.inside) > 0 {
+		cfg.Global.Inside = s.inside
+	}
+	return cfg, nil
+}
+
+func newRunCommand() *cobra.Command {
+	var s source
+	cmd := &cobra.Command{
+		Use: "run -f FILE", Short: "Run the gateway", Args: cobra.NoArgs,
+		Long: "Run the gateway in the foreground until SIGTERM or SIGINT. Everything is checked before anything is changed;\n" +
+			"the firewall rules go when it ends.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := s.load(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return gateway.Run(cmd.Context(), cfg, newLogger(s.verbose))
+		},
+	}
+	s.flags(cmd)
+	return cmd
+}
+
+// plan works out what a configuration means on this machine.
+func (s *source) plan(cmd *cobra.Command) (*gateway.Plan, error) {
+	cfg, err := s.load(cmd.ErrOrStderr())
+	if err != nil {
+		return nil, err
+	}
+	m, err := netenv.NewMirror(cmd.Context(), newLogger(s.verbose), nil)
+	if err != nil {
+		return nil, fmt.Errorf("read the network: %w", err)
+	}
+	return gateway.NewPlan(cfg, m)
+}
+
+func newCheckCommand() *cobra.Command {
+	var s source
+	var offline bool
+	cmd := &cobra.Command{
+		Use: "check -f FILE", Short: "Check a configuration, and whether it fits this machine", Args: cobra.NoArgs,
+		Long: "Check a configuration and report all that is wrong with it at once, then whether it fits this machine's\n" +
+			"interfaces and routes. Nothing is changed. Exit status 1 if `run` would not start.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if offline {
+				if _, err := s.load(cmd.ErrOrStderr()); err != nil {
+					return err
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), "configuration is valid")
+				return nil
+			}
+			p, err := s.plan(cmd)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			for _, r := range p.Chosen.Reasons {
+				fmt.Fprintln(out, r)
+			}
+			for _, a := range p.Chosen.Services {
+				fmt.Fprintln(out, "service", a)
+			}
+			for _, w := range append(p.Chosen.Warnings, netenv.Warnings(p.Sysctls)...) {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
+			}
+			fmt.Fprintln(out, "configuration is valid")
+			return nil
+		},
+	}
+	s.flags(cmd)
+	cmd.Flags().BoolVar(&offline, "offline", false, "look at the file alone, not at this machine")
+	return cmd
+}
+
+func newRulesCommand() *cobra.Command {
+	var s source
+	cmd := &cobra.Command{
+		Use: "rules -f FILE", Short: "Print the firewall rules that `run` installs", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := s.plan(cmd)
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(cmd.OutOrStdout(), p.Firewall.String())
+			if errors.Is(err, os.ErrClosed) {
+				return nil
+			}
+			return err
+		},
+	}
+	s.flags(cmd)
+	return cmd
+}

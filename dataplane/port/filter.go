@@ -1,0 +1,254 @@
+package port
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/net/bpf"
+
+	"hushgate/internal/wire"
+)
+
+// Filter says which frames a port lets in: TCP to one of the services on the outside, TCP from one of the servers on the
+// inside, addressed to this host, untagged. Fragments and IPv6 packets with extension headers pass on their addresses
+// alone, so that they can be counted. It is the kernel that filters; what is left out costs nothing.
+type Filter struct {
+	Sides    wire.Side
+	Services []netip.AddrPort
+	Servers  []netip.AddrPort
+}
+
+// maxInstructions is the kernel's limit for one program (BPF_MAXINSNS).
+const maxInstructions = 4096
+
+// Offsets in an Ethernet frame without tag.
+const (
+	etherType  = 12
+	ip4At      = 14
+	ip4Proto   = ip4At + 9
+	ip4Frag    = ip4At + 6
+	ip4Source  = ip4At + 12
+	ip4Dest    = ip4At + 16
+	ip6Next    = ip4At + 6
+	ip6Source  = ip4At + 8
+	ip6Dest    = ip4At + 24
+	ip6PortsAt = ip4At + 40
+	protoTCP   = 6
+	whole      = 1 << 18 // what is kept of a frame that passes: more than the largest there is
+)
+
+// Program returns the kernel's program. With more addresses than fit, only ports are looked at.
+func (f Filter) Program() ([]bpf.RawInstruction, error) {
+	prog := append(preamble(), f.packetPart(false)...)
+	if len(prog) > maxInstructions {
+		prog = append(preamble(), f.packetPart(true)...)
+	}
+	raw, err := bpf.Assemble(prog)
+	if err != nil {
+		return nil, fmt.Errorf("assemble the filter: %w", err)
+	}
+	return raw, nil
+}
+
+// preamble drops frames that are not for this host (PACKET_HOST is 0) or carry a VLAN tag, which the kernel has taken
+// out of the frame: they belong to the VLAN's own interface.
+func preamble() []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	}
+}
+
+func (f Filter) packetPart(portsOnly bool) []bpf.Instruction {
+	v4 := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: ip4Proto, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoTCP, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	}
+	var v6 []bpf.Instruction
+	for _, e := range f.entries(portsOnly) {
+		v4 = append(v4, e.match4()...)
+		v6 = append(v6, e.match6()...)
+	}
+	v4 = append(v4, bpf.RetConstant{Val: 0})
+	v6 = append(v6, bpf.RetConstant{Val: 0})
+	head := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: etherType, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: wire.EtherTypeIPv4, SkipTrue: 3},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: wire.EtherTypeIPv6, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.Jump{Skip: uint32(len(v4))},
+	}
+	return append(append(head, v4...), v6...)
+}
+
+// entry is one address and port at one end of a segment; an invalid address stands for all.
+type entry struct {
+	addr   netip.Addr
+	port   uint16
+	source bool
+}
+
+func (f Filter) entries(portsOnly bool) (list []entry) {
+	add := func(a netip.AddrPort, source bool) {
+		e := entry{a.Addr().Unmap(), a.Port(), source}
+		if portsOnly {
+			e.addr = netip.Addr{}
+		}
+		if !slices.Contains(list, e) {
+			list = append(list, e)
+		}
+	}
+	if f.Sides.Has(wire.Outside) {
+		for _, a := range f.Services {
+			add(a, false)
+		}
+	}
+	if f.Sides.Has(wire.Inside) {
+		for _, a := range f.Servers {
+			add(a, true)
+		}
+	}
+	return list
+}
+
+// match4 accepts an IPv4 TCP packet that fits the entry and otherwise falls through.
+func (e entry) match4() []bpf.Instruction {
+	addrAt, portAt := uint32(ip4Dest), uint32(ip4At+2)
+	if e.source {
+		addrAt, portAt = ip4Source, ip4At
+	}
+	port := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: ip4Frag, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: 3}, // no ports in a later fragment
+		bpf.LoadMemShift{Off: ip4At},
+		bpf.LoadIndirect{Off: portAt, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(e.port), SkipTrue: 1},
+		bpf.RetConstant{Val: whole},
+	}
+	switch {
+	case !e.addr.IsValid():
+		return port
+	case !e.addr.Is4():
+		return nil
+	}
+	a := e.addr.As4()
+	return append([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: addrAt, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(a[:]), SkipTrue: uint8(len(port))},
+	}, port...)
+}
+
+// match6 does the same for IPv6.
+func (e entry) match6() []bpf.Instruction {
+	addrAt, portAt := uint32(ip6Dest), uint32(ip6PortsAt+2)
+	if e.source {
+		addrAt, portAt = ip6Source, ip6PortsAt
+	}
+	port := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: ip6Next, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 6},  // hop-by-hop options
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 43, SkipTrue: 5}, // routing
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 44, SkipTrue: 4}, // fragment
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 60, SkipTrue: 3}, // destination options
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protoTCP, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: portAt, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(e.port), SkipTrue: 1},
+		bpf.RetConstant{Val: whole},
+	}
+	switch {
+	case !e.addr.IsValid():
+		return port
+	case !e.addr.Is6():
+		return nil
+	}
+	a := e.addr.As16()
+	var words []bpf.Instruction
+	for i := range uint32(4) {
+		left := 2*(3-i) + uint32(len(port))
+		words = append(words,
+			bpf.LoadAbsolute{Off: addrAt + 4*i, Size: 4},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(a[4*i:]), SkipTrue: uint8(left)})
+	}
+	return append(words, port...)
+}
+
+// netOffset makes a load relative to the IP header (SKF_NET_OFF), wherever the frame begins for the kernel just then.
+const netOffset = 0xfff00000
+
+// Selector returns the program that shares frames among the shards: a hash of the client's address, which is the source
+// on the way to a service and else the destination. The address alone decides, and not the port too: fragments have no
+// ports, extension headers hide them, and limits for one client then are one shard's affair.
+func (f Filter) Selector() ([]bpf.RawInstruction, error) {
+	var prog []bpf.Instruction
+	switch {
+	case f.Sides == wire.Outside:
+		prog = clientHash(true)
+	case f.Sides == wire.Inside:
+		prog = clientHash(false)
+	default:
+		source, dest := clientHash(true), clientHash(false)
+		for _, a := range f.Services {
+			prog = append(prog, unlessTo(a.Addr().Unmap(), len(source))...)
+			prog = append(prog, source...)
+		}
+		prog = append(prog, dest...)
+	}
+	raw, err := bpf.Assemble(prog)
+	if err != nil {
+		return nil, fmt.Errorf("assemble the selector: %w", err)
+	}
+	return raw, nil
+}
+
+// unlessTo skips the next n instructions unless the packet goes to a.
+func unlessTo(a netip.Addr, n int) []bpf.Instruction {
+	b, at, version := a.AsSlice(), uint32(24), uint32(0x60)
+	if a.Is4() {
+		at, version = 16, 0x40
+	}
+	prog := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: netOffset, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: version, SkipTrue: uint8(len(b)/2 + n)},
+	}
+	for i := 0; i < len(b); i += 4 {
+		left := (len(b)-i)/2 - 2 + n
+		prog = append(prog,
+			bpf.LoadAbsolute{Off: netOffset + at + uint32(i), Size: 4},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(b[i:]), SkipTrue: uint8(left)})
+	}
+	return prog
+}
+
+// clientHash returns a hash of the source or the destination address: its words added up, multiplied by 2^32 over the
+// golden ratio so that every bit counts (Knuth volume 3, section 6.4).
+func clientHash(source bool) []bpf.Instruction {
+	at4, at6 := uint32(16), uint32(24)
+	if source {
+		at4, at6 = 12, 8
+	}
+	v4 := []bpf.Instruction{bpf.LoadAbsolute{Off: netOffset + at4, Size: 4}, bpf.Jump{}}
+	v6 := []bpf.Instruction{bpf.LoadAbsolute{Off: netOffset + at6, Size: 4}, bpf.TAX{}}
+	for i := uint32(4); i < 16; i += 4 {
+		v6 = append(v6, bpf.LoadAbsolute{Off: netOffset + at6 + i, Size: 4}, bpf.ALUOpX{Op: bpf.ALUOpAdd}, bpf.TAX{})
+	}
+	v4[1] = bpf.Jump{Skip: uint32(len(v6))}
+	prog := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: netOffset, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x60, SkipTrue: uint8(len(v4))},
+	}
+	prog = append(append(prog, v4...), v6...)
+	return append(prog, []bpf.Instruction{
+		bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: 0x9e3779b9},
+		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16},
+		bpf.RetA{},
+	}...)
+}

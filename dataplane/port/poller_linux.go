@@ -1,0 +1,61 @@
+package port
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Poller waits for several ports at once, and can be woken.
+type Poller struct {
+	fds  []unix.PollFd // the last one is wake
+	wake int
+}
+
+// NewPoller returns a Poller for the given ports.
+func NewPoller(ports ...*AFPacket) (*Poller, error) {
+	wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make an eventfd: %w", err)
+	}
+	p := &Poller{wake: wake}
+	for _, q := range ports {
+		p.fds = append(p.fds, unix.PollFd{Fd: int32(q.fd), Events: unix.POLLIN})
+	}
+	p.fds = append(p.fds, unix.PollFd{Fd: int32(wake), Events: unix.POLLIN})
+	return p, nil
+}
+
+// Wait returns when a port has frames, when Wake was called, or after timeout; a negative one is none.
+func (p *Poller) Wait(timeout time.Duration) error {
+	var ts *unix.Timespec
+	if timeout >= 0 {
+		t := unix.NsecToTimespec(int64(timeout))
+		ts = &t
+	}
+	n, err := unix.Ppoll(p.fds, ts, nil)
+	switch {
+	case errors.Is(err, unix.EINTR):
+		return nil
+	case err != nil:
+		return fmt.Errorf("wait for frames: %w", err)
+	}
+	if n > 0 && p.fds[len(p.fds)-1].Revents != 0 {
+		var b [8]byte
+		_, _ = unix.Read(p.wake, b[:]) // sets it back; EAGAIN is as good
+	}
+	return nil
+}
+
+// Wake makes Wait return, now or the next time. It may be called from any goroutine.
+func (p *Poller) Wake() {
+	var b [8]byte
+	binary.NativeEndian.PutUint64(b[:], 1)
+	_, _ = unix.Write(p.wake, b[:]) // fails only when it is set already as often as it can be
+}
+
+// Close frees the Poller.
+func (p *Poller) Close() error { return unix.Close(p.wake) }

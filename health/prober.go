@@ -1,0 +1,93 @@
+package health
+
+import (
+	"context"
+	"net"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dialer connects to a server; *net.Dialer is one.
+type Dialer interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Report is one check and what it changed.
+type Report struct {
+	Result  Result
+	Up      bool // the server's state now
+	Changed bool // by this check
+}
+
+// observeEvery is how often a server is looked at that is not checked.
+const observeEvery = 5 * time.Minute
+
+// Probe checks one server until ctx is done, and reports each check. The first comes after offset, so that the checks
+// of many servers do not go out together.
+func Probe(ctx context.Context, c *Config, offset time.Duration, dial Dialer, report func(Report)) {
+	status := NewStatus(c.Rise, c.Fall)
+	wait := offset
+	for {
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+		r := Check(ctx, c, dial)
+		if ctx.Err() != nil {
+			return
+		}
+		if c.Observe {
+			report(Report{Result: r, Up: true})
+			wait = observeEvery
+			continue
+		}
+		changed := status.Note(r.OK())
+		report(Report{Result: r, Up: status.Up(), Changed: changed})
+		wait = status.Wait(c)
+	}
+}
+
+// Options of struct tcp_info's tcpi_options.
+const (
+	infoTimestamps = 1
+	infoSACK       = 2
+	infoScale      = 4
+	// infoScalesAt is where tcp_info has the peer's window shift, in the low four bits: a bit field, which Go's
+	// mirror of the struct leaves out.
+	infoScalesAt = 6
+)
+
+// granted reads from the kernel what the server's TCP granted it; not Known if the connection is not the kernel's.
+func granted(conn net.Conn) (g Granted) {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return g
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return g
+	}
+	_ = raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO)
+		if err != nil {
+			return
+		}
+		g = Granted{
+			Known: true, MSS: uint16(min(info.Snd_mss, 65535)), WindowScale: -1,
+			SACK: info.Options&infoSACK != 0, Timestamps: info.Options&infoTimestamps != 0,
+		}
+		if info.Options&infoScale != 0 {
+			g.WindowScale = int8((*[8]byte)(unsafe.Pointer(info))[infoScalesAt] & 0x0f)
+		}
+		if g.Timestamps {
+			g.MSS += 12 // the kernel has taken the option's room off
+		}
+	})
+	return g
+}

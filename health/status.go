@@ -1,0 +1,93 @@
+package health
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Status is a server's state as its checks have made it: HAProxy's counter, which runs from 0 to rise+fall-1 and means
+// up from rise on. A server starts up, and falls at its first failed check, as HAProxy's do: better a first connection
+// that is tried in vain than a site that is closed until its checks are through.
+type Status struct{ health, rise, fall int }
+
+// NewStatus returns the state before the first check.
+func NewStatus(rise, fall int) Status { return Status{health: rise, rise: rise, fall: fall} }
+
+// Up reports whether the server takes connections.
+func (s *Status) Up() bool { return s.health >= s.rise }
+
+// Note takes the outcome of a check; true if it turned the server up or down.
+func (s *Status) Note(ok bool) (changed bool) {
+	was := s.Up()
+	switch {
+	case ok && was:
+		s.health = min(s.health+1, s.rise+s.fall-1)
+	case ok:
+		if s.health++; s.Up() {
+			s.health = s.rise + s.fall - 1
+		}
+	case was:
+		if s.health--; !s.Up() {
+			s.health = 0
+		}
+	default:
+		s.health = 0
+	}
+	return s.Up() != was
+}
+
+// Wait returns how long to wait for the next check: fastinter while the state is on its way to another, downinter while
+// the server is down, inter else.
+func (s *Status) Wait(c *Config) time.Duration {
+	switch s.health {
+	case s.rise + s.fall - 1:
+		return c.Inter
+	case 0:
+		return c.DownInter
+	}
+	return c.FastInter
+}
+
+var descriptions = map[Code]string{
+	L4OK: "Layer4 check passed", L4CON: "Layer4 connection problem", L4TOUT: "Layer4 timeout", L7OK: "Layer7 check passed",
+	L7RSP: "Layer7 invalid response", L7STS: "Layer7 wrong status", L7TOUT: "Layer7 timeout",
+}
+
+// Left is what remains of a backend after a change.
+type Left struct{ Active, Backup int }
+
+// Line is the line that HAProxy logs when a server's state changes.
+func Line(c *Config, r *Result, up bool, left Left) string {
+	var b strings.Builder
+	state, rest := "DOWN", "left"
+	if up {
+		state, rest = "UP", "online"
+	}
+	fmt.Fprintf(&b, "Server %s/%s is %s, reason: %s", c.Backend, c.Server, state, descriptions[r.Code])
+	if r.Status != 0 {
+		fmt.Fprintf(&b, ", code: %d", r.Status)
+	}
+	if r.Info != "" {
+		fmt.Fprintf(&b, ", info: %q", r.Info)
+	}
+	fmt.Fprintf(&b, ", check duration: %dms. %d active and %d backup servers %s.", r.Duration.Milliseconds(), left.Active,
+		left.Backup, rest)
+	return b.String()
+}
+
+// knownPatience is how long the least patient senders wait for a greeting in all: nodemailer, and Exim's callouts.
+const knownPatience = 30 * time.Second
+
+// Warnings says what is noteworthy about a server that is well, given the delay that its clients are held for.
+func Warnings(c *Config, r *Result, delay time.Duration) (words []string) {
+	if r.Pipeconnect {
+		words = append(words, fmt.Sprintf("server %s/%s advertises PIPECONNECT: Exim clients that believe it send EHLO before "+
+			"the banner and are taken for early talkers; empty pipelining_connect_advertise_hosts there", c.Backend, c.Server))
+	}
+	if r.OK() && delay < knownPatience && delay+r.Greeting > knownPatience {
+		words = append(words, fmt.Sprintf("server %s/%s greets after %v: with the delay of %v that is more than the 30 s after "+
+			"which nodemailer and Exim callouts give up", c.Backend, c.Server, r.Greeting.Round(time.Millisecond), delay))
+	}
+	return words
+}

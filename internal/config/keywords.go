@@ -1,0 +1,237 @@
+package config
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// keyword is one that has a meaning here.
+type keyword struct {
+	in           section // where it has
+	structural   bool    // elsewhere it is an error, not just without effect
+	anonymousToo bool    // it may stand in a defaults section that has no name
+	canNegate    bool    // "no" may stand before it
+	least        int     // arguments
+	want         string  // what they are
+	run          func(p *haproxyParser, args []string, negated bool)
+}
+
+// proxyKeywords are those of defaults, frontend, listen and backend sections. (Filled in by init, as the handlers
+// refer to it for their suggestions.)
+var proxyKeywords map[string]keyword
+
+func init() {
+	proxyKeywords = map[string]keyword{
+		"mode": {
+			in: everySide, anonymousToo: true, least: 1, want: "tcp",
+			run: (*haproxyParser).mode,
+		},
+		"source": {
+			in: everySide, anonymousToo: true, least: 1, want: "0.0.0.0 usesrc clientip",
+			run: (*haproxyParser).source,
+		},
+		"log": {
+			in: everySide, anonymousToo: true, canNegate: true,
+			run: (*haproxyParser).log,
+		},
+		"option": {
+			in: everySide, anonymousToo: true, canNegate: true, least: 1, want: "an option",
+			run: (*haproxyParser).option,
+		},
+		"timeout": {
+			in: everySide, anonymousToo: true, least: 2, want: "a timeout's name and " + wantTime,
+			run: (*haproxyParser).timeout,
+		},
+		"description": {
+			in: everySide, anonymousToo: true,
+			run: func(*haproxyParser, []string, bool) {},
+		},
+		"disabled": {
+			in: everySide, anonymousToo: true,
+			run: (*haproxyParser).disabled,
+		},
+		"enabled": {
+			in: everySide, anonymousToo: true,
+			run: (*haproxyParser).enabled,
+		},
+
+		"bind": {
+			in: inFrontend | inListen, structural: true, least: 1, want: "[ADDR]:PORT",
+			run: (*haproxyParser).bind,
+		},
+		"tcp-request": {
+			in: frontendSide, structural: true, least: 1, want: "inspect-delay or content",
+			run: (*haproxyParser).tcpRequest,
+		},
+		"acl": {
+			in: frontendSide, structural: true, least: 2, want: "a name and a condition",
+			run: (*haproxyParser).acl,
+		},
+		"maxconn": {
+			in: frontendSide, anonymousToo: true, least: 1, want: "a number",
+			run: (*haproxyParser).maxConn,
+		},
+		"default_backend": {
+			in: frontendSide, structural: true, anonymousToo: true, least: 1, want: "a backend's name",
+			run: (*haproxyParser).defaultBackend,
+		},
+		"use_backend": {
+			in: inFrontend | inListen, structural: true, least: 1, want: "a backend's name",
+			run: (*haproxyParser).useBackend,
+		},
+
+		"balance": {
+			in: backendSide, anonymousToo: true, least: 1, want: "roundrobin",
+			run: (*haproxyParser).balance,
+		},
+		"retries": {
+			in: backendSide, anonymousToo: true, least: 1, want: "a number",
+			run: (*haproxyParser).retries,
+		},
+		"server": {
+			in: inBackend | inListen, structural: true, least: 2, want: "NAME ADDR[:PORT]",
+			run: (*haproxyParser).server,
+		},
+		"default-server": {
+			in: backendSide, structural: true, anonymousToo: true, least: 1, want: "a server's settings",
+			run: (*haproxyParser).defaultServer,
+		},
+	}
+}
+
+// Why a keyword is ignored.
+const (
+	aboutHTTP    = "it is about HTTP"
+	aboutProcess = "it is about HAProxy's process"
+	aboutSockets = "it is about HAProxy's own sockets"
+	alwaysSo     = "hushgate always does so"
+	aboutTLS     = "it is about TLS, which passes through hushgate untouched"
+	aboutHashing = "it is about balance by hash"
+)
+
+var ignoredProxyKeywords = map[string]string{
+	"id":                          "hushgate knows its sections by name",
+	"backlog":                     aboutSockets,
+	"bind-process":                aboutProcess,
+	"clitcpka-cnt":                aboutSockets,
+	"clitcpka-idle":               aboutSockets,
+	"clitcpka-intvl":              aboutSockets,
+	"srvtcpka-cnt":                aboutSockets,
+	"srvtcpka-idle":               aboutSockets,
+	"srvtcpka-intvl":              aboutSockets,
+	"fullconn":                    "it is about limits per server, which hushgate does not have",
+	"grace":                       aboutProcess,
+	"hash-type":                   aboutHashing,
+	"hash-balance-factor":         aboutHashing,
+	"load-server-state-from-file": aboutProcess,
+	"server-state-file-name":      aboutProcess,
+	"log-tag":                     "hushgate's lines carry its own name",
+	"max-keep-alive-queue":        aboutHTTP,
+}
+
+// httpKeywords are accepted in a defaults section, where distributions put them, and refused elsewhere.
+var httpKeywords = []string{
+	"errorfile", "errorfiles", "errorloc", "errorloc302", "errorloc303", "capture", "compression", "cookie",
+	"monitor-uri", "monitor-net", "redirect", "unique-id-format", "unique-id-header", "rspadd", "reqadd",
+	"use-fcgi-app", "retry-on",
+}
+
+func isHTTP(name string) bool {
+	return slices.Contains(httpKeywords, name) || strings.HasPrefix(name, "http-")
+}
+
+var refusedProxyKeywords = map[string]string{
+	"declare":          "hushgate captures no content",
+	"dispatch":         "name the servers with server",
+	"email-alert":      "changes of state are logged",
+	"error-log-format": "lines have the shape of `option tcplog`; YAML files may choose another",
+	"external-check":   "use `option smtpchk`",
+	"filter":           "hushgate looks at no content after the banner",
+	"force-persist":    "hushgate does not tie clients to servers",
+	"ignore-persist":   "hushgate does not tie clients to servers",
+	"log-format":       "lines have the shape of `option tcplog`; YAML files may choose another",
+	"log-format-sd":    "lines have the shape of `option tcplog`; YAML files may choose another",
+	"persist":          "hushgate does not tie clients to servers",
+	"rate-limit":       "hushgate has no rate limits per frontend",
+	"server-template":  "name the servers one by one",
+	"stick":            "hushgate does not tie clients to servers",
+	"stick-table":      "hushgate does not tie clients to servers",
+	"tcp-check":        "a check is `option tcp-check` (connect) or `option smtpchk`",
+	"tcp-response":     "hushgate looks at no content after the banner",
+	"transparent":      "name the servers with server",
+	"use-server":       "servers are chosen by balance roundrobin",
+	"clitimeout":       "use timeout client",
+	"srvtimeout":       "use timeout server",
+	"contimeout":       "use timeout connect",
+	"default":          "write the setting itself",
+}
+
+// ignoredGlobal and the prefixes after it are what a global section may say without effect here.
+var ignoredGlobal = map[string]string{
+	"daemon": aboutProcess, "user": aboutProcess, "group": aboutProcess, "uid": aboutProcess, "gid": aboutProcess,
+	"chroot": aboutProcess, "pidfile": aboutProcess, "ulimit-n": aboutProcess, "nbproc": aboutProcess,
+	"cpu-map": aboutProcess, "master-worker": aboutProcess, "mworker-max-reloads": aboutProcess,
+	"thread-groups": aboutProcess, "thread-group": aboutProcess, "fd-hard-limit": aboutProcess,
+	"numa-cpu-mapping": aboutProcess, "set-dumpable": aboutProcess, "strict-limits": aboutProcess,
+	"hard-stop-after": aboutProcess, "grace": aboutProcess, "node": aboutProcess, "description": aboutProcess,
+	"localpeer": aboutProcess, "stats": "hushgate has its own control socket", "quiet": aboutProcess,
+	"zero-warning": aboutProcess, "busy-polling": aboutProcess, "noepoll": aboutProcess, "nopoll": aboutProcess,
+	"nosplice": aboutProcess, "noreuseport": aboutProcess, "nogetaddrinfo": aboutProcess,
+	"no-memory-trimming": aboutProcess, "maxpipes": aboutProcess, "max-spread-checks": aboutProcess,
+	"spread-checks": "hushgate spreads its checks by itself", "server-state-base": aboutProcess,
+	"server-state-file": aboutProcess, "unix-bind": aboutProcess, "insecure-fork-wanted": aboutProcess,
+	"insecure-setuid-wanted": aboutProcess, "ca-base": aboutTLS, "crt-base": aboutTLS, "maxsslconn": aboutTLS,
+	"maxsslrate": aboutTLS, "issuers-chain-path": aboutTLS, "log-tag": "hushgate's lines carry its own name",
+	"log-send-hostname": "choose a log line's format with format", "maxcompcpuusage": aboutHTTP,
+	"maxcomprate": aboutHTTP, "maxzlibmem": aboutHTTP, "h1-case-adjust": aboutHTTP, "h1-case-adjust-file": aboutHTTP,
+}
+
+var ignoredGlobalPrefixes = map[string]string{
+	"tune.": aboutProcess, "ssl-": aboutTLS, "51degrees-": aboutHTTP, "deviceatlas-": aboutHTTP, "wurfl-": aboutHTTP,
+	"profiling.": aboutProcess, "httpclient.": aboutHTTP,
+}
+
+var refusedGlobal = map[string]string{
+	"setenv":              "set variables where hushgate is started",
+	"presetenv":           "set variables where hushgate is started",
+	"unsetenv":            "set variables where hushgate is started",
+	"resetenv":            "set variables where hushgate is started",
+	"lua-load":            "hushgate runs no scripts",
+	"lua-load-per-thread": "hushgate runs no scripts",
+	"external-check":      "use `option smtpchk`",
+	"maxconnrate":         "hushgate has no such limit",
+	"maxsessrate":         "hushgate has no such limit",
+	"set-var":             "hushgate has no variables",
+}
+
+// globalKeywords are those of the global section that have a meaning here.
+var globalKeywords = map[string]func(p *haproxyParser, words []string, negated bool){
+	"log":      (*haproxyParser).globalLog,
+	"maxconn":  (*haproxyParser).globalMaxConn,
+	"nbthread": (*haproxyParser).nbthread,
+}
+
+func (p *haproxyParser) globalKeyword(name string, words []string, negated bool) {
+	if run, ok := globalKeywords[name]; ok {
+		run(p, words, negated)
+		return
+	}
+	why, ok := ignoredGlobal[name]
+	for prefix, because := range ignoredGlobalPrefixes {
+		if strings.HasPrefix(name, prefix) {
+			why, ok = because, true
+		}
+	}
+	if ok {
+		p.note(p.line, "%s is ignored: %s", name, why)
+		return
+	}
+	if why, ok := refusedGlobal[name]; ok {
+		p.wrong(p.line, name, "not served: %s", why)
+		return
+	}
+	known := slices.Concat(slices.Collect(maps.Keys(globalKeywords)), slices.Collect(maps.Keys(ignoredGlobal)))
+	slices.Sort(known)
+	p.unknown(p.line, "", name, "keyword in a global section", known)
+}

@@ -1,0 +1,74 @@
+package config
+
+import (
+	_ "embed" // for the two files below
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// Reference is the configuration that hushgate was made for, in HAProxy's syntax: an early-talker test of 30 s before
+// two mail servers.
+//
+//go:embed reference.cfg
+var Reference []byte
+
+// Keywords is a configuration in HAProxy's syntax with every keyword that has a meaning here, at its default where it
+// has one.
+//
+//go:embed keywords.cfg
+var Keywords []byte
+
+// Load reads and resolves the configuration in the file at path. See Parse.
+func Load(path string) (*Config, []Warning, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return Parse(path, text)
+}
+
+// Parse resolves a configuration. The name stands before each error; its extension (.yaml or .yml, .cfg) tells the
+// syntax, and with any other extension the text does. The error is of type Errors and holds all that is wrong; then
+// there is no Config, and nothing may be started. Warnings are sorted by line, and come with errors too.
+func Parse(name string, text []byte) (*Config, []Warning, error) {
+	return parse(name, text, os.LookupEnv)
+}
+
+func parse(name string, text []byte, env func(string) (string, bool)) (*Config, []Warning, error) {
+	p := &problems{file: name}
+	var raw rawConfig
+	if isYAML(name, text) {
+		raw = parseYAML(p, text)
+	} else {
+		raw = parseHAProxy(p, text, env)
+	}
+	cfg := resolve(p, raw)
+	warnings, err := p.result()
+	if err != nil {
+		return nil, warnings, err
+	}
+	return cfg, warnings, nil
+}
+
+// yamlStart is a first line that only YAML has: a key with its colon, a document's mark, or a flow mapping.
+var yamlStart = regexp.MustCompile(`^(---|\{|[A-Za-z_-]+:(\s|$))`)
+
+// isYAML tells the syntax by the file's extension, or by the first line that says something.
+func isYAML(name string, text []byte) bool {
+	switch strings.ToLower(filepath.Ext(name)) {
+	case ".yaml", ".yml":
+		return true
+	case ".cfg":
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "#") {
+			return yamlStart.MatchString(line)
+		}
+	}
+	return false
+}

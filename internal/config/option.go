@@ -1,0 +1,214 @@
+package config
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// option is one of the words after `option`.
+type option struct {
+	in        section
+	canNegate bool
+	most      int // arguments
+	run       func(p *haproxyParser, args []string, negated bool)
+}
+
+var servedOptions = map[string]option{
+	"tcplog":  {in: everySide, run: (*haproxyParser).tcplog},
+	"httplog": {in: frontendSide, most: 1, run: (*haproxyParser).httplog},
+	"dontlognull": {in: frontendSide, canNegate: true, run: func(p *haproxyParser, _ []string, negated bool) {
+		p.proxy.dontNull = at[bool]{!negated, p.line}
+	}},
+	"redispatch": {in: backendSide, canNegate: true, most: 1, run: (*haproxyParser).redispatch},
+	"smtpchk":    {in: backendSide, most: 2, run: (*haproxyParser).smtpchk},
+	"tcp-check": {in: backendSide, run: func(p *haproxyParser, _ []string, _ bool) {
+		p.proxy.check = at[Check]{Check{Kind: CheckTCP}, p.line}
+	}},
+}
+
+// ignoredOptions and why.
+var ignoredOptions = map[string]string{
+	"tcpka": aboutSockets, "clitcpka": aboutSockets, "srvtcpka": aboutSockets, "tcp-smart-accept": aboutSockets,
+	"tcp-smart-connect": aboutSockets, "splice-auto": aboutSockets, "splice-request": aboutSockets,
+	"splice-response": aboutSockets, "nolinger": aboutSockets, "independent-streams": aboutSockets,
+	"idle-close-on-response": aboutSockets, "abortonclose": alwaysSo, "log-health-checks": alwaysSo,
+	"contstats": alwaysSo, "socket-stats": alwaysSo, "persist": "hushgate does not tie clients to servers",
+	"prefer-last-server": "hushgate does not tie clients to servers",
+}
+
+// httpOptions are ignored in a defaults section, and refused elsewhere, as they need mode http.
+var httpOptions = []string{
+	"accept-invalid-http-request", "accept-invalid-http-response", "checkcache", "disable-h2-upgrade", "forwardfor",
+	"forceclose", "h1-case-adjust-bogus-client", "h1-case-adjust-bogus-server", "http-buffer-request",
+	"http-ignore-probes", "http-keep-alive", "http-no-delay", "http-pretend-keepalive", "http-restrict-req-hdr-names",
+	"http-server-close", "http-tunnel", "http-use-htx", "http-use-proxy-header", "httpclose", "httpslog", "originalto",
+}
+
+var refusedOptions = map[string]string{
+	"allbackups":          "backups are used one at a time",
+	"dontlog-normal":      "each connection has its line",
+	"external-check":      "use `option smtpchk`",
+	"httpchk":             "use `option smtpchk`",
+	"ldap-check":          "use `option smtpchk`",
+	"log-separate-errors": "levels are not changed by outcome",
+	"logasap":             "a line is written when its connection ends",
+	"mysql-check":         "use `option smtpchk`",
+	"pgsql-check":         "use `option smtpchk`",
+	"redis-check":         "use `option smtpchk`",
+	"spop-check":          "use `option smtpchk`",
+	"ssl-hello-chk":       "use `option smtpchk`",
+	"transparent":         "name the servers with server",
+}
+
+func (p *haproxyParser) option(args []string, negated bool) {
+	name := args[0]
+	o, served := servedOptions[name]
+	switch {
+	case served && negated && !o.canNegate:
+		p.wrong(p.line, "option "+name, "cannot be negated with no")
+	case served && p.proxy.kind&o.in == 0:
+		p.note(p.line, "option %s has no effect in a %s section, as in HAProxy", name, p.section)
+	case served:
+		p.atMost("option "+name, args[1:], o.most)
+		o.run(p, args[1:], negated)
+	case negated && refusedOptions[name] != "": // not to do what hushgate does not do
+	case ignoredOptions[name] != "":
+		p.note(p.line, "option %s is ignored: %s", name, ignoredOptions[name])
+	case slices.Contains(httpOptions, name) && (negated || p.proxy.kind == inDefaults):
+		p.note(p.line, "option %s is ignored: %s", name, aboutHTTP)
+	case slices.Contains(httpOptions, name):
+		p.wrong(p.line, "option "+name, "not served: hushgate forwards SMTP in mode tcp")
+	case refusedOptions[name] != "":
+		p.wrong(p.line, "option "+name, "not served: %s", refusedOptions[name])
+	default:
+		known := slices.Concat(slices.Sorted(maps.Keys(servedOptions)), slices.Sorted(maps.Keys(ignoredOptions)))
+		p.unknown(p.line, "option", name, "option", known)
+	}
+}
+
+func (p *haproxyParser) tcplog([]string, bool) {
+	if p.proxy.kind == inBackend {
+		p.note(p.line, "option tcplog has no effect in a backend section, as in HAProxy: its frontends decide")
+		return
+	}
+	p.proxy.logFormat = at[LogFormat]{LogTCP, p.line}
+}
+
+// httplog is what distributions write into defaults. HAProxy uses tcplog instead in mode tcp, and so do we.
+func (p *haproxyParser) httplog([]string, bool) {
+	p.proxy.logFormat = at[LogFormat]{LogTCP, p.line}
+	p.note(p.line, "option httplog is read as option tcplog, as HAProxy does in mode tcp")
+}
+
+func (p *haproxyParser) redispatch(args []string, negated bool) {
+	p.proxy.redispatch = at[bool]{!negated, p.line}
+	if len(args) == 0 {
+		return
+	}
+	if _, err := parseInt(args[0], -maxRetries, maxRetries); err != nil {
+		p.expected(p.line, "option redispatch", wantInt(-maxRetries, maxRetries), args[0])
+	} else if args[0] != "1" {
+		p.note(p.line, "option redispatch: hushgate takes another server at each retry, as with 1")
+	}
+}
+
+// smtpchk handles `option smtpchk [HELO|EHLO DOMAIN]`.
+func (p *haproxyParser) smtpchk(args []string, _ bool) {
+	p.proxy.check = at[Check]{p.smtpCheck(p.line, args), p.line}
+}
+
+// smtpCheck reads what follows smtpchk as HAProxy does: without one of the two verbs and a domain, it is HELO
+// localhost.
+func (p *problems) smtpCheck(line int, args []string) Check {
+	check := Check{Kind: CheckSMTP, Verb: "HELO", Domain: "localhost"}
+	switch {
+	case len(args) == 0:
+	case len(args) >= 2 && (args[0] == "HELO" || args[0] == "EHLO"):
+		check.Verb, check.Domain = args[0], args[1]
+	default:
+		p.warn(line, "smtpchk %s: not HELO or EHLO and a domain; HELO localhost is sent, as by HAProxy",
+			strings.Join(args, " "))
+	}
+	const maxDomain = 255 // RFC 5321 section 4.5.3.1.2
+	odd := func(r rune) bool { return r <= ' ' || r > '~' }
+	if d := check.Domain; d == "" || len(d) > maxDomain || strings.IndexFunc(d, odd) >= 0 {
+		p.expected(line, "smtpchk", "a domain in ASCII, of at most 255 octets", d)
+	}
+	return check
+}
+
+// tcpRequest handles inspect-delay, and the content rules that tell early talkers from others.
+func (p *haproxyParser) tcpRequest(args []string, _ bool) {
+	kind, args := args[0], args[1:]
+	switch kind {
+	case "inspect-delay":
+		p.inspectDelay(args)
+	case "content":
+		p.contentRule(args)
+	case "connection", "session":
+		p.wrong(p.line, "tcp-request "+kind, "not served: every client is held, and judged by `tcp-request content`")
+	default:
+		p.add(Error{
+			Line: p.line, Keyword: "tcp-request", Expected: "inspect-delay or content", Found: quote(kind),
+			Suggestion: nearest(kind, []string{"inspect-delay", "content"}),
+		})
+	}
+}
+
+func (p *haproxyParser) inspectDelay(args []string) {
+	const name = "tcp-request inspect-delay"
+	word := ""
+	if len(args) > 0 {
+		word = args[0]
+	}
+	d, err := parseTime(word, time.Millisecond)
+	if err != nil {
+		p.badTime(p.line, name, word, err)
+		return
+	}
+	p.atMost(name, args, 1)
+	p.proxy.delay = at[time.Duration]{d, p.line}
+}
+
+func (p *haproxyParser) contentRule(args []string) {
+	const name = "tcp-request content"
+	action := ""
+	if len(args) > 0 {
+		action = args[0]
+	}
+	if action != "accept" && action != "reject" {
+		p.add(Error{
+			Line: p.line, Keyword: name, Expected: "reject or accept", Found: quote(action),
+			Suggestion: nearest(action, []string{"reject", "accept"}),
+		})
+		return
+	}
+	when, err := p.proxy.rules.parseCondition(args[1:])
+	if err != nil {
+		p.wrong(p.line, name, "%v", err)
+		p.proxy.rules.broken = true
+		return
+	}
+	p.proxy.rules.rules = append(p.proxy.rules.rules, rule{action == "reject", when, p.line})
+}
+
+func (p *haproxyParser) acl(args []string, _ bool) {
+	name := args[0]
+	rules := &p.proxy.rules
+	if err := checkName(name); err != nil {
+		p.wrong(p.line, "acl", "%v", err)
+		return
+	}
+	t, err := parseTest(args[1:])
+	if err != nil {
+		p.wrong(p.line, "acl "+name, "%v", err)
+		rules.broken = true
+		t = never // known from here on, so that the lines that use it are not errors as well
+	}
+	if earlier, ok := rules.acls[name]; ok { // lines of one name are alternatives
+		t = earlier.or(t)
+	}
+	rules.acls[name] = t
+}

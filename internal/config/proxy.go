@@ -1,0 +1,201 @@
+package config
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The handlers of a proxy section's lines. Each gets the words after its keyword.
+
+func (p *haproxyParser) mode(args []string, _ bool) {
+	switch args[0] {
+	case "tcp", "http": // http is an error only where it takes effect, which is not in defaults: see resolve
+		p.proxy.mode = at[string]{args[0], p.line}
+	default:
+		p.add(Error{
+			Line: p.line, Keyword: "mode", Expected: "tcp", Found: quote(args[0]),
+			Suggestion: nearest(args[0], []string{"tcp"}),
+		})
+	}
+	p.atMost("mode", args, 1)
+}
+
+// atMost reports arguments beyond n.
+func (p *haproxyParser) atMost(name string, args []string, n int) {
+	if len(args) > n {
+		p.expected(p.line, name, "nothing more on the line", strings.Join(args[n:], " "))
+	}
+}
+
+// source handles `source ADDR usesrc clientip|client`. That servers see the client's address is what hushgate does
+// anyway; the line is accepted as a statement of it. Any other source is one that hushgate cannot give.
+func (p *haproxyParser) source(args []string, _ bool) {
+	const want = "0.0.0.0 usesrc clientip (servers always see the client's own address)"
+	addr, _, _ := strings.Cut(args[0], ":")
+	if args[0] == "0.0.0.0" || args[0] == "*" || args[0] == "::" || args[0] == "[::]" {
+		addr = "*"
+	} else if _, err := parseAddr(addr); err != nil {
+		p.expected(p.line, "source", want, strings.Join(args, " "))
+		return
+	}
+	if len(args) < 3 || args[1] != "usesrc" || args[2] != "clientip" && args[2] != "client" {
+		p.expected(p.line, "source", want, strings.Join(args, " "))
+		return
+	}
+	if p.proxy.kind == inFrontend {
+		p.note(p.line, "source: HAProxy ignores it in a frontend, so that servers see the proxy's address; "+
+			"here they see the client's")
+	}
+	if addr != "*" {
+		p.note(p.line, "source: the address %s is not used; servers see the client's", addr)
+	}
+	if len(args) > 3 {
+		p.expected(p.line, "source", "nothing after usesrc "+args[2], strings.Join(args[3:], " "))
+	}
+}
+
+func (p *haproxyParser) log(args []string, negated bool) {
+	switch {
+	case negated && len(args) == 0:
+		p.proxy.logs, p.proxy.logGlobal = nil, at[bool]{false, p.line}
+	case negated:
+		p.expected(p.line, "no log", "nothing after it", strings.Join(args, " "))
+	case len(args) == 0:
+		p.expected(p.line, "log", "global, or a target and a facility", "")
+	case args[0] == "global":
+		p.proxy.logGlobal = at[bool]{true, p.line}
+		p.atMost("log", args, 1)
+	default:
+		if t, ok := p.parseLog(p.line, args); ok {
+			p.proxy.logs = append(p.proxy.logs, t)
+		}
+	}
+}
+
+func (p *haproxyParser) globalLog(words []string, negated bool) {
+	switch {
+	case negated:
+		p.wrong(p.line, "log", "cannot be negated with no in a global section")
+	case len(words) < 2:
+		p.expected(p.line, "log", "a target and a facility", "")
+	default:
+		if t, ok := p.parseLog(p.line, words[1:]); ok {
+			p.raw.global.logs, p.raw.global.logsSet = append(p.raw.global.logs, t), true
+		}
+	}
+}
+
+// maxShards bounds nbthread: PACKET_FANOUT takes so many sockets, and HAProxy so many threads.
+const maxShards = 64
+
+func (p *haproxyParser) nbthread(words []string, _ bool) {
+	p.raw.global.shards = p.number(words[0], words[1:], 1, maxShards)
+}
+
+func (p *haproxyParser) globalMaxConn(words []string, _ bool) {
+	p.raw.global.maxConn = p.number(words[0], words[1:], 1, math.MaxInt32)
+}
+
+// number reads the one argument of a keyword.
+func (p *haproxyParser) number(name string, args []string, least, most int) at[int] {
+	p.atMost(name, args, 1)
+	word := ""
+	if len(args) > 0 {
+		word = args[0]
+	}
+	n, err := parseInt(word, least, most)
+	if err != nil {
+		p.expected(p.line, name, wantInt(least, most), word)
+	}
+	return at[int]{n, p.line}
+}
+
+func (p *haproxyParser) maxConn(args []string, _ bool) {
+	p.proxy.maxConn = p.number("maxconn", args, 0, math.MaxInt32)
+}
+
+func (p *haproxyParser) retries(args []string, _ bool) {
+	p.proxy.retries = p.number("retries", args, 0, maxRetries)
+}
+
+// maxRetries is what a flow record can count.
+const maxRetries = 255
+
+func (p *haproxyParser) disabled([]string, bool) { p.proxy.disabled = true }
+func (p *haproxyParser) enabled([]string, bool)  { p.proxy.disabled = false }
+
+func (p *haproxyParser) balance(args []string, _ bool) {
+	p.setBalance(p.line, args[0])
+	p.atMost("balance", args, 1)
+}
+
+// setBalance accepts what hushgate does.
+func (p *problems) setBalance(line int, word string) {
+	if word != "roundrobin" && word != "static-rr" {
+		p.add(Error{
+			Line: line, Keyword: "balance", Expected: "roundrobin", Found: quote(word),
+			Suggestion: nearest(word, []string{"roundrobin", "static-rr"}),
+		})
+	}
+}
+
+func (p *haproxyParser) defaultBackend(args []string, _ bool) {
+	if !p.proxy.useBackend {
+		p.proxy.backend = at[string]{args[0], p.line}
+	}
+	p.atMost("default_backend", args, 1)
+}
+
+// useBackend serves the rule without a condition, which is the same as default_backend. The first one wins.
+func (p *haproxyParser) useBackend(args []string, _ bool) {
+	if len(args) > 1 {
+		p.wrong(p.line, "use_backend", "conditions are not served: each frontend has one backend")
+		return
+	}
+	p.note(p.line, "use_backend without a condition takes every connection: it is read as default_backend")
+	if !p.proxy.useBackend {
+		p.proxy.backend, p.proxy.useBackend = at[string]{args[0], p.line}, true
+	}
+}
+
+// servedTimeouts and the sections in which each has a meaning.
+var servedTimeouts = map[string]section{
+	"client": frontendSide, "server": backendSide, "connect": backendSide, "check": backendSide, "queue": backendSide,
+	"tunnel": backendSide,
+}
+
+// ignoredTimeouts and why.
+var ignoredTimeouts = map[string]string{
+	"client-fin":      "after a FIN the same times hold for every connection",
+	"server-fin":      "after a FIN the same times hold for every connection",
+	"http-request":    aboutHTTP,
+	"http-keep-alive": aboutHTTP,
+	"tarpit":          aboutHTTP,
+}
+
+func (p *haproxyParser) timeout(args []string, _ bool) {
+	name := "timeout " + args[0]
+	in, served := servedTimeouts[args[0]]
+	why, ignored := ignoredTimeouts[args[0]]
+	d, err := parseTime(args[1], time.Millisecond)
+	switch {
+	case !served && !ignored:
+		known := slices.Sorted(maps.Keys(servedTimeouts))
+		p.add(Error{
+			Line: p.line, Keyword: "timeout", Expected: orList(known), Found: quote(args[0]),
+			Suggestion: nearest(args[0], known),
+		})
+	case err != nil:
+		p.badTime(p.line, name, args[1], err)
+	case ignored:
+		p.note(p.line, "%s is ignored: %s", name, why)
+	case p.proxy.kind&in == 0:
+		p.note(p.line, "%s has no effect in a %s section, as in HAProxy", name, p.section)
+	default:
+		p.proxy.timeouts[args[0]] = at[time.Duration]{d, p.line}
+	}
+	p.atMost(name, args, 2)
+}

@@ -1,0 +1,344 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// resolver makes a Config of a file's raw form.
+type resolver struct {
+	*problems
+	raw      rawConfig
+	cfg      Config
+	backends map[string]*rawProxy
+	claims   []claim
+	lost     bool // some frontend's backend is not known, so that a backend may have users that it does not show
+}
+
+// resolve looks names up, fills defaults in and checks what can only be checked on the whole. What is wrong is in p.
+func resolve(p *problems, raw rawConfig) *Config {
+	r := resolver{problems: p, raw: raw, cfg: Config{File: p.file}, backends: map[string]*rawProxy{}}
+	r.resolveGlobal()
+	r.indexBackends()
+	for _, f := range raw.proxies {
+		if f.takesClients() {
+			r.resolveFrontend(f)
+		}
+	}
+	for _, b := range raw.proxies {
+		if b.hasServers() {
+			r.resolveBackend(b)
+		}
+	}
+	r.count()
+	return &r.cfg
+}
+
+func (p *rawProxy) takesClients() bool { return p.kind&(inFrontend|inListen) != 0 && !p.disabled }
+
+// hasServers reports whether the section is a backend. A listen without servers is a frontend alone.
+func (p *rawProxy) hasServers() bool {
+	return !p.disabled && (p.kind == inBackend || p.kind == inListen && (len(p.servers) > 0 || !p.backend.set()))
+}
+
+// title is how messages call the section.
+func (p *rawProxy) title() string {
+	if p.name == "" {
+		return p.kind.String()
+	}
+	return p.kind.String() + " " + quoteOdd(p.name)
+}
+
+func (r *resolver) resolveGlobal() {
+	g := r.raw.global
+	logs := g.logs
+	if !g.logsSet {
+		global := slices.IndexFunc(r.raw.proxies, func(p *rawProxy) bool { return p.takesClients() && p.logGlobal.value })
+		switch {
+		case r.raw.native:
+			logs = []LogTarget{standardOutput}
+		case global >= 0:
+			logs = []LogTarget{standardOutput}
+			r.note(r.raw.proxies[global].logGlobal.line,
+				"log global: no global section names a target, so lines go to standard output; HAProxy would write none")
+		}
+	}
+	r.cfg.Global = Global{
+		Outside: g.outside, Inside: g.inside, Shards: g.shards.value, MaxConn: g.maxConn.or(defaultMaxConn),
+		Logs: logs, Firewall: g.firewall,
+	}
+}
+
+// standardOutput is where lines go when the file does not say.
+var standardOutput = LogTarget{Address: "stdout", Format: "raw", Facility: "mail", Level: "debug"}
+
+// indexBackends finds the backends and reports names that are used twice.
+func (r *resolver) indexBackends() {
+	frontends := map[string]int{}
+	for _, p := range r.raw.proxies {
+		if first, taken := frontends[p.name]; taken && p.takesClients() {
+			r.taken(p.line, p.kind.String(), p.name, first)
+		} else if p.takesClients() {
+			frontends[p.name] = p.line
+		}
+		if first := r.backends[p.name]; first != nil && p.hasServers() {
+			r.taken(p.line, p.kind.String(), p.name, first.line)
+		} else if p.hasServers() {
+			r.backends[p.name] = p
+		}
+	}
+	if len(frontends) == 0 && len(r.errs) == 0 {
+		r.wrong(1, "frontend", "none takes connections, so there is nobody to serve")
+	}
+}
+
+func (r *resolver) taken(line int, keyword, name string, first int) {
+	if name == "" { // which is an error of its own
+		return
+	}
+	r.add(Error{
+		Line: line, Keyword: keyword, Expected: "a name of its own",
+		Found: fmt.Sprintf("%s, which line %d has already", quote(name), first),
+	})
+}
+
+func (r *resolver) resolveFrontend(f *rawProxy) {
+	r.checkMode(f)
+	r.checkScreen(f)
+	if len(f.binds) == 0 && !f.tried["bind"] {
+		r.wrong(f.line, f.title(), "has no bind, so no client can come")
+	}
+	b := r.backendOf(f)
+	out := Frontend{
+		Name: f.name, Delay: f.delay.value, Action: f.action.or(ActionReset),
+		RejectText: f.rejectText.or(defaultRejectText), NoServerText: f.noServer.or(defaultNoServerText),
+		ClientTimeout: f.timeouts["client"].value, Log: f.logs, LogFormat: f.logFormat.or(LogTCP),
+		DontLogNull: f.dontNull.value,
+	}
+	r.lost = r.lost || b == nil
+	if b != nil {
+		out.Backend = b.name
+		out.ClientTimeout = b.timeouts["tunnel"].or(out.ClientTimeout)
+		r.resolveBinds(f, b, &out)
+		r.claimBinds(f, out.Binds)
+		b.users = append(b.users, f)
+	}
+	if f.logGlobal.or(r.raw.native) {
+		out.Log = slices.Concat(f.logs, r.cfg.Global.Logs)
+	}
+	if len(out.Log) == 0 {
+		out.LogFormat = LogNone
+	}
+	r.warnFrontend(f, out)
+	r.cfg.Frontends = append(r.cfg.Frontends, out)
+}
+
+func (r *resolver) checkMode(p *rawProxy) {
+	if p.mode.value == "http" {
+		found := fmt.Sprintf("mode http on line %d", p.mode.line)
+		r.add(Error{Line: p.line, Keyword: p.title(), Expected: "mode tcp", Found: found})
+	}
+}
+
+// checkScreen reports a frontend whose rules are not those of an early-talker gateway.
+func (r *resolver) checkScreen(f *rawProxy) {
+	if r.raw.native || f.rules.broken {
+		return
+	}
+	if err := f.rules.judge(); err != nil {
+		line, keyword := f.line, f.title()
+		if n := len(f.rules.rules); n > 0 {
+			line, keyword = f.rules.rules[n-1].line, "tcp-request content"
+		}
+		r.wrong(line, keyword, "%v", err)
+	}
+}
+
+// backendOf finds a frontend's backend, or reports that there is none.
+func (r *resolver) backendOf(f *rawProxy) *rawProxy {
+	name, line := f.backend.value, f.backend.line
+	if f.kind == inListen && f.hasServers() {
+		name, line = f.name, f.line
+		if f.backend.set() {
+			r.wrong(f.backend.line, "default_backend", "the section has servers of its own")
+		}
+	}
+	if line == 0 {
+		if !f.tried["default_backend"] && !f.tried["use_backend"] {
+			r.wrong(f.line, f.title(), "has no default_backend, so its clients have nowhere to go")
+		}
+		return nil
+	}
+	if b := r.backends[name]; b != nil {
+		return b
+	}
+	var known []string
+	for _, p := range r.raw.proxies {
+		if p.hasServers() {
+			known = append(known, p.name)
+		}
+	}
+	r.add(Error{
+		Line: line, Keyword: "default_backend", Expected: "the name of a backend", Found: quote(name),
+		Suggestion: nearest(name, known),
+	})
+	return nil
+}
+
+// resolveBinds copies the binds. As servers see the client's own address, a client needs a server of its own family:
+// a bind of both families shrinks to that of the servers, and a bind of the other one is an error.
+func (r *resolver) resolveBinds(f, b *rawProxy, out *Frontend) {
+	has4 := slices.ContainsFunc(b.servers, func(s rawServer) bool { return s.Addr.Is4() })
+	has6 := slices.ContainsFunc(b.servers, func(s rawServer) bool { return s.Addr.Is6() })
+	for _, bind := range f.binds {
+		v := bind.value
+		if v.AnyFamily && has4 != has6 {
+			v.AnyFamily = false
+			var only string
+			v.Addr, only = netip.IPv4Unspecified(), "IPv4"
+			if has6 {
+				v.Addr, only = netip.IPv6Unspecified(), "IPv6"
+			}
+			r.note(bind.line, "bind :%d serves %s alone, as all servers of backend %s have %s addresses",
+				v.Port, only, b.name, only)
+		} else if !v.AnyFamily && (v.Addr.Is4() && !has4 && has6 || v.Addr.Is6() && !has6 && has4) {
+			r.add(Error{
+				Line: bind.line, Keyword: "bind", Expected: "an address of the servers' family",
+				Found:  quote(v.Addr.String()),
+				Reason: "servers see the client's own address, so both are IPv4 or both IPv6",
+			})
+		}
+		if !slices.ContainsFunc(out.Binds, func(o Bind) bool { return covers(o, v) }) {
+			out.Binds = slices.DeleteFunc(out.Binds, func(o Bind) bool { return covers(v, o) })
+			out.Binds = append(out.Binds, v)
+		}
+	}
+}
+
+// covers reports whether every client of b is a client of a.
+func covers(a, b Bind) bool {
+	family := a.AnyFamily || !b.AnyFamily && a.Addr.Is4() == b.Addr.Is4()
+	return a.Port == b.Port && (a.Interface == "" || a.Interface == b.Interface) &&
+		(a.Addr == b.Addr || a.Addr.IsUnspecified()) && family
+}
+
+// overlap reports whether some client could be one of a and of b.
+func overlap(a, b Bind) bool {
+	family := a.AnyFamily || b.AnyFamily || a.Addr.Is4() == b.Addr.Is4()
+	return a.Port == b.Port && (a.Interface == "" || b.Interface == "" || a.Interface == b.Interface) &&
+		(a.Addr == b.Addr || a.Addr.IsUnspecified() || b.Addr.IsUnspecified()) && family
+}
+
+// claim is a bind and the frontend that it belongs to.
+type claim struct {
+	bind  Bind
+	proxy *rawProxy
+}
+
+func (c claim) conflicts(other claim) bool {
+	return c.proxy != other.proxy && overlap(c.bind, other.bind)
+}
+
+// claimBinds reports binds that a client could not tell from those of a frontend before.
+func (r *resolver) claimBinds(f *rawProxy, binds []Bind) {
+	for _, bind := range binds {
+		mine := claim{bind, f}
+		if i := slices.IndexFunc(r.claims, mine.conflicts); i >= 0 {
+			other := r.claims[i]
+			r.wrong(f.line, f.title(), "its bind %s overlaps with bind %s of %s", bind, other.bind, other.proxy.title())
+		}
+		r.claims = append(r.claims, mine)
+	}
+}
+
+func (r *resolver) resolveBackend(b *rawProxy) {
+	if b.kind == inBackend { // of a listen it was checked as a frontend's
+		r.checkMode(b)
+	}
+	out := Backend{
+		Name: b.name, Check: b.check.or(Check{Kind: CheckTCP}), Retries: b.retries.or(defaultRetries),
+		Redispatch: b.redispatch.or(true), Connect: b.timeouts["connect"].value, Queue: b.timeouts["queue"].value,
+		ServerTimeout: b.timeouts["tunnel"].or(b.timeouts["server"].value),
+	}
+	out.Check.Timeout = b.timeouts["check"].value
+	if out.Connect == 0 {
+		out.Connect = defaultConnect
+	}
+	if len(b.servers) == 0 && !b.tried["server"] {
+		r.wrong(b.line, b.title(), "has no server")
+	}
+	names := map[string]int{}
+	for _, s := range b.servers {
+		if first, taken := names[s.Name]; taken {
+			r.taken(s.Line, "server", s.Name, first)
+		}
+		names[s.Name] = s.Line
+		out.Servers = append(out.Servers, r.resolveServer(b, s))
+	}
+	r.warnBackend(b, out)
+	r.cfg.Backends = append(r.cfg.Backends, out)
+}
+
+func (r *resolver) resolveServer(b *rawProxy, s rawServer) Server {
+	if !s.portSet {
+		s.Port = r.portOf(b, s)
+	}
+	if !s.checkPort {
+		s.CheckPort = s.Port
+	}
+	if !s.checkAddr {
+		s.CheckAddr = s.Addr
+	}
+	if !s.fastInterSet {
+		s.FastInter = s.Inter
+	}
+	if !s.downInterSet {
+		s.DownInter = s.Inter
+	}
+	return s.Server
+}
+
+// portOf is the port of a server whose line has none: as in HAProxy the one that the client connected to, as long as
+// there is only one.
+func (r *resolver) portOf(b *rawProxy, s rawServer) (port uint16) {
+	for _, f := range b.users {
+		for _, bind := range f.binds {
+			if port != 0 && port != bind.value.Port {
+				r.wrong(s.Line, "server "+quoteOdd(s.Name), "needs a port: its clients connect to several")
+				return 0
+			}
+			port = bind.value.Port
+		}
+	}
+	if len(b.users) == 0 && s.addrSet && !r.lost {
+		r.wrong(s.Line, "server "+quoteOdd(s.Name), "needs a port: no frontend uses its backend")
+	}
+	return port
+}
+
+// count reports more of anything than the core can number.
+func (r *resolver) count() {
+	const most = math.MaxUint16 - 1
+	servers := 0
+	for _, b := range r.cfg.Backends {
+		servers += len(b.Servers)
+	}
+	binds := 0
+	for _, f := range r.cfg.Frontends {
+		binds += len(f.Binds)
+	}
+	for _, n := range []struct {
+		what string
+		n    int
+	}{{"server", servers}, {"bind", binds}, {"frontend", len(r.cfg.Frontends)}, {"backend", len(r.cfg.Backends)}} {
+		if n.n > most {
+			r.wrong(1, n.what, "there are %d of them, more than %d", n.n, most)
+		}
+	}
+}
+
+// timeoutAtLeast is what RFC 5321 section 4.5.3.2 lets either side be silent for, at the least.
+const timeoutAtLeast = 5 * time.Minute

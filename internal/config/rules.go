@@ -1,0 +1,261 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// HAProxy leaves it to a list of rules what becomes of a client that talks early. hushgate has one verdict, so the
+// list must come to that verdict, however it is written. To find out, the rules are evaluated as HAProxy evaluates
+// them, in each of the three moments of a connection that matter.
+
+// moment is a state of the inspection.
+type moment int
+
+const (
+	silent moment = iota // nothing came, the delay is not over
+	talked               // payload came before the delay was over
+	over                 // the delay is over, nothing came
+	moments
+)
+
+// truth is HAProxy's three-valued logic; the values are such that "and" is min, "or" is max.
+type truth int
+
+const (
+	fails     truth = iota
+	undecided       // cannot be told before more comes or the delay is over
+	passes
+)
+
+// test is what a condition gives in each moment.
+type test [moments]truth
+
+var (
+	always = test{passes, passes, passes}
+	never  = test{fails, fails, fails}
+	// waitEnd is the predefined WAIT_END: undecided until the delay is over, whatever came.
+	waitEnd = test{undecided, undecided, passes}
+	// hasContent is `req_len gt 0`: HAProxy calls it undecided as long as more may come.
+	hasContent = test{undecided, passes, fails}
+	// noContent is `req_len eq 0`: true of an empty buffer at once, although more may come.
+	noContent = test{passes, fails, passes}
+)
+
+// predefined are the conditions that a rule can use by name without declaring them.
+var predefined = map[string]test{"TRUE": always, "FALSE": never, "WAIT_END": waitEnd}
+
+func (t test) and(u test) test { return t.combine(u, func(a, b truth) truth { return min(a, b) }) }
+func (t test) or(u test) test  { return t.combine(u, func(a, b truth) truth { return max(a, b) }) }
+func (t test) not() test       { return t.combine(t, func(a, _ truth) truth { return passes - a }) }
+
+func (t test) combine(u test, f func(a, b truth) truth) test {
+	for m := range t {
+		t[m] = f(t[m], u[m])
+	}
+	return t
+}
+
+// rule is one `tcp-request content accept|reject [if|unless CONDITION]`.
+type rule struct {
+	rejects bool
+	when    test
+	line    int
+}
+
+// ruleSet is what a section declares.
+type ruleSet struct {
+	acls   map[string]test
+	rules  []rule
+	broken bool // a line of it was in error: what the rest amounts to means nothing
+}
+
+func (s ruleSet) clone() ruleSet {
+	acls := make(map[string]test, len(s.acls))
+	for name, t := range s.acls {
+		acls[name] = t
+	}
+	return ruleSet{acls: acls, rules: slices.Clone(s.rules), broken: s.broken}
+}
+
+// fate is what becomes of a connection in one moment.
+type fate int
+
+const (
+	waits fate = iota
+	accepted
+	rejected
+)
+
+// fate evaluates the rules: the first that passes decides, one that is undecided makes the connection wait, and who
+// comes to the end is accepted.
+func (s ruleSet) fate(m moment) fate {
+	for _, r := range s.rules {
+		switch {
+		case r.when[m] == undecided:
+			return waits
+		case r.when[m] == passes && r.rejects:
+			return rejected
+		case r.when[m] == passes:
+			return accepted
+		}
+	}
+	return accepted
+}
+
+// judge says why the rules are not those of an early-talker gateway; nil when they are.
+func (s ruleSet) judge() error {
+	const advice = "an early-talker gateway needs `acl content_present req_len gt 0` and " +
+		"`tcp-request content reject if content_present`"
+	quiet, talk, silence := s.fate(over), s.fate(talked), s.fate(silent)
+	switch {
+	case silence == rejected:
+		return fmt.Errorf("the rules reject every client; %s", advice)
+	case quiet == rejected:
+		return fmt.Errorf("the rules reject clients that wait for the banner; %s", advice)
+	case talk != rejected:
+		return fmt.Errorf("the rules let early talkers pass (what no rule rejects is accepted); %s", advice)
+	case silence == accepted:
+		return fmt.Errorf("the rules accept a client that has not talked yet at once, without the delay; %s", advice)
+	}
+	return nil
+}
+
+// parseTest reads an expression: a fetch, flags and patterns, as after `acl NAME` or between braces.
+func parseTest(words []string) (test, error) {
+	const served = "conditions that hushgate can evaluate are `req_len gt 0` (or ge 1, req.len), " +
+		"`req.payload(0,1) -m found`, and WAIT_END, TRUE, FALSE"
+	if len(words) == 0 {
+		return test{}, fmt.Errorf("a condition is missing: %s", served)
+	}
+	fetch, args := words[0], words[1:]
+	switch fetch {
+	case "always_true", "always_false", "wait_end":
+		if len(args) > 0 {
+			return test{}, fmt.Errorf("%s takes no pattern", fetch)
+		}
+		return map[string]test{"always_true": always, "always_false": never, "wait_end": waitEnd}[fetch], nil
+	case "req_len", "req.len":
+		return parseLength(args)
+	case "payload(0,1)", "req.payload(0,1)":
+		if slices.Equal(args, []string{"-m", "found"}) {
+			return hasContent, nil
+		}
+	}
+	return test{}, fmt.Errorf("%s is not served; %s", quote(strings.Join(words, " ")), served)
+}
+
+// parseLength reads the patterns after req_len. They must ask whether there is anything, and nothing finer: a
+// connection ends, or passes the test, with its first octet.
+func parseLength(args []string) (test, error) {
+	text := strings.Join(args, " ")
+	if len(args) >= 2 && args[0] == "-m" && args[1] == "int" {
+		args = args[2:]
+	}
+	operator, value := "eq", ""
+	switch len(args) {
+	case 1:
+		value = args[0]
+	case 2:
+		operator, value = args[0], args[1]
+	}
+	if from, to, isRange := strings.Cut(value, ":"); isRange && len(args) == 1 && to == "" {
+		operator, value = "ge", from
+	}
+	n, err := strconv.Atoi(value)
+	switch {
+	case err != nil:
+	case operator == "gt" && n == 0, operator == "ge" && n == 1:
+		return hasContent, nil
+	case operator == "eq" && n == 0, operator == "le" && n == 0, operator == "lt" && n == 1:
+		return noContent, nil
+	}
+	return test{}, fmt.Errorf("expected gt 0 or ge 1, found %s: one octet makes an early talker", quote(text))
+}
+
+// parseCondition reads what follows an action: nothing, or if|unless and terms, in which "or" binds less than the
+// invisible "and".
+func (s ruleSet) parseCondition(words []string) (test, error) {
+	if len(words) == 0 {
+		return always, nil
+	}
+	if words[0] != "if" && words[0] != "unless" {
+		return test{}, fmt.Errorf("expected if or unless, found %s", quote(words[0]))
+	}
+	unless := words[0] == "unless"
+	words = words[1:]
+	any, all, terms := never, always, 0
+	for len(words) > 0 {
+		if words[0] == "or" || words[0] == "||" {
+			if terms == 0 {
+				break
+			}
+			any, all, terms = any.or(all), always, 0
+			words = words[1:]
+			continue
+		}
+		t, rest, err := s.parseTerm(words)
+		if err != nil {
+			return test{}, err
+		}
+		all, words = all.and(t), rest
+		terms++
+	}
+	if terms == 0 {
+		return test{}, fmt.Errorf("expected a condition on each side of or, found nothing")
+	}
+	any = any.or(all)
+	if unless {
+		any = any.not()
+	}
+	return any, nil
+}
+
+// parseTerm reads one name, or one expression in braces, and the exclamation mark before it.
+func (s ruleSet) parseTerm(words []string) (t test, rest []string, err error) {
+	first, negated := words[0], false
+	for strings.HasPrefix(first, "!") {
+		negated = !negated
+		if first = first[1:]; first == "" {
+			if words = words[1:]; len(words) == 0 {
+				return t, nil, fmt.Errorf("expected a condition after !, found nothing")
+			}
+			first = words[0]
+		}
+	}
+	rest = words[1:]
+	if first == "{" {
+		end := slices.Index(rest, "}")
+		if end < 0 {
+			return t, nil, fmt.Errorf("{ without its }")
+		}
+		t, err = parseTest(rest[:end])
+		rest = rest[end+1:]
+	} else {
+		t, err = s.lookUp(first)
+	}
+	if negated {
+		t = t.not()
+	}
+	return t, rest, err
+}
+
+func (s ruleSet) lookUp(name string) (test, error) {
+	if t, ok := s.acls[name]; ok {
+		return t, nil
+	}
+	if t, ok := predefined[name]; ok {
+		return t, nil
+	}
+	var known []string
+	for k := range s.acls {
+		known = append(known, k)
+	}
+	slices.Sort(known)
+	if near := nearest(name, known); near != "" {
+		return test{}, fmt.Errorf("no acl is named %s; did you mean %q?", quote(name), near)
+	}
+	return test{}, fmt.Errorf("no acl before this line is named %s", quote(name))
+}

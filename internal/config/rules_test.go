@@ -1,0 +1,83 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestRulesAsHAProxy: the rules are evaluated as HAProxy 2.6.12 did, which was asked with each of them: a delay of
+// 1 s, a client that stayed silent and one that talked after 0.2 s. "once" means before the delay's end.
+func TestRulesAsHAProxy(t *testing.T) {
+	for _, c := range []struct {
+		rules          string // of tcp-request content, separated by semicolons
+		silent, talked string
+		served         bool
+	}{
+		{"reject if { req_len gt 0 }", "accepted at end", "rejected at once", true},
+		{"reject if { req.len ge 1 }", "accepted at end", "rejected at once", true},
+		{"reject if { req_len 1: }", "accepted at end", "rejected at once", true},
+		{"reject if { req.len -m int gt 0 }", "accepted at end", "rejected at once", true},
+		{"reject if { req.payload(0,1) -m found }", "accepted at end", "rejected at once", true},
+		{"reject unless !{ payload(0,1) -m found }", "accepted at end", "rejected at once", true},
+		{"reject unless { req_len eq 0 }", "accepted at once", "", false},
+		{"reject if !{ req_len eq 0 }", "accepted at once", "", false},
+		{"reject if !{ req_len lt 1 }", "accepted at once", "", false},
+		{"accept if WAIT_END; reject if { req_len gt 0 }", "accepted at end", "at end", false},
+		{"reject if { req_len gt 0 }; accept if WAIT_END", "accepted at end", "rejected at once", true},
+		{"reject if { req_len gt 0 } or FALSE; accept", "accepted at end", "rejected at once", true},
+		{"reject if { req_len gt 0 } TRUE", "accepted at end", "rejected at once", true},
+		{"accept if { req_len eq 0 }; reject if { req_len gt 0 }", "accepted at once", "", false},
+		{"accept if { req_len gt 0 }; reject", "rejected at end", "accepted at once", false},
+		{"reject", "rejected at once", "rejected at once", false},
+		{"reject if WAIT_END", "rejected at end", "at end", false},
+		{"reject if !WAIT_END", "accepted at end", "at end", false},
+		{"reject if !WAIT_END { req_len gt 0 }", "accepted at end", "at end", false},
+		{"reject if { req_len gt 0 } WAIT_END", "accepted at end", "at end", false},
+		{"accept if { wait_end }", "accepted at end", "at end", false},
+		{"reject if { always_true }", "rejected at once", "rejected at once", false},
+		{"reject if { req_len gt 0 } || WAIT_END", "rejected at end", "rejected at once", false},
+		{"reject if ! { req_len gt 0 } or { always_false }", "rejected at end", "accepted at once", false},
+		{"", "accepted at once", "accepted at once", false},
+	} {
+		s := parseRules(t, c.rules)
+		if got := s.outcome(silent, over); got != c.silent {
+			t.Errorf("%q: a silent client is %s, by HAProxy %s", c.rules, got, c.silent)
+		}
+		// The last state of a client that talked and waits is not of interest: it must not wait.
+		if got := strings.TrimPrefix(s.outcome(talked, moments), "? "); c.talked != "" && got != c.talked {
+			t.Errorf("%q: a client that talks is %s, by HAProxy %s", c.rules, got, c.talked)
+		}
+		if err := s.judge(); (err == nil) != c.served {
+			t.Errorf("%q: judged %v, want served %v", c.rules, err, c.served)
+		}
+	}
+}
+
+func parseRules(t *testing.T, text string) ruleSet {
+	t.Helper()
+	var s ruleSet
+	for one := range strings.SplitSeq(text, ";") {
+		words := strings.Fields(one)
+		if len(words) == 0 {
+			continue
+		}
+		when, err := s.parseCondition(words[1:])
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		s.rules = append(s.rules, rule{rejects: words[0] == "reject", when: when})
+	}
+	return s
+}
+
+// outcome says what becomes of a client that is in moment m, and in moment end when the delay is over.
+func (s ruleSet) outcome(m, end moment) string {
+	word := map[fate]string{accepted: "accepted", rejected: "rejected"}
+	if f := s.fate(m); f != waits {
+		return word[f] + " at once"
+	}
+	if end == moments {
+		return "? at end"
+	}
+	return word[s.fate(end)] + " at end"
+}

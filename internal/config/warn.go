@@ -1,0 +1,106 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Delays at which something changes.
+const (
+	// greetingLimit is how long a client waits for the greeting at the least (RFC 5321 section 4.5.3.2.1).
+	greetingLimit = 5 * time.Minute
+	// impatientLimit leaves senders that wait for 30 s in all some seconds for the server's own greeting.
+	impatientLimit = 25 * time.Second
+)
+
+// Ports at which something other than a mail server is expected to connect.
+const (
+	portSubmissions = 465 // RFC 8314 section 3.3
+	portSubmission  = 587 // RFC 6409
+)
+
+// warnFrontend looks for settings that are allowed and seldom meant.
+func (r *resolver) warnFrontend(f *rawProxy, out Frontend) {
+	for _, bind := range f.binds {
+		switch bind.value.Port {
+		case portSubmissions:
+			r.warn(bind.line, "bind: on port 465 the client speaks first (implicit TLS, RFC 8314): "+
+				"every client there is taken for an early talker")
+		case portSubmission:
+			r.warn(bind.line, "bind: the clients of port 587 are mail programs, whose users wait for the delay")
+		}
+	}
+	r.warnDelay(f, out)
+	if t := f.timeouts["client"]; t.set() && out.ClientTimeout == t.value {
+		r.warnTimeout("client", t)
+		if t.value > 0 && t.value < out.Delay {
+			r.warn(t.line, "timeout client %s is shorter than the delay of %s: HAProxy would close every connection "+
+				"before its end; here it counts from the banner on", formatTime(t.value), formatTime(out.Delay))
+		}
+	}
+	if f.maxConn.set() {
+		r.note(f.maxConn.line, "maxconn has no effect outside the global section: the limit is that of the process")
+	}
+	if len(out.Log) == 0 {
+		r.note(f.line, "%s has no log: no line is written for its connections", f.title())
+	}
+}
+
+func (r *resolver) warnDelay(f *rawProxy, out Frontend) {
+	line := f.delay.line
+	switch d := out.Delay; {
+	case line == 0:
+		r.warn(f.line, "%s has no inspect-delay: nobody is held, and only who talks before the server's banner is caught",
+			f.title())
+	case d == 0:
+		r.warn(line, "inspect-delay is zero: nobody is held, and only who talks before the server's banner is caught")
+	case d > greetingLimit:
+		r.warn(line, "inspect-delay %s is longer than the 5 minutes that clients wait for a greeting "+
+			"(RFC 5321 section 4.5.3.2.1): good clients give up before its end", formatTime(d))
+	case d >= impatientLimit:
+		r.warn(line, "inspect-delay %s, with the server's own greeting after it: senders that give up after 30s "+
+			"(nodemailer, Exim's callout verification) may get no mail through", formatTime(d))
+	}
+}
+
+func (r *resolver) warnTimeout(which string, t at[time.Duration]) {
+	if t.value > 0 && t.value < timeoutAtLeast {
+		r.warn(t.line, "timeout %s %s is short: client and server may be silent for 5 minutes and more "+
+			"(RFC 5321 section 4.5.3.2), and mail that is cut off there is sent again", which, formatTime(t.value))
+	}
+}
+
+func (r *resolver) warnBackend(b *rawProxy, out Backend) {
+	checked, usable := 0, 0
+	where := map[netip.AddrPort]string{}
+	for _, s := range out.Servers {
+		if s.Check {
+			checked++
+		} else if !s.Disabled {
+			r.warn(s.Line, "server %s has no check: connections are sent to it while it is down", s.Name)
+		}
+		if s.Weight > 0 && !s.Disabled {
+			usable++
+		}
+		ap := netip.AddrPortFrom(s.Addr, s.Port)
+		if first, again := where[ap]; again {
+			r.warn(s.Line, "server %s is at %s like %s: two names for one server", s.Name, ap, first)
+		}
+		where[ap] = s.Name
+	}
+	if checked == 0 && b.check.set() && len(out.Servers) > 0 {
+		r.warn(b.check.line, "no server of backend %s has check, so none is checked", b.name)
+	}
+	if usable == 0 && len(out.Servers) > 0 {
+		r.warn(b.line, "backend %s has no server that takes connections: all are disabled or of weight 0", b.name)
+	}
+	if t := b.timeouts["server"]; t.set() && out.ServerTimeout == t.value {
+		r.warnTimeout("server", t)
+	}
+	if t := b.timeouts["tunnel"]; t.set() {
+		r.warnTimeout("tunnel", t)
+	}
+	if len(b.users) == 0 {
+		r.note(b.line, "backend %s is used by no frontend", b.name)
+	}
+}

@@ -1,0 +1,240 @@
+package config
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// yamlReader walks the tree of a YAML file and fills the raw form in. Decoding into structs would stop at the first
+// error and forget the lines; the tree has both.
+type yamlReader struct {
+	*problems
+	raw rawConfig
+}
+
+// yamlKeys maps the keys of one mapping to what each does with its value.
+type yamlKeys map[string]func(key string, value ast.Node)
+
+// parseYAML reads hushgate's own file. What is wrong is in p.
+func parseYAML(p *problems, text []byte) rawConfig {
+	r := yamlReader{problems: p, raw: rawConfig{native: true}}
+	r.raw.global.firewall.Manage = true
+	file, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		r.syntax(err)
+		return r.raw
+	}
+	var docs []ast.Node
+	for _, doc := range file.Docs {
+		if doc.Body != nil {
+			docs = append(docs, doc.Body)
+		}
+	}
+	switch len(docs) {
+	case 0:
+		r.wrong(1, "frontends", "the file is empty, so there is nobody to serve")
+	case 1:
+		r.top(docs[0])
+	default:
+		r.wrong(lineOf(docs[1]), "---", "a second document; a configuration is one")
+	}
+	return r.raw
+}
+
+// syntax reports an error of the YAML parser, which gives up at the first.
+func (r *yamlReader) syntax(err error) {
+	line, text := 1, err.Error()
+	var at yaml.Error
+	if errors.As(err, &at) {
+		text = at.GetMessage()
+		if tok := at.GetToken(); tok != nil && tok.Position != nil {
+			line = max(1, tok.Position.Line)
+		}
+	}
+	text, _, _ = strings.Cut(text, "\n")
+	r.wrong(line, "syntax", "%s", text)
+}
+
+func lineOf(n ast.Node) int {
+	if tok := n.GetToken(); tok != nil && tok.Position != nil {
+		return max(1, tok.Position.Line)
+	}
+	return 1
+}
+
+// isMapping reports a node that is none.
+func (r *yamlReader) isMapping(keyword string, node ast.Node) bool {
+	switch node.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return true
+	}
+	r.mismatch(keyword, "keys with values", node)
+	return false
+}
+
+// mapping runs the handler of each key of node, and reports keys that have none.
+func (r *yamlReader) mapping(keyword string, node ast.Node, keys yamlKeys) {
+	var pairs []*ast.MappingValueNode
+	switch n := node.(type) {
+	case *ast.MappingNode:
+		pairs = n.Values
+	case *ast.MappingValueNode:
+		pairs = []*ast.MappingValueNode{n}
+	default:
+		r.mismatch(keyword, "keys with values", node)
+		return
+	}
+	for _, pair := range pairs {
+		tok := pair.Key.GetToken()
+		if tok == nil || pair.Value == nil {
+			r.wrong(lineOf(pair), keyword, "a key without a value")
+			continue
+		}
+		run, ok := keys[tok.Value]
+		if !ok {
+			r.unknown(lineOf(pair.Key), "", tok.Value, "key in "+keyword, slices.Sorted(maps.Keys(keys)))
+			continue
+		}
+		run(tok.Value, pair.Value)
+	}
+}
+
+// list runs do for each item of a sequence; a single item may stand without the sequence where lone is true.
+func (r *yamlReader) list(keyword string, node ast.Node, lone bool, do func(ast.Node)) {
+	seq, ok := node.(*ast.SequenceNode)
+	switch {
+	case ok:
+		for _, item := range seq.Values {
+			do(item)
+		}
+	case lone:
+		do(node)
+	default:
+		r.mismatch(keyword, "a list", node)
+	}
+}
+
+// mismatch reports a node of another kind than expected.
+func (r *yamlReader) mismatch(keyword, want string, node ast.Node) {
+	found := ""
+	switch n := node.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		found = "keys with values"
+	case *ast.SequenceNode:
+		found = "a list"
+	case *ast.NullNode:
+		found = "nothing"
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode:
+		found = "an anchor, alias or tag, which are not served"
+	default:
+		if tok := n.GetToken(); tok != nil {
+			found = quote(tok.Value)
+		}
+	}
+	r.add(Error{Line: lineOf(node), Keyword: keyword, Expected: want, Found: found})
+}
+
+// text returns a value that is a string; anything else is reported.
+func (r *yamlReader) text(keyword, want string, node ast.Node) (at[string], bool) {
+	switch n := node.(type) {
+	case *ast.StringNode:
+		return at[string]{n.Value, lineOf(n)}, true
+	case *ast.LiteralNode:
+		if n.Value != nil {
+			return at[string]{n.Value.Value, lineOf(n)}, true
+		}
+	}
+	r.mismatch(keyword, want, node)
+	return at[string]{}, false
+}
+
+// number returns a handler that sets *to.
+func (r *yamlReader) number(to *at[int], least, most int) func(string, ast.Node) {
+	return func(key string, node ast.Node) {
+		if n, ok := node.(*ast.IntegerNode); ok {
+			if v, err := parseInt(n.GetToken().Value, least, most); err == nil {
+				*to = at[int]{v, lineOf(node)}
+				return
+			}
+		}
+		r.mismatch(key, wantInt(least, most), node)
+	}
+}
+
+// boolean returns a handler that sets *to.
+func (r *yamlReader) boolean(to *at[bool]) func(string, ast.Node) {
+	return func(key string, node ast.Node) {
+		if n, ok := node.(*ast.BoolNode); ok {
+			*to = at[bool]{n.Value, lineOf(node)}
+			return
+		}
+		r.mismatch(key, "true or false", node)
+	}
+}
+
+// flag is boolean for a field that does not know its line.
+func (r *yamlReader) flag(to *bool) func(string, ast.Node) {
+	return func(key string, node ast.Node) {
+		v := at[bool]{value: *to}
+		r.boolean(&v)(key, node)
+		*to = v.value
+	}
+}
+
+// scalarText returns what stands in the file for a string or a number.
+func scalarText(node ast.Node) string {
+	switch n := node.(type) {
+	case *ast.StringNode:
+		return n.Value
+	case *ast.IntegerNode:
+		return n.GetToken().Value
+	}
+	return ""
+}
+
+// duration returns a handler that sets *to. Times have a unit here.
+func (r *yamlReader) duration(to *at[time.Duration]) func(string, ast.Node) {
+	return func(key string, node ast.Node) {
+		s := scalarText(node)
+		d, err := parseTime(s, 0)
+		switch {
+		case s == "":
+			r.mismatch(key, wantTime, node)
+			return
+		case err != nil:
+			r.badTime(lineOf(node), key, s, err)
+			return
+		}
+		*to = at[time.Duration]{d, lineOf(node)}
+	}
+}
+
+// checked returns a handler that sets *to to a string which check has nothing against.
+func (r *yamlReader) checked(to *at[string], want string, check func(string) error) func(string, ast.Node) {
+	return func(key string, node ast.Node) {
+		s, ok := r.text(key, want, node)
+		if !ok {
+			return
+		}
+		if err := check(s.value); err != nil {
+			r.add(Error{Line: s.line, Keyword: key, Expected: want, Found: quote(s.value), Reason: err.Error()})
+		}
+		*to = s
+	}
+}
+
+// word returns a handler that sets *to to one of the words.
+func (r *yamlReader) word(to *at[string], words ...string) func(string, ast.Node) {
+	return func(key string, node ast.Node) {
+		if s, ok := r.text(key, orList(words), node); ok && r.oneOf(s.line, key, s.value, words) != "" {
+			*to = s
+		}
+	}
+}

@@ -1,0 +1,259 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// The keys of a YAML file, from the outermost inwards.
+
+func (r *yamlReader) top(node ast.Node) {
+	g := &r.raw.global
+	r.mapping("the file", node, yamlKeys{
+		"outside":  r.interfaces(&g.outside),
+		"inside":   r.interfaces(&g.inside),
+		"shards":   r.number(&g.shards, 0, maxShards),
+		"maxconn":  r.number(&g.maxConn, 1, math.MaxInt32),
+		"log":      r.logs(&g.logs, func(int) { g.logsSet = true }),
+		"firewall": r.firewall,
+		"frontends": func(key string, node ast.Node) {
+			r.list(key, node, false, r.frontend)
+		},
+		"backends": func(key string, node ast.Node) {
+			r.list(key, node, false, r.backend)
+		},
+	})
+}
+
+func (r *yamlReader) interfaces(to *[]string) func(string, ast.Node) {
+	return func(key string, node ast.Node) {
+		r.list(key, node, true, func(item ast.Node) {
+			var name at[string]
+			r.checked(&name, "an interface's name", checkInterface)(key, item)
+			if name.set() && !slices.Contains(*to, name.value) {
+				*to = append(*to, name.value)
+			}
+		})
+	}
+}
+
+func (r *yamlReader) firewall(key string, node ast.Node) {
+	f := &r.raw.global.firewall
+	fail := at[string]{value: "closed"}
+	r.mapping(key, node, yamlKeys{
+		"manage":     r.flag(&f.Manage),
+		"forward":    r.flag(&f.Forward),
+		"masquerade": r.flag(&f.Masquerade),
+		"sysctls":    r.flag(&f.Sysctls),
+		"fail":       r.word(&fail, "closed", "open"),
+	})
+	f.FailOpen = fail.value == "open"
+}
+
+// logs returns a handler for a list of targets; an empty list means that nothing is written.
+func (r *yamlReader) logs(to *[]LogTarget, done func(line int)) func(string, ast.Node) {
+	return func(key string, node ast.Node) {
+		*to = nil
+		r.list(key, node, true, func(item ast.Node) { *to = append(*to, r.logTarget(key, item)) })
+		done(lineOf(node))
+	}
+}
+
+// logTarget reads "stdout" or {to, format, facility, level}.
+func (r *yamlReader) logTarget(key string, node ast.Node) LogTarget {
+	var to, format, facility, level at[string]
+	target := func(key string, node ast.Node) {
+		r.checked(&to, "a target", func(s string) error { _, err := parseLogTarget(s); return err })(key, node)
+	}
+	if _, plain := node.(*ast.StringNode); plain {
+		target(key, node)
+	} else {
+		before := len(r.errs)
+		r.mapping(key, node, yamlKeys{
+			"to": target, "format": r.word(&format, logFormats...), "facility": r.word(&facility, logFacilities...),
+			"level": r.word(&level, logLevels...),
+		})
+		if !to.set() && len(r.errs) == before {
+			r.wrong(lineOf(node), key, "needs to: stdout, stderr, the path of a socket or an address")
+		}
+	}
+	t := LogTarget{
+		Format: format.or("local"), Facility: facility.or(standardOutput.Facility),
+		Level: level.or(standardOutput.Level),
+	}
+	t.Address, _ = parseLogTarget(to.value) // an error was reported
+	if !format.set() && (t.Address == "stdout" || t.Address == "stderr") {
+		t.Format = "raw"
+	}
+	return t
+}
+
+// nameOf reads the name of a section or server.
+func (r *yamlReader) nameOf(to *at[string]) func(string, ast.Node) {
+	return r.checked(to, "a name", checkName)
+}
+
+// needsName reports an item without a name, unless another error tells already what is wrong with it.
+func (r *yamlReader) needsName(name at[string], what string, line, before int) {
+	if !name.set() && len(r.errs) == before {
+		r.wrong(line, what, "needs a name")
+	}
+}
+
+func (r *yamlReader) frontend(node ast.Node) {
+	f := factory().begin(inFrontend, "", lineOf(node))
+	if !r.isMapping("frontends", node) {
+		return
+	}
+	f.logGlobal = at[bool]{true, f.line}
+	before := len(r.errs)
+	var name, action, logFormat at[string]
+	r.mapping("frontends", node, yamlKeys{
+		"name": r.nameOf(&name),
+		"bind": func(key string, node ast.Node) {
+			f.tried[key] = true
+			r.list(key, node, true, func(item ast.Node) { f.binds = append(f.binds, r.bind(key, item)...) })
+		},
+		"inspect-delay":  r.duration(&f.delay),
+		"reject":         r.word(&action, string(ActionReset), string(ActionReply)),
+		"reject-text":    r.checked(&f.rejectText, "an SMTP reply", checkReply),
+		"no-server-text": r.checked(&f.noServer, "an SMTP reply", checkReply),
+		"default_backend": func(key string, node ast.Node) {
+			f.tried[key] = true
+			r.nameOf(&f.backend)(key, node)
+		},
+		"timeout": r.timeouts(f, "client"),
+		"log":     r.logs(&f.logs, func(line int) { f.logGlobal = at[bool]{false, line} }),
+		"log-format": r.word(&logFormat, string(LogTCP), string(LogJSON), string(LogPostscreen),
+			string(LogNone)),
+		"dontlognull": r.boolean(&f.dontNull),
+	})
+	f.name = name.value
+	f.action = at[Action]{Action(action.value), action.line}
+	f.logFormat = at[LogFormat]{LogFormat(logFormat.value), logFormat.line}
+	if f.rejectText.set() && f.action.or(ActionReset) == ActionReset {
+		r.note(f.rejectText.line, "reject-text is said with reject: reply alone")
+	}
+	r.needsName(name, "frontends", f.line, before)
+	r.raw.proxies = append(r.raw.proxies, f)
+}
+
+// bind reads ":25", or {address, interface}.
+func (r *yamlReader) bind(key string, node ast.Node) []at[Bind] {
+	const want = "[ADDR]:PORT"
+	var address, device at[string]
+	before := len(r.errs)
+	if _, isString := node.(*ast.StringNode); isString {
+		address, _ = r.text(key, want, node)
+	} else {
+		r.mapping(key, node, yamlKeys{
+			"address":   func(key string, node ast.Node) { address, _ = r.text(key, want, node) },
+			"interface": r.checked(&device, "an interface's name", checkInterface),
+		})
+	}
+	binds, err := parseBind(address.value)
+	if len(r.errs) == before && err != nil {
+		r.add(Error{Line: lineOf(node), Keyword: key, Expected: want, Found: quote(address.value), Reason: err.Error()})
+	}
+	out := make([]at[Bind], len(binds))
+	for i, b := range binds {
+		b.Interface = device.value
+		out[i] = at[Bind]{b, lineOf(node)}
+	}
+	return out
+}
+
+// timeouts reads a mapping of the timeouts that are served at its place.
+func (r *yamlReader) timeouts(p *rawProxy, served ...string) func(string, ast.Node) {
+	return func(key string, node ast.Node) {
+		keys := yamlKeys{}
+		for _, name := range served {
+			keys[name] = func(_ string, node ast.Node) {
+				var d at[time.Duration]
+				r.duration(&d)(fmt.Sprintf("%s %s", key, name), node)
+				p.timeouts[name] = d
+			}
+		}
+		r.mapping(key, node, keys)
+	}
+}
+
+func (r *yamlReader) backend(node ast.Node) {
+	b := factory().begin(inBackend, "", lineOf(node))
+	if !r.isMapping("backends", node) {
+		return
+	}
+	before := len(r.errs)
+	var name at[string]
+	var servers ast.Node
+	r.mapping("backends", node, yamlKeys{
+		"name": r.nameOf(&name),
+		"balance": func(key string, node ast.Node) {
+			if s, ok := r.text(key, "roundrobin", node); ok {
+				r.setBalance(s.line, s.value)
+			}
+		},
+		"smtpchk": func(key string, node ast.Node) {
+			if s, ok := r.text(key, "HELO or EHLO and a domain", node); ok {
+				b.check = at[Check]{r.smtpCheck(s.line, strings.Fields(s.value)), s.line}
+			}
+		},
+		"retries":    r.number(&b.retries, 0, maxRetries),
+		"redispatch": r.boolean(&b.redispatch),
+		"timeout":    r.timeouts(b, "connect", "queue", "server", "check"),
+		"default-server": func(key string, node ast.Node) {
+			r.mapping(key, node, r.serverKeys(&b.template))
+		},
+		"servers": func(_ string, node ast.Node) { servers, b.tried["server"] = node, true },
+	})
+	b.name = name.value
+	r.needsName(name, "backends", b.line, before)
+	if servers != nil { // after default-server, wherever that stands
+		r.list("servers", servers, false, func(item ast.Node) { r.server(b, item) })
+	}
+	r.raw.proxies = append(r.raw.proxies, b)
+}
+
+func (r *yamlReader) server(b *rawProxy, node ast.Node) {
+	s := b.template
+	s.Line = lineOf(node)
+	before := len(r.errs)
+	var name, address at[string]
+	keys := r.serverKeys(&s)
+	keys["name"] = r.nameOf(&name)
+	keys["address"] = func(key string, node ast.Node) {
+		var ok bool
+		if address, ok = r.text(key, "an IP address and a port", node); ok {
+			r.serverAddress(&s, address.line, key, address.value)
+		}
+	}
+	r.mapping("servers", node, keys)
+	s.Name = name.value
+	r.needsName(name, "servers", s.Line, before)
+	if !address.set() && len(r.errs) == before {
+		r.wrong(s.Line, "servers", "needs an address")
+	}
+	b.servers = append(b.servers, s)
+}
+
+// serverKeys are the settings of a server, the same as in HAProxy's syntax.
+func (r *yamlReader) serverKeys(s *rawServer) yamlKeys {
+	keys := yamlKeys{
+		"check":    r.flag(&s.Check),
+		"backup":   r.flag(&s.Backup),
+		"disabled": r.flag(&s.Disabled),
+	}
+	for name, set := range serverValues {
+		keys[name] = func(key string, node ast.Node) {
+			if want := set(s, scalarText(node), 0); want != "" {
+				r.mismatch(key, want, node)
+			}
+		}
+	}
+	return keys
+}

@@ -1,0 +1,279 @@
+package connlog
+
+import (
+	"strconv"
+	"time"
+
+	"hushgate/dataplane"
+	"hushgate/internal/mono"
+)
+
+// Names are what the ids of an event stand for.
+type Names struct {
+	Services []Service
+	Servers  []Server
+}
+
+// Service names a service and what its connections belong to.
+type Service struct {
+	Address  string // "192.0.2.1:25"
+	Frontend string
+	Backend  string
+}
+
+// Server names a server.
+type Server struct{ Backend, Name string }
+
+// Counts are the connections there are when a line is written (HAProxy: %ac, %fc, %bc, %sc).
+type Counts struct{ Active, Frontend, Backend, Server int }
+
+// termination is HAProxy's termination state (its configuration manual, section 8.5): who ended the connection, and what
+// it was waiting for.
+func termination(e *dataplane.Event) string {
+	switch e.Cause {
+	case dataplane.CauseClientTalked:
+		return "PR"
+	case dataplane.CauseClientFIN, dataplane.CauseClientRST:
+		switch e.Phase {
+		case dataplane.PhaseConnecting:
+			return "CC"
+		case dataplane.PhaseWaiting:
+			return "CQ"
+		case dataplane.PhaseSpliced, dataplane.PhaseBannerPending, dataplane.PhaseLingering:
+			return "CD"
+		default:
+			return "CR"
+		}
+	case dataplane.CauseServerRST:
+		if e.Verdict == dataplane.VerdictNoServer {
+			return "SC"
+		}
+		return "SD"
+	case dataplane.CauseServerTimeout:
+		return "sC"
+	case dataplane.CauseNoServer:
+		return "SC"
+	case dataplane.CauseTupleInUse:
+		return "RC"
+	case dataplane.CauseTimestampsLost:
+		return "SC"
+	case dataplane.CauseIdle:
+		return "sD"
+	case dataplane.CauseShutdown:
+		return "KD"
+	case dataplane.CauseFinished, dataplane.CauseReused, dataplane.CauseNone:
+	}
+	return "--"
+}
+
+func millis(d time.Duration) int64 { return int64(d / time.Millisecond) }
+
+// between is the time from a to b in milliseconds, -1 if either did not happen.
+func between(a, b mono.Time) int64 {
+	if a == 0 || b == 0 {
+		return -1
+	}
+	return millis(b.Sub(a))
+}
+
+// Renderer writes events as lines.
+type Renderer struct {
+	Clock mono.Clock
+	Names *Names
+}
+
+func (r *Renderer) server(e *dataplane.Event) string {
+	if e.Server == dataplane.NoServer {
+		return "<NOSRV>"
+	}
+	return r.Names.Servers[e.Server].Name
+}
+
+// AppendTCP appends the line of `option tcplog` (HAProxy's configuration manual, section 8.2.2), without a newline:
+//
+//	client:port [accept date] frontend backend/server Tw/Tc/Tt bytes termination actconn/feconn/beconn/srv_conn/retries 0/0
+//
+// As in HAProxy, measured: Tw is the time from the accepted connection to the choice of a server, the delay included; a
+// rejected client belongs to no backend yet, and its frontend stands there instead.
+func (r *Renderer) AppendTCP(b []byte, e *dataplane.Event, c Counts) []byte {
+	svc := &r.Names.Services[e.Service]
+	b = append(b, e.Client.String()...)
+	b = append(b, ':')
+	b = strconv.AppendUint(b, uint64(e.ClientPort), 10)
+	b = append(b, " ["...)
+	b = r.Clock.Wall(e.Established).AppendFormat(b, "02/Jan/2006:15:04:05.000")
+	b = append(b, "] "...)
+	b = append(b, svc.Frontend...)
+	b = append(b, ' ')
+	if e.Verdict == dataplane.VerdictEarlyTalker && e.Server == dataplane.NoServer {
+		b = append(b, svc.Frontend...)
+	} else {
+		b = append(b, svc.Backend...)
+	}
+	b = append(b, '/')
+	b = append(b, r.server(e)...)
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, between(e.Established, e.Connect), 10)
+	b = append(b, '/')
+	b = strconv.AppendInt(b, between(e.Connect, e.Connected), 10)
+	b = append(b, '/')
+	b = strconv.AppendInt(b, between(e.Established, e.Closed), 10)
+	b = append(b, ' ')
+	b = strconv.AppendUint(b, e.BytesToClient, 10)
+	b = append(b, ' ')
+	b = append(b, termination(e)...)
+	b = append(b, ' ')
+	for i, n := range [...]int{c.Active, c.Frontend, c.Backend, c.Server, int(e.Retries)} {
+		if i > 0 {
+			b = append(b, '/')
+		}
+		b = strconv.AppendInt(b, int64(n), 10)
+	}
+	return append(b, " 0/0"...)
+}
+
+// AppendJSON appends an object on one line, without a newline. Times are in milliseconds from the handshake's last ACK,
+// null if they did not come.
+func (r *Renderer) AppendJSON(b []byte, e *dataplane.Event, c Counts) []byte {
+	svc := &r.Names.Services[e.Service]
+	o := object{b: append(b, '{')}
+	o.str("time", r.Clock.Wall(e.Closed).Format("2006-01-02T15:04:05.000Z07:00"))
+	o.str("client", e.Client.String())
+	o.num("client_port", int64(e.ClientPort))
+	o.str("service", svc.Address)
+	o.str("frontend", svc.Frontend)
+	o.str("backend", svc.Backend)
+	if e.Server != dataplane.NoServer {
+		o.str("server", r.server(e))
+	}
+	o.str("verdict", e.Verdict.String())
+	o.str("cause", e.Cause.String())
+	o.str("termination", termination(e))
+	o.time("held_ms", held(e))
+	o.time("first_byte_ms", between(e.Established, e.FirstByte))
+	o.time("connect_ms", between(e.Connect, e.Connected))
+	o.time("banner_ms", between(e.Established, e.Banner))
+	o.time("total_ms", between(e.Established, e.Closed))
+	o.num("bytes_to_client", int64(e.BytesToClient))
+	o.num("bytes_to_server", int64(e.BytesToServer))
+	o.num("retries", int64(e.Retries))
+	o.num("active", int64(c.Active))
+	if e.TalkLen > 0 {
+		o.num("talk_bytes", int64(e.TalkLen))
+		o.str("talk", string(AppendEscaped(nil, e.TalkHead[:min(e.TalkLen, dataplane.TalkSample)])))
+	}
+	return append(o.b, '}')
+}
+
+// held is how long the client was kept waiting in silence.
+func held(e *dataplane.Event) int64 {
+	if e.Connect != 0 {
+		return between(e.Established, e.Connect)
+	}
+	return between(e.Established, e.Closed)
+}
+
+// object writes the members of a JSON object.
+type object struct{ b []byte }
+
+func (o *object) key(k string) {
+	if o.b[len(o.b)-1] != '{' {
+		o.b = append(o.b, ',')
+	}
+	o.b = append(o.b, '"')
+	o.b = append(o.b, k...)
+	o.b = append(o.b, `":`...)
+}
+
+// str writes a string of ours or an escaped one: printable ASCII, but for quotes and backslashes.
+func (o *object) str(k, v string) {
+	o.key(k)
+	o.b = append(o.b, '"')
+	for i := range len(v) {
+		if v[i] == '"' || v[i] == '\\' {
+			o.b = append(o.b, '\\')
+		}
+		o.b = append(o.b, v[i])
+	}
+	o.b = append(o.b, '"')
+}
+
+func (o *object) num(k string, v int64) {
+	o.key(k)
+	o.b = strconv.AppendInt(o.b, v, 10)
+}
+
+func (o *object) time(k string, v int64) {
+	if v >= 0 {
+		o.num(k, v)
+		return
+	}
+	o.key(k)
+	o.b = append(o.b, "null"...)
+}
+
+// AppendEscaped appends text in printable ASCII, as Postfix's escape() does: C's escapes, and octal for the rest.
+func AppendEscaped(b, text []byte) []byte {
+	const named = "\a\b\f\n\r\t\v\\"
+	const letters = `abfnrtv\`
+	for _, c := range text {
+		if i := indexByte(named, c); i >= 0 {
+			b = append(b, '\\', letters[i])
+			continue
+		}
+		if c >= ' ' && c < 0x7f {
+			b = append(b, c)
+			continue
+		}
+		b = append(b, '\\', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
+	}
+	return b
+}
+
+func indexByte(s string, c byte) int {
+	for i := range len(s) {
+		if s[i] == c {
+			return i
+		}
+	}
+	return -1
+}
+
+// AppendPregreet appends the lines that postscreen writes about a connection, each with a newline: those that log
+// readers and fail2ban filters know.
+func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
+	who := func() {
+		b = append(b, " ["...)
+		b = append(b, e.Client.String()...)
+		b = append(b, "]:"...)
+		b = strconv.AppendUint(b, uint64(e.ClientPort), 10)
+	}
+	after := func() {
+		b = append(b, " after "...)
+		b = strconv.AppendFloat(b, e.Closed.Sub(e.Established).Seconds(), 'g', 2, 64)
+		b = append(b, " from"...)
+	}
+	switch e.Verdict {
+	case dataplane.VerdictEarlyTalker:
+		b = append(b, "PREGREET "...)
+		b = strconv.AppendUint(b, uint64(e.TalkLen), 10)
+		after()
+		who()
+		b = append(b, ": "...)
+		b = AppendEscaped(b, e.TalkHead[:min(e.TalkLen, dataplane.TalkSample)])
+		b = append(b, '\n')
+	case dataplane.VerdictHangup:
+		b = append(b, "HANGUP"...)
+		after()
+		who()
+		b = append(b, " in tests before SMTP handshake\n"...)
+	case dataplane.VerdictQuiet:
+		b = append(b, "PASS NEW"...)
+		who()
+		b = append(b, '\n')
+	case dataplane.VerdictNone, dataplane.VerdictNoServer:
+	}
+	b = append(b, "DISCONNECT"...)
+	who()
+	return append(b, '\n')
+}

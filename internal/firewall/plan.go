@@ -1,0 +1,156 @@
+package firewall
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Config says what the rules are about, valid by construction.
+type Config struct {
+	Outside, Inside []string         // interfaces
+	Services        []netip.AddrPort // addresses and ports that clients connect to
+	Servers         []netip.AddrPort
+	Forward         bool // accept the servers' other traffic in filter FORWARD
+	Masquerade      bool // masquerade the servers' outgoing connections on the outside
+}
+
+// Rule is one rule of a chain of ours.
+type Rule struct {
+	V6    bool
+	Table string
+	Hook  string   // the built-in chain that jumps to ours: PREROUTING, FORWARD, POSTROUTING
+	Spec  []string // match and target, without -A and the chain
+}
+
+// Plan is the list of rules, in the order in which they apply within a table and hook.
+type Plan []Rule
+
+// NewPlan works the rules out.
+//
+// In raw PREROUTING, before connection tracking, so that our flows cost no entry there: what clients send to a service,
+// and what servers answer from their service port. AF_PACKET has seen the frame by then. The addrtype match lets the
+// answers to the gateway's own health checks through.
+func NewPlan(c Config) Plan {
+	var p Plan
+	for _, i := range c.Outside {
+		for _, s := range c.Services {
+			p.add(s.Addr(), "raw", "PREROUTING", "client to service: hushgate answers", "-i", i, "-d", host(s.Addr()), "-p", "tcp",
+				"--dport", port(s), "-j", "DROP")
+		}
+	}
+	for _, i := range c.Inside {
+		for _, s := range unique(c.Servers) {
+			p.add(s.Addr(), "raw", "PREROUTING", "server to client: hushgate translates", "-i", i, "-s", host(s.Addr()), "-p",
+				"tcp", "--sport", port(s), "-m", "addrtype", "!", "--dst-type", "LOCAL", "-j", "DROP")
+		}
+	}
+	for _, a := range addresses(c.Servers) {
+		if c.Forward {
+			p.add(a, "filter", "FORWARD", "a server's other traffic", "-s", host(a), "-j", "ACCEPT")
+			p.add(a, "filter", "FORWARD", "answers to a server's other traffic", "-d", host(a), "-m", "conntrack", "--ctstate",
+				"ESTABLISHED,RELATED", "-j", "ACCEPT")
+		}
+		if c.Masquerade {
+			for _, o := range c.Outside {
+				p.add(a, "nat", "POSTROUTING", "a server's outgoing connections", "-s", host(a), "-o", o, "-j", "MASQUERADE")
+			}
+		}
+	}
+	return p
+}
+
+func unique(list []netip.AddrPort) []netip.AddrPort {
+	list = slices.Clone(list)
+	slices.SortFunc(list, netip.AddrPort.Compare)
+	return slices.Compact(list)
+}
+
+func addresses(list []netip.AddrPort) (as []netip.Addr) {
+	for _, s := range unique(list) {
+		if !slices.Contains(as, s.Addr()) {
+			as = append(as, s.Addr())
+		}
+	}
+	return as
+}
+
+func host(a netip.Addr) string {
+	a = a.Unmap()
+	return netip.PrefixFrom(a, a.BitLen()).String()
+}
+
+func port(a netip.AddrPort) string { return strconv.Itoa(int(a.Port())) }
+
+// add puts a rule on the list; its comment goes before the target.
+func (p *Plan) add(a netip.Addr, table, hook, comment string, spec ...string) {
+	at := len(spec) - 2
+	spec = slices.Insert(spec, at, "-m", "comment", "--comment", "hushgate: "+comment)
+	*p = append(*p, Rule{V6: a.Unmap().Is6(), Table: table, Hook: hook, Spec: spec})
+}
+
+// chainKey names one of our chains, but for its generation.
+type chainKey struct {
+	v6          bool
+	table, hook string
+}
+
+// chains lists the chains of a plan in its order.
+func (p Plan) chains() (keys []chainKey) {
+	for _, r := range p {
+		if k := (chainKey{r.V6, r.Table, r.Hook}); !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+func (p Plan) of(k chainKey) (rules []Rule) {
+	for _, r := range p {
+		if r.V6 == k.v6 && r.Table == k.table && r.Hook == k.hook {
+			rules = append(rules, r)
+		}
+	}
+	return rules
+}
+
+// chain is the name of a chain of ours. There are two generations, so that a new set of rules can be complete before
+// the old one goes.
+func (k chainKey) chain(generation int) string {
+	short := map[string]string{"PREROUTING": "PRE", "FORWARD": "FWD", "POSTROUTING": "POST"}[k.hook]
+	return fmt.Sprintf("HUSHGATE-%s-%d", short, generation)
+}
+
+// jumpSpec is the rule in the built-in chain.
+func (k chainKey) jumpSpec(generation int) []string {
+	return []string{"-m", "comment", "--comment", "hushgate", "-j", k.chain(generation)}
+}
+
+// String writes the plan as the commands that install it on a machine without rules of ours.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, k := range p.chains() {
+		cmd := "iptables"
+		if k.v6 {
+			cmd = "ip6tables"
+		}
+		line := func(args ...string) {
+			b.WriteString(cmd + " -w -t " + k.table)
+			for _, a := range args {
+				if strings.ContainsAny(a, " '\"") {
+					a = "'" + a + "'"
+				}
+				b.WriteString(" " + a)
+			}
+			b.WriteByte('\n')
+		}
+		line("-N", k.chain(0))
+		for _, r := range p.of(k) {
+			line(append([]string{"-A", k.chain(0)}, r.Spec...)...)
+		}
+		line(append([]string{"-I", k.hook, "1"}, k.jumpSpec(0)...)...)
+	}
+	return b.String()
+}

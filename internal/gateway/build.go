@@ -1,0 +1,209 @@
+package gateway
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"hushgate/dataplane"
+	"hushgate/health"
+	"hushgate/internal/config"
+	"hushgate/internal/connlog"
+	"hushgate/internal/firewall"
+	"hushgate/internal/netenv"
+	"hushgate/internal/wire"
+	"hushgate/nat"
+)
+
+// built is a configuration in the terms of the parts.
+type built struct {
+	shard    dataplane.Config
+	names    connlog.Names
+	checks   []check
+	firewall firewall.Config
+	services []netip.AddrPort
+	servers  []netip.AddrPort
+}
+
+// check is a health check and the server that it is of.
+type check struct {
+	health.Config
+	server dataplane.ServerID
+	delay  time.Duration // the longest hold of a client of that server
+}
+
+// wanted lists what the configuration says about addresses.
+func wanted(cfg *config.Config) netenv.Wanted {
+	w := netenv.Wanted{Outside: cfg.Global.Outside, Inside: cfg.Global.Inside}
+	for _, f := range cfg.Frontends {
+		for _, b := range f.Binds {
+			w.Services = append(w.Services, netip.AddrPortFrom(b.Addr, b.Port))
+			if b.AnyFamily {
+				w.Services = append(w.Services, netip.AddrPortFrom(netip.IPv4Unspecified(), b.Port),
+					netip.AddrPortFrom(netip.IPv6Unspecified(), b.Port))
+			}
+		}
+	}
+	for _, b := range cfg.Backends {
+		for _, s := range b.Servers {
+			w.Servers = append(w.Servers, s.Addr)
+		}
+	}
+	return w
+}
+
+// build translates a configuration for the interfaces that were chosen.
+func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
+	b := &built{}
+	backends := map[string]dataplane.BackendID{}
+	for i := range cfg.Backends {
+		backends[cfg.Backends[i].Name] = dataplane.BackendID(i)
+		b.backend(&cfg.Backends[i])
+	}
+	for i := range cfg.Frontends {
+		f := &cfg.Frontends[i]
+		id, ok := backends[f.Backend]
+		if !ok {
+			return nil, fmt.Errorf("frontend %s: no backend %q", f.Name, f.Backend)
+		}
+		b.frontend(f, id, max(f.ClientTimeout, cfg.Backends[id].ServerTimeout), c)
+	}
+	if len(b.shard.Services) == 0 {
+		return nil, fmt.Errorf("no service address: no bind line fits an address of the outside")
+	}
+	b.delays()
+	b.shard.OutsideMTU, b.shard.InsideMTU = smallestMTU(c.Outside), smallestMTU(c.Inside)
+	b.shard.Limits.Flows = cfg.Global.MaxConn
+	b.shard.CookieKey, b.shard.HashKey = newKey(), newKey()
+	b.firewall = firewall.Config{
+		Outside: linkNames(c.Outside), Inside: linkNames(c.Inside), Services: b.services, Servers: b.servers,
+		Forward: cfg.Global.Firewall.Forward, Masquerade: cfg.Global.Firewall.Masquerade,
+	}
+	return b, nil
+}
+
+func newKey() (k [2]uint64) {
+	var r [16]byte
+	_, _ = rand.Read(r[:]) // never fails
+	return [2]uint64{binary.LittleEndian.Uint64(r[:8]), binary.LittleEndian.Uint64(r[8:])}
+}
+
+func linkNames(links []*netenv.Link) (names []string) {
+	for _, l := range links {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+func smallestMTU(links []*netenv.Link) int {
+	mtu := 65535
+	for _, l := range links {
+		mtu = min(mtu, l.MTU)
+	}
+	return mtu
+}
+
+func (b *built) backend(c *config.Backend) {
+	out := dataplane.Backend{Connect: c.Connect, Queue: c.Queue, Retries: c.Retries, Redispatch: c.Redispatch}
+	for i := range c.Servers {
+		s := &c.Servers[i]
+		id := dataplane.ServerID(len(b.shard.Servers))
+		b.shard.Servers = append(b.shard.Servers, dataplane.Server{
+			Addr: wire.AddrFrom(s.Addr), Port: s.Port, Weight: s.Weight, Backup: s.Backup, Up: !s.Disabled,
+		})
+		b.names.Servers = append(b.names.Servers, connlog.Server{Backend: c.Name, Name: s.Name})
+		b.servers = append(b.servers, netip.AddrPortFrom(s.Addr, s.Port))
+		out.Servers = append(out.Servers, id)
+		if !s.Disabled {
+			b.checks = append(b.checks, check{Config: healthConfig(c, s), server: id})
+		}
+	}
+	b.shard.Backends = append(b.shard.Backends, out)
+}
+
+func healthConfig(c *config.Backend, s *config.Server) health.Config {
+	timeout := c.Check.Timeout
+	if timeout == 0 {
+		timeout = s.Inter
+	}
+	h := health.Config{
+		Backend: c.Name, Server: s.Name, Addr: netip.AddrPortFrom(s.CheckAddr, s.CheckPort), Inter: s.Inter,
+		FastInter: s.FastInter, DownInter: s.DownInter, Timeout: timeout, Rise: s.Rise, Fall: s.Fall,
+		SMTP: c.Check.Kind == config.CheckSMTP, Verb: c.Check.Verb, Domain: c.Check.Domain, Observe: !s.Check,
+	}
+	if !s.Check { // an unchecked server is only looked at, politely, to learn what its TCP grants
+		h.Addr = netip.AddrPortFrom(s.Addr, s.Port)
+		h.SMTP, h.Verb, h.Domain, h.Timeout = true, "HELO", "localhost", 30*time.Second
+	}
+	return h
+}
+
+// frontend adds a frontend and its services. idle is how long a mail may pause: the longer of HAProxy's two timeouts, for
+// a pause is silence on both sides here.
+func (b *built) frontend(f *config.Frontend, backend dataplane.BackendID, idle time.Duration, c *netenv.Chosen) {
+	id := dataplane.FrontendID(len(b.shard.Frontends))
+	action := dataplane.ActionReset
+	if f.Action == config.ActionReply {
+		action = dataplane.ActionReply
+	}
+	b.shard.Frontends = append(b.shard.Frontends, dataplane.Frontend{
+		Delay: f.Delay, Action: action, RejectText: f.RejectText + "\r\n", NoServerText: f.NoServerText + "\r\n",
+		Backend: backend, Idle: idle,
+	})
+	for _, bind := range f.Binds {
+		for _, a := range c.Services {
+			if !fits(bind, a) || b.taken(a) {
+				continue
+			}
+			b.services = append(b.services, a)
+			b.shard.Services = append(b.shard.Services, dataplane.Service{
+				Addr: wire.AddrFrom(a.Addr()), Port: a.Port(), Frontend: id,
+			})
+			b.names.Services = append(b.names.Services, connlog.Service{
+				Address: a.String(), Frontend: f.Name, Backend: f.Backend,
+			})
+		}
+	}
+}
+
+func (b *built) taken(a netip.AddrPort) bool {
+	for _, s := range b.services {
+		if s == a {
+			return true
+		}
+	}
+	return false
+}
+
+// fits reports whether a service address is one that the bind line means.
+func fits(bind config.Bind, a netip.AddrPort) bool {
+	switch {
+	case bind.Port != a.Port():
+		return false
+	case bind.AnyFamily:
+		return true
+	case bind.Addr.IsUnspecified():
+		return bind.Addr.Is4() == a.Addr().Is4()
+	}
+	return bind.Addr == a.Addr()
+}
+
+// delays finds for each check the longest delay of the frontends whose clients may come to that server.
+func (b *built) delays() {
+	for i := range b.checks {
+		for _, f := range b.shard.Frontends {
+			for _, s := range b.shard.Backends[f.Backend].Servers {
+				if s == b.checks[i].server {
+					b.checks[i].delay = max(b.checks[i].delay, f.Delay)
+				}
+			}
+		}
+	}
+}
+
+// optionsOf is what a health check learnt, in the core's terms.
+func optionsOf(g health.Granted) nat.Options {
+	return nat.Options{MSS: g.MSS, WindowScale: g.WindowScale, SACK: g.SACK, Timestamps: g.Timestamps, Known: true}
+}

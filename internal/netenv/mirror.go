@@ -1,0 +1,360 @@
+package netenv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gaissmai/bart"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"hushgate/internal/wire"
+)
+
+// Link is an interface of this machine.
+type Link struct {
+	Name     string
+	Index    int
+	MAC      [6]byte
+	MTU      int
+	Up       bool
+	Ethernet bool
+	Addrs    []netip.Prefix
+}
+
+// Hop is where a frame goes next.
+type Hop struct {
+	Ifindex  int
+	Src, Dst [6]byte
+	MTU      int
+}
+
+// State is how much is known of the way to a destination.
+type State uint8
+
+// The states.
+const (
+	Resolved   State = iota // Hop is complete
+	Unresolved              // the next hop's link address is not known: Probe, and try again
+	NoRoute                 // no route, or one that forbids
+	LinkDown                // the route's interface is down
+)
+
+// String names the state.
+func (s State) String() string {
+	switch s {
+	case Resolved:
+		return "resolved"
+	case Unresolved:
+		return "unresolved"
+	case NoRoute:
+		return "no route"
+	case LinkDown:
+		return "link down"
+	}
+	return "unknown"
+}
+
+// Mirror follows the kernel's links, routes and neighbours. Its methods may be called from any goroutine; Resolve takes
+// no lock and allocates nothing. Routes are those of the main table: policy rules are not looked at.
+type Mirror struct {
+	log   *slog.Logger
+	net   atomic.Pointer[network]
+	neigh atomic.Pointer[map[hopKey]*neighbour]
+
+	mu      sync.Mutex // of neigh's replacement
+	dirty   chan struct{}
+	probes  chan hopKey
+	changed func()
+}
+
+// network is a snapshot of links and routes.
+type network struct {
+	links  map[int]*Link
+	routes *bart.Table[route]
+}
+
+type route struct {
+	ifindex int
+	gateway netip.Addr // invalid: on link
+	metric  int
+}
+
+type hopKey struct {
+	ifindex int
+	addr    netip.Addr
+}
+
+type neighbour struct {
+	mac   [6]byte
+	stale atomic.Bool
+	used  atomic.Bool // since it was last confirmed
+}
+
+// NewMirror reads the present state and follows it until ctx is done. changed, which may be nil, is called when a way
+// may have opened that was closed before.
+func NewMirror(ctx context.Context, log *slog.Logger, changed func()) (*Mirror, error) {
+	m := &Mirror{
+		log: log, changed: changed, dirty: make(chan struct{}, 1), probes: make(chan hopKey, 256),
+	}
+	if changed == nil {
+		m.changed = func() {}
+	}
+	m.neigh.Store(&map[hopKey]*neighbour{})
+	if err := m.subscribe(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.reload(); err != nil {
+		return nil, err
+	}
+	go m.followNetwork(ctx)
+	go m.sendProbes(ctx)
+	return m, nil
+}
+
+func (m *Mirror) subscribe(ctx context.Context) error {
+	links, addrs := make(chan netlink.LinkUpdate, 64), make(chan netlink.AddrUpdate, 64)
+	routes, neighs := make(chan netlink.RouteUpdate, 256), make(chan netlink.NeighUpdate, 256)
+	lost := func(error) { m.touch() } // the kernel's queue ran over, say: read everything anew
+	err := errors.Join(
+		netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: lost}),
+		netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: lost}),
+		netlink.RouteSubscribeWithOptions(routes, ctx.Done(), netlink.RouteSubscribeOptions{ErrorCallback: lost}),
+		netlink.NeighSubscribeWithOptions(neighs, ctx.Done(), netlink.NeighSubscribeOptions{
+			ErrorCallback: func(error) { m.reloadNeighbours() }, ReceiveBufferSize: 4 << 20, ReceiveBufferForceSize: true,
+		}),
+	)
+	if err != nil {
+		return fmt.Errorf("subscribe to netlink: %w", err)
+	}
+	go func() {
+		for range addrs {
+			m.touch()
+		}
+	}()
+	go func() {
+		for range links {
+			m.touch()
+		}
+	}()
+	go func() {
+		for range routes {
+			m.touch()
+		}
+	}()
+	go func() {
+		for u := range neighs {
+			m.neighbourUpdate(u.Type == unix.RTM_DELNEIGH, &u.Neigh)
+		}
+	}()
+	return nil
+}
+
+func (m *Mirror) touch() {
+	select {
+	case m.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// settle is how long changes are gathered before links and routes are read anew.
+const settle = 20 * time.Millisecond
+
+func (m *Mirror) followNetwork(ctx context.Context) {
+	stale := time.NewTicker(5 * time.Second)
+	defer stale.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-stale.C:
+			m.nudgeStale()
+			continue
+		case <-m.dirty:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(settle):
+		}
+		if err := m.reload(); err != nil {
+			m.log.Error("the kernel's routes cannot be read; the last known ones stay in use", "err", err)
+			continue
+		}
+		m.changed()
+	}
+}
+
+func (m *Mirror) reload() error {
+	n := &network{links: map[int]*Link{}, routes: &bart.Table[route]{}}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list the interfaces: %w", err)
+	}
+	for _, l := range links {
+		n.links[l.Attrs().Index] = newLink(l.Attrs())
+	}
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list the addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if l := n.links[a.LinkIndex]; l != nil && a.IPNet != nil {
+			l.Addrs = append(l.Addrs, prefixOf(a.IPNet))
+		}
+	}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := netlink.RouteList(nil, family)
+		if err != nil {
+			return fmt.Errorf("list the routes: %w", err)
+		}
+		for i := range routes {
+			n.add(&routes[i], family)
+		}
+	}
+	old := m.net.Swap(n)
+	m.tellChanges(old, n)
+	m.reloadNeighbours()
+	return nil
+}
+
+func (m *Mirror) tellChanges(old, now *network) {
+	if old == nil {
+		return
+	}
+	for index, l := range old.links {
+		n := now.links[index]
+		switch {
+		case n == nil:
+			m.log.Warn("interface is gone", "interface", l.Name)
+		case l.Up != n.Up:
+			m.log.Info("interface changed", "interface", n.Name, "up", n.Up)
+		}
+	}
+}
+
+func newLink(a *netlink.LinkAttrs) *Link {
+	l := &Link{
+		Name: a.Name, Index: a.Index, MTU: a.MTU, Ethernet: a.EncapType == "ether" && len(a.HardwareAddr) == 6,
+		Up: a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown),
+	}
+	copy(l.MAC[:], a.HardwareAddr)
+	return l
+}
+
+func prefixOf(n *net.IPNet) netip.Prefix {
+	a, _ := netip.AddrFromSlice(n.IP)
+	ones, _ := n.Mask.Size()
+	return netip.PrefixFrom(a.Unmap(), ones)
+}
+
+// add takes a unicast route; of several for one prefix the one with the lowest metric counts, and the first next hop of
+// a multipath route.
+func (n *network) add(r *netlink.Route, family int) {
+	if r.Type != unix.RTN_UNICAST && r.Type != 0 {
+		return
+	}
+	prefix := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if family == netlink.FAMILY_V6 {
+		prefix = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	if r.Dst != nil {
+		prefix = prefixOf(r.Dst)
+	}
+	v := route{ifindex: r.LinkIndex, metric: r.Priority}
+	gw := r.Gw
+	if len(r.MultiPath) > 0 {
+		v.ifindex, gw = r.MultiPath[0].LinkIndex, r.MultiPath[0].Gw
+	}
+	if a, ok := netip.AddrFromSlice(gw); ok && !a.IsUnspecified() {
+		v.gateway = a.Unmap()
+	}
+	if old, known := n.routes.Get(prefix.Masked()); !known || v.metric < old.metric {
+		n.routes.Insert(prefix.Masked(), v)
+	}
+}
+
+// Resolve finds the way to a destination.
+func (m *Mirror) Resolve(dst wire.Addr) (Hop, State) {
+	key, link, state := m.next(dst.Netip())
+	if state != Resolved {
+		return Hop{}, state
+	}
+	hop := Hop{Ifindex: link.Index, Src: link.MAC, MTU: link.MTU}
+	n := (*m.neigh.Load())[key]
+	if n == nil {
+		return hop, Unresolved
+	}
+	if !n.used.Load() {
+		n.used.Store(true)
+	}
+	hop.Dst = n.mac
+	return hop, Resolved
+}
+
+// next finds the next hop of a destination, and its interface.
+func (m *Mirror) next(dst netip.Addr) (hopKey, *Link, State) {
+	n := m.net.Load()
+	r, ok := n.routes.Lookup(dst)
+	if !ok {
+		return hopKey{}, nil, NoRoute
+	}
+	link := n.links[r.ifindex]
+	if link == nil || !link.Up {
+		return hopKey{}, link, LinkDown
+	}
+	if r.gateway.IsValid() {
+		dst = r.gateway
+	}
+	return hopKey{r.ifindex, dst}, link, Resolved
+}
+
+// Links returns the interfaces as they are now, by name.
+func (m *Mirror) Links() map[string]*Link {
+	byName := map[string]*Link{}
+	for _, l := range m.net.Load().links {
+		byName[l.Name] = l
+	}
+	return byName
+}
+
+// RouteTo returns the interface that the route to dst leaves by, and the gateway on it if there is one.
+func (m *Mirror) RouteTo(dst netip.Addr) (*Link, netip.Addr, bool) {
+	n := m.net.Load()
+	r, ok := n.routes.Lookup(dst)
+	if !ok || n.links[r.ifindex] == nil {
+		return nil, netip.Addr{}, false
+	}
+	return n.links[r.ifindex], r.gateway, true
+}
+
+// DefaultRoutes returns the interfaces of the default routes, IPv4's first.
+func (m *Mirror) DefaultRoutes() (list []*Link) {
+	n := m.net.Load()
+	for _, all := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		if r, ok := n.routes.Get(netip.PrefixFrom(all, 0)); ok && n.links[r.ifindex] != nil {
+			list = add(list, n.links[r.ifindex])
+		}
+	}
+	return list
+}
+
+// Addresses returns every address of this machine, sorted.
+func (m *Mirror) Addresses() (list []wire.Addr) {
+	for _, l := range m.net.Load().links {
+		for _, p := range l.Addrs {
+			list = append(list, wire.AddrFrom(p.Addr()))
+		}
+	}
+	slices.SortFunc(list, func(a, b wire.Addr) int { return bytes.Compare(a[:], b[:]) })
+	return list
+}

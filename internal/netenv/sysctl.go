@@ -1,0 +1,70 @@
+package netenv
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Sysctl is one switch under /proc/sys and the value that hushgate needs.
+type Sysctl struct {
+	Path string // net/ipv4/ip_forward
+	Want string
+	Why  string
+}
+
+// Sysctls lists what a gateway with the chosen interfaces needs.
+func Sysctls(c *Chosen) []Sysctl {
+	list := []Sysctl{{"net/ipv4/ip_forward", "1", "the servers' other traffic goes through this machine"}}
+	for _, a := range c.Services {
+		if a.Addr().Is6() {
+			list = append(list, Sysctl{"net/ipv6/conf/all/forwarding", "1", "the servers' other traffic goes through this machine"})
+			break
+		}
+	}
+	for _, o := range c.Outside {
+		for _, i := range c.Inside {
+			if o.Index == i.Index {
+				list = append(list,
+					Sysctl{"net/ipv4/conf/all/send_redirects", "0", "servers must not be told to go past this machine"},
+					Sysctl{"net/ipv4/conf/" + i.Name + "/send_redirects", "0", "servers must not be told to go past this machine"})
+			}
+		}
+	}
+	return list
+}
+
+func (s Sysctl) file() string { return "/proc/sys/" + s.Path }
+
+// Name is the switch's name as sysctl(8) writes it.
+func (s Sysctl) Name() string { return strings.ReplaceAll(s.Path, "/", ".") }
+
+// Get reads the present value.
+func (s Sysctl) Get() (string, error) {
+	b, err := os.ReadFile(s.file())
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", s.Name(), err)
+	}
+	return string(bytes.TrimSpace(b)), nil
+}
+
+// Set writes a value.
+func (s Sysctl) Set(value string) error {
+	if err := os.WriteFile(s.file(), []byte(value), 0o644); err != nil {
+		return fmt.Errorf("set %s: %w", s.Name(), err)
+	}
+	return nil
+}
+
+// Warnings says, in words, which switches are not as they should be.
+func Warnings(list []Sysctl) (words []string) {
+	for _, s := range list {
+		if v, err := s.Get(); err != nil {
+			words = append(words, err.Error())
+		} else if v != s.Want {
+			words = append(words, fmt.Sprintf("%s is %s, should be %s: %s", s.Name(), v, s.Want, s.Why))
+		}
+	}
+	return words
+}
