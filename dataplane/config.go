@@ -29,6 +29,10 @@ type Config struct {
 	Backends  []Backend
 	Servers   []Server
 
+	// Turn is how many turns of each backend's round robin are passed over at the start: shards, which each have their own
+	// round robin, begin with different servers.
+	Turn int
+
 	// Local are this machine's own addresses: what servers send there, the answers to health checks, is the kernel's.
 	Local []wire.Addr
 

@@ -10,7 +10,8 @@ import (
 // `timeout queue`, and is then told.
 func (s *Shard) findServer(id uint32, f *flow) {
 	x, p := s.exts.At(f.ext), s.pool(f)
-	busy := x.tried // the 4-tuple may be taken at a server by a flow to another service address
+	out := x.tried.Union(p.foreign[family(f.client.Is4())])
+	busy := out // the 4-tuple may be taken at a server by a flow to another service address
 	for {
 		slot, ok := p.Pick(busy)
 		if !ok {
@@ -31,7 +32,7 @@ func (s *Shard) findServer(id uint32, f *flow) {
 		busy = busy.With(slot)
 	}
 	switch {
-	case busy != x.tried: // a server is up, but this client's port cannot be used with it
+	case busy != out: // a server is up, but this client's port cannot be used with it
 		s.refuseTuple(id, f)
 	case s.now.Sub(x.delayOver) >= p.backend.Queue:
 		s.sayNoServer(id, f, CauseNoServer)
@@ -120,8 +121,9 @@ func (s *Shard) serverFailed(id uint32, f *flow, c Cause) {
 		return
 	}
 	x.retries++
-	if p.backend.Redispatch && p.Another(x.tried.With(int(x.slot))) {
-		x.tried = x.tried.With(int(x.slot))
+	failed := x.tried.With(int(x.slot))
+	if p.backend.Redispatch && p.Another(failed.Union(p.foreign[family(f.client.Is4())])) {
+		x.tried = failed
 		s.findServer(id, f)
 		return
 	}

@@ -88,15 +88,29 @@ func newPools(q *flowtab.Queues, cfg *Config) []pool {
 	pools := make([]pool, len(cfg.Backends))
 	for i := range cfg.Backends {
 		b := &cfg.Backends[i]
+		pools[i] = pool{backend: b, connect: connectWaits(q, b.Connect)}
 		members := make([]nat.Member, len(b.Servers))
 		for j, id := range b.Servers {
 			v := &cfg.Servers[id]
 			members[j] = nat.Member{Weight: v.Weight, Backup: v.Backup, Up: v.Up}
+			other := family(!v.Addr.Is4())
+			pools[i].foreign[other] = pools[i].foreign[other].With(j)
 		}
-		pools[i] = pool{Pool: nat.NewPool(members), backend: b, connect: connectWaits(q, b.Connect)}
+		pools[i].Pool = nat.NewPool(members)
+		for range cfg.Turn {
+			pools[i].Pick(nat.Set{})
+		}
 		pools[i].offer = pools[i].Offer()
 	}
 	return pools
+}
+
+// family is the index of pool.foreign.
+func family(is4 bool) int {
+	if is4 {
+		return 0
+	}
+	return 1
 }
 
 func (s *Shard) refreshOffer(p *pool) { p.offer = p.Offer() }

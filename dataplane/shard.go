@@ -53,6 +53,7 @@ type addrPort struct {
 type pool struct {
 	*nat.Pool
 	backend *Backend
+	foreign [2]nat.Set // the servers that an IPv4 client cannot be handed to, and those that an IPv6 client cannot
 	offer   nat.Options
 	connect []flowtab.QueueID // how long to wait for a server's answer after each of our SYNs
 }

@@ -14,6 +14,14 @@ func (s Set) With(i int) Set {
 	return s
 }
 
+// Union returns what is in either set.
+func (s Set) Union(t Set) Set {
+	for i := range s {
+		s[i] |= t[i]
+	}
+	return s
+}
+
 // Has reports whether i is in the set.
 func (s *Set) Has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
 

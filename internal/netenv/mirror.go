@@ -129,9 +129,7 @@ func (m *Mirror) subscribe(ctx context.Context) error {
 		netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: lost}),
 		netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: lost}),
 		netlink.RouteSubscribeWithOptions(routes, ctx.Done(), netlink.RouteSubscribeOptions{ErrorCallback: lost}),
-		netlink.NeighSubscribeWithOptions(neighs, ctx.Done(), netlink.NeighSubscribeOptions{
-			ErrorCallback: func(error) { m.reloadNeighbours() }, ReceiveBufferSize: 4 << 20, ReceiveBufferForceSize: true,
-		}),
+		m.subscribeNeighbours(ctx, neighs),
 	)
 	if err != nil {
 		return fmt.Errorf("subscribe to netlink: %w", err)
@@ -157,6 +155,19 @@ func (m *Mirror) subscribe(ctx context.Context) error {
 		}
 	}()
 	return nil
+}
+
+// subscribeNeighbours asks for a large receive buffer, past the system's limit if that is allowed.
+func (m *Mirror) subscribeNeighbours(ctx context.Context, ch chan<- netlink.NeighUpdate) error {
+	o := netlink.NeighSubscribeOptions{
+		ErrorCallback: func(error) { m.reloadNeighbours() }, ReceiveBufferSize: 4 << 20, ReceiveBufferForceSize: true,
+	}
+	err := netlink.NeighSubscribeWithOptions(ch, ctx.Done(), o)
+	if errors.Is(err, unix.EPERM) { // in a user namespace
+		o.ReceiveBufferForceSize = false
+		err = netlink.NeighSubscribeWithOptions(ch, ctx.Done(), o)
+	}
+	return err
 }
 
 func (m *Mirror) touch() {

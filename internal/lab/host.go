@@ -1,0 +1,220 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Host is a network namespace, and a thread that lives in it.
+type Host struct {
+	Name string
+	ns   netns.NsHandle
+	work chan func()
+	done chan struct{}
+	cmds []*exec.Cmd
+}
+
+// newHost makes a namespace with its loopback up.
+func newHost(name string) (*Host, error) {
+	h := &Host{Name: name, work: make(chan func()), done: make(chan struct{})}
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		defer close(h.done)
+		var err error
+		h.ns, err = netns.New()
+		ready <- err
+		if err != nil {
+			return
+		}
+		for f := range h.work {
+			f()
+		}
+	}()
+	if err := <-ready; err != nil {
+		return nil, fmt.Errorf("make the network namespace of %s: %w", name, err)
+	}
+	return h, h.Do(func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(lo)
+	})
+}
+
+// Do runs f on the host's thread. What f starts or opens stays in the namespace.
+func (h *Host) Do(f func() error) error {
+	result := make(chan error, 1)
+	h.work <- func() { result <- f() }
+	return <-result
+}
+
+// Go runs f on a thread of its own in the namespace, beside others.
+func (h *Host) Go(f func() error) <-chan error {
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if err := netns.Set(h.ns); err != nil {
+			result <- fmt.Errorf("enter the namespace of %s: %w", h.Name, err)
+			return
+		}
+		result <- f()
+	}()
+	return result
+}
+
+// Start starts a program in the namespace. It is killed when the lab is closed, or when this process dies.
+func (h *Host) Start(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // when the host's thread ends, which it does last
+	if err := h.Do(cmd.Start); err != nil {
+		return fmt.Errorf("start %s on %s: %w", cmd.Path, h.Name, err)
+	}
+	h.cmds = append(h.cmds, cmd)
+	return nil
+}
+
+// Run runs a program in the namespace to its end and returns all that it wrote.
+func (h *Host) Run(ctx context.Context, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	var out []byte
+	err := <-h.Go(func() (err error) {
+		out, err = cmd.CombinedOutput()
+		return err
+	})
+	if err != nil {
+		return string(out), fmt.Errorf("%s on %s: %w: %s", name, h.Name, err, out)
+	}
+	return string(out), nil
+}
+
+// Listen listens on the host.
+func (h *Host) Listen(address string) (l net.Listener, err error) {
+	err = h.Do(func() error {
+		l, err = net.Listen("tcp", address)
+		return err
+	})
+	return l, err
+}
+
+// Dial connects from the host, from a local address if it is not empty.
+func (h *Host) Dial(ctx context.Context, from, to string) (*net.TCPConn, error) {
+	d := net.Dialer{Timeout: 10 * time.Second}
+	if from != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	var conn net.Conn
+	err := <-h.Go(func() (err error) {
+		conn, err = d.DialContext(ctx, "tcp", to)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("dial %s from %s: %w", to, h.Name, err)
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// Sysctl writes a switch of the namespace: "net/ipv4/ip_forward".
+func (h *Host) Sysctl(path, value string) error {
+	return h.Do(func() error { return os.WriteFile("/proc/sys/"+path, []byte(value), 0o644) })
+}
+
+// Addr gives an interface of the host an address in CIDR form. IPv6 addresses are usable at once.
+func (h *Host) Addr(ifname, cidr string) error {
+	return h.Do(func() error {
+		link, err := netlink.LinkByName(ifname)
+		if err != nil {
+			return err
+		}
+		a, err := netlink.ParseAddr(cidr)
+		if err != nil {
+			return err
+		}
+		if a.IP.To4() == nil {
+			a.Flags = unix.IFA_F_NODAD
+		}
+		return netlink.AddrAdd(link, a)
+	})
+}
+
+// Default gives the host a default route.
+func (h *Host) Default(gateway string) error {
+	return h.Do(func() error { return netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway)}) })
+}
+
+// up brings an interface up and waits until the kernel says that it is.
+func (h *Host) up(ifname string) error {
+	return h.Do(func() error {
+		link, err := netlink.LinkByName(ifname)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(link)
+	})
+}
+
+func (h *Host) waitUp(ifname string) error {
+	return h.Do(func() error {
+		for range 500 {
+			link, err := netlink.LinkByName(ifname)
+			if err != nil {
+				return err
+			}
+			if link.Attrs().OperState == netlink.OperUp {
+				return nil
+			}
+			time.Sleep(2 * time.Millisecond) // the kernel has no call that waits for it
+		}
+		return fmt.Errorf("%s on %s does not come up", ifname, h.Name)
+	})
+}
+
+// Kill ends a program that was started, and waits for its end.
+func Kill(cmd *exec.Cmd) {
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+}
+
+func (h *Host) close() error {
+	for _, cmd := range h.cmds {
+		if cmd.ProcessState == nil {
+			Kill(cmd)
+		}
+	}
+	close(h.work)
+	<-h.done
+	return h.ns.Close()
+}
+
+// connect joins two hosts by a veth pair.
+func connect(a *Host, aName string, b *Host, bName string, mtu int) error {
+	err := a.Do(func() error {
+		return netlink.LinkAdd(&netlink.Veth{
+			LinkAttrs: netlink.LinkAttrs{Name: aName, MTU: mtu}, PeerName: bName, PeerNamespace: netlink.NsFd(b.ns),
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("join %s and %s: %w", a.Name, b.Name, err)
+	}
+	return errors.Join(a.up(aName), b.up(bName), b.Do(func() error {
+		link, err := netlink.LinkByName(bName)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetMTU(link, mtu)
+	}))
+}

@@ -1,0 +1,166 @@
+package lab
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/emersion/go-smtp"
+)
+
+// Mail is what a server took.
+type Mail struct {
+	Server   string
+	Client   string // the address that the server saw
+	From, To string
+	Size     int64
+	SHA256   string
+}
+
+// MTA is a mail server that keeps notes.
+type MTA struct {
+	Name string
+	host *Host
+	addr string
+
+	mu     sync.Mutex
+	server *smtp.Server
+	conns  map[string]*traffic // by client address
+	mails  []Mail
+	got    chan Mail
+}
+
+// traffic is what came from one address.
+type traffic struct{ connections, octets atomic.Int64 }
+
+// NewMTA starts a mail server on a host. Every mail goes to got as well, which may be nil.
+func NewMTA(h *Host, address string, got chan Mail) (*MTA, error) {
+	m := &MTA{Name: h.Name, host: h, addr: address, conns: map[string]*traffic{}, got: got}
+	return m, m.Start()
+}
+
+// Start starts it, again maybe.
+func (m *MTA) Start() error {
+	l, err := m.host.Listen(m.addr)
+	if err != nil {
+		return fmt.Errorf("listen as %s: %w", m.Name, err)
+	}
+	s := smtp.NewServer(m)
+	s.Domain, s.MaxMessageBytes = m.Name, 1<<30
+	m.mu.Lock()
+	m.server = s
+	m.mu.Unlock()
+	go func() { _ = s.Serve(&countingListener{l, m}) }()
+	return nil
+}
+
+// Stop ends it: new connections are refused.
+func (m *MTA) Stop() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.server == nil {
+		return nil
+	}
+	err := m.server.Close()
+	m.server = nil
+	return err
+}
+
+// Connections and Octets say what came from a client's address; "" means from all but the gateway's own.
+func (m *MTA) Connections(client string) (connections, octets int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for a, t := range m.conns {
+		if a == client || client == "" && a != Inside4 && a != Inside6 {
+			connections += t.connections.Load()
+			octets += t.octets.Load()
+		}
+	}
+	return connections, octets
+}
+
+// Mails returns the mails that it took.
+func (m *MTA) Mails() []Mail {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]Mail(nil), m.mails...)
+}
+
+// countingListener counts what each client sends.
+type countingListener struct {
+	net.Listener
+	mta *MTA
+}
+
+func (l *countingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+	l.mta.mu.Lock()
+	t := l.mta.conns[host]
+	if t == nil {
+		t = &traffic{}
+		l.mta.conns[host] = t
+	}
+	l.mta.mu.Unlock()
+	t.connections.Add(1)
+	return countingConn{c, t}, nil
+}
+
+type countingConn struct {
+	net.Conn
+	t *traffic
+}
+
+func (c countingConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.t.octets.Add(int64(n))
+	return n, err
+}
+
+// NewSession implements smtp.Backend.
+func (m *MTA) NewSession(c *smtp.Conn) (smtp.Session, error) {
+	host, _, err := net.SplitHostPort(c.Conn().RemoteAddr().String())
+	return &session{mta: m, mail: Mail{Server: m.Name, Client: host}}, err
+}
+
+type session struct {
+	mta  *MTA
+	mail Mail
+}
+
+func (s *session) Mail(from string, _ *smtp.MailOptions) error {
+	s.mail.From = from
+	return nil
+}
+
+func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	s.mail.To = to
+	return nil
+}
+
+func (s *session) Data(r io.Reader) error {
+	h := sha256.New()
+	n, err := io.Copy(h, r)
+	if err != nil {
+		return errors.New("451 4.3.0 could not read the mail")
+	}
+	s.mail.Size, s.mail.SHA256 = n, hex.EncodeToString(h.Sum(nil))
+	s.mta.mu.Lock()
+	s.mta.mails = append(s.mta.mails, s.mail)
+	s.mta.mu.Unlock()
+	if s.mta.got != nil {
+		s.mta.got <- s.mail
+	}
+	return nil
+}
+
+func (s *session) Reset()        {}
+func (s *session) Logout() error { return nil }
