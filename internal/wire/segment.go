@@ -149,7 +149,7 @@ func (s *Segment) StripSACK() {
 			b[i] = optNop
 		}
 	})
-	s.Options.SACKBlocks = 0
+	s.Options.SACKBlocks, s.Options.sackAt = 0, 0
 }
 
 // SetSource rewrites the source address, of the packet's own family, and port.

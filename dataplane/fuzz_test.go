@@ -1,0 +1,209 @@
+package dataplane
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+)
+
+// audit checks that the shard's tables agree with one another: every live flow is in the outside index once, in the
+// inside index if it says so, and counted in its phase; no id is in an index that is not live.
+func (s *Shard) audit(t *testing.T) {
+	t.Helper()
+	var phases [phases]int64
+	seen, inside, counted := 0, 0, 0
+	for id := uint32(1); id <= fuzzFlows && s.flows.Len() > 0; id++ {
+		f := s.liveFlow(id)
+		if f == nil {
+			continue
+		}
+		seen++
+		phases[f.phase]++
+		if got := s.lookupOut(f.client, f.clientPort, f.service); got != id {
+			t.Fatalf("flow %d is found as %d", id, got)
+		}
+		if f.queue == 0 {
+			t.Fatalf("flow %d in phase %v waits for nothing", id, f.phase)
+		}
+		if f.ext == 0 {
+			continue
+		}
+		x := s.exts.At(f.ext)
+		if x.counted {
+			counted++
+		}
+		if x.indexed {
+			inside++
+			if got := s.lookupIn(f.client, f.clientPort, x.endpoint); got != id {
+				t.Fatalf("flow %d is found from the inside as %d", id, got)
+			}
+		}
+	}
+	if seen != s.flows.Len() || s.byOut.Len() != seen || s.byIn.Len() != inside {
+		t.Fatalf("%d flows live, %d found; %d and %d in the outside and inside index, %d inside", s.flows.Len(), seen,
+			s.byOut.Len(), s.byIn.Len(), inside)
+	}
+	if phases != s.stats.Phase {
+		t.Fatalf("phases %v, counted as %v", phases, s.stats.Phase)
+	}
+	busy := 0
+	for _, n := range s.servers {
+		busy += n
+	}
+	if busy != counted || s.active < 0 {
+		t.Fatalf("the servers have %d flows, %d say so; %d active", busy, counted, s.active)
+	}
+}
+
+// liveFlow returns the flow of an id, nil if it is free: a live one is in the index under its own key.
+func (s *Shard) liveFlow(id uint32) *flow {
+	f := s.flows.At(id)
+	if s.lookupOut(f.client, f.clientPort, f.service) != id {
+		return nil
+	}
+	return f
+}
+
+// FuzzShard lets clients and servers send whatever they like, in any order, with time passing: the shard must not
+// panic, not lose track of a flow, tell of every opened connection once, and be empty when all has been silent for long.
+func FuzzShard(f *testing.F) {
+	// Each instruction is 8 octets: who, flags, and what its numbers are relative to and by how much.
+	quiet := []byte{
+		0, 2, 0, 0, 0, 0, 0, 0, // SYN
+		0, 16, 1, 1, 0, 0, 0, 0, // its ACK
+		31, 0, 0, 0, 0, 0, 0, 0, // time
+		1, 18, 2, 1, 0, 0, 0, 0, // SYN-ACK
+		1, 24, 3, 1, 9, 0, 0, 0, // banner
+		0, 24, 1, 2, 5, 0, 0, 0, // talk
+		0, 17, 1, 2, 0, 0, 0, 0, // FIN
+		1, 17, 3, 2, 0, 0, 0, 0, // FIN
+	}
+	f.Add(quiet)
+	f.Add(append(append([]byte{}, quiet[:16]...), 0, 24, 1, 1, 5, 0, 0, 0))
+	f.Add(append(append([]byte{}, quiet[:32]...), 1, 4, 3, 1, 0, 0, 0, 0))
+	f.Fuzz(func(t *testing.T, program []byte) {
+		cfg := testConfig(false)
+		cfg.Limits.Flows = fuzzFlows
+		if len(program) > 0 && program[0]&0x80 != 0 {
+			cfg.Frontends[0].Action = ActionReply
+			cfg.Backends[0].Queue = 3 * time.Second
+		}
+		newFuzzed(t, cfg).run(program)
+	})
+}
+
+// fuzzed is a shard under attack, and what its peers know of it.
+type fuzzed struct {
+	t      *testing.T
+	s      *Shard
+	build  *wire.Builder
+	dec    *wire.Decoder
+	now    mono.Time
+	iss    [4]wire.Seq // our number towards each client
+	server [4]wire.Addr
+	opened uint64
+	closed uint64
+}
+
+func newFuzzed(t *testing.T, cfg *Config) *fuzzed {
+	return &fuzzed{t: t, s: New(cfg), build: wire.NewBuilder(), dec: wire.NewDecoder(), now: mono.Time(time.Hour)}
+}
+
+// fuzzFlows is how many flows a fuzzed shard may have: they lie in one chunk of the slab.
+const fuzzFlows = 64
+
+// Initial numbers that wrap at once. They are variables because constants may not.
+var fuzzIRS, fuzzServer wire.Seq = 0xfffffff0, 0xfffffffa
+
+func (z *fuzzed) run(program []byte) {
+	for ; len(program) >= 8; program = program[8:] {
+		z.instruction([8]byte(program[:8]))
+		z.collect()
+		z.s.audit(z.t)
+	}
+	for range 400 { // everything runs out
+		if z.s.NextDeadline() == mono.Never {
+			break
+		}
+		z.now = max(z.now, z.s.NextDeadline())
+		z.s.Advance(z.now)
+		z.collect()
+	}
+	if n := z.s.Flows(); n != 0 {
+		z.t.Fatalf("%d flows are left after a long silence: %v", n, z.s.stats.Phase)
+	}
+	if z.s.exts.Len() != 0 || z.s.active != 0 {
+		z.t.Fatalf("%d splice records are left, %d active", z.s.exts.Len(), z.s.active)
+	}
+	if z.closed != z.s.stats.Opened {
+		z.t.Fatalf("%d connections were opened, %d told of", z.s.stats.Opened, z.closed)
+	}
+}
+
+func (z *fuzzed) instruction(b [8]byte) {
+	switch b[0] & 0x1f {
+	case 31:
+		z.now = z.now.Add(time.Duration(1+binary.BigEndian.Uint16(b[1:])) * 31 * time.Millisecond * 32)
+		z.s.Advance(z.now)
+		return
+	case 30:
+		z.s.Apply(ServerState{Server: ServerID(b[1] & 1), Up: b[2]&1 == 0})
+		return
+	}
+	n := int(b[0]>>1) & 3
+	h := wire.Header{Flags: wire.Flags(b[1]), Wnd: uint16(b[6]) << 8, Timestamps: b[7]&1 != 0, TSval: uint32(b[7])}
+	client := wire.AddrFrom4([]byte{198, 18, 0, byte(7 + n)})
+	side := wire.Outside
+	move := wire.Seq(int8(b[5]))
+	if b[0]&1 == 0 {
+		h.Src, h.SrcPort, h.Dst, h.DstPort = client, 4000, z.s.cfg.Services[0].Addr, 25
+		h.Seq = []wire.Seq{fuzzIRS, fuzzIRS + 1, fuzzIRS + 6, fuzzIRS + 4000}[b[2]&3] + move
+		h.Ack = []wire.Seq{0, z.iss[n] + 1, z.iss[n] + 10, z.iss[n] + 11}[b[3]&3]
+		if b[7]&2 != 0 {
+			h.MSS, h.Scale, h.WindowScale, h.SACKPermitted = uint16(b[7])<<4, true, int8(b[7]&15), true
+		}
+	} else {
+		side = wire.Inside
+		srv := z.server[n]
+		if srv == (wire.Addr{}) {
+			srv = z.s.cfg.Servers[0].Addr
+		}
+		h.Src, h.SrcPort, h.Dst, h.DstPort = srv, 25, client, 4000
+		h.Seq = []wire.Seq{fuzzServer - 1, fuzzServer + 8, fuzzServer, fuzzServer + 1}[b[2]&3] + move
+		h.Ack = []wire.Seq{0, fuzzIRS + 1, fuzzIRS + 6, fuzzIRS + 7}[b[3]&3]
+	}
+	frame := z.build.Append(nil, &h, make([]byte, b[4]))
+	if b[7]&4 != 0 {
+		frame[0] = 1 // a partial checksum: trusted
+	}
+	z.s.Input(z.now, side, frame)
+}
+
+func (z *fuzzed) collect() {
+	out, events := z.s.Drain()
+	for _, o := range out {
+		if z.dec.Decode(o.Frame) != wire.KindTCP || o.Dst != z.dec.Segment.Dst {
+			z.t.Fatalf("sent a frame that is not a segment to %v", o.Dst)
+		}
+		s := &z.dec.Segment
+		a, n := s.Dst, 0
+		if o.Side == wire.Inside {
+			a = s.Src
+		}
+		n = int(a[15]-7) & 3
+		switch {
+		case o.Side == wire.Outside && s.Flags.Has(wire.SYN):
+			z.iss[n] = s.Seq
+		case o.Side == wire.Inside && s.Flags.Has(wire.SYN):
+			z.server[n] = s.Dst
+		}
+	}
+	for i := range events {
+		if events[i].Kind == EventClosed {
+			z.closed++
+		}
+	}
+}
