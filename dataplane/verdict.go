@@ -30,9 +30,10 @@ func (s *Shard) serverFinished(f *flow) bool {
 	return f.phase == PhaseBannerPending && s.exts.At(f.ext).track.Server.FIN
 }
 
-// clientReset ends a connection whose client reset it before a server had it, or while we were closing it.
+// clientReset ends a connection whose client reset it before a server had it, or while we were closing it: then its end
+// has been told already.
 func (s *Shard) clientReset(id uint32, f *flow) {
-	if f.phase != PhaseHalfOpen {
+	if f.phase != PhaseHalfOpen && f.words&told == 0 {
 		s.abandonServer(id, f)
 		s.hangUp(f, CauseClientRST)
 	}
