@@ -104,7 +104,6 @@ type fuzzed struct {
 	now    mono.Time
 	iss    [4]wire.Seq // our number towards each client
 	server [4]wire.Addr
-	opened uint64
 	closed uint64
 }
 

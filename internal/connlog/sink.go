@@ -59,7 +59,7 @@ func (keepOpen) Close() error { return nil }
 // Async hands lines to a writer from a goroutine of its own, so that a slow one holds nobody up. When its queue is full
 // lines are lost, and a line says how many once there is room again.
 type Async struct {
-	lines chan []byte
+	lines chan *[]byte
 	done  chan struct{}
 	mu    sync.Mutex
 	lost  int
@@ -71,16 +71,16 @@ const queueLines = 65536
 
 // NewAsync starts writing to w.
 func NewAsync(w io.Writer, onError func(error)) *Async {
-	a := &Async{lines: make(chan []byte, queueLines), done: make(chan struct{})}
-	a.free.New = func() any { return make([]byte, 0, 256) }
+	a := &Async{lines: make(chan *[]byte, queueLines), done: make(chan struct{})}
+	a.free.New = func() any { return new([]byte) }
 	go a.write(w, onError)
 	return a
 }
 
 // Line queues a line, which is copied; a newline is added.
 func (a *Async) Line(line []byte) {
-	b, _ := a.free.Get().([]byte)
-	b = append(append(b[:0], line...), '\n')
+	b, _ := a.free.Get().(*[]byte)
+	*b = append(append((*b)[:0], line...), '\n')
 	select {
 	case a.lines <- b:
 	default:
@@ -94,11 +94,11 @@ func (a *Async) write(w io.Writer, onError func(error)) {
 	defer close(a.done)
 	var told time.Time
 	for b := range a.lines {
-		if _, err := w.Write(b); err != nil && time.Since(told) > time.Minute {
+		if _, err := w.Write(*b); err != nil && time.Since(told) > time.Minute {
 			told = time.Now()
 			onError(fmt.Errorf("write a log line: %w", err))
 		}
-		a.free.Put(b[:0]) //nolint:staticcheck // a slice header on the heap for each line is cheap beside the write
+		a.free.Put(b)
 		a.mu.Lock()
 		lost := a.lost
 		a.lost = 0

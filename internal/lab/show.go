@@ -249,7 +249,8 @@ func (s *show) table() {
 		t.AppendRow(table.Row{r.act, r.expected, r.seen, mark})
 	}
 	t.SetColumnConfigs([]table.ColumnConfig{
-		{Number: 1, WidthMax: 34, WidthMaxEnforcer: text.WrapSoft}, {Number: 2, WidthMax: 30, WidthMaxEnforcer: text.WrapSoft},
+		{Number: 1, WidthMax: 34, WidthMaxEnforcer: text.WrapSoft},
+		{Number: 2, WidthMax: 30, WidthMaxEnforcer: text.WrapSoft},
 		{Number: 3, WidthMax: 56, WidthMaxEnforcer: text.WrapSoft},
 	})
 	t.SetStyle(table.StyleLight)

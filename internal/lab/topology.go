@@ -109,8 +109,14 @@ func (l *Lab) offloads(ctx context.Context, on bool) error {
 		h      *Host
 		ifname string
 	}{
-		{l.Client, "eth0"}, {l.Gateway, "outside"}, {l.Gateway, "inside"}, {l.sw, "up"}, {l.sw, "port1"}, {l.sw, "port2"},
-		{l.Servers[0], "eth0"}, {l.Servers[1], "eth0"},
+		{l.Client, "eth0"},
+		{l.Gateway, "outside"},
+		{l.Gateway, "inside"},
+		{l.sw, "up"},
+		{l.sw, "port1"},
+		{l.sw, "port2"},
+		{l.Servers[0], "eth0"},
+		{l.Servers[1], "eth0"},
 	} {
 		_, err := w.h.Run(ctx, "ethtool", "-K", w.ifname, "tso", v, "gso", v, "gro", v)
 		errs = append(errs, err)
