@@ -17,8 +17,9 @@ import (
 // replyLimit bounds what a server may say in one check, in octets.
 const replyLimit = 64 << 10
 
-// Check runs one check: connect, and if the configuration says so an SMTP dialogue to its polite end.
-func Check(ctx context.Context, c *Config, dial Dialer) Result {
+// Check runs one check: connect, and if the configuration says so an SMTP dialogue to its polite end. With look it asks
+// for the server's keywords too, whatever the verb: a server's reply to HELO does not tell them.
+func Check(ctx context.Context, c *Config, dial Dialer, look bool) Result {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	start := time.Now()
@@ -27,19 +28,18 @@ func Check(ctx context.Context, c *Config, dial Dialer) Result {
 		return Result{Code: connectCode(err), Info: reason(err), Duration: time.Since(start)}
 	}
 	defer func() { _ = conn.Close() }()
-	r := Result{Code: L4OK, Granted: granted(conn)}
+	r := Result{Code: L4OK, Granted: granted(conn), Duration: time.Since(start)}
 	if c.SMTP {
 		deadline, _ := ctx.Deadline()
 		_ = conn.SetDeadline(deadline) // a connection without deadlines is closed by the context below
 		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		d := dialogue{conn: conn, text: textproto.NewReader(bufio.NewReader(io.LimitReader(conn, replyLimit)))}
-		d.run(c, &r)
+		d := dialogue{start: start, conn: conn, text: textproto.NewReader(bufio.NewReader(io.LimitReader(conn, replyLimit)))}
+		d.run(c, &r, look)
 		if ctx.Err() != nil && !r.OK() && r.Status == 0 {
 			r.Code, r.Info = L7TOUT, "no answer in time"
 		}
 		stop()
 	}
-	r.Duration = time.Since(start)
 	return r
 }
 
@@ -68,11 +68,13 @@ func reason(err error) string {
 
 // dialogue speaks SMTP with one server: greeting, HELO or EHLO, QUIT, each after the reply before it.
 type dialogue struct {
-	conn net.Conn
-	text *textproto.Reader
+	start time.Time // of the whole check
+	conn  net.Conn
+	text  *textproto.Reader
 }
 
-func (d *dialogue) run(c *Config, r *Result) {
+func (d *dialogue) run(c *Config, r *Result, look bool) {
+	defer d.leave(r)
 	start := time.Now()
 	if _, ok := d.reply(r); !ok {
 		return
@@ -82,20 +84,34 @@ func (d *dialogue) run(c *Config, r *Result) {
 	if !ok {
 		return
 	}
-	r.Pipeconnect = advertises(text, "PIPECONNECT") || advertises(text, "X_PIPE_CONNECT") || advertises(text, "PIPE_CONNECT")
 	status, info := r.Status, r.Info
+	if look && c.Verb != "EHLO" {
+		if text, ok = d.ask(r, "EHLO "+c.Domain); !ok && r.Code != L7STS {
+			return
+		} // a server that says no speaks plain SMTP: it has no keywords, and is well all the same
+	}
+	r.Pipeconnect = advertises(text, "PIPECONNECT") || advertises(text, "X_PIPE_CONNECT")
 	if _, ok := d.ask(r, "QUIT"); !ok {
 		return
 	}
-	d.drain()
 	r.Code, r.Status, r.Info = L7OK, status, info
 }
 
-// drain waits for the server's FIN, so that it is the one that closes and finds nothing unread or reset.
-func (d *dialogue) drain() {
-	_ = d.conn.SetReadDeadline(time.Now().Add(time.Second))
-	_, _ = io.Copy(io.Discard, io.LimitReader(d.conn, replyLimit))
+// leave ends the connection politely: QUIT if the server has said no, and then its FIN is waited for, so that it is the
+// one that closes and finds nothing unread or reset.
+func (d *dialogue) leave(r *Result) {
+	r.Duration = time.Since(d.start)
+	_ = d.conn.SetDeadline(time.Now().Add(politeness))
+	if r.Code == L7STS {
+		_, _ = fmt.Fprintf(d.conn, "QUIT\r\n")
+	}
+	if r.OK() || r.Code == L7STS {
+		_, _ = io.Copy(io.Discard, d.text.R)
+	}
 }
+
+// politeness is how long a server may take to close after QUIT.
+const politeness = time.Second
 
 // ask sends a command and reads its reply.
 func (d *dialogue) ask(r *Result, command string) (string, bool) {
@@ -106,16 +122,13 @@ func (d *dialogue) ask(r *Result, command string) (string, bool) {
 	return d.reply(r)
 }
 
-// reply reads one reply, of several lines maybe (RFC 5321 section 4.2.1); good is 2xx alone. A server that says no is
-// taken leave of.
+// reply reads one reply, of several lines maybe (RFC 5321 section 4.2.1); good is 2xx alone.
 func (d *dialogue) reply(r *Result) (string, bool) {
 	code, text, err := d.text.ReadResponse(2)
 	var no *textproto.Error
 	switch {
 	case errors.As(err, &no):
 		r.Code, r.Status, r.Info = L7STS, no.Code, oneLine(no.Msg)
-		_, _ = fmt.Fprintf(d.conn, "QUIT\r\n")
-		_, _, _ = d.text.ReadResponse(0)
 		return "", false
 	case err != nil:
 		d.fail(r, err)

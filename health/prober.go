@@ -22,14 +22,15 @@ type Report struct {
 	Changed bool // by this check
 }
 
-// observeEvery is how often a server is looked at that is not checked.
-const observeEvery = 5 * time.Minute
+// lookEvery is how often a server is asked for its keywords, and how often one is looked at that is not checked.
+const lookEvery = 5 * time.Minute
 
 // Probe checks one server until ctx is done, and reports each check. The first comes after offset, so that the checks
 // of many servers do not go out together.
 func Probe(ctx context.Context, c *Config, offset time.Duration, dial Dialer, report func(Report)) {
 	status := NewStatus(c.Rise, c.Fall)
 	wait := offset
+	var looked time.Time
 	for {
 		t := time.NewTimer(wait)
 		select {
@@ -38,13 +39,17 @@ func Probe(ctx context.Context, c *Config, offset time.Duration, dial Dialer, re
 			return
 		case <-t.C:
 		}
-		r := Check(ctx, c, dial)
+		look := time.Since(looked) >= lookEvery
+		r := Check(ctx, c, dial, look)
 		if ctx.Err() != nil {
 			return
 		}
+		if look && r.OK() {
+			looked = time.Now()
+		}
 		if c.Observe {
 			report(Report{Result: r, Up: true})
-			wait = observeEvery
+			wait = lookEvery
 			continue
 		}
 		changed := status.Note(r.OK())
