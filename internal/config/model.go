@@ -38,7 +38,6 @@ type Firewall struct {
 	Manage     bool // false: print, do not install (`hushgate rules`)
 	Forward    bool // accept the servers' other traffic in filter FORWARD
 	Masquerade bool // masquerade the servers' outgoing connections
-	FailOpen   bool // rules that DNAT to the servers take over when hushgate is gone
 	Sysctls    bool // set ip_forward, send_redirects and rp_filter as needed, and restore them at exit
 }
 

@@ -44,15 +44,12 @@ func (r *yamlReader) interfaces(to *[]string) func(string, ast.Node) {
 
 func (r *yamlReader) firewall(key string, node ast.Node) {
 	f := &r.raw.global.firewall
-	fail := at[string]{value: "closed"}
 	r.mapping(key, node, yamlKeys{
 		"manage":     r.flag(&f.Manage),
 		"forward":    r.flag(&f.Forward),
 		"masquerade": r.flag(&f.Masquerade),
 		"sysctls":    r.flag(&f.Sysctls),
-		"fail":       r.word(&fail, "closed", "open"),
 	})
-	f.FailOpen = fail.value == "open"
 }
 
 // logs returns a handler for a list of targets; an empty list means that nothing is written.

@@ -1,8 +1,12 @@
 package firewall
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/coreos/go-iptables/iptables"
@@ -21,21 +25,50 @@ const lockWait = 10
 // New looks for iptables, for the families that the plan needs. It changes nothing.
 func New(p Plan) (*Firewall, error) {
 	f := &Firewall{plan: p, tables: map[bool]*iptables.IPTables{}}
+	needed := map[bool]bool{}
 	for _, k := range p.chains() {
-		if f.tables[k.v6] != nil {
-			continue
+		needed[k.v6] = true
+	}
+	for v6, c := range map[bool]struct {
+		proto iptables.Protocol
+		name  string
+	}{false: {iptables.ProtocolIPv4, "iptables"}, true: {iptables.ProtocolIPv6, "ip6tables"}} {
+		t, err := iptables.New(iptables.IPFamily(c.proto), iptables.Timeout(lockWait))
+		switch {
+		case err == nil:
+			f.tables[v6] = t
+		case needed[v6]:
+			return nil, fmt.Errorf("look for %s: %w (Debian's package is iptables)", c.name, err)
 		}
-		proto, name := iptables.ProtocolIPv4, "iptables"
-		if k.v6 {
-			proto, name = iptables.ProtocolIPv6, "ip6tables"
-		}
-		t, err := iptables.New(iptables.IPFamily(proto), iptables.Timeout(lockWait))
-		if err != nil {
-			return nil, fmt.Errorf("look for %s: %w (Debian's package is iptables)", name, err)
-		}
-		f.tables[k.v6] = t
 	}
 	return f, nil
+}
+
+// everywhere lists the places where chains of ours may be: those of the plan, and those that an earlier plan had. A table
+// of the old iptables that the kernel has not loaded is left alone: looking into it would load it.
+func (f *Firewall) everywhere() (keys []chainKey) {
+	for v6 := range f.tables {
+		loaded := loadedTables(v6)
+		for _, k := range []chainKey{{v6, "raw", "PREROUTING"}, {v6, "filter", "FORWARD"}, {v6, "nat", "POSTROUTING"}} {
+			if loaded == nil || slices.Contains(loaded, k.table) || len(f.plan.of(k)) > 0 {
+				keys = append(keys, k)
+			}
+		}
+	}
+	return keys
+}
+
+// loadedTables lists the tables that the kernel has for the old iptables, nil if iptables speaks to nftables.
+func loadedTables(v6 bool) []string {
+	name, file := "iptables", "/proc/net/ip_tables_names"
+	if v6 {
+		name, file = "ip6tables", "/proc/net/ip6_tables_names"
+	}
+	if out, err := exec.Command(name, "--version").Output(); err == nil && bytes.Contains(out, []byte("nf_tables")) {
+		return nil
+	}
+	text, _ := os.ReadFile(file) // without the file there are none
+	return append([]string{""}, strings.Fields(string(text))...)
 }
 
 // Check finds out whether the rules could be installed: whether the tables can be read at all.
@@ -65,7 +98,7 @@ func (f *Firewall) Install() error {
 
 // unusedGeneration is 0 unless a chain of that generation exists.
 func (f *Firewall) unusedGeneration() int {
-	for _, k := range f.plan.chains() {
+	for _, k := range f.everywhere() {
 		if there, err := f.tables[k.v6].ChainExists(k.table, k.chain(0)); err == nil && there {
 			return 1
 		}
@@ -128,7 +161,7 @@ func (f *Firewall) Remove() error {
 
 func (f *Firewall) removeGeneration(g int) error {
 	var errs []error
-	for _, k := range f.plan.chains() {
+	for _, k := range f.everywhere() {
 		t, chain := f.tables[k.v6], k.chain(g)
 		there, err := t.ChainExists(k.table, chain)
 		if err != nil || !there {

@@ -1,8 +1,8 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 
@@ -17,7 +17,7 @@ type recorder struct {
 	log     *slog.Logger
 	render  connlog.Renderer
 	fronts  []front
-	targets map[config.LogTarget]*target
+	targets map[config.LogTarget]*connlog.Sink
 
 	mu  sync.Mutex
 	buf []byte
@@ -26,18 +26,13 @@ type recorder struct {
 // front is how the lines of one frontend's services look and where they go.
 type front struct {
 	format  config.LogFormat
-	targets []*target
+	targets []*connlog.Sink
 	quiet   bool // option dontlognull
-}
-
-type target struct {
-	*connlog.Async
-	w io.WriteCloser
 }
 
 func newRecorder(cfg *config.Config, clock mono.Clock, names *connlog.Names, log *slog.Logger) (*recorder, error) {
 	r := &recorder{
-		log: log, render: connlog.Renderer{Clock: clock, Names: names}, targets: map[config.LogTarget]*target{},
+		log: log, render: connlog.Renderer{Clock: clock, Names: names}, targets: map[config.LogTarget]*connlog.Sink{},
 	}
 	byName := map[string]front{}
 	for i := range cfg.Frontends {
@@ -63,15 +58,14 @@ func newRecorder(cfg *config.Config, clock mono.Clock, names *connlog.Names, log
 	return r, nil
 }
 
-func (r *recorder) target(t config.LogTarget) (*target, error) {
+func (r *recorder) target(t config.LogTarget) (*connlog.Sink, error) {
 	if to := r.targets[t]; to != nil {
 		return to, nil
 	}
-	w, err := connlog.Target{Address: t.Address, Raw: t.Format == "raw", Facility: t.Facility}.Open()
+	to, err := connlog.Target(t).Open(func(err error) { r.log.Warn("connection log", "err", err) })
 	if err != nil {
 		return nil, err
 	}
-	to := &target{connlog.NewAsync(w, func(err error) { r.log.Warn("connection log", "err", err) }), w}
 	r.targets[t] = to
 	return to, nil
 }
@@ -125,22 +119,25 @@ func (r *recorder) closed(e *dataplane.Event) {
 	}
 	r.buf = b
 	for _, t := range f.targets {
-		t.Line(b)
+		t.Line(connlog.Info, b)
 	}
 }
 
-// line writes a notice to every target.
-func (r *recorder) line(s string) {
-	r.log.Warn(s)
+// line writes a notice to every target, and to the general log.
+func (r *recorder) line(v connlog.Severity, s string) {
+	level := slog.LevelInfo
+	if v < connlog.Notice {
+		level = slog.LevelWarn
+	}
+	r.log.Log(context.Background(), level, s)
 	for _, t := range r.targets {
-		t.Line([]byte(s))
+		t.Line(v, []byte(s))
 	}
 }
 
 func (r *recorder) close() {
 	for _, t := range r.targets {
-		t.Close()
-		if err := t.w.Close(); err != nil {
+		if err := t.Close(); err != nil {
 			r.log.Warn("close the connection log", "err", err)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"hushgate/dataplane/port"
 	"hushgate/health"
 	"hushgate/internal/config"
+	"hushgate/internal/connlog"
 	"hushgate/internal/firewall"
 	"hushgate/internal/mono"
 	"hushgate/internal/netenv"
@@ -63,6 +64,7 @@ type gateway struct {
 	state  serverStates
 
 	changed chan struct{}
+	restore []func() error // undoes what setSysctls did
 }
 
 // verifyEvery is how often the rules are looked at.
@@ -135,6 +137,11 @@ func (g *gateway) choose(ctx context.Context) (err error) {
 // open installs the rules, and then opens the ports: in that order, so that the kernel never sees a segment of ours that
 // it would answer.
 func (g *gateway) open() error {
+	if g.cfg.Global.Firewall.Sysctls {
+		if err := g.setSysctls(); err != nil {
+			return err
+		}
+	}
 	if g.rules != nil {
 		if err := g.rules.Install(); err != nil {
 			return fmt.Errorf("install the firewall rules: %w", err)
@@ -148,6 +155,25 @@ func (g *gateway) open() error {
 		if err := g.openLoop(i, shards); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// setSysctls sets what is not as it should be, and notes how to put it back.
+func (g *gateway) setSysctls() error {
+	for _, s := range g.plan.Sysctls {
+		was, err := s.Get()
+		if err != nil {
+			return err
+		}
+		if was == s.Want {
+			continue
+		}
+		if err := s.Set(s.Want); err != nil {
+			return err
+		}
+		g.log.Info("sysctl set", "name", s.Name(), "from", was, "to", s.Want)
+		g.restore = append(g.restore, func() error { return s.Set(was) })
 	}
 	return nil
 }
@@ -308,6 +334,9 @@ func (g *gateway) close() error {
 			errs = append(errs, fmt.Errorf("remove the firewall rules: %w", err))
 		}
 	}
+	for _, undo := range g.restore {
+		errs = append(errs, undo())
+	}
 	return errors.Join(errs...)
 }
 
@@ -379,8 +408,12 @@ func (g *gateway) tellState(c *check, r health.Report) {
 	}
 	g.state.mu.Unlock()
 	line := health.Line(&c.Config, &r.Result, r.Up, left)
-	g.lines.line(line)
+	severity := connlog.Alert
+	if r.Up {
+		severity = connlog.Notice
+	}
+	g.lines.line(severity, line)
 	if left.Active+left.Backup == 0 {
-		g.lines.line(fmt.Sprintf("backend %s has no server available!", c.Backend))
+		g.lines.line(connlog.Alert, fmt.Sprintf("backend %s has no server available!", c.Backend))
 	}
 }

@@ -25,8 +25,8 @@ type Host struct {
 	cmds []*exec.Cmd
 }
 
-// newHost makes a namespace with its loopback up.
-func newHost(name string) (*Host, error) {
+// NewHost makes a namespace with its loopback up.
+func NewHost(name string) (*Host, error) {
 	h := &Host{Name: name, work: make(chan func()), done: make(chan struct{})}
 	ready := make(chan error)
 	go func() {
@@ -156,8 +156,8 @@ func (h *Host) Default(gateway string) error {
 	return h.Do(func() error { return netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway)}) })
 }
 
-// up brings an interface up and waits until the kernel says that it is.
-func (h *Host) up(ifname string) error {
+// Up brings an interface up.
+func (h *Host) Up(ifname string) error {
 	return h.Do(func() error {
 		link, err := netlink.LinkByName(ifname)
 		if err != nil {
@@ -167,7 +167,8 @@ func (h *Host) up(ifname string) error {
 	})
 }
 
-func (h *Host) waitUp(ifname string) error {
+// WaitUp waits until the kernel says that an interface is up.
+func (h *Host) WaitUp(ifname string) error {
 	return h.Do(func() error {
 		for range 500 {
 			link, err := netlink.LinkByName(ifname)
@@ -189,7 +190,8 @@ func Kill(cmd *exec.Cmd) {
 	_ = cmd.Wait()
 }
 
-func (h *Host) close() error {
+// Close kills what was started on the host and gives its namespace up.
+func (h *Host) Close() error {
 	for _, cmd := range h.cmds {
 		if cmd.ProcessState == nil {
 			Kill(cmd)
@@ -200,8 +202,8 @@ func (h *Host) close() error {
 	return h.ns.Close()
 }
 
-// connect joins two hosts by a veth pair.
-func connect(a *Host, aName string, b *Host, bName string, mtu int) error {
+// Connect joins two hosts by a veth pair.
+func Connect(a *Host, aName string, b *Host, bName string, mtu int) error {
 	err := a.Do(func() error {
 		return netlink.LinkAdd(&netlink.Veth{
 			LinkAttrs: netlink.LinkAttrs{Name: aName, MTU: mtu}, PeerName: bName, PeerNamespace: netlink.NsFd(b.ns),
@@ -210,7 +212,7 @@ func connect(a *Host, aName string, b *Host, bName string, mtu int) error {
 	if err != nil {
 		return fmt.Errorf("join %s and %s: %w", a.Name, b.Name, err)
 	}
-	return errors.Join(a.up(aName), b.up(bName), b.Do(func() error {
+	return errors.Join(a.Up(aName), b.Up(bName), b.Do(func() error {
 		link, err := netlink.LinkByName(bName)
 		if err != nil {
 			return err

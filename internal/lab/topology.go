@@ -53,15 +53,15 @@ func (l *Lab) build(ctx context.Context, o Options) (err error) {
 		host **Host
 		name string
 	}{{&l.Client, "client"}, {&l.Gateway, "gateway"}, {&l.sw, "switch"}, {&l.Servers[0], "smtp1"}, {&l.Servers[1], "smtp2"}} {
-		if *h.host, err = newHost(h.name); err != nil {
+		if *h.host, err = NewHost(h.name); err != nil {
 			return err
 		}
 	}
 	if err := errors.Join(
-		connect(l.Client, "eth0", l.Gateway, "outside", o.MTU),
-		connect(l.Gateway, "inside", l.sw, "up", o.MTU),
-		connect(l.Servers[0], "eth0", l.sw, "port1", o.MTU),
-		connect(l.Servers[1], "eth0", l.sw, "port2", o.MTU),
+		Connect(l.Client, "eth0", l.Gateway, "outside", o.MTU),
+		Connect(l.Gateway, "inside", l.sw, "up", o.MTU),
+		Connect(l.Servers[0], "eth0", l.sw, "port1", o.MTU),
+		Connect(l.Servers[1], "eth0", l.sw, "port2", o.MTU),
 		bridge(l.sw, "up", "port1", "port2"),
 	); err != nil {
 		return err
@@ -93,7 +93,7 @@ func (l *Lab) address() error {
 		h      *Host
 		ifname string
 	}{{l.Client, "eth0"}, {l.Gateway, "outside"}, {l.Gateway, "inside"}, {l.Servers[0], "eth0"}, {l.Servers[1], "eth0"}} {
-		errs = append(errs, w.h.waitUp(w.ifname))
+		errs = append(errs, w.h.WaitUp(w.ifname))
 	}
 	for _, s := range l.Servers {
 		errs = append(errs, s.Default(Inside4), s.Default(Inside6))
@@ -129,7 +129,7 @@ func (l *Lab) Close() error {
 	var errs []error
 	for _, h := range []*Host{l.Client, l.Gateway, l.Servers[0], l.Servers[1], l.sw} {
 		if h != nil {
-			errs = append(errs, h.close())
+			errs = append(errs, h.Close())
 		}
 	}
 	return errors.Join(errs...)
