@@ -1,0 +1,251 @@
+package health
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// script is a server that says its lines, one after each line that it hears but the first.
+type script struct {
+	mu    sync.Mutex
+	lines []string // "" says nothing and waits; "FIN" closes
+	heard []string
+}
+
+func (s *script) DialContext(context.Context, string, string) (net.Conn, error) {
+	client, server := net.Pipe()
+	go s.serve(server)
+	return client, nil
+}
+
+func (s *script) serve(c net.Conn) {
+	defer func() { _ = c.Close() }()
+	in := bufio.NewReader(c)
+	for i, line := range s.lines {
+		if i > 0 {
+			heard, err := in.ReadString('\n')
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			s.heard = append(s.heard, strings.TrimSpace(heard))
+			s.mu.Unlock()
+		}
+		switch line {
+		case "FIN":
+			return
+		case "":
+			_, _ = in.ReadString('\n') // until the other side gives up
+			return
+		}
+		if _, err := fmt.Fprint(c, strings.ReplaceAll(line, "|", "\r\n")+"\r\n"); err != nil {
+			return
+		}
+	}
+}
+
+func smtp(verb string) *Config {
+	return &Config{
+		Backend: "bk", Server: "s1", Addr: netip.MustParseAddrPort("192.0.2.1:25"), SMTP: true, Verb: verb, Domain: "d.example",
+		Inter: 3 * time.Second, FastInter: time.Second, DownInter: 5 * time.Second, Timeout: 3 * time.Second, Rise: 2, Fall: 3,
+	}
+}
+
+func TestDialogue(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		verb   string
+		look   bool
+		lines  []string
+		code   Code
+		status int
+		heard  string
+		pipe   bool
+	}{
+		{"well", "HELO", false, []string{"220 hi", "250 ok", "221 bye"}, L7OK, 250, "HELO d.example,QUIT", false},
+		{"greeting of several lines", "HELO", false, []string{"220-hi|220-there|220 you", "250 ok", "221 bye"}, L7OK, 250, "HELO d.example,QUIT", false},
+		{"EHLO", "EHLO", false, []string{"220 hi", "250-me|250-SIZE 1|250 HELP", "221 bye"}, L7OK, 250, "EHLO d.example,QUIT", false},
+		{"PIPECONNECT", "EHLO", false, []string{"220 hi", "250-me|250-PIPECONNECT|250 HELP", "221 bye"}, L7OK, 250, "EHLO d.example,QUIT", true},
+		{"a name is no keyword", "EHLO", false, []string{"220 hi", "250-PIPECONNECT|250 HELP", "221 bye"}, L7OK, 250, "EHLO d.example,QUIT", false},
+		{"looking behind HELO", "HELO", true, []string{"220 hi", "250 me", "250-me|250 X_PIPE_CONNECT", "221 bye"}, L7OK, 250, "HELO d.example,EHLO d.example,QUIT", true},
+		{"looking at plain SMTP", "HELO", true, []string{"220 hi", "250 me", "502 what", "221 bye"}, L7OK, 250, "HELO d.example,EHLO d.example,QUIT", false},
+		{"refusing greeting", "HELO", false, []string{"554 no", "221 bye"}, L7STS, 554, "QUIT", false},
+		{"busy greeting", "HELO", false, []string{"421 later", "FIN"}, L7STS, 421, "QUIT", false},
+		{"refused HELO", "HELO", false, []string{"220 hi", "550 no", "221 bye"}, L7STS, 550, "HELO d.example,QUIT", false},
+		{"refused QUIT", "HELO", false, []string{"220 hi", "250 ok", "500 what", "FIN"}, L7STS, 500, "HELO d.example,QUIT,QUIT", false},
+		{"no SMTP", "HELO", false, []string{"SSH-2.0-x"}, L7RSP, 0, "", false},
+		{"closes", "HELO", false, []string{"FIN"}, L7RSP, 0, "", false},
+		{"closes after the greeting", "HELO", false, []string{"220 hi", "FIN"}, L7RSP, 0, "HELO d.example", false},
+		{"never greets", "HELO", false, []string{""}, L7TOUT, 0, "", false},
+		{"never answers", "HELO", false, []string{"220 hi", ""}, L7TOUT, 0, "HELO d.example", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{lines: c.lines}
+				r := Check(t.Context(), smtp(c.verb), s, c.look)
+				synctest.Wait()
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if r.Code != c.code || r.Status != c.status || r.Pipeconnect != c.pipe || strings.Join(s.heard, ",") != c.heard {
+					t.Errorf("%+v; the server heard %q", r, s.heard)
+				}
+			})
+		})
+	}
+}
+
+// failing is a dialer that fails.
+type failing struct{ err error }
+
+func (f failing) DialContext(context.Context, string, string) (net.Conn, error) { return nil, f.err }
+
+func TestConnect(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	if r := Check(t.Context(), smtp("HELO"), failing{refused}, false); r.Code != L4CON || r.Info != "Connection refused" {
+		t.Errorf("refused: %+v", r)
+	}
+	if r := Check(t.Context(), smtp("HELO"), failing{context.DeadlineExceeded}, false); r.Code != L4TOUT {
+		t.Errorf("silent: %+v", r)
+	}
+	if r := Check(t.Context(), smtp("HELO"), failing{errors.New("odd")}, false); r.Code != L4CON || r.Info != "odd" {
+		t.Errorf("odd: %+v", r)
+	}
+	c := smtp("HELO")
+	c.SMTP = false
+	if r := Check(t.Context(), c, &script{lines: []string{""}}, false); r.Code != L4OK {
+		t.Errorf("connection alone: %+v", r)
+	}
+}
+
+// TestStatus follows HAProxy's counter with rise 2 and fall 3.
+func TestStatus(t *testing.T) {
+	c := smtp("HELO")
+	for _, k := range []struct {
+		checks string // . good, x bad
+		up     bool
+		wait   time.Duration
+	}{
+		{"", true, c.FastInter},
+		{"x", false, c.DownInter}, // a server falls at its first check
+		{".", true, c.FastInter},
+		{"..", true, c.Inter},
+		{"..x", true, c.FastInter},
+		{"..xx", true, c.FastInter},
+		{"..xx.", true, c.FastInter},
+		{"..xxx", false, c.DownInter},
+		{"..xxx.", false, c.FastInter},
+		{"..xxx.x", false, c.DownInter},
+		{"..xxx..", true, c.Inter},
+	} {
+		s := NewStatus(c.Rise, c.Fall)
+		was := s.Up()
+		for _, x := range k.checks {
+			changed := s.Note(x == '.')
+			if changed != (s.Up() != was) {
+				t.Errorf("%s: changed %v", k.checks, changed)
+			}
+			was = s.Up()
+		}
+		if s.Up() != k.up || s.Wait(c) != k.wait {
+			t.Errorf("%q: up %v, wait %v; want %v, %v", k.checks, s.Up(), s.Wait(c), k.up, k.wait)
+		}
+	}
+}
+
+func TestProbeTiming(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		start := time.Now()
+		var at []time.Duration
+		var ups []bool
+		go Probe(ctx, smtp("HELO"), 500*time.Millisecond, failing{syscall.ECONNREFUSED}, func(r Report) {
+			at, ups = append(at, time.Since(start)), append(ups, r.Up)
+		})
+		time.Sleep(11 * time.Second)
+		cancel()
+		synctest.Wait()
+		want := []time.Duration{500 * time.Millisecond, 5500 * time.Millisecond, 10500 * time.Millisecond}
+		if fmt.Sprint(at) != fmt.Sprint(want) || ups[0] {
+			t.Errorf("checked at %v, up %v; want %v", at, ups, want)
+		}
+	})
+}
+
+func TestObserveNeverChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		c := smtp("HELO")
+		c.Observe = true
+		n := 0
+		go Probe(ctx, c, 0, failing{syscall.ECONNREFUSED}, func(r Report) {
+			n++
+			if !r.Up || r.Changed {
+				t.Errorf("%+v", r)
+			}
+		})
+		time.Sleep(11 * time.Minute)
+		cancel()
+		synctest.Wait()
+		if n != 3 {
+			t.Errorf("%d looks in 11 minutes", n)
+		}
+	})
+}
+
+func TestLine(t *testing.T) {
+	c := smtp("HELO")
+	down := Line(c, &Result{Code: L4CON, Info: "Connection refused"}, false, Left{Active: 1})
+	if want := `Server bk/s1 is DOWN, reason: Layer4 connection problem, info: "Connection refused", check duration: 0ms. 1 active and 0 backup servers left.`; down != want {
+		t.Errorf("%s", down)
+	}
+	up := Line(c, &Result{Code: L7OK, Status: 250, Info: "ok", Duration: 2 * time.Millisecond}, true, Left{Active: 2, Backup: 1})
+	if want := `Server bk/s1 is UP, reason: Layer7 check passed, code: 250, info: "ok", check duration: 2ms. 2 active and 1 backup servers online.`; up != want {
+		t.Errorf("%s", up)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	c := smtp("HELO")
+	for _, k := range []struct {
+		r     Result
+		delay time.Duration
+		n     int
+	}{
+		{Result{Code: L7OK}, 20 * time.Second, 0},
+		{Result{Code: L7OK, Greeting: 11 * time.Second}, 20 * time.Second, 1},
+		{Result{Code: L7OK, Pipeconnect: true, Greeting: 11 * time.Second}, 20 * time.Second, 2},
+		{Result{Code: L7TOUT, Greeting: 11 * time.Second}, 20 * time.Second, 0},
+		{Result{Code: L7OK, Greeting: time.Millisecond}, 30 * time.Second, 0}, // the configuration's own check says so
+	} {
+		if w := Warnings(c, &k.r, k.delay); len(w) != k.n {
+			t.Errorf("%+v: %q", k, w)
+		}
+	}
+}
+
+// TestGranted reads what a kernel grants a kernel.
+func TestGranted(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if g := granted(c); !g.Known || g.MSS < 536 || g.WindowScale < 0 || g.WindowScale > 14 || !g.SACK || !g.Timestamps {
+		t.Errorf("%+v", g)
+	}
+}
