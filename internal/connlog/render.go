@@ -97,7 +97,7 @@ func (r *Renderer) server(e *dataplane.Event) string {
 // rejected client belongs to no backend yet, and its frontend stands there instead.
 func (r *Renderer) AppendTCP(b []byte, e *dataplane.Event, c Counts) []byte {
 	svc := &r.Names.Services[e.Service]
-	b = append(b, e.Client.String()...)
+	b = e.Client.Netip().AppendTo(b)
 	b = append(b, ':')
 	b = strconv.AppendUint(b, uint64(e.ClientPort), 10)
 	b = append(b, " ["...)
@@ -244,7 +244,7 @@ func indexByte(s string, c byte) int {
 func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
 	who := func() {
 		b = append(b, " ["...)
-		b = append(b, e.Client.String()...)
+		b = e.Client.Netip().AppendTo(b)
 		b = append(b, "]:"...)
 		b = strconv.AppendUint(b, uint64(e.ClientPort), 10)
 	}

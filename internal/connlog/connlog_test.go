@@ -1,0 +1,288 @@
+package connlog
+
+import (
+	"encoding/json"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hushgate/dataplane"
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+)
+
+func renderer() *Renderer {
+	return &Renderer{
+		Clock: mono.NewClockAt(time.Date(2026, 11, 23, 14, 17, 9, 0, time.UTC)),
+		Names: &Names{
+			Services: []Service{{Address: "192.0.2.25:25", Frontend: "ft_smtp", Backend: "bk_smtp"}},
+			Servers:  []Server{{Backend: "bk_smtp", Name: "smtp1"}},
+		},
+	}
+}
+
+const ms = mono.Time(time.Millisecond)
+
+func event(change func(*dataplane.Event)) *dataplane.Event {
+	e := &dataplane.Event{
+		Client: wire.AddrFrom(netip.MustParseAddr("198.18.0.7")), ClientPort: 40000, Server: dataplane.NoServer,
+		SYN: 100 * ms, Established: 201 * ms, Closed: 201 * ms,
+	}
+	change(e)
+	return e
+}
+
+var talker = event(func(e *dataplane.Event) {
+	e.Verdict, e.Cause, e.Phase = dataplane.VerdictEarlyTalker, dataplane.CauseClientTalked, dataplane.PhaseHeld
+	e.FirstByte, e.Closed = 1701*ms, 1701*ms
+	e.TalkLen = uint32(copy(e.TalkHead[:], "EHLO \"x\\\"\r\n\x00\xff"))
+})
+
+var quiet = event(func(e *dataplane.Event) {
+	e.Verdict, e.Cause, e.Phase, e.Server = dataplane.VerdictQuiet, dataplane.CauseFinished, dataplane.PhaseSpliced, 0
+	e.Connect, e.Connected, e.Banner, e.FirstByte, e.Closed = 30201*ms, 30202*ms, 30205*ms, 30300*ms, 31201*ms
+	e.BytesToClient, e.BytesToServer, e.Retries = 274, 5000, 1
+})
+
+func with(e *dataplane.Event, change func(*dataplane.Event)) *dataplane.Event {
+	c := *e
+	change(&c)
+	return &c
+}
+
+// TestTCP has the lines that HAProxy 2.6 was seen to write for the same clients, as far as the values are the same.
+func TestTCP(t *testing.T) {
+	const head = "198.18.0.7:40000 [23/Nov/2026:14:17:09.201] ft_smtp "
+	for _, c := range []struct {
+		name string
+		e    *dataplane.Event
+		want string
+	}{
+		{"early talker", talker, "ft_smtp/<NOSRV> -1/-1/1500 0 PR 3/2/1/0/0 0/0"},
+		{"quiet", quiet, "bk_smtp/smtp1 30000/1/31000 274 -- 3/2/1/0/1 0/0"},
+		{"hang-up", event(func(e *dataplane.Event) {
+			e.Verdict, e.Cause, e.Phase, e.Closed = dataplane.VerdictHangup, dataplane.CauseClientRST, dataplane.PhaseHeld, 502*ms
+		}), "bk_smtp/<NOSRV> -1/-1/301 0 CR 3/2/1/0/0 0/0"},
+		{"no server", event(func(e *dataplane.Event) {
+			e.Verdict, e.Cause, e.Phase = dataplane.VerdictNoServer, dataplane.CauseNoServer, dataplane.PhaseWaiting
+			e.Closed, e.BytesToClient = 30201*ms, 50
+		}), "bk_smtp/<NOSRV> -1/-1/30000 50 SC 3/2/1/0/0 0/0"},
+		{"refused by all", with(quiet, func(e *dataplane.Event) {
+			e.Verdict, e.Cause, e.Phase, e.Connected = dataplane.VerdictNoServer, dataplane.CauseServerRST, dataplane.PhaseConnecting, 0
+		}), "bk_smtp/smtp1 30000/-1/31000 274 SC 3/2/1/0/1 0/0"},
+		{"client resets", with(quiet, func(e *dataplane.Event) { e.Cause = dataplane.CauseClientRST }), "bk_smtp/smtp1 30000/1/31000 274 CD 3/2/1/0/1 0/0"},
+		{"server resets", with(quiet, func(e *dataplane.Event) { e.Cause = dataplane.CauseServerRST }), "bk_smtp/smtp1 30000/1/31000 274 SD 3/2/1/0/1 0/0"},
+		{"idle", with(quiet, func(e *dataplane.Event) { e.Cause = dataplane.CauseIdle }), "bk_smtp/smtp1 30000/1/31000 274 sD 3/2/1/0/1 0/0"},
+		{"silent server", with(quiet, func(e *dataplane.Event) {
+			e.Verdict, e.Cause, e.Connected = dataplane.VerdictNoServer, dataplane.CauseServerTimeout, 0
+		}), "bk_smtp/smtp1 30000/-1/31000 274 sC 3/2/1/0/1 0/0"},
+		{"talks to a slow server", with(talker, func(e *dataplane.Event) {
+			e.Server, e.Phase, e.Connect, e.Connected = 0, dataplane.PhaseBannerPending, 1501*ms, 1502*ms
+		}), "bk_smtp/smtp1 1300/1/1500 0 PR 3/2/1/0/0 0/0"},
+	} {
+		if got := string(renderer().AppendTCP(nil, c.e, Counts{3, 2, 1, 0})); got != head+c.want {
+			t.Errorf("%s: %s", c.name, got)
+		}
+	}
+}
+
+func TestJSON(t *testing.T) {
+	for _, e := range []*dataplane.Event{talker, quiet} {
+		var o map[string]any
+		line := renderer().AppendJSON(nil, e, Counts{})
+		if err := json.Unmarshal(line, &o); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if strings.Contains(string(line), "\n") {
+			t.Error("more than a line")
+		}
+		if e == quiet && (o["first_byte_ms"] != 30099.0 || o["held_ms"] != 30000.0 || o["server"] != "smtp1" || o["verdict"] != "quiet") {
+			t.Errorf("%s", line)
+		}
+		if e == talker && (o["talk"] != `EHLO "x\\"\r\n\000\377` || o["talk_bytes"] != 13.0 || o["connect_ms"] != nil || o["first_byte_ms"] != 1500.0) {
+			t.Errorf("%s", line)
+		}
+	}
+}
+
+func TestPostscreen(t *testing.T) {
+	want := `PREGREET 13 after 1.5 from [198.18.0.7]:40000: EHLO "x\\"\r\n\000\377` + "\nDISCONNECT [198.18.0.7]:40000\n"
+	if got := string(renderer().AppendPregreet(nil, talker)); got != want {
+		t.Errorf("%s", got)
+	}
+	if got := string(renderer().AppendPregreet(nil, quiet)); got != "PASS NEW [198.18.0.7]:40000\nDISCONNECT [198.18.0.7]:40000\n" {
+		t.Errorf("%s", got)
+	}
+}
+
+// TestEveryCauseHasAState: a new cause must not slip through as "--".
+func TestEveryCauseHasAState(t *testing.T) {
+	for c := dataplane.CauseClientTalked; c.String() != "unknown"; c++ {
+		e := with(quiet, func(e *dataplane.Event) { e.Cause = c })
+		fine := c == dataplane.CauseFinished || c == dataplane.CauseReused
+		if s := termination(e); len(s) != 2 || (s == "--") != fine {
+			t.Errorf("%v: %s", c, s)
+		}
+	}
+}
+
+func FuzzEscape(f *testing.F) {
+	f.Add([]byte("EHLO x\r\n\x00\\\""))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, c := range AppendEscaped(nil, text) {
+			if c < ' ' || c > '~' {
+				t.Fatalf("%q came out of %q", c, text)
+			}
+		}
+		e := with(talker, func(e *dataplane.Event) { e.TalkLen = uint32(copy(e.TalkHead[:], text)) })
+		if line := renderer().AppendJSON(nil, e, Counts{}); !json.Valid(line) {
+			t.Fatalf("not JSON: %s", line)
+		}
+	})
+}
+
+func BenchmarkTCP(b *testing.B) {
+	r := renderer()
+	var line []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		line = r.AppendTCP(line[:0], quiet, Counts{})
+	}
+}
+
+func TestTCPDoesNotAllocate(t *testing.T) {
+	r := renderer()
+	line := make([]byte, 0, 512)
+	if n := testing.AllocsPerRun(1000, func() { line = r.AppendTCP(line[:0], quiet, Counts{}) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func receive(t *testing.T, conn net.PacketConn) string {
+	t.Helper()
+	b := make([]byte, 1000)
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	n, _, err := conn.ReadFrom(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b[:n])
+}
+
+func TestSyslog(t *testing.T) {
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = udp.Close() }()
+	path := filepath.Join(t.TempDir(), "log")
+	unix, err := net.ListenPacket("unixgram", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		address, format string
+		conn            net.PacketConn
+		head, tail      string
+	}{
+		{udp.LocalAddr().String(), "rfc5424", udp, "<22>1 2", " - - hello"}, // mail is 2, info is 6
+		{path, "local", unix, "<22>", "]: hello"},
+		{path, "rfc3164", unix, "<22>", "]: hello"},
+		{path, "raw", unix, "hello", "hello"},
+	} {
+		s, err := Target{Address: c.address, Format: c.format, Facility: "mail", Level: "info"}.Open(func(err error) { t.Error(err) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Line(7, []byte("debug is not wanted"))
+		s.Line(Info, []byte("hello"))
+		if got := receive(t, c.conn); !strings.HasPrefix(got, c.head) || !strings.HasSuffix(got, c.tail) {
+			t.Errorf("%s: %q", c.format, got)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	reconnects(t, path, unix)
+}
+
+// reconnects has the syslog go and come back.
+func reconnects(t *testing.T, path string, old net.PacketConn) {
+	t.Helper()
+	failed := make(chan error, 10)
+	s, err := Target{Address: path, Format: "raw"}.Open(func(err error) { failed <- err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = old.Close()
+	s.Line(Info, []byte("to nobody"))
+	if err := <-failed; err == nil {
+		t.Error("nobody was missed")
+	}
+	again, err := net.ListenPacket("unixgram", path+"2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = again.Close() }()
+	s.out.(*datagrams).address = path + "2" // the old name may not be bound again at once
+	s.Line(Info, []byte("back"))
+	if got := receive(t, again); got != "back" {
+		t.Errorf("%q", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// stuck is a writer that waits until it is let go.
+type stuck struct {
+	begun, free chan struct{}
+	text        strings.Builder
+}
+
+func (s *stuck) Write(b []byte) (int, error) {
+	select {
+	case s.begun <- struct{}{}:
+	default:
+	}
+	<-s.free
+	return s.text.Write(b)
+}
+
+func (s *stuck) Close() error { return nil }
+
+func TestSlowLogLosesAndSaysSo(t *testing.T) {
+	w := &stuck{begun: make(chan struct{}, 1), free: make(chan struct{})}
+	s := &Sink{
+		header: headers(0)["raw"], least: 7, out: w, lines: make(chan *[]byte, 2), done: make(chan struct{}),
+	}
+	s.free.New = func() any { return new([]byte) }
+	go s.write(func(error) {})
+	s.Line(Info, []byte("one"))
+	<-w.begun
+	for range 5 { // two fit into the queue
+		s.Line(Info, []byte("more"))
+	}
+	close(w.free)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := w.text.String(); got != "one\n3 log lines were lost: the log is too slow\nmore\nmore\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestBadTargets(t *testing.T) {
+	for _, c := range []Target{
+		{Address: "stdout", Format: "local", Facility: "nobody"},
+		{Address: "stdout", Format: "odd", Facility: "mail"},
+		{Address: "/nonexistent/log", Format: "raw"},
+	} {
+		if _, err := c.Open(nil); err == nil || !strings.Contains(err.Error(), "log to "+c.Address) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
