@@ -200,6 +200,9 @@ func (f Filter) Selector() ([]bpf.RawInstruction, error) {
 		}
 		prog = append(prog, dest...)
 	}
+	if len(prog) > maxInstructions {
+		return nil, fmt.Errorf("too many service addresses (%d) for several shards on one arm: run one shard", len(f.Services))
+	}
 	raw, err := bpf.Assemble(prog)
 	if err != nil {
 		return nil, fmt.Errorf("assemble the selector: %w", err)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sync/errgroup"
 
 	"hushgate/dataplane"
@@ -187,9 +188,11 @@ func (g *gateway) openLoop(i, shards int) error {
 		if err != nil {
 			return err
 		}
-		selector, err := f.Selector()
-		if err != nil {
-			return err
+		var selector []bpf.RawInstruction
+		if shards > 1 {
+			if selector, err = f.Selector(); err != nil {
+				return err
+			}
 		}
 		link := g.mirror.Links()[name]
 		if link == nil {

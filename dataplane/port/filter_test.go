@@ -1,0 +1,177 @@
+package port
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/net/bpf"
+
+	"hushgate/internal/wire"
+)
+
+func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+var (
+	services = []netip.AddrPort{ap("198.18.0.1:25"), ap("198.18.0.2:2525"), ap("[2001:db8:1::1]:25")}
+	servers  = []netip.AddrPort{ap("10.0.0.11:25"), ap("10.0.0.12:2500"), ap("[2001:db8:2::11]:25")}
+)
+
+// oracle says in Go what the program is to let in.
+func oracle(f Filter, src, dst netip.AddrPort) bool {
+	ok := false
+	for _, s := range f.Services {
+		ok = ok || f.Sides.Has(wire.Outside) && dst == s
+	}
+	for _, s := range f.Servers {
+		ok = ok || f.Sides.Has(wire.Inside) && src == s
+	}
+	return ok
+}
+
+// TestFilterAgainstOracle runs the program, without the part about packet types that only a kernel knows, on frames
+// between addresses that are ours, nearly ours and not ours.
+func TestFilterAgainstOracle(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	addrs4 := []netip.Addr{netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("198.18.0.2"), netip.MustParseAddr("198.18.0.3"), netip.MustParseAddr("10.0.0.11"), netip.MustParseAddr("10.0.0.12"), netip.MustParseAddr("192.0.2.1")}
+	addrs6 := []netip.Addr{netip.MustParseAddr("2001:db8:1::1"), netip.MustParseAddr("2001:db8:2::11"), netip.MustParseAddr("2001:db8:1::2"), netip.MustParseAddr("2001:db8:2::1:11")}
+	ports := []uint16{25, 2525, 2500, 4000, 26}
+	b := wire.NewBuilder()
+	for _, sides := range []wire.Side{wire.Outside, wire.Inside, wire.Both} {
+		f := Filter{Sides: sides, Services: services, Servers: servers}
+		vm, err := bpf.NewVM(f.packetPart(false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		passed := 0
+		for range 20000 {
+			set := addrs4
+			if rng.IntN(2) == 0 {
+				set = addrs6
+			}
+			src := netip.AddrPortFrom(set[rng.IntN(len(set))], ports[rng.IntN(len(ports))])
+			dst := netip.AddrPortFrom(set[rng.IntN(len(set))], ports[rng.IntN(len(ports))])
+			frame := b.Append(nil, &wire.Header{
+				Src: wire.AddrFrom(src.Addr()), Dst: wire.AddrFrom(dst.Addr()), SrcPort: src.Port(), DstPort: dst.Port(), Flags: wire.SYN,
+			}, nil)[wire.VnetLen:]
+			n, err := vm.Run(frame)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (n > 0) != oracle(f, src, dst) {
+				t.Fatalf("%v: %v to %v: let in %v", sides, src, dst, n > 0)
+			}
+			if n > 0 {
+				passed++
+			}
+			notTCP := append([]byte{}, frame...)
+			notTCP[ip4Proto], notTCP[ip6Next] = 17, 17
+			if n, _ := vm.Run(notTCP); n > 0 {
+				t.Fatalf("UDP was let in")
+			}
+		}
+		if passed < 100 {
+			t.Errorf("%v: only %d frames were let in: the test tests nothing", sides, passed)
+		}
+	}
+}
+
+func TestFragmentsPassOnTheirAddresses(t *testing.T) {
+	f := Filter{Sides: wire.Outside, Services: services}
+	vm, err := bpf.NewVM(f.packetPart(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dst := range []string{"198.18.0.1", "198.18.0.9"} {
+		frame := wire.NewBuilder().Append(nil, &wire.Header{
+			Src: wire.AddrFrom(netip.MustParseAddr("192.0.2.1")), Dst: wire.AddrFrom(netip.MustParseAddr(dst)), DstPort: 9,
+		}, nil)[wire.VnetLen:]
+		frame[ip4Frag+1] = 100 // an offset: what looks like ports is not
+		if n, _ := vm.Run(frame); (n > 0) != (dst == "198.18.0.1") {
+			t.Errorf("fragment to %s: let in %v", dst, n > 0)
+		}
+	}
+}
+
+// TestManyAddresses: what does not fit into the kernel's limit falls back on ports.
+func TestManyAddresses(t *testing.T) {
+	for _, n := range []int{1, 100, 400, 2000} {
+		f := Filter{Sides: wire.Both}
+		for i := range n {
+			f.Services = append(f.Services, netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 25))
+		}
+		prog, err := f.Program()
+		if err != nil || len(prog) > maxInstructions {
+			t.Fatalf("%d services: %d instructions, %v", n, len(prog), err)
+		}
+		if sel, err := f.Selector(); (err == nil) != (n < 200) || len(sel) > maxInstructions {
+			t.Errorf("%d services: selector of %d instructions, %v", n, len(sel), err)
+		}
+	}
+}
+
+// selectorHash runs a selector on a packet, with the loads relative to the IP header that the VM does not know made
+// absolute.
+func selectorHash(t *testing.T, f Filter, packet []byte) int {
+	t.Helper()
+	raw, err := f.Selector()
+	if err != nil {
+		t.Fatal(err)
+	}
+	insns, all := bpf.Disassemble(raw)
+	if !all {
+		t.Fatal("the selector has instructions that are unknown")
+	}
+	for i, in := range insns {
+		if l, ok := in.(bpf.LoadAbsolute); ok {
+			l.Off -= netOffset
+			insns[i] = l
+		}
+	}
+	vm, err := bpf.NewVM(insns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := vm.Run(packet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestBothWaysMeet: a client's segments and the server's answers go to one shard, whatever the ports; on a one-armed
+// gateway too. Clients are spread.
+func TestBothWaysMeet(t *testing.T) {
+	b := wire.NewBuilder()
+	packet := func(src, dst netip.AddrPort) []byte {
+		return b.Append(nil, &wire.Header{
+			Src: wire.AddrFrom(src.Addr()), Dst: wire.AddrFrom(dst.Addr()), SrcPort: src.Port(), DstPort: dst.Port(),
+		}, nil)[wire.PacketAt:]
+	}
+	for _, v6 := range []bool{false, true} {
+		service, server := services[0], servers[0]
+		if v6 {
+			service, server = services[2], servers[2]
+		}
+		var shards [4]int
+		for i := range 400 {
+			client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, byte(i), byte(3 * i)}), uint16(i))
+			if v6 {
+				client = netip.AddrPortFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(i), 14: byte(i >> 8)}), uint16(i))
+			}
+			out := selectorHash(t, Filter{Sides: wire.Outside, Services: services}, packet(client, service))
+			in := selectorHash(t, Filter{Sides: wire.Inside, Services: services}, packet(server, client))
+			oneIn := selectorHash(t, Filter{Sides: wire.Both, Services: services}, packet(server, client))
+			oneOut := selectorHash(t, Filter{Sides: wire.Both, Services: services}, packet(client, service))
+			if out != in || out != oneIn || out != oneOut {
+				t.Fatalf("%v: %d, %d, %d, %d", client, out, in, oneIn, oneOut)
+			}
+			shards[out%4]++
+		}
+		for i, n := range shards {
+			if n < 50 || n > 150 {
+				t.Errorf("shard %d of 4 got %d of 400 clients", i, n)
+			}
+		}
+	}
+}
