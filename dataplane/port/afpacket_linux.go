@@ -246,7 +246,7 @@ func (p *AFPacket) Name() string { return p.ifi.Name }
 // Index returns the interface's index.
 func (p *AFPacket) Index() int { return p.ifi.Index }
 
-// Stats returns the counters, the kernel's drops included. One goroutine at a time.
+// Stats returns the counters, the kernel's drops included.
 func (p *AFPacket) Stats() Stats {
 	if s, err := p.conn.Stats(); err == nil { // reading them sets them back
 		p.stats.kernelDrop.Add(uint64(s.Drops))

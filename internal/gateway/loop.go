@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"hushgate/dataplane"
@@ -41,7 +42,7 @@ type loop struct {
 	clock  mono.Clock
 	ports  []Port
 	waiter Waiter
-	egress egress
+	egress *egress
 	events func([]dataplane.Event)
 	orders chan func(*dataplane.Shard)
 	frames [port.Batch][]byte
@@ -140,8 +141,8 @@ type egress struct {
 	batch    [][][]byte // by port
 	parked   []parked
 	retry    mono.Time
-	Unroutable,
-	Unresolved uint64
+
+	unroutable, unresolved atomic.Uint64 // frames that were dropped for want of a way, or of a link address
 }
 
 type parked struct {
@@ -156,8 +157,8 @@ const (
 	parkRetry = 5 * time.Millisecond
 )
 
-func newEgress(ports []Port, r Resolver) egress {
-	return egress{resolver: r, ports: ports, batch: make([][][]byte, len(ports)), retry: mono.Never}
+func newEgress(ports []Port, r Resolver) *egress {
+	return &egress{resolver: r, ports: ports, batch: make([][][]byte, len(ports)), retry: mono.Never}
 }
 
 func (e *egress) send(now mono.Time, out []dataplane.Out) error {
@@ -197,13 +198,13 @@ func (e *egress) place(o *dataplane.Out) netenv.State {
 			}
 		}
 	}
-	e.Unroutable++
+	e.unroutable.Add(1)
 	return netenv.NoRoute
 }
 
 func (e *egress) park(now mono.Time, o *dataplane.Out) {
 	if len(e.parked) >= parkRoom {
-		e.Unresolved++
+		e.unresolved.Add(1)
 		return
 	}
 	copied := *o
@@ -222,7 +223,7 @@ func (e *egress) unpark(now mono.Time) {
 		switch {
 		case e.place(&p.out) != netenv.Unresolved:
 		case now >= p.until:
-			e.Unresolved++
+			e.unresolved.Add(1)
 		default:
 			e.resolver.Probe(p.out.Dst)
 			kept = append(kept, *p)

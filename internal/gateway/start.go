@@ -275,7 +275,8 @@ func (g *gateway) serve(ctx context.Context) error {
 		group.Go(func() error { return g.keepRules(ctx) })
 	}
 	group.Go(func() error { return g.followNetwork(ctx) })
-	group.Go(func() error { return g.watchDrops(ctx) })
+	group.Go(func() error { return g.watchLosses(ctx) })
+	group.Go(func() error { return g.tellOnSignal(ctx) })
 	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.built.services), "servers", len(g.plan.built.servers))
 	err := group.Wait()
 	g.log.Info("stopping")
@@ -297,27 +298,6 @@ func (g *gateway) keepRules(ctx context.Context) error {
 			g.log.Error("the firewall rules cannot be verified", "err", err)
 		case repaired:
 			g.log.Warn("firewall rules were missing and have been installed again")
-		}
-	}
-}
-
-// watchDrops tells when the kernel's queue for a port ran over.
-func (g *gateway) watchDrops(ctx context.Context) error {
-	t := time.NewTicker(verifyEvery)
-	defer t.Stop()
-	last := make([]port.Stats, len(g.ports))
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		for i, p := range g.ports {
-			s := p.Stats()
-			if n, m := s.KernelDrop-last[i].KernelDrop, s.SendDrop-last[i].SendDrop; n+m > 0 {
-				g.log.Warn("frames lost", "interface", p.Name(), "receive_queue_full", n, "not_sent", m)
-			}
-			last[i] = s
 		}
 	}
 }

@@ -68,6 +68,7 @@ func (s State) String() string {
 // no lock and allocates nothing. Routes are those of the main table: policy rules are not looked at.
 type Mirror struct {
 	log   *slog.Logger
+	nl    *netlink.Handle // opened with the mirror: it stays in that network namespace whoever uses it, till the process ends
 	net   atomic.Pointer[network]
 	neigh atomic.Pointer[map[hopKey]*neighbour]
 
@@ -110,6 +111,10 @@ func NewMirror(ctx context.Context, log *slog.Logger, changed func()) (*Mirror, 
 		m.changed = func() {}
 	}
 	m.neigh.Store(&map[hopKey]*neighbour{})
+	var err error
+	if m.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
 	if err := m.subscribe(ctx); err != nil {
 		return nil, err
 	}
@@ -160,7 +165,12 @@ func (m *Mirror) subscribe(ctx context.Context) error {
 // subscribeNeighbours asks for a large receive buffer, past the system's limit if that is allowed.
 func (m *Mirror) subscribeNeighbours(ctx context.Context, ch chan<- netlink.NeighUpdate) error {
 	o := netlink.NeighSubscribeOptions{
-		ErrorCallback: func(error) { m.reloadNeighbours() }, ReceiveBufferSize: 4 << 20, ReceiveBufferForceSize: true,
+		ErrorCallback: func(error) { // the kernel's queue ran over, or this is the end
+			if ctx.Err() == nil {
+				m.reloadNeighbours()
+			}
+		},
+		ReceiveBufferSize: 4 << 20, ReceiveBufferForceSize: true,
 	}
 	err := netlink.NeighSubscribeWithOptions(ch, ctx.Done(), o)
 	if errors.Is(err, unix.EPERM) { // in a user namespace
@@ -207,14 +217,14 @@ func (m *Mirror) followNetwork(ctx context.Context) {
 
 func (m *Mirror) reload() error {
 	n := &network{links: map[int]*Link{}, routes: &bart.Table[route]{}}
-	links, err := netlink.LinkList()
+	links, err := m.nl.LinkList()
 	if err != nil {
 		return fmt.Errorf("list the interfaces: %w", err)
 	}
 	for _, l := range links {
 		n.links[l.Attrs().Index] = newLink(l.Attrs())
 	}
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := m.nl.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("list the addresses: %w", err)
 	}
@@ -224,7 +234,7 @@ func (m *Mirror) reload() error {
 		}
 	}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := netlink.RouteList(nil, family)
+		routes, err := m.nl.RouteList(nil, family)
 		if err != nil {
 			return fmt.Errorf("list the routes: %w", err)
 		}

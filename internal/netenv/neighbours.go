@@ -53,7 +53,7 @@ func (m *Mirror) neighbourUpdate(gone bool, u *netlink.Neigh) {
 }
 
 func (m *Mirror) reloadNeighbours() {
-	list, err := netlink.NeighList(0, netlink.FAMILY_ALL)
+	list, err := m.nl.NeighList(0, netlink.FAMILY_ALL)
 	if err != nil {
 		m.log.Error("the kernel's neighbours cannot be read; the last known ones stay in use", "err", err)
 		return
@@ -120,7 +120,7 @@ func (m *Mirror) sendProbes(ctx context.Context) {
 			clear(last)
 		}
 		last[key] = now
-		if err := netlink.NeighSet(&netlink.Neigh{
+		if err := m.nl.NeighSet(&netlink.Neigh{
 			LinkIndex: key.ifindex, IP: key.addr.AsSlice(), State: netlink.NUD_NONE, Flags: netlink.NTF_USE,
 		}); err != nil {
 			m.log.Debug("the kernel does not look for a neighbour", "neighbour", key.addr, "err", err)
