@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"hushgate/dataplane"
@@ -37,6 +38,9 @@ type check struct {
 // wanted lists what the configuration says about addresses.
 func wanted(cfg *config.Config) netenv.Wanted {
 	w := netenv.Wanted{Outside: cfg.Global.Outside, Inside: cfg.Global.Inside}
+	if len(w.Outside) == 0 {
+		w.Outside = boundInterfaces(cfg)
+	}
 	for _, f := range cfg.Frontends {
 		for _, b := range f.Binds {
 			w.Services = append(w.Services, netip.AddrPortFrom(b.Addr, b.Port))
@@ -54,6 +58,21 @@ func wanted(cfg *config.Config) netenv.Wanted {
 	return w
 }
 
+// boundInterfaces lists the interfaces that the bind lines name, if every one of them names one.
+func boundInterfaces(cfg *config.Config) (names []string) {
+	for _, f := range cfg.Frontends {
+		for _, b := range f.Binds {
+			switch {
+			case b.Interface == "":
+				return nil
+			case !slices.Contains(names, b.Interface):
+				names = append(names, b.Interface)
+			}
+		}
+	}
+	return names
+}
+
 // build translates a configuration for the interfaces that were chosen.
 func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
 	b := &built{}
@@ -67,6 +86,11 @@ func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
 		id, ok := backends[f.Backend]
 		if !ok {
 			return nil, fmt.Errorf("frontend %s: no backend %q", f.Name, f.Backend)
+		}
+		for _, bind := range f.Binds {
+			if bind.Interface != "" && !slices.Contains(linkNames(c.Outside), bind.Interface) {
+				return nil, fmt.Errorf("frontend %s: bind %v: %s is not an outside interface: name it as one", f.Name, bind, bind.Interface)
+			}
 		}
 		b.frontend(f, id, max(f.ClientTimeout, cfg.Backends[id].ServerTimeout), c)
 	}
@@ -154,7 +178,7 @@ func (b *built) frontend(f *config.Frontend, backend dataplane.BackendID, idle t
 	})
 	for _, bind := range f.Binds {
 		for _, a := range c.Services {
-			if !fits(bind, a) || b.taken(a) {
+			if !fits(bind, a, c.Outside) || b.taken(a) {
 				continue
 			}
 			b.services = append(b.services, a)
@@ -168,19 +192,14 @@ func (b *built) frontend(f *config.Frontend, backend dataplane.BackendID, idle t
 	}
 }
 
-func (b *built) taken(a netip.AddrPort) bool {
-	for _, s := range b.services {
-		if s == a {
-			return true
-		}
-	}
-	return false
-}
+func (b *built) taken(a netip.AddrPort) bool { return slices.Contains(b.services, a) }
 
 // fits reports whether a service address is one that the bind line means.
-func fits(bind config.Bind, a netip.AddrPort) bool {
+func fits(bind config.Bind, a netip.AddrPort, outside []*netenv.Link) bool {
 	switch {
 	case bind.Port != a.Port():
+		return false
+	case bind.Interface != "" && bind.Addr.IsUnspecified() && !has(outside, bind.Interface, a.Addr()):
 		return false
 	case bind.AnyFamily:
 		return true
@@ -188,6 +207,13 @@ func fits(bind config.Bind, a netip.AddrPort) bool {
 		return bind.Addr.Is4() == a.Addr().Is4()
 	}
 	return bind.Addr == a.Addr()
+}
+
+// has reports whether the interface of that name has an address.
+func has(links []*netenv.Link, name string, a netip.Addr) bool {
+	return slices.ContainsFunc(links, func(l *netenv.Link) bool {
+		return l.Name == name && slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr() == a })
+	})
 }
 
 // delays finds for each check the longest delay of the frontends whose clients may come to that server.

@@ -1,0 +1,108 @@
+package gateway
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"hushgate/internal/config"
+	"hushgate/internal/netenv"
+)
+
+func chosen() *netenv.Chosen {
+	link := func(index int, name string, mtu int, addrs ...string) *netenv.Link {
+		l := &netenv.Link{Name: name, Index: index, MTU: mtu, Up: true, Ethernet: true}
+		for _, a := range addrs {
+			l.Addrs = append(l.Addrs, netip.MustParsePrefix(a))
+		}
+		return l
+	}
+	c := &netenv.Chosen{
+		Outside: []*netenv.Link{link(1, "eth0", 1500, "192.0.2.25/24"), link(3, "eth2", 1500, "192.0.2.129/25")},
+		Inside:  []*netenv.Link{link(2, "eth1", 1450)},
+	}
+	for _, a := range []string{"192.0.2.25:25", "192.0.2.129:25", "[2001:db8::25]:25", "192.0.2.25:2525"} {
+		c.Services = append(c.Services, netip.MustParseAddrPort(a))
+	}
+	return c
+}
+
+func parse(t *testing.T, text string) *config.Config {
+	t.Helper()
+	cfg, _, err := config.Parse("test.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+const twoFrontends = `
+frontends:
+  - {name: slow, bind: [":25"], inspect-delay: 30s, reject: reply, timeout: {client: 10m}, default_backend: bk}
+  - {name: fast, bind: ["192.0.2.25:2525"], inspect-delay: 1s, reject: reset, default_backend: bk}
+backends:
+  - name: bk
+    smtpchk: HELO x
+    timeout: {server: 20m, check: 2s}
+    default-server: {inter: 3s}
+    servers:
+      - {name: a, address: "10.0.0.11:25", check: true, weight: 3, port: 26}
+      - {name: b, address: "10.0.0.12:25"}
+      - {name: c, address: "10.0.0.13:25", disabled: true, check: true}
+`
+
+func TestBuild(t *testing.T) {
+	b, err := build(parse(t, twoFrontends), chosen())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range b.names.Services {
+		names = append(names, s.Frontend+"="+s.Address)
+	}
+	if got := strings.Join(names, " "); got != "slow=192.0.2.25:25 slow=192.0.2.129:25 fast=192.0.2.25:2525" {
+		t.Errorf("services %s", got)
+	}
+	slow, fast := b.shard.Frontends[0], b.shard.Frontends[1]
+	if slow.RejectText != "554 5.5.1 Protocol error\r\n" || slow.Idle != 20*time.Minute || slow.Action == fast.Action {
+		t.Errorf("frontends %+v, %+v", slow, fast)
+	}
+	if b.shard.OutsideMTU != 1500 || b.shard.InsideMTU != 1450 {
+		t.Errorf("MTU %d, %d", b.shard.OutsideMTU, b.shard.InsideMTU)
+	}
+	if len(b.checks) != 2 {
+		t.Fatalf("%d checks: a disabled server has none", len(b.checks))
+	}
+	checked, looked := b.checks[0], b.checks[1]
+	if checked.Observe || checked.Addr.Port() != 26 || checked.Timeout != 2*time.Second || checked.delay != 30*time.Second {
+		t.Errorf("checked %+v", checked)
+	}
+	if !looked.Observe || looked.Addr.Port() != 25 {
+		t.Errorf("looked at %+v", looked)
+	}
+	if s := b.shard.Servers; s[0].Weight != 3 || !s[1].Up || s[2].Up {
+		t.Errorf("servers %+v", s)
+	}
+	if b.shard.CookieKey == b.shard.HashKey || b.shard.CookieKey == [2]uint64{} {
+		t.Error("keys are not drawn")
+	}
+}
+
+func TestBoundInterfaces(t *testing.T) {
+	text := strings.Replace(twoFrontends, `bind: [":25"]`, `bind: [{address: ":25", interface: eth2}]`, 1)
+	b, err := build(parse(t, text), chosen())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.services[0].String() != "192.0.2.129:25" || len(b.services) != 2 {
+		t.Errorf("services %v", b.services)
+	}
+	if w := wanted(parse(t, text)); w.Outside != nil {
+		t.Errorf("outside %v: the other frontend names none", w.Outside)
+	}
+	_, err = build(parse(t, strings.Replace(text, "eth2", "eth9", 1)), chosen())
+	if err == nil || !strings.Contains(err.Error(), "eth9 is not an outside interface") {
+		t.Errorf("%v", err)
+	}
+}
