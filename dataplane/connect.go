@@ -21,7 +21,7 @@ func (s *Shard) findServer(id uint32, f *flow) {
 		endpoint := s.endpointOf(server)
 		if s.claim(id, f, endpoint) {
 			x.server, x.slot, x.endpoint, x.connect = server, uint16(slot), endpoint, s.now
-			x.counted = true
+			x.counted, x.stale = true, false
 			s.servers[server]++
 			s.enter(f, PhaseConnecting)
 			s.sendSYN(f, x)
@@ -102,7 +102,9 @@ func (s *Shard) connectTimeout(id uint32, f *flow) {
 	f.tries++
 	if wait := s.pool(f).connect; int(f.tries) < len(wait) {
 		s.stats.SYNsAgain++
-		s.sendSYN(f, s.exts.At(f.ext))
+		x := s.exts.At(f.ext)
+		x.stale = false
+		s.sendSYN(f, x)
 		s.push(id, wait[f.tries])
 		return
 	}
@@ -129,6 +131,9 @@ func (s *Shard) serverFailed(id uint32, f *flow, c Cause) {
 	}
 	// There is no other. The same server gets another try after a pause, as HAProxy has it: it may be restarting.
 	x.tried = nat.Set{}
+	if !p.backend.Redispatch {
+		x.tried = nat.AllBut(int(x.slot))
+	}
 	s.enter(f, PhaseWaiting)
 	s.push(id, s.waits.retry)
 }
@@ -197,7 +202,10 @@ func (s *Shard) serverAnswers(id uint32, f *flow, seg *wire.Segment) {
 		s.serverFailed(id, f, CauseServerRST)
 	case tcpstate.Stale:
 		s.reply(wire.Inside, seg, tcpstate.RefuseACK(seg))
-		s.sendSYN(f, s.exts.At(f.ext)) // the old connection is gone when this arrives behind the RST
+		if x := s.exts.At(f.ext); !x.stale { // the old connection is gone when this arrives behind the RST
+			x.stale = true
+			s.sendSYN(f, x)
+		}
 	case tcpstate.Granted:
 		s.granted(id, f, seg)
 	}
@@ -233,8 +241,8 @@ func (s *Shard) granted(id uint32, f *flow, seg *wire.Segment) {
 			First: seg.Seq + 1, TSval: o.TSval, OwnScale: serverScale, PeerScale: sees,
 			SACK: o.SACKPermitted, Timestamps: o.Timestamps,
 		})
-	x.track.Client = tcpstate.Half{Next: c.RcvNxt, Acked: c.RcvNxt}
-	x.track.Server = tcpstate.Half{Next: c.SndNxt, Acked: c.SndUna}
+	x.track.Client = tcpstate.Half{Next: c.RcvNxt, Acked: c.RcvNxt, Edge: c.RcvNxt + wire.Seq(c.RcvWnd())}
+	x.track.Server = tcpstate.Half{Next: c.SndNxt, Acked: c.SndUna, Edge: c.SndUna + wire.Seq(c.SendWindow())}
 	s.enter(f, PhaseBannerPending)
 	s.stats.Spliced++
 	s.sendServerACK(f, x)

@@ -123,5 +123,6 @@ type splice struct {
 	endpoint  uint16   // the server's address and port, see Shard.endpoints
 	retries   uint8    // attempts after the first
 	indexed   bool     // the flow is in the inside index
+	stale     bool     // our SYN went again behind an RST; not another time before the next timeout
 	counted   bool     // the flow is among those of its server
 }

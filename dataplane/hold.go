@@ -14,8 +14,10 @@ func (s *Shard) fromClient(svc ServiceID, seg *wire.Segment) {
 	}
 	f := s.flows.At(id)
 	switch f.phase {
-	case PhaseSpliced, PhaseLingering:
+	case PhaseSpliced:
 		s.clientToServer(id, f, seg)
+	case PhaseLingering:
+		s.afterTheEnd(id, f, seg)
 	case PhaseBannerPending:
 		s.watchForBanner(id, f, seg)
 	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseConnecting, PhaseSaying:
@@ -30,6 +32,8 @@ func (s *Shard) stranger(svc ServiceID, seg *wire.Segment) {
 	switch {
 	case !seg.ChecksumOK():
 		s.drop(DropChecksum)
+	case s.isService(seg.Src, seg.SrcPort): // a service does not call itself or another (the LAND attack)
+		s.drop(DropBadAddress)
 	case seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN:
 		s.accept(svc, seg)
 	case seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN:
@@ -45,7 +49,7 @@ func (s *Shard) refuse(side wire.Side, seg *wire.Segment) {
 	switch {
 	case !ok:
 		s.drop(DropUnknown)
-	case !s.rsts.allow(s.now):
+	case !s.allowRST(side):
 		s.drop(DropRateLimited)
 	default:
 		s.stats.StrayRSTs++
@@ -148,14 +152,14 @@ func (s *Shard) answer(f *flow, seg *wire.Segment, r tcpstate.Reply) {
 	case tcpstate.SendACK:
 		s.sendClient(f, f.conn.ACK(s.now), nil)
 	case tcpstate.Challenge:
-		if !s.acks.allow(s.now) {
+		if !s.allowACK(f) {
 			s.drop(DropRateLimited)
 			return
 		}
 		s.stats.ChallengeACKs++
 		s.sendClient(f, f.conn.ACK(s.now), nil)
 	case tcpstate.SendRST:
-		if s.rsts.allow(s.now) {
+		if s.allowRST(wire.Outside) {
 			s.reply(wire.Outside, seg, tcpstate.RefuseACK(seg))
 		}
 	}
@@ -181,4 +185,9 @@ func (s *Shard) delayOver(id uint32, f *flow) {
 	f.ext = ext
 	s.enter(f, PhaseWaiting)
 	s.findServer(id, f)
+}
+
+func (s *Shard) isService(a wire.Addr, port uint16) bool {
+	_, is := s.services[addrPort{a, port}]
+	return is
 }

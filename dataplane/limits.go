@@ -6,6 +6,7 @@ import (
 
 	"hushgate/internal/flowtab"
 	"hushgate/internal/mono"
+	"hushgate/internal/wire"
 	"hushgate/nat"
 )
 
@@ -122,4 +123,18 @@ func (s *Shard) linkMSS(f *flow) uint16 {
 		return uint16(mtu - 40)
 	}
 	return uint16(mtu - 60)
+}
+
+func (s *Shard) allowRST(side wire.Side) bool {
+	if side == wire.Inside {
+		return s.serverRSTs.allow(s.now)
+	}
+	return s.rsts.allow(s.now)
+}
+
+func (s *Shard) allowACK(f *flow) bool {
+	if f.phase == PhaseHalfOpen {
+		return s.halfOpenACKs.allow(s.now)
+	}
+	return s.acks.allow(s.now)
 }

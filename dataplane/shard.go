@@ -36,8 +36,11 @@ type Shard struct {
 	build *wire.Builder
 	iss   tcpstate.Secret
 	hash  hasher
-	rsts  limiter
-	acks  limiter
+	rsts  limiter // to strangers outside
+	acks  limiter // to clients that completed their handshake
+
+	serverRSTs   limiter // apart, so that no flood of strangers uses them up
+	halfOpenACKs limiter
 
 	out    []Out
 	arena  []byte // frames that we built ourselves, until Drain
@@ -84,6 +87,9 @@ func New(cfg *Config) *Shard {
 		hash:      hasher(cfg.HashKey),
 		rsts:      limiter{perSecond: lim.RSTsPerS},
 		acks:      limiter{perSecond: lim.ACKsPerS},
+
+		serverRSTs:   limiter{perSecond: lim.RSTsPerS},
+		halfOpenACKs: limiter{perSecond: lim.ACKsPerS},
 	}
 	s.byOut = flowtab.NewIndex(func(id uint32) uint64 { return s.outHash(s.flows.At(id)) })
 	s.byIn = flowtab.NewIndex(func(id uint32) uint64 { return s.inHash(s.flows.At(id)) })

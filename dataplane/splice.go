@@ -8,21 +8,27 @@ import (
 
 // watchForBanner takes a client's segment while the banner has not been sent: payload is early talk still.
 func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
-	if len(seg.Payload) == 0 && !seg.Flags.Has(wire.SYN) {
-		s.clientToServer(id, f, seg)
-		return
-	}
-	// Payload does not go on, whatever it is worth: our end of the connection judges it.
 	if !seg.ChecksumOK() {
 		s.drop(DropChecksum)
 		return
 	}
-	out := f.conn.Arrive(seg)
-	if out.Events.Has(tcpstate.Talked) {
-		s.earlyTalk(id, f, seg)
+	if len(seg.Payload) == 0 && !seg.Flags.Has(wire.SYN) {
+		s.clientToServer(id, f, seg)
 		return
 	}
-	s.answer(f, seg, out.Reply)
+	// Payload does not go on, whatever it is worth: our end of the connection judges it, and stays as it is, for it is the
+	// server that answers.
+	judge := f.conn
+	switch out := judge.Arrive(seg); {
+	case out.Events.Has(tcpstate.Talked):
+		s.earlyTalk(id, f, seg)
+	case out.Events.Has(tcpstate.Reset): // with a text, which RFC 9293 section 3.5.3 allows
+		s.clientReset(id, f)
+	case out.Events.Has(tcpstate.Finished): // behind an octet that is known: no stack sends that
+		s.drop(DropFlags)
+	default:
+		s.answer(f, seg, out.Reply)
+	}
 }
 
 // clientToServer translates a segment and passes it on.
@@ -36,17 +42,26 @@ func (s *Shard) clientToServer(id uint32, f *flow, seg *wire.Segment) {
 		s.synInSplice(id, f, x, seg)
 		return
 	}
+	if seg.TTL <= 1 { // before it counts for anything
+		s.drop(DropTTL)
+		return
+	}
 	if x.firstByte == 0 && len(seg.Payload) > 0 {
 		x.firstByte = s.now
 	}
-	f.conn.Follow(seg) // for our ACK, should the server's SYN-ACK come again
-	tcpstate.Saw(&x.track.Client, &x.track.Server, seg)
+	if x.track.Believable(seg) {
+		f.conn.Follow(seg) // for our ACK, should the server's SYN-ACK come again
+	}
+	tcpstate.Saw(&x.track.Client, &x.track.Server, seg, uint32(seg.Wnd)<<max(0, f.conn.ClientScale()))
 	x.nat.ToServer(seg)
 	srv := &s.cfg.Servers[x.server]
 	seg.SetDestination(srv.Addr, srv.Port)
 	s.forward(wire.Inside, seg)
 	s.seen(id, f, x, CauseClientRST)
 }
+
+// sane bounds how far ahead of the first a banner's octets may lie: the largest window that TCP has.
+const sane = 1 << 30
 
 // serverToClient translates a segment and passes it on.
 func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
@@ -63,18 +78,27 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 			s.drop(DropFlags)
 		}
 		return
-	case f.phase == PhaseBannerPending && seg.Flags.Has(wire.RST):
+	case seg.TTL <= 1:
+		s.drop(DropTTL)
+		return
+	case f.phase == PhaseBannerPending && seg.Flags.Has(wire.RST) && !x.track.Client.FIN && !x.track.Server.FIN:
 		if seg.Seq == x.serverISS+1 { // it took the connection and thought better of it
 			s.leaveInside(id, f)
 			s.serverFailed(id, f, CauseServerRST)
 		}
 		return
 	}
+	// A keep-alive probe, with its one garbage octet, or what is left of an older connection is no banner.
+	last := seg.Seq + wire.Seq(len(seg.Payload)) - 1
+	banner := len(seg.Payload) > 0 && last.Within(x.serverISS+1, sane)
 	x.nat.ToClient(seg)
-	tcpstate.Saw(&x.track.Server, &x.track.Client, seg)
-	if f.phase == PhaseBannerPending && len(seg.Payload) > 0 {
-		x.banner = s.now
-		s.enter(f, PhaseSpliced)
+	tcpstate.Saw(&x.track.Server, &x.track.Client, seg, uint32(seg.Wnd)<<max(0, f.conn.OwnScale()))
+	if f.phase == PhaseBannerPending {
+		f.conn.SndNxt = x.track.Server.Next // behind its FIN, if there was one: what we may yet say begins there
+		if banner {
+			x.banner = s.now
+			s.enter(f, PhaseSpliced)
+		}
 	}
 	svc := &s.cfg.Services[f.service]
 	seg.SetSource(svc.Addr, svc.Port)
@@ -100,7 +124,7 @@ func (s *Shard) seen(id uint32, f *flow, x *splice, reset Cause) {
 	switch {
 	case over && f.phase != PhaseLingering:
 		s.linger(id, f, x, reset)
-	case !over && f.phase == PhaseLingering: // the RST was not believed: its sender goes on
+	case !over && f.phase == PhaseLingering && x.banner != 0: // the RST was not believed: its sender goes on
 		s.enter(f, PhaseSpliced)
 		s.push(id, s.waits.idleTick)
 	}
@@ -110,11 +134,11 @@ func (s *Shard) seen(id uint32, f *flow, x *splice, reset Cause) {
 // lost it sends an RST in return, which goes its way to the server. One that has ended gives way to a new one (RFC
 // 6191).
 func (s *Shard) synInSplice(id uint32, f *flow, x *splice, seg *wire.Segment) {
-	if f.phase == PhaseLingering && seg.Flags&(wire.SYN|wire.ACK) == wire.SYN && s.later(f, x, seg) {
+	if f.phase == PhaseLingering && seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN && s.later(f, x, seg) {
 		s.restart(id, f, seg)
 		return
 	}
-	if !s.acks.allow(s.now) {
+	if !s.allowACK(f) {
 		s.drop(DropRateLimited)
 		return
 	}
@@ -170,7 +194,7 @@ func (s *Shard) close(f *flow, c Cause) {
 		x := s.exts.At(f.ext)
 		e.BytesToServer, e.BytesToClient = x.track.Client.Octets, x.track.Server.Octets
 		e.Verdict = VerdictQuiet
-		if x.banner == 0 && c == CauseClientRST {
+		if x.banner == 0 && (c == CauseClientRST || x.track.Client.FIN) {
 			e.Verdict = VerdictHangup
 		}
 	}

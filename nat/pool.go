@@ -22,6 +22,15 @@ func (s Set) Union(t Set) Set {
 	return s
 }
 
+// AllBut returns the set of all places but one.
+func AllBut(i int) (s Set) {
+	for j := range s {
+		s[j] = ^uint64(0)
+	}
+	s[i/64] &^= 1 << (i % 64)
+	return s
+}
+
 // Has reports whether i is in the set.
 func (s *Set) Has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
 

@@ -92,7 +92,7 @@ func (c *Conn) acceptable(seg *wire.Segment) bool {
 		int32(seg.Options.TSval-c.TSRecent) < 0 {
 		return false
 	}
-	wnd := c.rcvWnd()
+	wnd := c.RcvWnd()
 	if seg.Seq.Within(c.RcvNxt, wnd) {
 		return true
 	}
@@ -180,7 +180,7 @@ func (c *Conn) NewText(seg *wire.Segment) []byte {
 	if first.Before(c.RcvNxt) {
 		first = c.RcvNxt
 	}
-	room := int32(c.RcvNxt + wire.Seq(c.rcvWnd()) - first)
+	room := int32(c.RcvNxt + wire.Seq(c.RcvWnd()) - first)
 	return text[:min(len(text), int(max(room, 0)))]
 }
 

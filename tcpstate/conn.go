@@ -104,8 +104,8 @@ func (c *Conn) OwnScale() int8 {
 // SendWindow is the client's window in octets.
 func (c *Conn) SendWindow() uint32 { return uint32(c.SndWnd) << max(0, c.ClientScale()) }
 
-// rcvWnd is our window in octets: Window, or the smallest that our shift can express.
-func (c *Conn) rcvWnd() uint32 { return max(Window, uint32(1)<<max(0, c.OwnScale())) }
+// RcvWnd is our window in octets: Window, or the smallest that our shift can express.
+func (c *Conn) RcvWnd() uint32 { return max(Window, uint32(1)<<max(0, c.OwnScale())) }
 
 // TSval is our timestamp for a segment sent now: milliseconds, as Linux counts them.
 func (c *Conn) TSval(now mono.Time) uint32 {

@@ -7,7 +7,7 @@ import (
 
 // header returns what all our segments have in common; addresses and ports are the owner's to fill in.
 func (c *Conn) header(now mono.Time, flags wire.Flags, seq wire.Seq) wire.Header {
-	h := wire.Header{Seq: seq, Ack: c.RcvNxt, Flags: flags, Wnd: uint16(min(c.rcvWnd()>>max(0, c.OwnScale()), 0xffff))}
+	h := wire.Header{Seq: seq, Ack: c.RcvNxt, Flags: flags, Wnd: uint16(min(c.RcvWnd()>>max(0, c.OwnScale()), 0xffff))}
 	if c.Timestamps() {
 		h.Timestamps, h.TSval, h.TSecr = true, c.TSval(now), c.TSRecent
 	}

@@ -97,6 +97,9 @@ func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
 	if len(b.shard.Services) == 0 {
 		return nil, fmt.Errorf("no service address: no bind line fits an address of the outside")
 	}
+	if n := b.distinctWaits(); n > maxWaits {
+		return nil, fmt.Errorf("%d different inspect-delay and timeout connect values: at most %d can be kept apart", n, maxWaits)
+	}
 	b.delays()
 	b.shard.OutsideMTU, b.shard.InsideMTU = smallestMTU(c.Outside), smallestMTU(c.Inside)
 	b.shard.Limits.Flows = cfg.Global.MaxConn
@@ -207,6 +210,22 @@ func fits(bind config.Bind, a netip.AddrPort, outside []*netenv.Link) bool {
 		return bind.Addr.Is4() == a.Addr().Is4()
 	}
 	return bind.Addr == a.Addr()
+}
+
+// maxWaits is how many different times connections may wait for: each has a queue in every shard.
+const maxWaits = 200
+
+// distinctWaits counts them at the most: a `timeout connect` is cut into a few.
+func (b *built) distinctWaits() int {
+	waits := map[time.Duration]bool{}
+	for _, f := range b.shard.Frontends {
+		waits[f.Delay] = true
+	}
+	connects := map[time.Duration]bool{}
+	for _, c := range b.shard.Backends {
+		connects[c.Connect] = true
+	}
+	return len(waits) + len(connects)
 }
 
 // has reports whether the interface of that name has an address.

@@ -214,6 +214,7 @@ func (g *gateway) openLoop(i, shards int) error {
 	g.polls = append(g.polls, poll)
 	cfg := g.plan.built.shard
 	cfg.Turn = i
+	cfg.Limits.Flows = (cfg.Limits.Flows + shards - 1) / shards
 	g.loops = append(g.loops, newLoop(dataplane.New(&cfg), g.clock, ports, poll, g.mirror, g.lines.take))
 	return nil
 }

@@ -106,6 +106,8 @@ func (d *Decoder) decode4(frame []byte) Kind {
 	at := offset(frame, ip.Contents)
 	total := int(be16(frame, at+2)) // gopacket takes a length of 0 for the frame's
 	switch {
+	case at != PacketAt: // a packet in a packet: a tunnel's, not ours
+		return KindOther
 	case total < len(ip.Contents) || ip.Version != 4:
 		return KindBadIP
 	case at+total > len(frame):
@@ -125,6 +127,8 @@ func (d *Decoder) decode6(frame []byte) Kind {
 	at := offset(frame, ip.Contents)
 	end := at + ip6Len + int(ip.Length)
 	switch {
+	case at != PacketAt:
+		return KindOther
 	case ip.Version != 6:
 		return KindBadIP
 	case end > len(frame):
@@ -132,6 +136,9 @@ func (d *Decoder) decode6(frame []byte) Kind {
 	}
 	s := &d.Segment
 	s.Src, s.Dst, s.TTL, s.v6 = AddrFrom16(ip.SrcIP), AddrFrom16(ip.DstIP), ip.HopLimit, true
+	if s.Src.Is4() || s.Dst.Is4() { // a mapped address is never on the wire (RFC 4291 section 2.5.5.2), and is IPv4 to us
+		return KindBadAddress
+	}
 	data := d.tcp.data
 	if data == nil {
 		data = d.icmp.data
