@@ -64,6 +64,7 @@ func (d *driver) fromClient(n int, flags wire.Flags, seq, ack wire.Seq, payload 
 
 // last decodes the last frame that came out, and forgets the rest.
 func (d *driver) last() *wire.Segment {
+	d.tb.Helper()
 	out, _ := d.shard.Drain()
 	if len(out) == 0 || d.dec.Decode(out[len(out)-1].Frame) != wire.KindTCP {
 		d.tb.Fatal("nothing was sent")
@@ -73,6 +74,7 @@ func (d *driver) last() *wire.Segment {
 
 // hold brings client n into the hold and returns our ISS.
 func (d *driver) hold(n int) wire.Seq {
+	d.tb.Helper()
 	d.fromClient(n, wire.SYN, 1000, 0, "")
 	iss := d.last().Seq
 	d.fromClient(n, wire.ACK, 1001, iss+1, "")

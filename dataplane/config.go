@@ -95,6 +95,7 @@ type Server struct {
 // Limits bounds what strangers can make a shard hold or send. Zero values mean the defaults.
 type Limits struct {
 	Flows    int // flow records; default 1,000,000
+	HalfOpen int // half-open records; default 65,536. SYNs beyond them are answered from a cookie
 	RSTsPerS int // RSTs for segments of unknown connections; default 1,000
 	ACKsPerS int // challenge ACKs and answers to unacceptable segments; default 1,000
 }

@@ -1,6 +1,9 @@
 package dataplane
 
-import "hushgate/internal/wire"
+import (
+	"hushgate/internal/wire"
+	"hushgate/tcpstate"
+)
 
 // Control is a message from the rest of the gateway, applied between two batches.
 type Control interface{ apply(s *Shard) }
@@ -27,6 +30,11 @@ type ServerGrants struct {
 func (c ServerGrants) apply(s *Shard) {
 	s.eachSlot(c.Server, func(p *pool, slot int) { p.SetOptions(slot, c.Options) })
 }
+
+// NewSecret replaces the secret of ISSs and cookies; cookies under the one before it stay good for their time.
+type NewSecret [2]uint64
+
+func (c NewSecret) apply(s *Shard) { s.oldSecret, s.secret = s.secret, tcpstate.Secret(c) }
 
 // LocalAddresses replaces Config.Local.
 type LocalAddresses []wire.Addr

@@ -90,6 +90,7 @@ func FuzzShard(f *testing.F) {
 		if len(program) > 0 && program[0]&0x80 != 0 {
 			cfg.Frontends[0].Action = ActionReply
 			cfg.Backends[0].Queue = 3 * time.Second
+			cfg.Limits.HalfOpen = 1
 		}
 		newFuzzed(t, cfg).run(program)
 	})

@@ -32,6 +32,7 @@ func (s *Shard) stranger(svc ServiceID, seg *wire.Segment) {
 	switch {
 	case !seg.ChecksumOK():
 		s.drop(DropChecksum)
+	case s.recall(svc, seg):
 	case s.isService(seg.Src, seg.SrcPort): // a service does not call itself or another (the LAND attack)
 		s.drop(DropBadAddress)
 	case seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN:
@@ -58,6 +59,10 @@ func (s *Shard) refuse(side wire.Side, seg *wire.Segment) {
 }
 
 func (s *Shard) accept(svc ServiceID, seg *wire.Segment) {
+	if s.stats.Phase[PhaseHalfOpen] >= s.halfOpen {
+		s.acceptStateless(svc, seg)
+		return
+	}
 	id, ok := s.flows.Alloc()
 	if !ok {
 		s.drop(DropTableFull)
@@ -66,10 +71,8 @@ func (s *Shard) accept(svc ServiceID, seg *wire.Segment) {
 	f := s.flows.At(id)
 	*f = flow{client: seg.Src, clientPort: seg.SrcPort, service: svc, syn: s.now, phase: PhaseHalfOpen}
 	offer := s.pool(f).offer
-	tuple := tcpstate.Tuple{Client: seg.Src, ClientPort: seg.SrcPort, Service: seg.Dst, ServicePort: seg.DstPort}
-	f.conn.Accept(seg, s.iss.ISS(&tuple, seg, s.now), s.iss.TimestampOffset(&tuple), tcpstate.Offer{
-		WindowScale: offer.WindowScale, SACK: offer.SACK, Timestamps: offer.Timestamps,
-	})
+	tuple := tupleOf(seg)
+	f.conn.Accept(seg, s.secret.ISS(&tuple, seg.Seq, s.now), s.clock.TimestampOffset(&tuple), offerOf(&offer))
 	s.byOut.Insert(s.outHash(f), id)
 	s.stats.Phase[PhaseHalfOpen]++
 	s.stats.SYNs++

@@ -13,6 +13,7 @@ import (
 // Defaults of Limits.
 const (
 	defaultFlows    = 1_000_000
+	defaultHalfOpen = 65536
 	defaultRSTsPerS = 1000
 	defaultACKsPerS = 1000
 	defaultMTU      = 1500
@@ -23,6 +24,7 @@ const (
 func (l Limits) withDefaults() Limits {
 	return Limits{
 		Flows:    cmp.Or(l.Flows, defaultFlows),
+		HalfOpen: cmp.Or(l.HalfOpen, defaultHalfOpen),
 		RSTsPerS: cmp.Or(l.RSTsPerS, defaultRSTsPerS),
 		ACKsPerS: cmp.Or(l.ACKsPerS, defaultACKsPerS),
 	}

@@ -32,12 +32,17 @@ type Shard struct {
 	fronts  []int // the same, of each frontend
 	servers []int // flows that each server has, or is asked to take
 
-	dec   *wire.Decoder
-	build *wire.Builder
-	iss   tcpstate.Secret
-	hash  hasher
-	rsts  limiter // to strangers outside
-	acks  limiter // to clients that completed their handshake
+	dec       *wire.Decoder
+	build     *wire.Builder
+	secret    tcpstate.Secret // of ISSs and cookies, and the one before it
+	oldSecret tcpstate.Secret
+	clock     tcpstate.Secret // of timestamps: never changed
+	halfOpen  int64           // how many half-open records there may be
+	passing   flow            // of a SYN that is answered without a record
+	flood     mono.Time       // the last SYN that was answered without a record
+	hash      hasher
+	rsts      limiter // to strangers outside
+	acks      limiter // to clients that completed their handshake
 
 	serverRSTs   limiter // apart, so that no flood of strangers uses them up
 	halfOpenACKs limiter
@@ -83,7 +88,10 @@ func New(cfg *Config) *Shard {
 		endpoints: make(map[addrPort]uint16, len(cfg.Servers)),
 		dec:       wire.NewDecoder(),
 		build:     wire.NewBuilder(),
-		iss:       tcpstate.Secret(cfg.CookieKey),
+		secret:    tcpstate.Secret(cfg.CookieKey),
+		oldSecret: tcpstate.Secret(cfg.CookieKey),
+		clock:     tcpstate.Secret(cfg.CookieKey),
+		halfOpen:  int64(lim.HalfOpen),
 		hash:      hasher(cfg.HashKey),
 		rsts:      limiter{perSecond: lim.RSTsPerS},
 		acks:      limiter{perSecond: lim.ACKsPerS},

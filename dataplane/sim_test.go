@@ -93,6 +93,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 		b.Retries = r.IntN(4)
 	}
 	cfg.Limits.Flows = 5 + r.IntN(30)
+	cfg.Limits.HalfOpen = 1 + r.IntN(20)
 	return &sim{
 		t: t, r: r, s: New(cfg), cfg: cfg, now: mono.Time(time.Hour), b: wire.NewBuilder(), d: wire.NewDecoder(), m: map[ckey]*believed{},
 		v6: v6, ports: []uint16{0, 25, 4000}, svcs: []wire.Addr{addr(vip), addr(vip2)},

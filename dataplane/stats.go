@@ -136,6 +136,8 @@ type Stats struct {
 
 	SYNs              uint64 // connections begun
 	Opened            uint64 // handshakes completed
+	Stateless         uint64 // SYNs answered without a record, by a cookie
+	Recalled          uint64 // connections told again from their cookie
 	HandshakesExpired uint64 // SYN-ACKs never acknowledged
 	Spliced           uint64 // connections handed to a server
 	SYNACKsAgain      uint64 // SYN-ACKs sent again

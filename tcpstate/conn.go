@@ -32,8 +32,9 @@ const (
 	termTimestamps terms = 1 << iota
 	termSACK
 	termScale
-	termClosing // Close was called: what the client sends is read and thrown away
-	termPeerFIN // the client's FIN has arrived
+	termClosing   // Close was called: what the client sends is read and thrown away
+	termPeerFIN   // the client's FIN has arrived
+	termStateless // no record is kept: SYNACK's timestamp carries the options
 )
 
 // Offer is what we are ready to agree to when a client offers it.

@@ -22,6 +22,9 @@ func (c *Conn) SYNACK(now mono.Time, mss uint16) wire.Header {
 	h.MSS = mss
 	h.SACKPermitted = c.SACK()
 	h.Scale, h.WindowScale = c.terms&termScale != 0, c.OwnScale()
+	if c.terms&termStateless != 0 {
+		h.TSval = c.cookieTSval(h.TSval)
+	}
 	return h
 }
 

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 )
@@ -64,28 +66,47 @@ func same(s State, r Reply) cell { return cell{0, r, s} }
 // table is the expectation for each state, in the order of arrivals.
 var table = map[State][]cell{
 	SynReceived: {
-		same(SynReceived, SendSYN), {Restart, Silence, SynReceived}, same(SynReceived, Challenge), same(SynReceived, Challenge),
-		{Opened, Silence, Established}, same(SynReceived, SendRST), same(SynReceived, SendRST),
-		{Opened | Talked, Silence, Established}, {Opened | Talked, Silence, Established}, same(SynReceived, Challenge),
+		same(SynReceived, SendSYN),
+		{Restart, Silence, SynReceived},
+		same(SynReceived, Challenge), same(SynReceived, Challenge),
+		{Opened, Silence, Established},
+		same(SynReceived, SendRST), same(SynReceived, SendRST),
+		{Opened | Talked, Silence, Established},
+		{Opened | Talked, Silence, Established},
+		same(SynReceived, Challenge),
 		same(SynReceived, Silence), same(SynReceived, Challenge),
-		{Opened | Finished, Silence, Established}, {Opened | Talked, Silence, Established}, {Opened, SendACK, Established},
-		{Reset, Silence, SynReceived}, same(SynReceived, Challenge), same(SynReceived, Silence),
+		{Opened | Finished, Silence, Established},
+		{Opened | Talked, Silence, Established},
+		{Opened, SendACK, Established},
+		{Reset, Silence, SynReceived},
+		same(SynReceived, Challenge), same(SynReceived, Silence),
 	},
 	Established: {
 		same(Established, Challenge), same(Established, Challenge), same(Established, Challenge), same(Established, Challenge),
 		same(Established, Silence), same(Established, Silence), same(Established, Challenge),
-		{Talked, Silence, Established}, {Talked, Silence, Established}, same(Established, Challenge),
+		{Talked, Silence, Established},
+		{Talked, Silence, Established},
+		same(Established, Challenge),
 		same(Established, Silence), same(Established, Challenge),
-		{Finished, Silence, Established}, {Talked, Silence, Established}, same(Established, SendACK),
-		{Reset, Silence, Established}, same(Established, Challenge), same(Established, Silence),
+		{Finished, Silence, Established},
+		{Talked, Silence, Established},
+		same(Established, SendACK),
+		{Reset, Silence, Established},
+		same(Established, Challenge), same(Established, Silence),
 	},
 	FinWait1: {
 		same(FinWait1, Challenge), same(FinWait1, Challenge), same(FinWait1, Challenge), same(FinWait1, Challenge),
-		{Acked, Silence, FinWait2}, same(FinWait1, Silence), same(FinWait1, Challenge),
-		{Acked, SendACK, FinWait2}, {Acked, SendACK, FinWait2}, same(FinWait1, Challenge),
+		{Acked, Silence, FinWait2},
 		same(FinWait1, Silence), same(FinWait1, Challenge),
-		{Acked, SendACK, TimeWait}, {Acked, SendACK, TimeWait}, {Acked, SendACK, FinWait2},
-		{Reset, Silence, FinWait1}, same(FinWait1, Challenge), same(FinWait1, Silence),
+		{Acked, SendACK, FinWait2},
+		{Acked, SendACK, FinWait2},
+		same(FinWait1, Challenge),
+		same(FinWait1, Silence), same(FinWait1, Challenge),
+		{Acked, SendACK, TimeWait},
+		{Acked, SendACK, TimeWait},
+		{Acked, SendACK, FinWait2},
+		{Reset, Silence, FinWait1},
+		same(FinWait1, Challenge), same(FinWait1, Silence),
 	},
 	FinWait2: {
 		same(FinWait2, Challenge), same(FinWait2, Challenge), same(FinWait2, Challenge), same(FinWait2, Challenge),
@@ -93,31 +114,48 @@ var table = map[State][]cell{
 		same(FinWait2, SendACK), same(FinWait2, SendACK), same(FinWait2, Challenge),
 		same(FinWait2, Silence), same(FinWait2, Challenge),
 		same(TimeWait, SendACK), same(TimeWait, SendACK), same(FinWait2, SendACK),
-		{Reset, Silence, FinWait2}, same(FinWait2, Challenge), same(FinWait2, Silence),
+		{Reset, Silence, FinWait2},
+		same(FinWait2, Challenge), same(FinWait2, Silence),
 	},
 	Closing: {
 		same(Closing, Challenge), same(Closing, Challenge), same(Closing, Challenge), same(Closing, Challenge),
-		{Acked, Silence, TimeWait}, same(Closing, Silence), same(Closing, Challenge),
-		{Acked, Silence, TimeWait}, {Acked, Silence, TimeWait}, same(Closing, Challenge),
+		{Acked, Silence, TimeWait},
 		same(Closing, Silence), same(Closing, Challenge),
-		{Acked, SendACK, TimeWait}, {Acked, SendACK, TimeWait}, {Acked, SendACK, TimeWait},
-		{Reset, Silence, Closing}, same(Closing, Challenge), same(Closing, Silence),
+		{Acked, Silence, TimeWait},
+		{Acked, Silence, TimeWait},
+		same(Closing, Challenge),
+		same(Closing, Silence), same(Closing, Challenge),
+		{Acked, SendACK, TimeWait},
+		{Acked, SendACK, TimeWait},
+		{Acked, SendACK, TimeWait},
+		{Reset, Silence, Closing},
+		same(Closing, Challenge), same(Closing, Silence),
 	},
 	LastAck: {
 		same(LastAck, Challenge), same(LastAck, Challenge), same(LastAck, Challenge), same(LastAck, Challenge),
-		{Acked | Done, Silence, LastAck}, same(LastAck, Silence), same(LastAck, Challenge),
-		{Acked | Done, Silence, LastAck}, {Acked | Done, Silence, LastAck}, same(LastAck, Challenge),
+		{Acked | Done, Silence, LastAck},
 		same(LastAck, Silence), same(LastAck, Challenge),
-		{Acked | Done, SendACK, LastAck}, {Acked | Done, SendACK, LastAck}, {Acked | Done, SendACK, LastAck},
-		{Reset, Silence, LastAck}, same(LastAck, Challenge), same(LastAck, Silence),
+		{Acked | Done, Silence, LastAck},
+		{Acked | Done, Silence, LastAck},
+		same(LastAck, Challenge),
+		same(LastAck, Silence), same(LastAck, Challenge),
+		{Acked | Done, SendACK, LastAck},
+		{Acked | Done, SendACK, LastAck},
+		{Acked | Done, SendACK, LastAck},
+		{Reset, Silence, LastAck},
+		same(LastAck, Challenge), same(LastAck, Silence),
 	},
 	TimeWait: {
-		same(TimeWait, Challenge), {Restart, Silence, TimeWait}, same(TimeWait, Challenge), {Restart, Silence, TimeWait},
+		same(TimeWait, Challenge),
+		{Restart, Silence, TimeWait},
+		same(TimeWait, Challenge),
+		{Restart, Silence, TimeWait},
 		same(TimeWait, Silence), same(TimeWait, Silence), same(TimeWait, Challenge),
 		same(TimeWait, Silence), same(TimeWait, Silence), same(TimeWait, Challenge),
 		same(TimeWait, Silence), same(TimeWait, Challenge),
 		same(TimeWait, SendACK), same(TimeWait, SendACK), same(TimeWait, SendACK),
-		{Reset, Silence, TimeWait}, same(TimeWait, Challenge), same(TimeWait, Silence),
+		{Reset, Silence, TimeWait},
+		same(TimeWait, Challenge), same(TimeWait, Silence),
 	},
 }
 
@@ -256,28 +294,92 @@ func TestLastWords(t *testing.T) {
 
 func TestISS(t *testing.T) {
 	k := Secret{1, 2}
-	p := newPlayer(t)
+	now := mono.Time(time.Hour)
 	tuple := Tuple{Client: wire.Addr{1}, ClientPort: 4000, Service: wire.Addr{2}, ServicePort: 25}
-	syn := func(seq wire.Seq) *wire.Segment {
-		return p.segment(wire.Header{Flags: wire.SYN, Seq: seq, MSS: 1460}, 0)
-	}
-	a := k.ISS(&tuple, syn(100), p.now)
-	if b := k.ISS(&tuple, syn(100), p.now); b != a {
+	a := k.ISS(&tuple, 100, now)
+	if b := k.ISS(&tuple, 100, now); b != a {
 		t.Error("the same SYN got another ISS")
 	}
-	if b := k.ISS(&tuple, syn(5100), p.now); b != a+5000 {
+	if b := k.ISS(&tuple, 5100, now); b != a+5000 {
 		t.Error("the ISS does not grow with the client's number")
 	}
-	if b := k.ISS(&tuple, syn(100), p.now.Add(3*cookieTick)); !b.After(a) {
+	if b := k.ISS(&tuple, 100, now.Add(3*cookieTick)); !b.After(a) {
 		t.Error("the ISS does not grow with time")
 	}
 	other := tuple
 	other.ClientPort++
-	if k.ISS(&other, syn(100), p.now) == a || (Secret{1, 3}).ISS(&tuple, syn(100), p.now) == a {
+	if k.ISS(&other, 100, now) == a || (Secret{1, 3}).ISS(&tuple, 100, now) == a {
 		t.Error("another tuple, or another key, got the same ISS")
 	}
 	if k.TimestampOffset(&tuple) != k.TimestampOffset(&other) {
 		t.Error("timestamps of one pair of addresses run apart")
+	}
+}
+
+// TestCookie: a cookie is good for its own connection, for its time, under its key, and for nothing else.
+func TestCookie(t *testing.T) {
+	k := Secret{1, 2}
+	rapid.Check(t, func(t *rapid.T) {
+		now := mono.Time(time.Hour).Add(time.Duration(rapid.Int64Range(0, 1e15).Draw(t, "now")))
+		tuple := Tuple{ClientPort: rapid.Uint16().Draw(t, "port"), ServicePort: 25}
+		irs, mss := wire.Seq(rapid.Uint32().Draw(t, "irs")), rapid.Uint16Range(minMSS, 65535).Draw(t, "mss")
+		iss := k.Cookie(&tuple, irs, mss, now)
+		got, ok := k.Verify(&tuple, irs, iss, now.Add(time.Duration(rapid.Int64Range(0, int64(cookieTick)).Draw(t, "later"))))
+		if !ok || got > mss || got < minMSS {
+			t.Fatalf("MSS %d came back as %d, %v", mss, got, ok)
+		}
+		bad := func(what string, ok bool) {
+			if ok {
+				t.Fatalf("good for %s", what)
+			}
+		}
+		_, ok = k.Verify(&tuple, irs, iss, now.Add(2*cookieTick))
+		bad("later", ok)
+		_, ok = k.Verify(&tuple, irs+1, iss, now)
+		bad("another IRS", ok)
+		_, ok = (Secret{1, 3}).Verify(&tuple, irs, iss, now)
+		bad("another key", ok)
+		_, ok = k.Verify(&tuple, irs, k.ISS(&tuple, irs, now), now)
+		bad("a connection that has a record", ok)
+		tuple.ClientPort++
+		_, ok = k.Verify(&tuple, irs, iss, now)
+		bad("another tuple", ok)
+	})
+}
+
+// TestRecall: what was agreed on comes back with the ACK of a stateless SYN-ACK.
+func TestRecall(t *testing.T) {
+	for _, ts := range []bool{true, false} {
+		for _, scale := range []int8{wire.NoScale, 0, 7, 14} {
+			for _, sack := range []bool{true, false} {
+				p := newPlayer(t)
+				syn := p.segment(wire.Header{
+					Flags: wire.SYN, Seq: tIRS, Wnd: 500, MSS: 1460, SACKPermitted: sack, Timestamps: ts, TSval: 77,
+					Scale: scale != wire.NoScale, WindowScale: scale,
+				}, 0)
+				var c Conn
+				c.Accept(syn, tISS, 4711, Offer{WindowScale: 9, SACK: true, Timestamps: true})
+				c.Stateless()
+				synack := c.SYNACK(p.now, 1460)
+				if ts && int32(synack.TSval-c.TSval(p.now)) > 0 {
+					t.Errorf("the timestamp runs %d ms ahead", synack.TSval-c.TSval(p.now))
+				}
+				ack := p.segment(wire.Header{
+					Flags: wire.ACK, Seq: tIRS + 1, Ack: tISS + 1, Wnd: 9, Timestamps: ts, TSval: 78, TSecr: synack.TSval,
+				}, 0)
+				var r Conn
+				r.Recall(ack, 1460, 4711, 9)
+				if r.ClientScale() != c.ClientScale() || r.OwnScale() != c.OwnScale() || r.SACK() != c.SACK() || r.Timestamps() != c.Timestamps() {
+					t.Errorf("ts %v, scale %d, sack %v: %+v came back as %+v", ts, scale, sack, c, r)
+				}
+				if synack.Scale != (c.ClientScale() != wire.NoScale) || synack.SACKPermitted != c.SACK() {
+					t.Errorf("offered what cannot be told again: %+v", synack)
+				}
+				if out := r.Arrive(ack); out.Events != Opened || r.State != Established || r.RcvNxt != tIRS+1 || r.SndNxt != tISS+1 {
+					t.Errorf("the ACK made %+v of %+v", out, r)
+				}
+			}
+		}
 	}
 }
 

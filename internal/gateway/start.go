@@ -261,6 +261,22 @@ func (g *gateway) followNetwork(ctx context.Context) error {
 	}
 }
 
+// secretLife is how long one secret makes the sequence numbers of new connections.
+const secretLife = time.Hour
+
+func (g *gateway) renewSecrets(ctx context.Context) error {
+	t := time.NewTicker(secretLife)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			g.tellShards(ctx, dataplane.NewSecret(newKey()))
+		}
+	}
+}
+
 // serve runs until ctx is done or a part fails.
 func (g *gateway) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
@@ -276,6 +292,7 @@ func (g *gateway) serve(ctx context.Context) error {
 		group.Go(func() error { return g.keepRules(ctx) })
 	}
 	group.Go(func() error { return g.followNetwork(ctx) })
+	group.Go(func() error { return g.renewSecrets(ctx) })
 	group.Go(func() error { return g.watchLosses(ctx) })
 	group.Go(func() error { return g.tellOnSignal(ctx) })
 	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.built.services), "servers", len(g.plan.built.servers))

@@ -1,0 +1,67 @@
+package dataplane
+
+import (
+	"time"
+
+	"hushgate/internal/wire"
+	"hushgate/nat"
+	"hushgate/tcpstate"
+)
+
+// In a SYN flood the half-open records run out. SYNs beyond them are answered without a record: the ISS is a cookie, and
+// what else must be remembered rides in our timestamp. A client that was answered so and whose ACK is lost hears nothing
+// more, for nobody knows of it; therefore records are kept as long as there are any.
+
+// floodMemory is how long after the last stateless SYN-ACK an ACK may still belong to one: longer than a cookie is good.
+const floodMemory = 3 * time.Minute
+
+func tupleOf(seg *wire.Segment) tcpstate.Tuple {
+	return tcpstate.Tuple{Client: seg.Src, ClientPort: seg.SrcPort, Service: seg.Dst, ServicePort: seg.DstPort}
+}
+
+func offerOf(o *nat.Options) tcpstate.Offer {
+	return tcpstate.Offer{WindowScale: o.WindowScale, SACK: o.SACK, Timestamps: o.Timestamps}
+}
+
+// acceptStateless answers a SYN and forgets it. The flow is one of the stack.
+func (s *Shard) acceptStateless(svc ServiceID, seg *wire.Segment) {
+	s.flood = s.now
+	s.stats.SYNs++
+	s.stats.Stateless++
+	f := &s.passing
+	*f = flow{client: seg.Src, clientPort: seg.SrcPort, service: svc}
+	offer := s.pool(f).offer
+	tuple := tupleOf(seg)
+	f.conn.Accept(seg, 0, s.clock.TimestampOffset(&tuple), offerOf(&offer))
+	f.conn.SetISS(s.secret.Cookie(&tuple, seg.Seq, f.conn.MSS, s.now))
+	f.conn.Stateless()
+	s.sendSYNACK(f)
+}
+
+// recall takes an ACK that belongs to no flow: of a stateless SYN-ACK, maybe. True if it was.
+func (s *Shard) recall(svc ServiceID, seg *wire.Segment) bool {
+	if s.flood == 0 || s.now.Sub(s.flood) > floodMemory || seg.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.ACK {
+		return false
+	}
+	tuple := tupleOf(seg)
+	mss, ok := s.secret.Verify(&tuple, seg.Seq-1, seg.Ack-1, s.now)
+	if !ok {
+		if mss, ok = s.oldSecret.Verify(&tuple, seg.Seq-1, seg.Ack-1, s.now); !ok {
+			return false
+		}
+	}
+	id, ok := s.flows.Alloc()
+	if !ok {
+		s.drop(DropTableFull)
+		return true
+	}
+	s.stats.Recalled++
+	f := s.flows.At(id)
+	*f = flow{client: seg.Src, clientPort: seg.SrcPort, service: svc, syn: s.now, phase: PhaseHalfOpen}
+	f.conn.Recall(seg, mss, s.clock.TimestampOffset(&tuple), s.pool(f).offer.WindowScale)
+	s.byOut.Insert(s.outHash(f), id)
+	s.stats.Phase[PhaseHalfOpen]++
+	s.push(id, s.waits.handshake[0])
+	s.ownEnd(id, f, seg)
+	return true
+}

@@ -1,0 +1,135 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"hushgate/dataplane/port"
+	"hushgate/internal/wire"
+)
+
+// flood sends SYNs from addresses of 198.19.0.0/16, as fast as it can, until stop is set or there were enough.
+func flood(t *testing.T, l *Lab, stop *atomic.Bool) (sent func() int) {
+	t.Helper()
+	const enough = 3_000_000
+	var p *port.AFPacket
+	var gateway, own [6]byte
+	mac := func(h *Host, ifname string, to *[6]byte) {
+		t.Helper()
+		if err := h.Do(func() error {
+			ifi, err := net.InterfaceByName(ifname)
+			if err == nil {
+				*to = [6]byte(ifi.HardwareAddr)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mac(l.Gateway, "outside", &gateway)
+	mac(l.Client, "eth0", &own)
+	none, err := port.Filter{}.Program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Client.Do(func() (err error) {
+		p, err = port.Open(port.Config{Interface: "eth0", Filter: none})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan int)
+	go func() {
+		build, n := wire.NewBuilder(), 0
+		var frames [port.Batch][]byte
+		for ; n < enough && !stop.Load(); n += len(frames) {
+			for i := range frames {
+				host := uint32(n+i) * 40503 // every address of the /16 comes once in 65,536
+				src := [4]byte{198, 19, byte(host >> 8), byte(host)}
+				frames[i] = build.Append(frames[i][:0], &wire.Header{
+					Src: wire.AddrFrom4(src[:]), SrcPort: uint16(1024 + (n+i)>>16), Dst: wire.AddrFrom(netip.MustParseAddr(VIP4)), DstPort: 25,
+					Flags: wire.SYN, Seq: wire.Seq(n * 7919), Wnd: 64240, MSS: 1460, SACKPermitted: true,
+				}, nil)
+				wire.SetEthernet(frames[i], gateway, own)
+			}
+			if err := p.Write(frames[:]); err != nil {
+				t.Error(err)
+				break
+			}
+		}
+		_ = p.Close()
+		done <- n
+	}()
+	return func() int { return <-done }
+}
+
+// TestSYNFlood: while strangers fill the half-open table, and a core, every client that means it gets its banner.
+func TestSYNFlood(t *testing.T) {
+	f := families[0]
+	ctx, l := site(t, Options{})
+	m, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Gateway.Run(ctx, "ip", "route", "add", "198.19.0.0/16", "via", ClientAddr4(9)); err != nil {
+		t.Fatal(err)
+	}
+	// What comes back to the strangers ends at the client host, which says nothing to it.
+	if _, err := l.Client.Run(ctx, "iptables", "-A", "INPUT", "-d", "198.19.0.0/16", "-j", "DROP"); err != nil {
+		t.Fatal(err)
+	}
+	g := gateway(ctx, t, l, f.config(time.Second))
+	var stop atomic.Bool
+	start := time.Now()
+	sent := flood(t, l, &stop)
+	waitFor(t, "the half-open table to be full", func() bool {
+		if err := g.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		lines := g.Lines()
+		return strings.Contains(lines[len(lines)-1], "flows.half-open=65536")
+	})
+	const each = 100
+	for _, timestamps := range []string{"1", "0"} {
+		if err := l.Client.Sysctl("net/ipv4/tcp_timestamps", timestamps); err != nil {
+			t.Fatal(err)
+		}
+		var group errgroup.Group
+		for i := range each {
+			group.Go(func() error {
+				_, err := l.Deliver(ctx, ClientAddr4(1+i%8), net.JoinHostPort(f.vip, "25"), strings.NewReader("x\r\n"))
+				if err != nil {
+					return fmt.Errorf("timestamps %s: %w", timestamps, err)
+				}
+				return nil
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+	stop.Store(true)
+	n := sent()
+	t.Logf("%d SYNs in %v, %.0f a second", n, time.Since(start).Round(time.Second), float64(n)/time.Since(start).Seconds())
+	if got := len(m.Mails()); got != 2*each {
+		t.Errorf("%d of %d mails arrived", got, 2*each)
+	}
+	if err := g.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := g.WaitLine(ctx, "recalled="); err != nil || !strings.Contains(line, "stateless=") {
+		t.Errorf("%q, %v", line, err)
+	}
+	if g.Count("frames lost", "receive_queue_full") > 0 {
+		t.Log("the gateway's receive queue ran over")
+	}
+}
