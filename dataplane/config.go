@@ -85,11 +85,12 @@ type Backend struct {
 
 // Server is one mail server.
 type Server struct {
-	Addr   wire.Addr
-	Port   uint16
-	Weight int // 0 to 256; 0 takes no new connections
-	Backup bool
-	Up     bool // its state when the shard starts; later changes come as messages
+	Addr    wire.Addr
+	Port    uint16
+	Weight  int // 0 to 256; 0 takes no new connections
+	Backup  bool
+	Options ServerOptions // what is known of it when the shard starts
+	Up      bool          // its state when the shard starts; later changes come as messages
 }
 
 // Limits bounds what strangers can make a shard hold or send. Zero values mean the defaults.

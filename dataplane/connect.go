@@ -266,22 +266,23 @@ func optionsOf(seg *wire.Segment) ServerOptions {
 	}
 }
 
-// learn notes what a server grants, as far as we asked for it: an option that the client did not offer was not asked.
+// learn notes what a server grants, as far as we asked for it: an option that the client did not offer was not asked. Of
+// a server that is unknown yet nothing is learnt from half an answer; its first check will tell.
 func (s *Shard) learn(f *flow, x *splice, seg *wire.Segment) {
-	p := s.pool(f)
+	p, c := s.pool(f), &f.conn
 	known := p.Options(int(x.slot))
+	if !known.Known && !(c.Timestamps() && c.SACK() && c.ClientScale() != wire.NoScale) {
+		return
+	}
 	got := optionsOf(seg)
-	if !f.conn.Timestamps() {
-		got.Timestamps = known.Timestamps || !known.Known
+	if !c.Timestamps() {
+		got.Timestamps = known.Timestamps
 	}
-	if !f.conn.SACK() {
-		got.SACK = known.SACK || !known.Known
+	if !c.SACK() {
+		got.SACK = known.SACK
 	}
-	if f.conn.ClientScale() == wire.NoScale {
+	if c.ClientScale() == wire.NoScale {
 		got.WindowScale = known.WindowScale
-		if !known.Known {
-			got.WindowScale = nat.DefaultScale
-		}
 	}
 	if got == known {
 		return

@@ -56,19 +56,20 @@ type Cause uint8
 
 // The causes. Their HAProxy termination states are connlog's to choose.
 const (
-	CauseNone           Cause = iota
-	CauseClientTalked         // early talk
-	CauseClientFIN            // client closed before the banner
-	CauseClientRST            // client reset; before or after the banner, see Event.Verdict and Event.Phase
-	CauseServerRST            // server reset the spliced connection, or refused our SYN
-	CauseServerTimeout        // no answer to our SYNs within `timeout connect`
-	CauseNoServer             // no server up, or all of them tried
-	CauseFinished             // both sides closed
-	CauseIdle                 // spliced and silent for the idle timeout
-	CauseTupleInUse           // (client, port, server, port) already belongs to another flow, on every server
-	CauseShutdown             // the gateway ended the connection
-	CauseTimestampsLost       // the server refused timestamps that the client had been promised
-	CauseReused               // the client opened the same 4-tuple anew
+	CauseNone              Cause = iota
+	CauseClientTalked            // early talk
+	CauseClientFIN               // client closed before the banner
+	CauseClientRST               // client reset; before or after the banner, see Event.Verdict and Event.Phase
+	CauseServerRST               // server reset the spliced connection, or refused our SYN
+	CauseServerTimeout           // no answer to our SYNs within `timeout connect`
+	CauseNoServer                // no server up, or all of them tried
+	CauseFinished                // both sides closed
+	CauseIdle                    // spliced and silent for the idle timeout
+	CauseTupleInUse              // (client, port, server, port) already belongs to another flow, on every server
+	CauseShutdown                // the gateway ended the connection
+	CauseTimestampsLost          // the server refused timestamps that the client had been promised
+	CauseServerUnreachable       // an ICMP error said that the server cannot be reached
+	CauseReused                  // the client opened the same 4-tuple anew
 )
 
 // String returns the cause's word in logs.
@@ -98,6 +99,8 @@ func (c Cause) String() string {
 		return "shutdown"
 	case CauseTimestampsLost:
 		return "timestamps-lost"
+	case CauseServerUnreachable:
+		return "server-unreachable"
 	case CauseReused:
 		return "reopened"
 	}

@@ -70,6 +70,11 @@ func (p Phase) String() string {
 	return "unknown"
 }
 
+// translated reports whether segments of both ends are passed on.
+func (p Phase) translated() bool {
+	return p == PhaseBannerPending || p == PhaseSpliced || p == PhaseLingering
+}
+
 // flow is the record of one connection. A held one is nothing more than this, its place in the outside index and, as
 // part of the record, in a deadline queue; no pointer leads into it or out of it.
 type flow struct {

@@ -95,7 +95,7 @@ func newPools(q *flowtab.Queues, cfg *Config) []pool {
 		members := make([]nat.Member, len(b.Servers))
 		for j, id := range b.Servers {
 			v := &cfg.Servers[id]
-			members[j] = nat.Member{Weight: v.Weight, Backup: v.Backup, Up: v.Up}
+			members[j] = nat.Member{Weight: v.Weight, Backup: v.Backup, Up: v.Up, Options: v.Options}
 			other := family(!v.Addr.Is4())
 			pools[i].foreign[other] = pools[i].foreign[other].With(j)
 		}

@@ -78,6 +78,7 @@ func testConfig(v6 bool) *Config {
 	if v6 {
 		mtu = 1520 // so that the MSS is the same
 	}
+	modern := ServerOptions{MSS: 65535, WindowScale: 7, SACK: true, Timestamps: true, Known: true}
 	return &Config{
 		OutsideMTU: mtu, InsideMTU: mtu,
 		Services: []Service{{Addr: addr(vip), Port: 25}},
@@ -86,7 +87,8 @@ func testConfig(v6 bool) *Config {
 		}},
 		Backends: []Backend{{Servers: []ServerID{0, 1}, Retries: 3, Redispatch: true}},
 		Servers: []Server{
-			{Addr: addr(s1), Port: 25, Weight: 1, Up: true}, {Addr: addr(s2), Port: 25, Weight: 1, Up: true},
+			{Addr: addr(s1), Port: 25, Weight: 1, Up: true, Options: modern},
+			{Addr: addr(s2), Port: 25, Weight: 1, Up: true, Options: modern},
 		},
 		CookieKey: [2]uint64{1, 2}, HashKey: [2]uint64{3, 4},
 	}

@@ -32,6 +32,7 @@ type Shard struct {
 	fronts  []int // the same, of each frontend
 	servers []int // flows that each server has, or is asked to take
 
+	icmpError wire.ICMPError
 	dec       *wire.Decoder
 	build     *wire.Builder
 	secret    tcpstate.Secret // of ISSs and cookies, and the one before it
@@ -133,6 +134,8 @@ func (s *Shard) Input(now mono.Time, side wire.Side, frame []byte) {
 	switch kind := s.dec.Decode(frame); kind {
 	case wire.KindTCP:
 		s.segment(side, &s.dec.Segment)
+	case wire.KindICMP:
+		s.icmp(side)
 	default:
 		s.drop(dropOfKind(kind))
 	}

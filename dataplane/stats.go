@@ -86,7 +86,7 @@ func (d Drop) Help() string {
 	case DropBadAddress:
 		return "address that no TCP peer can have"
 	case DropICMP:
-		return "ICMP message that quotes no connection of ours"
+		return "ICMP message that is no error about a segment in flight of a connection of ours"
 	case DropChecksum:
 		return "wrong TCP checksum"
 	case DropFlags:
@@ -146,6 +146,7 @@ type Stats struct {
 	OffersBroken      uint64 // servers that granted less than clients had been promised
 	TuplesInUse       uint64 // servers passed over because the client's port was in use with them
 	ChallengeACKs     uint64
+	ICMPErrors        uint64 // translated and passed on
 	StrayRSTs         uint64 // RSTs for segments of unknown connections
 }
 

@@ -174,7 +174,7 @@ func TestProbeTiming(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		cancel()
 		synctest.Wait()
-		want := []time.Duration{500 * time.Millisecond, 5500 * time.Millisecond, 10500 * time.Millisecond}
+		want := []time.Duration{0, 5500 * time.Millisecond, 10500 * time.Millisecond}
 		if fmt.Sprint(at) != fmt.Sprint(want) || ups[0] {
 			t.Errorf("checked at %v, up %v; want %v", at, ups, want)
 		}

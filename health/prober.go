@@ -25,11 +25,12 @@ type Report struct {
 // lookEvery is how often a server is asked for its keywords, and how often one is looked at that is not checked.
 const lookEvery = 5 * time.Minute
 
-// Probe checks one server until ctx is done, and reports each check. The first comes after offset, so that the checks
-// of many servers do not go out together.
-func Probe(ctx context.Context, c *Config, offset time.Duration, dial Dialer, report func(Report)) {
+// Probe checks one server until ctx is done, and reports each check. The first comes at once: until it has come nobody
+// knows what the server grants. The second is put off by spread, so that the checks of many servers do not go on going
+// out together.
+func Probe(ctx context.Context, c *Config, spread time.Duration, dial Dialer, report func(Report)) {
 	status := NewStatus(c.Rise, c.Fall)
-	wait := offset
+	wait := time.Duration(0)
 	var looked time.Time
 	for {
 		t := time.NewTimer(wait)
@@ -54,7 +55,8 @@ func Probe(ctx context.Context, c *Config, offset time.Duration, dial Dialer, re
 		}
 		changed := status.Note(r.OK())
 		report(Report{Result: r, Up: status.Up(), Changed: changed})
-		wait = status.Wait(c)
+		wait = status.Wait(c) + spread
+		spread = 0
 	}
 }
 

@@ -114,8 +114,9 @@ func (p *Pool) Options(i int) Options { return p.members[i].Options }
 // DefaultScale is the shift that is offered while nothing is known of a server: Linux's, with its default buffers.
 const DefaultScale = 7
 
-// unknown is what a server of which nothing was learnt is taken for: a modern stack on any link.
-var unknown = Options{MSS: 65535, WindowScale: DefaultScale, SACK: true, Timestamps: true}
+// unknown is what a server of which nothing was learnt is taken for: a modern stack on any link, but for timestamps, which
+// cannot be translated away if they were promised in vain.
+var unknown = Options{MSS: 65535, WindowScale: DefaultScale, SACK: true}
 
 // Offer returns what clients may be offered before their server is known: what every server that is up grants, or every
 // server at all if none is up. Of different shifts the smallest is offered: a window that it cannot express is told too

@@ -117,7 +117,7 @@ func TestOffer(t *testing.T) {
 		down    int // how many of the first are down
 		want    Options
 	}{
-		{"nothing known", []Options{{}}, 0, Options{MSS: 65535, WindowScale: DefaultScale, SACK: true, Timestamps: true}},
+		{"nothing known", []Options{{}}, 0, Options{MSS: 65535, WindowScale: DefaultScale, SACK: true}},
 		{"one", []Options{known(1460, 9, true, true)}, 0, known(1460, 9, true, true)},
 		{"the meet", []Options{known(1460, 9, true, false), known(1400, 7, false, true)}, 0, known(1400, 7, false, false)},
 		{"one without scaling", []Options{known(1460, 9, true, true), known(1460, wire.NoScale, true, true)}, 0, known(1460, wire.NoScale, true, true)},

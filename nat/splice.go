@@ -90,6 +90,12 @@ func (s *Splice) ToClient(seg *wire.Segment) {
 // ServerSeq translates a number of the stream towards the client into the server's numbering.
 func (s *Splice) ServerSeq(seq wire.Seq) wire.Seq { return seq - s.shift }
 
+// ErrorToServer translates the quote of an ICMP error about a segment that went to the client, all but its addresses.
+func (s *Splice) ErrorToServer(e *wire.ICMPError) { e.SetQuoteSeq(e.QuoteSeq - s.shift) }
+
+// ErrorToClient translates the quote of an ICMP error about a segment that went to the server, all but its addresses.
+func (s *Splice) ErrorToClient(e *wire.ICMPError) { e.ShiftQuoteAck(s.shift) }
+
 // ServerWindow translates a window field of the client.
 func (s *Splice) ServerWindow(wnd uint16) uint16 { return scale(wnd, s.windows&0x0f, s.seen&0x0f) }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // Filter says which frames a port lets in: TCP to one of the services on the outside, TCP from one of the servers on the
-// inside, addressed to this host, untagged. Fragments and IPv6 packets with extension headers pass on their addresses
+// inside, ICMP errors that quote TCP; addressed to this host, untagged. Fragments and IPv6 packets with extension headers pass on their addresses
 // alone, so that they can be counted. It is the kernel that filters; what is left out costs nothing.
 type Filter struct {
 	Sides    wire.Side
@@ -36,6 +36,9 @@ const (
 	ip6Dest    = ip4At + 24
 	ip6PortsAt = ip4At + 40
 	protoTCP   = 6
+	protoICMP4 = 1
+	protoICMP6 = 58
+	icmpLen    = 8       // of an error message's header, before the packet that it quotes
 	whole      = 1 << 18 // what is kept of a frame that passes: more than the largest there is
 )
 
@@ -66,12 +69,7 @@ func preamble() []bpf.Instruction {
 }
 
 func (f Filter) packetPart(portsOnly bool) []bpf.Instruction {
-	v4 := []bpf.Instruction{
-		bpf.LoadAbsolute{Off: ip4Proto, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoTCP, SkipTrue: 1},
-		bpf.RetConstant{Val: 0},
-	}
-	var v6 []bpf.Instruction
+	v4, v6 := errors4(), errors6()
 	for _, e := range f.entries(portsOnly) {
 		v4 = append(v4, e.match4()...)
 		v6 = append(v6, e.match6()...)
@@ -86,6 +84,44 @@ func (f Filter) packetPart(portsOnly bool) []bpf.Instruction {
 		bpf.Jump{Skip: uint32(len(v4))},
 	}
 	return append(append(head, v4...), v6...)
+}
+
+// errors4 accepts ICMP errors that quote TCP, drops everything else that is not TCP, and falls through for TCP.
+func errors4() []bpf.Instruction {
+	icmp := []bpf.Instruction{
+		bpf.LoadMemShift{Off: ip4At},
+		bpf.LoadIndirect{Off: ip4At, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 3, SkipTrue: 3},  // destination unreachable
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 11, SkipTrue: 2}, // time exceeded
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 12, SkipTrue: 1}, // parameter problem
+		bpf.RetConstant{Val: 0},
+		bpf.LoadIndirect{Off: ip4Proto + icmpLen, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoTCP, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.RetConstant{Val: whole},
+	}
+	return append([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: ip4Proto, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoTCP, SkipTrue: uint8(len(icmp) + 2)},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoICMP4, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	}, icmp...)
+}
+
+// errors6 accepts ICMPv6 errors that quote TCP, and falls through for what is not ICMPv6.
+func errors6() []bpf.Instruction {
+	icmp := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: ip6PortsAt, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: 4, SkipTrue: 3}, // 1 to 4 are the errors about packets
+		bpf.LoadAbsolute{Off: ip6PortsAt + icmpLen + 6, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protoTCP, SkipTrue: 1},
+		bpf.RetConstant{Val: whole},
+		bpf.RetConstant{Val: 0},
+	}
+	return append([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: ip6Next, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protoICMP6, SkipTrue: uint8(len(icmp))},
+	}, icmp...)
 }
 
 // entry is one address and port at one end of a segment; an invalid address stands for all.
@@ -192,13 +228,13 @@ func (f Filter) Selector() ([]bpf.RawInstruction, error) {
 		prog = clientHash(true)
 	case f.Sides == wire.Inside:
 		prog = clientHash(false)
-	default:
+	default: // one arm: what goes to a service is from a client, all else goes to one
 		source, dest := clientHash(true), clientHash(false)
-		for _, a := range f.Services {
-			prog = append(prog, unlessTo(a.Addr().Unmap(), len(source))...)
-			prog = append(prog, source...)
+		for i := len(f.Services) - 1; i >= 0; i-- { // backwards: a jump is as long as what follows it
+			jump := bpf.Jump{Skip: uint32(len(prog) + len(dest))}
+			prog = slices.Concat(unlessTo(f.Services[i].Addr().Unmap(), 1), []bpf.Instruction{jump}, prog)
 		}
-		prog = append(prog, dest...)
+		prog = slices.Concat(prog, dest, source)
 	}
 	if len(prog) > maxInstructions {
 		return nil, fmt.Errorf("too many service addresses (%d) for several shards on one arm: run one shard", len(f.Services))
@@ -231,27 +267,47 @@ func unlessTo(a netip.Addr, n int) []bpf.Instruction {
 }
 
 // clientHash returns a hash of the source or the destination address: its words added up, multiplied by 2^32 over the
-// golden ratio so that every bit counts (Knuth volume 3, section 6.4).
+// golden ratio so that every bit counts (Knuth volume 3, section 6.4). Of an ICMP error that comes from the clients' side
+// it is where the quoted packet went; on the servers' side such a message goes to the client itself.
 func clientHash(source bool) []bpf.Instruction {
-	at4, at6 := uint32(16), uint32(24)
+	v4 := []bpf.Instruction{bpf.LoadAbsolute{Off: netOffset + 16, Size: 4}}
+	v6 := addressSum(24)
 	if source {
-		at4, at6 = 12, 8
+		v4 = []bpf.Instruction{
+			bpf.LoadAbsolute{Off: netOffset + 9, Size: 1},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoICMP4, SkipTrue: 2},
+			bpf.LoadAbsolute{Off: netOffset + 12, Size: 4},
+			bpf.Jump{Skip: 2},
+			bpf.LoadMemShift{Off: netOffset},
+			bpf.LoadIndirect{Off: netOffset + icmpLen + 16, Size: 4},
+		}
+		plain, quoted := addressSum(8), addressSum(40+icmpLen+24)
+		v6 = []bpf.Instruction{
+			bpf.LoadAbsolute{Off: netOffset + 6, Size: 1},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoICMP6, SkipTrue: uint8(len(plain) + 1)},
+		}
+		v6 = append(append(v6, plain...), bpf.Jump{Skip: uint32(len(quoted))})
+		v6 = append(v6, quoted...)
 	}
-	v4 := []bpf.Instruction{bpf.LoadAbsolute{Off: netOffset + at4, Size: 4}, bpf.Jump{}}
-	v6 := []bpf.Instruction{bpf.LoadAbsolute{Off: netOffset + at6, Size: 4}, bpf.TAX{}}
-	for i := uint32(4); i < 16; i += 4 {
-		v6 = append(v6, bpf.LoadAbsolute{Off: netOffset + at6 + i, Size: 4}, bpf.ALUOpX{Op: bpf.ALUOpAdd}, bpf.TAX{})
-	}
-	v4[1] = bpf.Jump{Skip: uint32(len(v6))}
 	prog := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: netOffset, Size: 1},
 		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x60, SkipTrue: uint8(len(v4))},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x60, SkipTrue: uint8(len(v4) + 1)},
 	}
-	prog = append(append(prog, v4...), v6...)
+	prog = append(append(prog, v4...), bpf.Jump{Skip: uint32(len(v6))})
+	prog = append(prog, v6...)
 	return append(prog, []bpf.Instruction{
 		bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: 0x9e3779b9},
 		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16},
 		bpf.RetA{},
 	}...)
+}
+
+// addressSum adds the words of an IPv6 address up.
+func addressSum(at uint32) []bpf.Instruction {
+	sum := []bpf.Instruction{bpf.LoadAbsolute{Off: netOffset + at, Size: 4}, bpf.TAX{}}
+	for i := uint32(4); i < 16; i += 4 {
+		sum = append(sum, bpf.LoadAbsolute{Off: netOffset + at + i, Size: 4}, bpf.ALUOpX{Op: bpf.ALUOpAdd}, bpf.TAX{})
+	}
+	return sum
 }

@@ -104,7 +104,7 @@ func TestManyAddresses(t *testing.T) {
 		if err != nil || len(prog) > maxInstructions {
 			t.Fatalf("%d services: %d instructions, %v", n, len(prog), err)
 		}
-		if sel, err := f.Selector(); (err == nil) != (n < 200) || len(sel) > maxInstructions {
+		if sel, err := f.Selector(); (err == nil) != (n < 600) || len(sel) > maxInstructions {
 			t.Errorf("%d services: selector of %d instructions, %v", n, len(sel), err)
 		}
 	}
@@ -123,7 +123,14 @@ func selectorHash(t *testing.T, f Filter, packet []byte) int {
 		t.Fatal("the selector has instructions that are unknown")
 	}
 	for i, in := range insns {
-		if l, ok := in.(bpf.LoadAbsolute); ok {
+		switch l := in.(type) {
+		case bpf.LoadAbsolute:
+			l.Off -= netOffset
+			insns[i] = l
+		case bpf.LoadIndirect:
+			l.Off -= netOffset
+			insns[i] = l
+		case bpf.LoadMemShift:
 			l.Off -= netOffset
 			insns[i] = l
 		}
@@ -137,6 +144,51 @@ func selectorHash(t *testing.T, f Filter, packet []byte) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// icmpError is an error of a router at 192.0.2.77 or 2001:db8::77 about a packet.
+func icmpError(packet []byte) []byte {
+	if packet[0]>>4 == 6 {
+		h := append([]byte{0x60, 0, 0, 0, 0, 0, protoICMP6, 64}, make([]byte, 32)...)
+		h[8], h[9], h[23] = 0x20, 0x01, 0x77
+		copy(h[24:], packet[8:24])
+		return append(append(h, 2, 0, 0, 0, 0, 0, 5, 0), packet...)
+	}
+	h := []byte{0x46, 0, 0, 0, 0, 0, 0, 0, 64, protoICMP4, 0, 0, 192, 0, 2, 77, 0, 0, 0, 0, 1, 1, 1, 0} // with an option
+	copy(h[16:], packet[12:16])
+	return append(append(h, 3, 4, 0, 0, 0, 0, 5, 0), packet...)
+}
+
+// TestErrorsPass: errors that quote TCP are let in, other ICMP is not.
+func TestErrorsPass(t *testing.T) {
+	vm, err := bpf.NewVM(Filter{Sides: wire.Outside, Services: services}.packetPart(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range [][2]string{{"198.18.0.1:25", "192.0.2.1:4000"}, {"[2001:db8:1::1]:25", "[2001:db8::9]:4000"}} {
+		src, dst := ap(a[0]), ap(a[1])
+		inner := wire.NewBuilder().Append(nil, &wire.Header{
+			Src: wire.AddrFrom(src.Addr()), Dst: wire.AddrFrom(dst.Addr()), SrcPort: src.Port(), DstPort: dst.Port(),
+		}, nil)
+		eth := inner[wire.VnetLen:wire.PacketAt]
+		good := append(append([]byte{}, eth...), icmpError(inner[wire.PacketAt:])...)
+		udp := append([]byte{}, inner[wire.PacketAt:]...)
+		udp[9], udp[6] = 17, 17
+		echo := append([]byte{}, good...)
+		typeAt := ip4At + 24
+		if src.Addr().Is6() {
+			typeAt = ip6PortsAt
+		}
+		echo[typeAt] = 128
+		for what, c := range map[string]struct {
+			frame []byte
+			want  bool
+		}{"error": {good, true}, "about UDP": {append(append([]byte{}, eth...), icmpError(udp)...), false}, "echo": {echo, false}} {
+			if n, err := vm.Run(c.frame); err != nil || (n > 0) != c.want {
+				t.Errorf("%v %s: let in %v, %v", src, what, n > 0, err)
+			}
+		}
+	}
 }
 
 // TestBothWaysMeet: a client's segments and the server's answers go to one shard, whatever the ports; on a one-armed
@@ -165,6 +217,10 @@ func TestBothWaysMeet(t *testing.T) {
 			oneOut := selectorHash(t, Filter{Sides: wire.Both, Services: services}, packet(client, service))
 			if out != in || out != oneIn || out != oneOut {
 				t.Fatalf("%v: %d, %d, %d, %d", client, out, in, oneIn, oneOut)
+			}
+			quoted := icmpError(packet(service, client))
+			if got := selectorHash(t, Filter{Sides: wire.Outside, Services: services}, quoted); got != out {
+				t.Fatalf("%v: %d, an ICMP error about it %d", client, out, got)
 			}
 			shards[out%4]++
 		}

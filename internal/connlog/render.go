@@ -55,7 +55,7 @@ func termination(e *dataplane.Event) string {
 		return "SC"
 	case dataplane.CauseTupleInUse:
 		return "RC"
-	case dataplane.CauseTimestampsLost:
+	case dataplane.CauseTimestampsLost, dataplane.CauseServerUnreachable:
 		return "SC"
 	case dataplane.CauseIdle:
 		return "sD"

@@ -355,10 +355,10 @@ func (g *gateway) checks(ctx context.Context, group *errgroup.Group) {
 	}
 	for i := range g.plan.built.checks {
 		c := &g.plan.built.checks[i]
-		offset := c.Inter * time.Duration(i) / time.Duration(len(g.plan.built.checks))
+		spread := c.Inter * time.Duration(i) / time.Duration(len(g.plan.built.checks))
 		follow := g.follow(ctx, c)
 		group.Go(func() error {
-			health.Probe(ctx, &c.Config, offset, &net.Dialer{}, follow)
+			health.Probe(ctx, &c.Config, spread, &net.Dialer{}, follow)
 			return nil
 		})
 	}

@@ -25,7 +25,9 @@ const (
 // nothing; one belongs to each shard.
 type Decoder struct {
 	Segment Segment
-	ICMP    []byte // the packet from its IP header on
+
+	icmpFrame []byte // KindICMP: the frame, link padding cut off, and where the message begins; see ICMPError
+	icmpAt    int
 
 	parser  *gopacket.DecodingLayerParser
 	decoded []gopacket.LayerType
@@ -171,7 +173,7 @@ func (d *Decoder) beyond6() Kind {
 // upper takes the packet's upper layer, which begins at offset upper of the frame, whose link padding is cut off.
 func (d *Decoder) upper(frame []byte, ip, upper int) Kind {
 	if d.icmp.data != nil {
-		d.ICMP = frame[ip:]
+		d.icmpFrame, d.icmpAt = frame, upper
 		return KindICMP
 	}
 	if d.tcp.data == nil {

@@ -1,0 +1,179 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// plainMail is n octets in lines of 70.
+func plainMail(n int) []byte {
+	return bytes.Repeat([]byte(strings.Repeat("m", 68)+"\r\n"), n/70)
+}
+
+// TestServersThatGrantLess: servers without an option that most have, from the start and all of a sudden, still get
+// their mail whole.
+func TestServersThatGrantLess(t *testing.T) {
+	f := families[0]
+	vip := net.JoinHostPort(f.vip, "25")
+	body := plainMail(5 << 20)
+	sum := sha256.Sum256(body)
+	for _, sysctl := range []string{"tcp_sack", "tcp_timestamps", "tcp_window_scaling"} {
+		t.Run(sysctl, func(t *testing.T) {
+			ctx, l := site(t, Options{})
+			got := make(chan Mail, 10)
+			for i, a := range []string{f.a, f.b} {
+				if err := l.Servers[i].Sysctl("net/ipv4/"+sysctl, "0"); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := NewMTA(l.Servers[i], net.JoinHostPort(a, "25"), got); err != nil {
+					t.Fatal(err)
+				}
+			}
+			gateway(ctx, t, l, f.config(200*time.Millisecond))
+			deliver := func(what string) error {
+				if _, err := l.Deliver(ctx, f.client, vip, bytes.NewReader(body)); err != nil {
+					return fmt.Errorf("%s: %w", what, err)
+				}
+				if m := <-got; m.SHA256 != hex.EncodeToString(sum[:]) {
+					t.Errorf("%s: arrived as %+v", what, m)
+				}
+				return nil
+			}
+			for range 2 {
+				if err := deliver("from the start"); err != nil {
+					t.Error(err)
+				}
+			}
+			for _, s := range l.Servers { // the checks have learnt that they grant it now
+				if err := s.Sysctl("net/ipv4/"+sysctl, "1"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			waitFor(t, "a mail with the option", func() bool { return deliver("granted again") == nil })
+			for _, s := range l.Servers {
+				if err := s.Sysctl("net/ipv4/"+sysctl, "0"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// Clients that were promised timestamps may be told to come back once; nobody after them is.
+			waitFor(t, "a mail without the option", func() bool { return deliver("all of a sudden") == nil })
+			if err := deliver("after that"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// far adds a host behind the client host, on a link of a small MTU that neither end knows of.
+func far(ctx context.Context, t *testing.T, l *Lab) *Host {
+	t.Helper()
+	h, err := NewHost("far")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.Close() })
+	run := func(on *Host, args ...string) {
+		t.Helper()
+		if _, err := on.Run(ctx, "ip", args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Connect(l.Client, "eth1", h, "eth0", 1300); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []error{
+		l.Client.Addr("eth1", "198.19.1.1/24"), l.Client.Addr("eth1", "2001:db8:9::1/64"), h.Addr("eth0", "198.19.1.2/24"),
+		h.Addr("eth0", "2001:db8:9::2/64"), h.WaitUp("eth0"), l.Client.Sysctl("net/ipv4/ip_forward", "1"),
+		l.Client.Sysctl("net/ipv6/conf/all/forwarding", "1"),
+	} {
+		if e != nil {
+			t.Fatal(e)
+		}
+	}
+	// The host lies about its MSS, as hosts behind tunnels do.
+	run(h, "route", "add", "default", "via", "198.19.1.1", "advmss", "1460")
+	run(h, "-6", "route", "add", "default", "via", "2001:db8:9::1", "advmss", "1440")
+	run(l.Gateway, "route", "add", "198.19.1.0/24", "via", ClientAddr4(1))
+	run(l.Gateway, "-6", "route", "add", "2001:db8:9::/64", "via", ClientAddr6(1))
+	return h
+}
+
+// TestPathMTU: a router behind the client says that the server's segments are too big; the server hears of it, in its
+// own numbers, and sends smaller ones.
+func TestPathMTU(t *testing.T) {
+	for _, f := range families {
+		for _, offloads := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/offloads=%v", f.name, offloads), func(t *testing.T) {
+				ctx, l := site(t, Options{NoOffloads: !offloads})
+				h := far(ctx, t, l)
+				listener, err := l.Servers[0].Listen(net.JoinHostPort(f.a, "25"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = listener.Close() }()
+				data := plainMail(2 << 20)
+				go func() {
+					for {
+						c, err := listener.Accept()
+						if err != nil {
+							return
+						}
+						go func() { // greets at length
+							_, _ = c.Write(data)
+							_ = c.Close()
+						}()
+					}
+				}()
+				cfg := bytes.ReplaceAll(f.config(200*time.Millisecond), []byte(" check\n"), []byte("\n"))
+				g := gateway(ctx, t, l, cfg)
+				c, err := h.Dial(ctx, "", net.JoinHostPort(f.vip, "25"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = c.Close() }()
+				_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+				got, err := io.ReadAll(c)
+				if err != nil || !bytes.Equal(got, data) {
+					t.Errorf("%d of %d octets came through: %v", len(got), len(data), err)
+				}
+				if err := g.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := g.WaitLine(ctx, "msg=counters"); err != nil {
+					t.Fatal(err)
+				}
+				waitFor(t, "an ICMP error to be counted", func() bool {
+					return g.Count("icmp_errors=") > g.Count("icmp_errors=0 ")
+				})
+			})
+		}
+	}
+}
+
+// TestJumboFrames: links of 9,000 octets are used as such.
+func TestJumboFrames(t *testing.T) {
+	f := families[0]
+	ctx, l := site(t, Options{MTU: 9000})
+	got := make(chan Mail, 1)
+	if _, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), got); err != nil {
+		t.Fatal(err)
+	}
+	gateway(ctx, t, l, f.config(200*time.Millisecond))
+	body := plainMail(5 << 20)
+	if _, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), bytes.NewReader(body)); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(body)
+	if m := <-got; m.SHA256 != hex.EncodeToString(sum[:]) {
+		t.Errorf("arrived as %+v", m)
+	}
+}

@@ -1,0 +1,199 @@
+package wire
+
+import "encoding/binary"
+
+// ICMPError is a view of an ICMP or ICMPv6 error message that quotes a TCP segment (RFC 792, RFC 4443 section 3). The
+// exported fields are copies in host order; the Set methods change the frame; Seal computes the checksums.
+type ICMPError struct {
+	Src, Dst         Addr // of the message
+	Type, Code       uint8
+	QuoteSrc         Addr // of the packet that is quoted
+	QuoteDst         Addr
+	QuoteSrcPort     uint16
+	QuoteDstPort     uint16
+	QuoteSeq         Seq
+	frame, ip, icmp  []byte
+	quoteIP, quoteTP []byte // the quote's IP header, and what there is of its TCP header: 8 octets at least
+	v6               bool
+	delta            uint64 // what the changes of the quote add to the sum that its TCP checksum covers
+}
+
+// Types of error messages.
+const (
+	icmp4Unreachable, icmp4TimeExceeded, icmp4ParameterProblem              = 3, 11, 12
+	icmp6Unreachable, icmp6TooBig, icmp6TimeExceeded, icmp6ParameterProblem = 1, 2, 3, 4
+
+	icmpChecksum = 2
+
+	icmpHeader = 8 // of an error message, before the quote
+	minQuote   = 8 // octets of TCP header that every quote has (RFC 792)
+	protoICMP6 = 58
+)
+
+// Unreachable reports whether the message says that there is no way to the destination or nobody there, and not that a
+// packet was too big, looped, or was malformed.
+func (e *ICMPError) Unreachable() bool {
+	if e.v6 {
+		return e.Type == icmp6Unreachable
+	}
+	const tooBig = 4
+	return e.Type == icmp4Unreachable && e.Code != tooBig
+}
+
+// ICMPError looks at the message that Decode found to be KindICMP; false if it is no error, has a wrong checksum, or quotes
+// no TCP segment.
+func (d *Decoder) ICMPError(e *ICMPError) bool {
+	*e = ICMPError{frame: d.icmpFrame, ip: d.icmpFrame[PacketAt:d.icmpAt], icmp: d.icmpFrame[d.icmpAt:], v6: d.Segment.v6}
+	e.Src, e.Dst = d.Segment.Src, d.Segment.Dst
+	if len(e.icmp) < icmpHeader || !e.isError() || !e.checksumOK() {
+		return false
+	}
+	e.Type, e.Code = e.icmp[0], e.icmp[1]
+	return e.parseQuote(e.icmp[icmpHeader:])
+}
+
+func (e *ICMPError) isError() bool {
+	t := e.icmp[0]
+	if e.v6 {
+		return t >= icmp6Unreachable && t <= icmp6ParameterProblem
+	}
+	return t == icmp4Unreachable || t == icmp4TimeExceeded || t == icmp4ParameterProblem
+}
+
+func (e *ICMPError) sum() uint64 {
+	if e.v6 {
+		return sum(pseudo(e.Src.IP(), e.Dst.IP(), protoICMP6, len(e.icmp)), e.icmp)
+	}
+	return sum(0, e.icmp)
+}
+
+// checksumOK verifies the checksum; one that is still to be made belongs to a message that never left a machine.
+func (e *ICMPError) checksumOK() bool {
+	return stateOf(e.frame) != checksumUnknown || fold(e.sum()) == 0xffff
+}
+
+func (e *ICMPError) parseQuote(q []byte) bool {
+	n := ip6Len
+	if e.v6 {
+		if len(q) < ip6Len+minQuote || q[0]>>4 != 6 || q[6] != protoTCP {
+			return false
+		}
+		e.QuoteSrc, e.QuoteDst = AddrFrom16(q[ip6Src:]), AddrFrom16(q[ip6Dst:])
+	} else {
+		if len(q) < ip4MinLen+minQuote || q[0]>>4 != 4 || q[ip4Proto] != protoTCP || be16(q, 6)&0x1fff != 0 {
+			return false
+		}
+		n = int(q[0]&0x0f) * 4
+		if n < ip4MinLen || len(q) < n+minQuote {
+			return false
+		}
+		e.QuoteSrc, e.QuoteDst = AddrFrom4(q[ip4Src:]), AddrFrom4(q[ip4Dst:])
+	}
+	e.quoteIP, e.quoteTP = q[:n], q[n:]
+	e.QuoteSrcPort, e.QuoteDstPort = be16(e.quoteTP, offSrcPort), be16(e.quoteTP, offDstPort)
+	e.QuoteSeq = Seq(be32(e.quoteTP, offSeq))
+	return true
+}
+
+// SetSource rewrites who the message is from.
+func (e *ICMPError) SetSource(a Addr) { e.Src = a }
+
+// SetDestination rewrites where the message goes.
+func (e *ICMPError) SetDestination(a Addr) { e.Dst = a }
+
+// quoteField replaces octets of the quote and notes what that means for its TCP checksum.
+func (e *ICMPError) quoteField(field, value []byte) {
+	e.delta += minus(sum(0, field))
+	copy(field, value)
+	e.delta += sum(0, field)
+}
+
+func (e *ICMPError) quoteAddr(source bool) []byte {
+	switch {
+	case e.v6 && source:
+		return e.quoteIP[ip6Src : ip6Src+16]
+	case e.v6:
+		return e.quoteIP[ip6Dst : ip6Dst+16]
+	case source:
+		return e.quoteIP[ip4Src : ip4Src+4]
+	}
+	return e.quoteIP[ip4Dst : ip4Dst+4]
+}
+
+func port16(p uint16) []byte { return []byte{byte(p >> 8), byte(p)} }
+
+// SetQuoteSource rewrites where the quoted segment came from.
+func (e *ICMPError) SetQuoteSource(a Addr, port uint16) {
+	e.quoteField(e.quoteAddr(true), a.IP())
+	e.quoteField(e.quoteTP[offSrcPort:offSrcPort+2], port16(port))
+	e.QuoteSrc, e.QuoteSrcPort = a, port
+}
+
+// SetQuoteDestination rewrites where the quoted segment went.
+func (e *ICMPError) SetQuoteDestination(a Addr, port uint16) {
+	e.quoteField(e.quoteAddr(false), a.IP())
+	e.quoteField(e.quoteTP[offDstPort:offDstPort+2], port16(port))
+	e.QuoteDst, e.QuoteDstPort = a, port
+}
+
+// SetQuoteSeq rewrites the quoted segment's sequence number.
+func (e *ICMPError) SetQuoteSeq(v Seq) {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], uint32(v))
+	e.quoteField(e.quoteTP[offSeq:offSeq+4], b[:])
+	e.QuoteSeq = v
+}
+
+// ShiftQuoteAck adds d to the quoted segment's acknowledgement number, if as much of it is quoted.
+func (e *ICMPError) ShiftQuoteAck(d Seq) {
+	if len(e.quoteTP) < offAck+4 {
+		return
+	}
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], be32(e.quoteTP, offAck)+uint32(d))
+	e.quoteField(e.quoteTP[offAck:offAck+4], b[:])
+}
+
+// Forward counts a hop; false means that the message has none left.
+func (e *ICMPError) Forward() bool {
+	at := ip4TTL
+	if e.v6 {
+		at = ip6Hops
+	}
+	if e.ip[at] <= 1 {
+		return false
+	}
+	e.ip[at]--
+	return true
+}
+
+// Seal computes the checksums: the quote's, as its sender would have made them, and the message's. The result is
+// complete, whatever state the frame came in.
+func (e *ICMPError) Seal() {
+	if len(e.quoteTP) >= offChecksum+2 {
+		c := e.quoteTP[offChecksum : offChecksum+2]
+		binary.BigEndian.PutUint16(c, checksum16(be16(c, 0), e.delta))
+	}
+	e.delta = 0
+	if e.v6 {
+		copy(e.ip[ip6Src:], e.Src.IP())
+		copy(e.ip[ip6Dst:], e.Dst.IP())
+	} else {
+		copy(e.ip[ip4Src:], e.Src.IP())
+		copy(e.ip[ip4Dst:], e.Dst.IP())
+		reseal4(e.ip)
+		reseal4(e.quoteIP)
+	}
+	clear(e.frame[:VnetLen])
+	clear(e.icmp[icmpChecksum : icmpChecksum+2])
+	binary.BigEndian.PutUint16(e.icmp[icmpChecksum:], ^fold(e.sum()))
+}
+
+// reseal4 computes an IPv4 header's checksum.
+func reseal4(h []byte) {
+	clear(h[ip4Checksum : ip4Checksum+2])
+	binary.BigEndian.PutUint16(h[ip4Checksum:], ^fold(sum(0, h)))
+}
+
+// Frame returns the whole frame.
+func (e *ICMPError) Frame() []byte { return e.frame }
