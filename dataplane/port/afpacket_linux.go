@@ -29,8 +29,9 @@ type Config struct {
 	Filter        []bpf.RawInstruction // what is let in; see Filter
 	ReceiveBuffer int                  // octets; 0 means DefaultReceiveBuffer
 
-	// FanoutSize above 1 shares the interface's frames among that many ports of one FanoutGroup, opened in the order
-	// of their shards, by the client's address (Selector).
+	// FanoutSize above 0 shares the interface's frames among that many ports of one FanoutGroup, opened in the order of
+	// their shards, by the client's address (Selector). The kernel puts IPv4 fragments together before, within its own
+	// bounds; without a group nobody does.
 	FanoutSize  int
 	FanoutGroup uint16
 	Selector    []bpf.RawInstruction
@@ -137,7 +138,7 @@ func (p *AFPacket) setUp(cfg Config) (err error) {
 }
 
 func (p *AFPacket) joinFanout(cfg Config) error {
-	if cfg.FanoutSize <= 1 {
+	if cfg.FanoutSize == 0 {
 		return nil
 	}
 	arg := int(cfg.FanoutGroup) | (unix.PACKET_FANOUT_CBPF|unix.PACKET_FANOUT_FLAG_DEFRAG)<<16

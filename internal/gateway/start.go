@@ -188,7 +188,7 @@ func (g *gateway) openLoop(i, shards int) error {
 		if err != nil {
 			return err
 		}
-		var selector []bpf.RawInstruction
+		selector := []bpf.RawInstruction{{Op: 0x06}} // return 0: there is one shard
 		if shards > 1 {
 			if selector, err = f.Selector(); err != nil {
 				return err

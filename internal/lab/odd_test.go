@@ -8,10 +8,16 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"hushgate/dataplane/port"
+	"hushgate/internal/wire"
 )
 
 // plainMail is n octets in lines of 70.
@@ -176,4 +182,116 @@ func TestJumboFrames(t *testing.T) {
 	if m := <-got; m.SHA256 != hex.EncodeToString(sum[:]) {
 		t.Errorf("arrived as %+v", m)
 	}
+}
+
+// TestLoss carries mail over links that lose one frame in fifty each way: what is lost is the ends' to send again, but
+// for our own segments, which are ours.
+func TestLoss(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			ctx, l := site(t, Options{})
+			got := make(chan Mail, 20)
+			for i, a := range []string{f.a, f.b} {
+				if _, err := NewMTA(l.Servers[i], net.JoinHostPort(a, "25"), got); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cfg := bytes.ReplaceAll(f.config(200*time.Millisecond), []byte(" check\n"), []byte("\n"))
+			gateway(ctx, t, l, cfg)
+			iptables := "iptables"
+			if f.name == "ipv6" {
+				iptables = "ip6tables"
+			}
+			for _, h := range []*Host{l.Client, l.Servers[0], l.Servers[1]} {
+				if _, err := h.Run(ctx, iptables, "-A", "INPUT", "-p", "tcp", "-m", "statistic", "--mode", "random", "--probability",
+					"0.02", "-j", "DROP"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			body := plainMail(2 << 20)
+			sum := sha256.Sum256(body)
+			const mails = 20
+			var group errgroup.Group
+			for range mails {
+				group.Go(func() error {
+					_, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), bytes.NewReader(body))
+					return err
+				})
+			}
+			if err := group.Wait(); err != nil {
+				t.Error(err)
+			}
+			for range mails {
+				if m := <-got; m.SHA256 != hex.EncodeToString(sum[:]) {
+					t.Errorf("arrived as %+v", m)
+				}
+			}
+		})
+	}
+}
+
+// TestFragments: a SYN in two fragments is put together by the kernel and answered.
+func TestFragments(t *testing.T) {
+	f := families[0]
+	ctx, l := site(t, Options{})
+	g := gateway(ctx, t, l, f.config(time.Second))
+	syn := wire.NewBuilder().Append(nil, &wire.Header{
+		Src: wire.AddrFrom(netip.MustParseAddr(f.client)), SrcPort: 4000, Dst: wire.AddrFrom(netip.MustParseAddr(f.vip)), DstPort: 25,
+		Flags: wire.SYN, Seq: 5, Wnd: 64240, MSS: 1460, SACKPermitted: true, Timestamps: true, Scale: true,
+	}, nil)
+	ip, tcp := syn[wire.PacketAt:wire.PacketAt+20], syn[wire.PacketAt+20:wire.PacketAt+60]
+	fragment := func(offset int, more byte, part []byte) []byte {
+		frame := append([]byte{}, syn[:wire.PacketAt+20]...)
+		h := frame[wire.PacketAt:]
+		copy(h, ip)
+		h[3], h[5], h[6], h[7], h[10], h[11] = byte(20+len(part)), 77, more, byte(offset/8), 0, 0
+		sum := 0
+		for i := 0; i < 20; i += 2 {
+			sum += int(h[i])<<8 | int(h[i+1])
+		}
+		sum = sum>>16 + sum&0xffff
+		h[10], h[11] = byte(^sum>>8), byte(^sum)
+		return append(frame, part...)
+	}
+	frames := [][]byte{fragment(24, 0, tcp[24:]), fragment(0, 0x20, tcp[:24])} // the second first
+	var mac, own [6]byte
+	for _, e := range []error{
+		l.Gateway.Do(func() error { return linkAddress("outside", &mac) }),
+		l.Client.Do(func() error { return linkAddress("eth0", &own) }),
+	} {
+		if e != nil {
+			t.Fatal(e)
+		}
+	}
+	none, err := port.Filter{}.Program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Client.Do(func() error {
+		p, err := port.Open(port.Config{Interface: "eth0", Filter: none})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = p.Close() }()
+		for _, frame := range frames {
+			wire.SetEthernet(frame, mac, own)
+		}
+		return p.Write(frames)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the SYN to be counted", func() bool {
+		if err := g.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+			t.Fatal(err)
+		}
+		return g.Count("syns=1 ") > 0
+	})
+}
+
+func linkAddress(ifname string, to *[6]byte) error {
+	ifi, err := net.InterfaceByName(ifname)
+	if err == nil {
+		*to = [6]byte(ifi.HardwareAddr)
+	}
+	return err
 }
