@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -12,11 +11,27 @@ import (
 	"github.com/coreos/go-iptables/iptables"
 )
 
-// Firewall is a plan that is, or was, installed.
+// Firewall is a plan, and what of it is installed. It has no lock: one goroutine uses it at a time.
+//
+// go-iptables runs the iptables program once for each rule; it has no way to iptables-restore, which would replace a
+// whole table at once. So each chain of ours has two generations, and is complete before anything jumps to it.
 type Firewall struct {
-	plan       Plan
+	plan   Plan
+	tools  map[bool]*tool // by family: true is IPv6. The one that the plan does not need may be missing
+	placed map[chainKey]placed
+}
+
+// tool is iptables for one address family.
+type tool struct {
+	*iptables.IPTables
+	name, version string
+}
+
+// placed is a chain of ours as it was installed, in iptables' own spelling.
+type placed struct {
 	generation int
-	tables     map[bool]*iptables.IPTables // by family: true is IPv6
+	rules      []string
+	jump       string
 }
 
 // lockWait is how long iptables waits for another iptables, in seconds.
@@ -24,128 +39,258 @@ const lockWait = 10
 
 // New looks for iptables, for the families that the plan needs. It changes nothing.
 func New(p Plan) (*Firewall, error) {
-	f := &Firewall{plan: p, tables: map[bool]*iptables.IPTables{}}
-	needed := map[bool]bool{}
-	for _, k := range p.chains() {
-		needed[k.v6] = true
-	}
-	for v6, c := range map[bool]struct {
-		proto iptables.Protocol
-		name  string
-	}{false: {iptables.ProtocolIPv4, "iptables"}, true: {iptables.ProtocolIPv6, "ip6tables"}} {
-		t, err := iptables.New(iptables.IPFamily(c.proto), iptables.Timeout(lockWait))
+	f := &Firewall{plan: p, tools: map[bool]*tool{}}
+	for v6, name := range map[bool]string{false: "iptables", true: "ip6tables"} {
+		t, err := newTool(v6, name)
 		switch {
 		case err == nil:
-			f.tables[v6] = t
-		case needed[v6]:
-			return nil, fmt.Errorf("look for %s: %w (Debian's package is iptables)", c.name, err)
+			f.tools[v6] = t
+		case slices.ContainsFunc(p, func(r Rule) bool { return r.V6 == v6 }):
+			return nil, fmt.Errorf("look for %s: %w (Debian's package is iptables)", name, err)
 		}
 	}
 	return f, nil
 }
 
-// everywhere lists the places where chains of ours may be: those of the plan, and those that an earlier plan had. A table
-// of the old iptables that the kernel has not loaded is left alone: looking into it would load it.
-func (f *Firewall) everywhere() (keys []chainKey) {
-	for v6 := range f.tables {
-		loaded := loadedTables(v6)
-		for _, k := range []chainKey{{v6, "raw", "PREROUTING"}, {v6, "filter", "FORWARD"}, {v6, "nat", "POSTROUTING"}} {
-			if loaded == nil || slices.Contains(loaded, k.table) || len(f.plan.of(k)) > 0 {
-				keys = append(keys, k)
-			}
-		}
+func newTool(v6 bool, name string) (*tool, error) {
+	family := iptables.ProtocolIPv4
+	if v6 {
+		family = iptables.ProtocolIPv6
 	}
-	return keys
+	t, err := iptables.New(iptables.IPFamily(family), iptables.Timeout(lockWait))
+	if err != nil {
+		return nil, err
+	}
+	version, err := exec.Command(name, "--version").Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s --version: %w", name, err)
+	}
+	return &tool{t, name, strings.TrimSpace(string(version))}, nil
 }
 
-// loadedTables lists the tables that the kernel has for the old iptables, nil if iptables speaks to nftables.
-func loadedTables(v6 bool) []string {
-	name, file := "iptables", "/proc/net/ip_tables_names"
-	if v6 {
-		name, file = "ip6tables", "/proc/net/ip6_tables_names"
+// nft is whether iptables keeps its rules in nftables, and not in the kernel's older tables.
+func (t *tool) nft() bool { return strings.Contains(t.version, "nf_tables") }
+
+// loaded is whether the kernel has a table. An older one that it has not is best left alone: to look is to load it.
+func (t *tool) loaded(table string) bool {
+	if t.nft() {
+		return true
 	}
-	if out, err := exec.Command(name, "--version").Output(); err == nil && bytes.Contains(out, []byte("nf_tables")) {
+	file := "/proc/thread-self/net/ip_tables_names"
+	if t.name == "ip6tables" {
+		file = "/proc/thread-self/net/ip6_tables_names"
+	}
+	names, _ := os.ReadFile(file) // without the file there are none
+	return slices.Contains(strings.Fields(string(names)), table)
+}
+
+// list returns the rules of a chain as iptables -S spells them, nil if there is no such chain.
+func (t *tool) list(table, chain string) ([]string, error) {
+	lines, err := t.List(table, chain)
+	if e := (*iptables.Error)(nil); errors.As(err, &e) && e.ExitStatus() == 1 {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the chain %s of the %s table: %w", chain, table, tidy(err))
+	}
+	return slices.DeleteFunc(lines, func(l string) bool { return !strings.HasPrefix(l, "-A ") }), nil
+}
+
+// drop takes a chain of ours away, the jumps to it first. It is no error if there is none.
+func (t *tool) drop(k chainKey, generation int) error {
+	chain, jump := k.chain(generation), k.jumpSpec(generation)
+	there, err := t.ChainExists(k.table, chain)
+	if err != nil {
+		return fmt.Errorf("look for the chain %s of the %s table: %w", chain, k.table, tidy(err))
+	}
+	if !there {
 		return nil
 	}
-	text, _ := os.ReadFile(file) // without the file there are none
-	return append([]string{""}, strings.Fields(string(text))...)
+	for err == nil { // a jump may stand more than once
+		if there, err = t.Exists(k.table, k.hook, jump...); err != nil || !there {
+			break
+		}
+		err = t.Delete(k.table, k.hook, jump...)
+	}
+	if err != nil {
+		return fmt.Errorf("remove the jump to %s from %s %s: %w", chain, k.table, k.hook, tidy(err))
+	}
+	if err := t.ClearAndDeleteChain(k.table, chain); err != nil {
+		return fmt.Errorf("remove the chain %s of the %s table: %w", chain, k.table, tidy(err))
+	}
+	return nil
 }
+
+// oneLine is an error of iptables, which may have several lines, on one.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+func (e oneLine) Unwrap() error { return e.error }
+
+func tidy(err error) error { return oneLine{err} }
 
 // Check finds out whether the rules could be installed: whether the tables can be read at all.
 func (f *Firewall) Check() error {
 	for _, k := range f.plan.chains() {
-		if _, err := f.tables[k.v6].ListChains(k.table); err != nil {
-			return fmt.Errorf("read the %s table: %w (CAP_NET_ADMIN is needed)", k.table, tidy(err))
+		if _, err := f.tools[k.v6].ListChains(k.table); err != nil {
+			return fmt.Errorf("read the %s table: %w (needed: CAP_NET_ADMIN and, for iptables-legacy, its lock file /run/xtables.lock)",
+				k.table, tidy(err))
 		}
 	}
 	return nil
 }
 
-// tidy puts an error of iptables, which may have several lines, on one.
-func tidy(err error) error { return fmt.Errorf("%s", strings.Join(strings.Fields(err.Error()), " ")) }
+// Versions names the programs found, with the variant of each: iptables v1.8.9 (nf_tables).
+func (f *Firewall) Versions() (versions []string) {
+	for _, v6 := range []bool{false, true} {
+		if t := f.tools[v6]; t != nil {
+			versions = append(versions, t.version)
+		}
+	}
+	return versions
+}
+
+// Warnings tells of rules that were made with the other variant of iptables. The kernel applies those too, and neither
+// this package nor who lists the rules with iptables sees them. A variant that cannot be asked is passed over.
+func (f *Firewall) Warnings() (warnings []string) {
+	for _, v6 := range []bool{false, true} {
+		t := f.tools[v6]
+		if t == nil {
+			continue
+		}
+		other := t.name + "-nft"
+		if t.nft() {
+			other = t.name + "-legacy"
+		}
+		rules, err := exec.Command(other + "-save").Output()
+		if n := strings.Count(string(rules), "\n-A "); err == nil && n > 0 {
+			warnings = append(warnings, fmt.Sprintf("%d rules of %s are in force beside those of %s: %s-save shows them",
+				n, other, t.version, other))
+		}
+	}
+	return warnings
+}
 
 // Install puts the rules in place. Rules that a crashed process left are replaced, and there is no moment without a
-// complete set: the new one is in force before the old one goes. After an error everything is as it was before.
+// complete chain: the new one is in force before the old one goes. After an error everything is as it was before, but
+// for an error in taking an old chain away: then old and new are both there, and do the same.
 func (f *Firewall) Install() error {
-	f.generation = f.unusedGeneration()
+	installed := map[chainKey]placed{}
 	for _, k := range f.plan.chains() {
-		if err := f.installChain(k); err != nil {
-			return errors.Join(err, f.removeGeneration(f.generation))
+		p, err := f.place(k)
+		if err != nil {
+			for k, p := range installed {
+				err = errors.Join(err, f.tools[k.v6].drop(k, p.generation))
+			}
+			return err
 		}
+		installed[k] = p
 	}
-	return f.removeGeneration(1 - f.generation)
+	f.placed = installed
+	return f.dropOthers()
 }
 
-// unusedGeneration is 0 unless a chain of that generation exists.
-func (f *Firewall) unusedGeneration() int {
-	for _, k := range f.everywhere() {
-		if there, err := f.tables[k.v6].ChainExists(k.table, k.chain(0)); err == nil && there {
-			return 1
-		}
+// place makes a chain beside the one in force, and puts it in force.
+func (f *Firewall) place(k chainKey) (placed, error) {
+	t := f.tools[k.v6]
+	generation, err := t.unused(k)
+	if err != nil {
+		return placed{}, err
 	}
-	return 0
+	if err := t.drop(k, generation); err != nil {
+		return placed{}, err
+	}
+	p, err := t.build(k, generation, f.plan.of(k))
+	if err != nil {
+		return placed{}, errors.Join(err, t.drop(k, generation))
+	}
+	return p, nil
 }
 
-func (f *Firewall) installChain(k chainKey) error {
-	t, chain := f.tables[k.v6], k.chain(f.generation)
-	if err := t.ClearChain(k.table, chain); err != nil { // makes it, or empties it
-		return fmt.Errorf("make the chain %s in the %s table: %w", chain, k.table, tidy(err))
+// unused is the generation of a chain that is not in force. Both are if a process died after the new one's jump and
+// before the old one's end: then it is the one that the kernel comes to last.
+func (t *tool) unused(k chainKey) (int, error) {
+	hook, err := t.list(k.table, k.hook)
+	if err != nil {
+		return 0, err
 	}
-	for _, r := range f.plan.of(k) {
+	zero, one := jumpTo(hook, k.chain(0)), jumpTo(hook, k.chain(1))
+	if zero < 0 || (one >= 0 && one < zero) {
+		return 0, nil
+	}
+	return 1, nil
+}
+
+func jumpTo(hook []string, chain string) int {
+	return slices.IndexFunc(hook, func(rule string) bool { return strings.HasSuffix(rule, " -j "+chain) })
+}
+
+func (t *tool) build(k chainKey, generation int, rules []Rule) (p placed, err error) {
+	chain := k.chain(generation)
+	if err := t.NewChain(k.table, chain); err != nil {
+		return p, fmt.Errorf("make the chain %s in the %s table: %w", chain, k.table, tidy(err))
+	}
+	for _, r := range rules {
 		if err := t.Append(k.table, chain, r.Spec...); err != nil {
-			return fmt.Errorf("install %s %s rule %q: %w", k.table, k.hook, strings.Join(r.Spec, " "), tidy(err))
+			return p, fmt.Errorf("install %s %s rule %q: %w", k.table, k.hook, strings.Join(r.Spec, " "), tidy(err))
 		}
 	}
-	if err := t.InsertUnique(k.table, k.hook, 1, k.jumpSpec(f.generation)...); err != nil {
-		return fmt.Errorf("jump from %s %s to %s: %w", k.table, k.hook, chain, tidy(err))
+	if err := t.Insert(k.table, k.hook, 1, k.jumpSpec(generation)...); err != nil {
+		return p, fmt.Errorf("jump from %s %s to %s: %w", k.table, k.hook, chain, tidy(err))
 	}
-	return nil
+	p.generation = generation
+	if p.rules, err = t.list(k.table, chain); err != nil {
+		return p, err
+	}
+	hook, err := t.list(k.table, k.hook)
+	if err != nil {
+		return p, err
+	}
+	at := jumpTo(hook, chain)
+	if at < 0 || len(p.rules) != len(rules) {
+		return p, fmt.Errorf("install the chain %s in the %s table: something else changed it at the same time", chain, k.table)
+	}
+	p.jump = hook[at]
+	return p, nil
 }
 
-// Verify reports whether everything is in place.
+// Verify reports whether everything is in place: our chains as they were installed, and no rule before our jump in raw
+// PREROUTING that could take packets past it. The order in FORWARD and POSTROUTING is the administrator's affair.
 func (f *Firewall) Verify() (bool, error) {
 	for _, k := range f.plan.chains() {
-		t, chain := f.tables[k.v6], k.chain(f.generation)
-		there, err := t.ChainExists(k.table, chain)
-		if err != nil {
-			return false, fmt.Errorf("look for the chain %s: %w", chain, tidy(err))
-		}
+		p, there := f.placed[k]
 		if !there {
 			return false, nil
 		}
-		if there, err = t.Exists(k.table, k.hook, k.jumpSpec(f.generation)...); err != nil || !there {
+		rules, err := f.tools[k.v6].list(k.table, k.chain(p.generation))
+		if err != nil || !slices.Equal(rules, p.rules) {
 			return false, err
 		}
-		for _, r := range f.plan.of(k) {
-			if there, err = t.Exists(k.table, chain, r.Spec...); err != nil || !there {
-				return false, err
-			}
+		hook, err := f.tools[k.v6].list(k.table, k.hook)
+		if err != nil {
+			return false, err
+		}
+		at := slices.Index(hook, p.jump)
+		if at < 0 || (k.table == "raw" && slices.ContainsFunc(hook[:at], mayPass)) {
+			return false, nil
 		}
 	}
 	return true, nil
 }
 
-// Repair puts back what someone has taken away; true if there was anything.
+// mayPass is whether a rule could end a packet's way through the chain with the packet still alive: not the targets that
+// only note something, and not DROP, whose packets the capture has seen already.
+func mayPass(rule string) bool {
+	words := strings.Fields(rule)
+	at := slices.IndexFunc(words, func(w string) bool { return w == "-j" || w == "-g" })
+	if at < 0 || at+1 == len(words) {
+		return false
+	}
+	harmless := []string{"CONNMARK", "CT", "DROP", "LOG", "MARK", "NFLOG", "NOTRACK", "TRACE"}
+	return !slices.Contains(harmless, words[at+1])
+}
+
+// Repair puts back what someone has taken away or has put before ours; true if there was anything.
 func (f *Firewall) Repair() (bool, error) {
 	ok, err := f.Verify()
 	if ok || err != nil {
@@ -154,31 +299,40 @@ func (f *Firewall) Repair() (bool, error) {
 	return true, f.Install()
 }
 
-// Remove takes all our chains away, of either generation.
+// Remove takes all our chains away, those too that another process or another plan left.
 func (f *Firewall) Remove() error {
-	return errors.Join(f.removeGeneration(0), f.removeGeneration(1))
+	f.placed = nil
+	return f.dropOthers()
 }
 
-func (f *Firewall) removeGeneration(g int) error {
+// dropOthers takes every chain of ours away that is not one of those placed.
+func (f *Firewall) dropOthers() error {
 	var errs []error
 	for _, k := range f.everywhere() {
-		t, chain := f.tables[k.v6], k.chain(g)
-		there, err := t.ChainExists(k.table, chain)
-		if err != nil || !there {
-			continue
-		}
-		for { // a jump may stand more than once
-			if there, err := t.Exists(k.table, k.hook, k.jumpSpec(g)...); err != nil || !there {
-				break
+		for generation := range 2 {
+			if p, there := f.placed[k]; !there || p.generation != generation {
+				errs = append(errs, f.tools[k.v6].drop(k, generation))
 			}
-			if err := t.Delete(k.table, k.hook, k.jumpSpec(g)...); err != nil {
-				errs = append(errs, fmt.Errorf("remove the jump to %s: %w", chain, tidy(err)))
-				break
-			}
-		}
-		if err := t.ClearAndDeleteChain(k.table, chain); err != nil {
-			errs = append(errs, fmt.Errorf("remove the chain %s: %w", chain, tidy(err)))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// everywhere lists the places where chains of ours may be: those of the plan, and those of an earlier plan. A table that
+// the plan does not need and that cannot be read has none of them.
+func (f *Firewall) everywhere() (keys []chainKey) {
+	for v6, t := range f.tools {
+		for _, k := range []chainKey{{v6, "raw", "PREROUTING"}, {v6, "filter", "FORWARD"}, {v6, "nat", "POSTROUTING"}} {
+			if len(f.plan.of(k)) == 0 {
+				if !t.loaded(k.table) {
+					continue
+				}
+				if _, err := t.list(k.table, k.hook); err != nil {
+					continue
+				}
+			}
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }

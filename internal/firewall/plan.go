@@ -36,7 +36,7 @@ type Plan []Rule
 func NewPlan(c Config) Plan {
 	var p Plan
 	for _, i := range c.Outside {
-		for _, s := range c.Services {
+		for _, s := range unique(c.Services) {
 			p.add(s.Addr(), "raw", "PREROUTING", "client to service: hushgate answers", "-i", i, "-d", host(s.Addr()), "-p", "tcp",
 				"--dport", port(s), "-j", "DROP")
 		}
@@ -49,13 +49,13 @@ func NewPlan(c Config) Plan {
 	}
 	for _, a := range addresses(c.Servers) {
 		if c.Forward {
-			p.add(a, "filter", "FORWARD", "a server's other traffic", "-s", host(a), "-j", "ACCEPT")
-			p.add(a, "filter", "FORWARD", "answers to a server's other traffic", "-d", host(a), "-m", "conntrack", "--ctstate",
+			p.add(a, "filter", "FORWARD", "other traffic of a server", "-s", host(a), "-j", "ACCEPT")
+			p.add(a, "filter", "FORWARD", "answers to it", "-d", host(a), "-m", "conntrack", "--ctstate",
 				"ESTABLISHED,RELATED", "-j", "ACCEPT")
 		}
 		if c.Masquerade {
 			for _, o := range c.Outside {
-				p.add(a, "nat", "POSTROUTING", "a server's outgoing connections", "-s", host(a), "-o", o, "-j", "MASQUERADE")
+				p.add(a, "nat", "POSTROUTING", "outgoing connections of a server", "-s", host(a), "-o", o, "-j", "MASQUERADE")
 			}
 		}
 	}
@@ -64,6 +64,9 @@ func NewPlan(c Config) Plan {
 
 func unique(list []netip.AddrPort) []netip.AddrPort {
 	list = slices.Clone(list)
+	for i, a := range list {
+		list[i] = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	}
 	slices.SortFunc(list, netip.AddrPort.Compare)
 	return slices.Compact(list)
 }
@@ -77,10 +80,7 @@ func addresses(list []netip.AddrPort) (as []netip.Addr) {
 	return as
 }
 
-func host(a netip.Addr) string {
-	a = a.Unmap()
-	return netip.PrefixFrom(a, a.BitLen()).String()
-}
+func host(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String() }
 
 func port(a netip.AddrPort) string { return strconv.Itoa(int(a.Port())) }
 
@@ -88,7 +88,7 @@ func port(a netip.AddrPort) string { return strconv.Itoa(int(a.Port())) }
 func (p *Plan) add(a netip.Addr, table, hook, comment string, spec ...string) {
 	at := len(spec) - 2
 	spec = slices.Insert(spec, at, "-m", "comment", "--comment", "hushgate: "+comment)
-	*p = append(*p, Rule{V6: a.Unmap().Is6(), Table: table, Hook: hook, Spec: spec})
+	*p = append(*p, Rule{V6: a.Is6(), Table: table, Hook: hook, Spec: spec})
 }
 
 // chainKey names one of our chains, but for its generation.
@@ -128,6 +128,14 @@ func (k chainKey) jumpSpec(generation int) []string {
 	return []string{"-m", "comment", "--comment", "hushgate", "-j", k.chain(generation)}
 }
 
+// quote writes a word as a shell reads it.
+func quote(word string) string {
+	if !strings.ContainsAny(word, " \t\"'$`\\*?[]<>|&;()#~{}") {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
 // String writes the plan as the commands that install it on a machine without rules of ours.
 func (p Plan) String() string {
 	var b strings.Builder
@@ -139,10 +147,7 @@ func (p Plan) String() string {
 		line := func(args ...string) {
 			b.WriteString(cmd + " -w -t " + k.table)
 			for _, a := range args {
-				if strings.ContainsAny(a, " '\"") {
-					a = "'" + a + "'"
-				}
-				b.WriteString(" " + a)
+				b.WriteString(" " + quote(a))
 			}
 			b.WriteByte('\n')
 		}

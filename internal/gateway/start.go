@@ -112,6 +112,10 @@ func (g *gateway) prepare(ctx context.Context) (err error) {
 		if err := g.rules.Check(); err != nil {
 			return err
 		}
+		g.log.Info("firewall", "versions", g.rules.Versions())
+		for _, w := range g.rules.Warnings() {
+			g.log.Warn("firewall", "warning", w)
+		}
 	}
 	g.lines, err = newRecorder(g.cfg, g.clock, &g.plan.built.names, g.log)
 	return err

@@ -17,7 +17,6 @@ import (
 // Gateway is a running hushgate in the lab.
 type Gateway struct {
 	cmd    *exec.Cmd
-	dir    string
 	mu     sync.Mutex
 	lines  []string
 	wake   chan struct{} // closed and renewed at each line
@@ -32,6 +31,7 @@ func (l *Lab) StartGateway(ctx context.Context, binary string, config []byte, on
 	if err != nil {
 		return nil, err
 	}
+	l.dirs = append(l.dirs, dir)
 	file := filepath.Join(dir, "haproxy.cfg")
 	if strings.HasPrefix(string(config), "#yaml") {
 		file = filepath.Join(dir, "hushgate.yaml")
@@ -39,7 +39,7 @@ func (l *Lab) StartGateway(ctx context.Context, binary string, config []byte, on
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return nil, err
 	}
-	g := &Gateway{dir: dir, wake: make(chan struct{}), ended: make(chan struct{}), onLine: onLine}
+	g := &Gateway{wake: make(chan struct{}), ended: make(chan struct{}), onLine: onLine}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -128,7 +128,6 @@ const stopPatience = 10 * time.Second
 
 // Stop ends the gateway by SIGTERM and waits for it.
 func (g *Gateway) Stop() error {
-	defer func() { _ = os.RemoveAll(g.dir) }()
 	if err := g.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return fmt.Errorf("stop the gateway: %w", err)
 	}
@@ -145,5 +144,4 @@ func (g *Gateway) Stop() error {
 func (g *Gateway) Kill() {
 	Kill(g.cmd)
 	<-g.ended
-	_ = os.RemoveAll(g.dir)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 )
 
 // The lab's addresses. Clients and the gateway's outside share a network, as do servers and its inside.
@@ -34,6 +35,7 @@ type Lab struct {
 	Client, Gateway *Host
 	Servers         [2]*Host
 	sw              *Host
+	dirs            []string // of gateways' configurations
 }
 
 // New builds a lab; the caller closes it.
@@ -127,6 +129,9 @@ func (l *Lab) offloads(ctx context.Context, on bool) error {
 // Close ends all programs and takes everything down.
 func (l *Lab) Close() error {
 	var errs []error
+	for _, d := range l.dirs {
+		errs = append(errs, os.RemoveAll(d))
+	}
 	for _, h := range []*Host{l.Client, l.Gateway, l.Servers[0], l.Servers[1], l.sw} {
 		if h != nil {
 			errs = append(errs, h.Close())

@@ -1,0 +1,445 @@
+package firewall
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"hushgate/internal/lab"
+)
+
+// machine makes a host for a test, which needs root.
+func machine(t *testing.T, name string) *lab.Host {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("HUSHGATE_LAB") == "1" {
+			t.Fatal("firewall rules need root")
+		}
+		t.Skip("firewall rules need root")
+	}
+	h, err := lab.NewHost(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// do runs a program on a host.
+func do(t *testing.T, h *lab.Host, name string, args ...string) string {
+	t.Helper()
+	out, err := h.Run(t.Context(), name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// in runs a step of the firewall's life on a host.
+func in(t *testing.T, h *lab.Host, step func() error) {
+	t.Helper()
+	if err := <-h.Go(step); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newFirewall(t *testing.T, c Config) *Firewall {
+	t.Helper()
+	f, err := New(NewPlan(c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// saved is what iptables-save prints for both families, but for the lines that tell the time.
+func saved(t *testing.T, h *lab.Host) string {
+	t.Helper()
+	var b strings.Builder
+	for _, cmd := range []string{"iptables-save", "ip6tables-save"} {
+		for line := range strings.Lines(do(t, h, cmd)) {
+			if !strings.HasPrefix(line, "#") {
+				b.WriteString(line)
+			}
+		}
+	}
+	return b.String()
+}
+
+func expectVerified(t *testing.T, h *lab.Host, f *Firewall, want bool) {
+	t.Helper()
+	in(t, h, func() error {
+		if ok, err := f.Verify(); err != nil || ok != want {
+			return fmt.Errorf("verified: %v (%w), want %v", ok, err, want)
+		}
+		return nil
+	})
+}
+
+// eachVariant runs a test with either variant of iptables under the names of iptables.
+func eachVariant(t *testing.T, test func(t *testing.T)) {
+	for _, variant := range []string{"nft", "legacy"} {
+		t.Run(variant, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, name := range []string{"iptables", "ip6tables"} {
+				for _, suffix := range []string{"", "-save"} {
+					real, err := exec.LookPath(name + "-" + variant + suffix)
+					if err != nil {
+						t.Skip(err)
+					}
+					if real, err = filepath.EvalSymlinks(real); err != nil { // one program, which goes by its name
+						t.Fatal(err)
+					}
+					if err := os.Symlink(real, filepath.Join(dir, name+suffix)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+			for _, name := range []string{"iptables", "ip6tables"} {
+				for _, table := range []string{"raw", "filter", "nat"} {
+					if out, err := machine(t, "probe").Run(t.Context(), name, "-t", table, "-S"); err != nil {
+						t.Skipf("this kernel has no %s for %s-%s: %s", table, name, variant, out)
+					}
+				}
+			}
+			test(t)
+		})
+	}
+}
+
+// stranger makes a host with rules of someone else in every table.
+func stranger(t *testing.T) *lab.Host {
+	t.Helper()
+	h := machine(t, "gateway")
+	for _, name := range []string{"iptables", "ip6tables"} {
+		do(t, h, name, "-t", "raw", "-A", "PREROUTING", "-i", "other", "-j", "ACCEPT")
+		do(t, h, name, "-t", "filter", "-A", "FORWARD", "-i", "other", "-j", "DROP")
+		do(t, h, name, "-t", "nat", "-A", "POSTROUTING", "-o", "other", "-j", "MASQUERADE")
+	}
+	return h
+}
+
+func TestLife(t *testing.T) {
+	eachVariant(t, func(t *testing.T) {
+		h := stranger(t)
+		before := saved(t, h)
+		f := newFirewall(t, everything())
+		in(t, h, f.Check)
+		if saved(t, h) != before {
+			t.Error("a check changed something")
+		}
+		expectVerified(t, h, f, false)
+		in(t, h, f.Install)
+		expectVerified(t, h, f, true)
+		if s := saved(t, h); strings.Count(s, "-j DROP") != 4+2 || strings.Count(s, "-j MASQUERADE") != 2+2 ||
+			strings.Count(s, "hushgate: ") != len(f.plan) {
+			t.Errorf("installed:\n%s", s)
+		}
+		in(t, h, f.Install) // again: one set of rules, not two
+		if s := saved(t, h); strings.Count(s, "hushgate: ") != len(f.plan) || strings.Count(s, "--comment hushgate ") != 6 {
+			t.Errorf("installed twice:\n%s", s)
+		}
+		expectVerified(t, h, f, true)
+		in(t, h, f.Remove)
+		if after := saved(t, h); after != before {
+			t.Errorf("before:\n%s\nafter:\n%s", before, after)
+		}
+		expectVerified(t, h, f, false)
+		in(t, h, f.Remove) // nothing there: no error
+	})
+}
+
+// TestString: the commands that the plan prints do, in a shell, what Install does.
+func TestString(t *testing.T) {
+	eachVariant(t, func(t *testing.T) {
+		installed, typed := stranger(t), stranger(t)
+		f := newFirewall(t, everything())
+		in(t, installed, f.Install)
+		do(t, typed, "sh", "-e", "-c", f.plan.String())
+		if a, b := saved(t, installed), saved(t, typed); a != b {
+			t.Errorf("installed:\n%s\ntyped:\n%s", a, b)
+		}
+	})
+}
+
+// TestRepair: whatever someone does to our rules is noticed and made good, and what does not matter is left alone.
+func TestRepair(t *testing.T) {
+	eachVariant(t, func(t *testing.T) {
+		h := stranger(t)
+		f := newFirewall(t, everything())
+		in(t, h, f.Install)
+		for _, damage := range []string{
+			"iptables -t raw -F $PRE", "iptables -t raw -D $PRE 1", "iptables -t raw -F PREROUTING", "iptables -t raw -F && iptables -t raw -X",
+			"iptables -t raw -I $PRE -j RETURN", "iptables -t raw -I $PRE 2 -s 192.0.2.1 -j RETURN",
+			"iptables -t raw -I PREROUTING -j ACCEPT", "ip6tables -t raw -I PREROUTING -i outside -j ACCEPT",
+			"ip6tables -t raw -F", "iptables -t nat -F", "iptables -t filter -F $FWD", "ip6tables -t filter -F FORWARD",
+		} {
+			k := chainKey{table: "raw", hook: "PREROUTING"}
+			pre := k.chain(f.placed[k].generation)
+			k = chainKey{table: "filter", hook: "FORWARD"}
+			fwd := k.chain(f.placed[k].generation)
+			do(t, h, "sh", "-e", "-c", strings.NewReplacer("$PRE", pre, "$FWD", fwd).Replace(damage))
+			expectVerified(t, h, f, false)
+			in(t, h, func() error {
+				if repaired, err := f.Repair(); err != nil || !repaired {
+					return fmt.Errorf("%s: repaired: %v, %w", damage, repaired, err)
+				}
+				return nil
+			})
+			expectVerified(t, h, f, true)
+			if s := saved(t, h); strings.Count(s, "hushgate: ") != len(f.plan) || strings.Count(s, "--comment hushgate ") != 6 {
+				t.Errorf("after %s:\n%s", damage, s)
+			}
+		}
+		before := saved(t, h)
+		for _, harmless := range []string{
+			"iptables -t raw -I PREROUTING -p udp --dport 53 -j CT --notrack", "iptables -t raw -I PREROUTING -s 192.0.2.66 -j DROP",
+			"iptables -t filter -I FORWARD -s 192.0.2.66 -j DROP", "iptables -t raw -A PREROUTING -j ACCEPT",
+		} {
+			do(t, h, "sh", "-c", harmless)
+			in(t, h, func() error {
+				if repaired, err := f.Repair(); err != nil || repaired {
+					return fmt.Errorf("%s: repaired: %v, %w", harmless, repaired, err)
+				}
+				return nil
+			})
+		}
+		if saved(t, h) == before {
+			t.Error("someone else's rules are gone")
+		}
+	})
+}
+
+// TestCrash: a process that starts replaces what one that died left, whatever its plan was and wherever it died.
+func TestCrash(t *testing.T) {
+	eachVariant(t, func(t *testing.T) {
+		h := stranger(t)
+		before := saved(t, h)
+		in(t, h, newFirewall(t, everything()).Install)
+		left := []string{
+			"true",
+			"iptables -t raw -N HUSHGATE-PRE-1; iptables -t raw -A HUSHGATE-PRE-1 -j RETURN",
+			"iptables -t raw -N HUSHGATE-PRE-1; iptables -t raw -I PREROUTING -m comment --comment hushgate -j HUSHGATE-PRE-1",
+			"iptables -t raw -I PREROUTING -m comment --comment hushgate -j HUSHGATE-PRE-0",
+			"ip6tables -t nat -N HUSHGATE-POST-1",
+		}
+		for _, mess := range left {
+			do(t, h, "sh", "-c", mess)
+			f := newFirewall(t, twoArm())
+			in(t, h, f.Install)
+			expectVerified(t, h, f, true)
+			s := saved(t, h)
+			if strings.Count(s, "hushgate: ") != len(f.plan) || strings.Count(s, "--comment hushgate ") != 2 || strings.Contains(s, "HUSHGATE-POST") {
+				t.Errorf("after %s:\n%s", mess, s)
+			}
+		}
+		in(t, h, newFirewall(t, Config{}).Remove) // a process without any rule of its own cleans up too
+		if after := saved(t, h); after != before {
+			t.Errorf("before:\n%s\nafter:\n%s", before, after)
+		}
+	})
+}
+
+// TestFailure: an installation that fails half-way leaves everything as it was, above all the rules in force, of
+// whichever generation.
+func TestFailure(t *testing.T) {
+	eachVariant(t, func(t *testing.T) {
+		bad := NewPlan(everything())
+		bad = append(bad, Rule{true, "nat", "POSTROUTING", []string{"-o", "outside", "-j", "NO-SUCH-TARGET"}})
+		f, err := New(bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := stranger(t)
+		rules := newFirewall(t, everything())
+		for _, situation := range []func() error{
+			func() error { return nil }, // no rules yet
+			rules.Install,               // of generation 0
+			rules.Install,               // of generation 1
+		} {
+			in(t, h, situation)
+			before := saved(t, h)
+			err := <-h.Go(f.Install)
+			if err == nil || !strings.Contains(err.Error(), "install nat POSTROUTING rule") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("the error is %v", err)
+			}
+			if after := saved(t, h); after != before {
+				t.Errorf("before:\n%s\nafter:\n%s", before, after)
+			}
+		}
+		// And of both: a crash in the middle of an installation, when generation 1 was in force.
+		do(t, h, "iptables", "-t", "raw", "-N", "HUSHGATE-PRE-0")
+		in(t, h, func() error { _ = f.Install(); return nil })
+		expectVerified(t, h, rules, true)
+	})
+}
+
+// TestNeverWithout: at no moment of a replacement is a chain in force that is not complete, watched after every single
+// call of iptables.
+func TestNeverWithout(t *testing.T) {
+	eachVariant(t, func(t *testing.T) {
+		h := stranger(t)
+		in(t, h, newFirewall(t, twoArm()).Install)
+
+		real, err := exec.LookPath("iptables")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if real, err = filepath.EvalSymlinks(real); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		watch := filepath.Join(dir, "watch")
+		script := fmt.Sprintf(`#!/bin/bash
+(exec -a iptables %[1]s "$@"); status=$?
+case "$*" in *" -t raw "*|"-t raw "*) (exec -a iptables-save %[1]s -t raw) | sed 's/^/  /; /^  #/d' >>%[2]s; echo "$*" >>%[2]s;; esac
+exit $status
+`, real, watch)
+		if err := os.WriteFile(filepath.Join(dir, "iptables"), []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+
+		for range 2 { // from generation 0 to 1, and back
+			in(t, h, newFirewall(t, twoArm()).Install)
+		}
+		log, err := os.ReadFile(watch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		snapshots := 0
+		for snapshot := range strings.SplitSeq(string(log), "*raw\n") {
+			if !strings.Contains(snapshot, "PREROUTING") {
+				continue
+			}
+			snapshots++
+			covered := false
+			for _, g := range []string{"0", "1"} {
+				jump := strings.Contains(snapshot, "-A PREROUTING -m comment --comment hushgate -j HUSHGATE-PRE-"+g+"\n")
+				complete := strings.Count(snapshot, "-A HUSHGATE-PRE-"+g+" ") == 2
+				covered = covered || jump && complete
+				if jump && !complete {
+					t.Errorf("in force and not complete:\n%s", snapshot)
+				}
+			}
+			if !covered {
+				t.Errorf("nothing is in force:\n%s", snapshot)
+			}
+		}
+		if snapshots < 2*6 {
+			t.Errorf("only %d looks were taken", snapshots)
+		}
+	})
+}
+
+func TestErrors(t *testing.T) {
+	h := machine(t, "gateway")
+	t.Run("the lock cannot be written", func(t *testing.T) {
+		if _, err := exec.LookPath("iptables-legacy"); err != nil {
+			t.Skip(err)
+		}
+		dir := t.TempDir()
+		for _, name := range []string{"iptables", "ip6tables"} {
+			script := "#!/bin/sh\nexec " + name + "-legacy \"$@\"\n"
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+		t.Setenv("XTABLES_LOCKFILE", "/nonexistent/xtables.lock")
+		err := <-h.Go(newFirewall(t, twoArm()).Install)
+		if err == nil || !strings.Contains(err.Error(), "/nonexistent/xtables.lock") {
+			t.Errorf("the error is %v", err)
+		}
+	})
+	t.Run("not permitted", func(t *testing.T) {
+		dir := t.TempDir()
+		iptables, err := exec.LookPath("iptables")
+		if err != nil {
+			t.Fatal(err)
+		}
+		script := "#!/bin/sh\nexec setpriv --bounding-set -all --inh-caps -all --ambient-caps -all --reuid 65534 --clear-groups " + iptables + " \"$@\"\n"
+		for _, name := range []string{"iptables", "ip6tables"} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+		f := newFirewall(t, twoArm())
+		err = <-h.Go(f.Check)
+		if err == nil || !strings.Contains(err.Error(), "CAP_NET_ADMIN") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("check: %v", err)
+		}
+		for _, step := range []func() error{f.Install, f.Remove, func() error { f.placed = map[chainKey]placed{}; return f.Remove() }} {
+			if err := <-h.Go(step); err == nil {
+				t.Error("no error where nothing is permitted")
+			}
+		}
+	})
+	t.Run("no iptables", func(t *testing.T) {
+		t.Setenv("PATH", t.TempDir())
+		if _, err := New(NewPlan(twoArm())); err == nil || !strings.Contains(err.Error(), "look for ip") {
+			t.Errorf("the error is %v", err)
+		}
+		if _, err := New(nil); err != nil {
+			t.Errorf("nothing is needed: %v", err)
+		}
+	})
+	t.Run("no ip6tables", func(t *testing.T) {
+		dir := t.TempDir()
+		iptables, err := exec.LookPath("iptables")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(iptables, filepath.Join(dir, "iptables")); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("PATH", dir)
+		if _, err := New(NewPlan(twoArm())); err == nil || !strings.Contains(err.Error(), "look for ip6tables") {
+			t.Errorf("the error is %v", err)
+		}
+		c := twoArm()
+		c.Services, c.Servers = c.Services[:1], c.Servers[:1]
+		f := newFirewall(t, c)
+		in(t, h, f.Install)
+		expectVerified(t, h, f, true)
+		in(t, h, f.Remove)
+	})
+}
+
+// TestWarnings: rules of the other variant are told of, with the command that shows them.
+func TestWarnings(t *testing.T) {
+	eachVariant(t, func(t *testing.T) {
+		h := machine(t, "gateway")
+		f := newFirewall(t, twoArm())
+		var warnings []string
+		look := func() error { warnings = f.Warnings(); return nil }
+		in(t, h, f.Install)
+		if in(t, h, look); len(warnings) != 0 {
+			t.Errorf("there is one variant: %q", warnings)
+		}
+		other := "iptables-nft"
+		if f.tools[false].nft() {
+			other = "iptables-legacy"
+		}
+		do(t, h, other, "-t", "raw", "-A", "PREROUTING", "-s", "192.0.2.1", "-j", "DROP")
+		in(t, h, look)
+		if len(warnings) != 1 || !strings.HasPrefix(warnings[0], "1 rules of "+other+" are in force beside those of iptables v") {
+			t.Errorf("warnings: %q", warnings)
+		}
+		if v := f.Versions(); len(v) != 2 || !strings.HasPrefix(v[1], "ip6tables v") {
+			t.Errorf("versions: %q", v)
+		}
+	})
+}

@@ -1,0 +1,172 @@
+package firewall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"hushgate/internal/lab"
+)
+
+// family is one address family of the site below.
+type family struct {
+	name, iptables                         string
+	client, outside, inside, server        string // with their prefix lengths
+	clientRoute, serverRoute               string
+	service, otherPort, serverAt, clientAt netip.AddrPort
+}
+
+var families = []family{
+	{
+		"IPv4", "iptables", "198.18.0.10/24", "198.18.0.1/24", "10.0.0.1/24", "10.0.0.11/24", "198.18.0.1", "10.0.0.1",
+		ap("198.18.0.1:25"), ap("198.18.0.1:26"), ap("10.0.0.11:25"), ap("198.18.0.10:25"),
+	},
+	{
+		"IPv6", "ip6tables", "2001:db8:1::10/64", "2001:db8:1::1/64", "2001:db8:2::1/64", "2001:db8:2::11/64", "2001:db8:1::1", "2001:db8:2::1",
+		ap("[2001:db8:1::1]:25"), ap("[2001:db8:1::1]:26"), ap("[2001:db8:2::11]:2525"), ap("[2001:db8:1::10]:25"),
+	},
+}
+
+// site is a client, a gateway that forwards, and a server, with routes to each other through the gateway.
+func site(t *testing.T) (client, gw, server *lab.Host) {
+	t.Helper()
+	client, gw, server = machine(t, "client"), machine(t, "gateway"), machine(t, "server")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(lab.Connect(client, "eth0", gw, "outside", 1500))
+	must(lab.Connect(server, "eth0", gw, "inside", 1500))
+	must(gw.Sysctl("net/ipv4/ip_forward", "1"))
+	must(gw.Sysctl("net/ipv6/conf/all/forwarding", "1"))
+	for _, f := range families {
+		must(client.Addr("eth0", f.client))
+		must(gw.Addr("outside", f.outside))
+		must(gw.Addr("inside", f.inside))
+		must(server.Addr("eth0", f.server))
+		must(client.Default(f.clientRoute))
+		must(server.Default(f.serverRoute))
+	}
+	must(gw.WaitUp("outside"))
+	must(gw.WaitUp("inside"))
+	return client, gw, server
+}
+
+// dropped waits until a rule of raw PREROUTING that contains a text has dropped a packet.
+func dropped(t *testing.T, h *lab.Host, iptables, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		for line := range strings.Lines(do(t, h, iptables, "-t", "raw", "-v", "-S")) {
+			if strings.Contains(line, text) && !strings.Contains(line, "-c 0 0") {
+				return
+			}
+		}
+	}
+	t.Fatalf("no packet met the rule with %q", text)
+}
+
+// dial connects from a host, from a port of its own if it is not 0, and gives the result when there is one.
+func dial(ctx context.Context, h *lab.Host, port int, to netip.AddrPort) <-chan error {
+	d := net.Dialer{}
+	if port != 0 {
+		d.LocalAddr = &net.TCPAddr{Port: port}
+	}
+	return h.Go(func() error {
+		c, err := d.DialContext(ctx, "tcp", to.String())
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
+}
+
+// TestKernelKeepsOut: the kernel neither answers what a client sends to the service nor forwards what a server answers
+// to a client. What else there is goes its way: other ports, the gateway's own connections to a server, those of a
+// server to the world.
+func TestKernelKeepsOut(t *testing.T) {
+	eachVariant(t, func(t *testing.T) {
+		client, gw, server := site(t)
+		f := newFirewall(t, twoArm())
+		in(t, gw, f.Install)
+		for _, fam := range families {
+			t.Run(fam.name, func(t *testing.T) { keepsOut(t, client, gw, server, fam) })
+		}
+	})
+}
+
+func keepsOut(t *testing.T, client, gw, server *lab.Host, fam family) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+
+	// The path is the same and keeps the order: when the other port's RST is there, so would be the service's.
+	service := dial(ctx, client, 0, fam.service)
+	dropped(t, gw, fam.iptables, "--dport 25")
+	if err := <-dial(ctx, client, 0, fam.otherPort); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("a port without rule: %v", err)
+	}
+	answer := dial(ctx, server, int(fam.serverAt.Port()), fam.clientAt)
+	dropped(t, gw, fam.iptables, "--sport "+fmt.Sprint(fam.serverAt.Port()))
+	if err := <-dial(ctx, server, 0, fam.clientAt); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("a server's own connection outward: %v", err)
+	}
+	cancel()
+	if err := <-service; !errors.Is(err, context.Canceled) && !strings.Contains(err.Error(), "canceled") {
+		t.Errorf("the service: %v", err)
+	}
+	if err := <-answer; !errors.Is(err, context.Canceled) && !strings.Contains(err.Error(), "canceled") {
+		t.Errorf("a server's answer to a client: %v", err)
+	}
+
+	l, err := server.Listen(fam.serverAt.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	if err := <-dial(t.Context(), gw, 0, fam.serverAt); err != nil {
+		t.Errorf("a health check: %v", err)
+	}
+}
+
+// TestForwardAndMasquerade: where the administrator forwards nothing, the servers' connections get through, and come
+// from the gateway's address.
+func TestForwardAndMasquerade(t *testing.T) {
+	eachVariant(t, func(t *testing.T) {
+		client, gw, server := site(t)
+		do(t, gw, "iptables", "-P", "FORWARD", "DROP")
+		do(t, gw, "ip6tables", "-P", "FORWARD", "DROP")
+		f := newFirewall(t, everything())
+		in(t, gw, f.Install)
+		for _, fam := range families {
+			l, err := client.Listen(fam.clientAt.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			connected := dial(t.Context(), server, 0, fam.clientAt)
+			if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			c, err := l.Accept()
+			if err != nil {
+				t.Fatalf("%s: a server's connection: %v", fam.name, err)
+			}
+			if from := netip.MustParseAddrPort(c.RemoteAddr().String()).Addr(); from != fam.service.Addr() {
+				t.Errorf("%s: a server's connection comes from %s", fam.name, from)
+			}
+			if _, err := io.ReadAll(c); err != nil {
+				t.Error(err)
+			}
+			if err := errors.Join(<-connected, c.Close(), l.Close()); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}

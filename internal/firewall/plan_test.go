@@ -1,0 +1,109 @@
+package firewall
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+// twoArm has one service and one server of each family, and servers and services that are named twice.
+func twoArm() Config {
+	return Config{
+		Outside: []string{"outside"}, Inside: []string{"inside"},
+		Services: []netip.AddrPort{ap("198.18.0.1:25"), ap("[2001:db8:1::1]:25"), ap("[::ffff:198.18.0.1]:25")},
+		Servers:  []netip.AddrPort{ap("10.0.0.11:25"), ap("[2001:db8:2::11]:2525"), ap("10.0.0.11:25")},
+	}
+}
+
+// everything is twoArm with all that is optional.
+func everything() Config {
+	c := twoArm()
+	c.Forward, c.Masquerade = true, true
+	return c
+}
+
+func TestPlan(t *testing.T) {
+	const raw4 = `iptables -w -t raw -N HUSHGATE-PRE-0
+iptables -w -t raw -A HUSHGATE-PRE-0 -i outside -d 198.18.0.1/32 -p tcp --dport 25 -m comment --comment 'hushgate: client to service: hushgate answers' -j DROP
+iptables -w -t raw -A HUSHGATE-PRE-0 -i inside -s 10.0.0.11/32 -p tcp --sport 25 -m addrtype ! --dst-type LOCAL -m comment --comment 'hushgate: server to client: hushgate translates' -j DROP
+iptables -w -t raw -I PREROUTING 1 -m comment --comment hushgate -j HUSHGATE-PRE-0
+`
+	const raw6 = `ip6tables -w -t raw -N HUSHGATE-PRE-0
+ip6tables -w -t raw -A HUSHGATE-PRE-0 -i outside -d 2001:db8:1::1/128 -p tcp --dport 25 -m comment --comment 'hushgate: client to service: hushgate answers' -j DROP
+ip6tables -w -t raw -A HUSHGATE-PRE-0 -i inside -s 2001:db8:2::11/128 -p tcp --sport 2525 -m addrtype ! --dst-type LOCAL -m comment --comment 'hushgate: server to client: hushgate translates' -j DROP
+ip6tables -w -t raw -I PREROUTING 1 -m comment --comment hushgate -j HUSHGATE-PRE-0
+`
+	const other4 = `iptables -w -t filter -N HUSHGATE-FWD-0
+iptables -w -t filter -A HUSHGATE-FWD-0 -s 10.0.0.11/32 -m comment --comment 'hushgate: other traffic of a server' -j ACCEPT
+iptables -w -t filter -A HUSHGATE-FWD-0 -d 10.0.0.11/32 -m conntrack --ctstate ESTABLISHED,RELATED -m comment --comment 'hushgate: answers to it' -j ACCEPT
+iptables -w -t filter -I FORWARD 1 -m comment --comment hushgate -j HUSHGATE-FWD-0
+iptables -w -t nat -N HUSHGATE-POST-0
+iptables -w -t nat -A HUSHGATE-POST-0 -s 10.0.0.11/32 -o outside -m comment --comment 'hushgate: outgoing connections of a server' -j MASQUERADE
+iptables -w -t nat -I POSTROUTING 1 -m comment --comment hushgate -j HUSHGATE-POST-0
+`
+	only4 := everything()
+	only4.Services, only4.Servers = only4.Services[:1], only4.Servers[:1]
+	oneArm := only4
+	oneArm.Outside, oneArm.Inside, oneArm.Forward, oneArm.Masquerade = []string{"eth0"}, []string{"eth0"}, false, false
+
+	for name, c := range map[string]struct {
+		config Config
+		want   string
+	}{
+		"nothing":   {Config{}, ""},
+		"two arms":  {twoArm(), raw4 + raw6},
+		"IPv4 only": {only4, raw4 + other4},
+		"one arm":   {oneArm, strings.NewReplacer("-i outside", "-i eth0", "-i inside", "-i eth0").Replace(raw4)},
+	} {
+		if got := NewPlan(c.config).String(); got != c.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", name, got, c.want)
+		}
+	}
+}
+
+// TestPlanEverywhere: each interface keeps each of its addresses from the kernel.
+func TestPlanEverywhere(t *testing.T) {
+	c := twoArm()
+	c.Outside, c.Inside = []string{"o1", "o2"}, []string{"i1", "i2"}
+	c.Services = append(c.Services, ap("198.18.0.2:26"))
+	p := NewPlan(c)
+	for _, want := range []string{
+		"-i o1 -d 198.18.0.1/32 -p tcp --dport 25", "-i o2 -d 198.18.0.1/32 -p tcp --dport 25",
+		"-i o1 -d 198.18.0.2/32 -p tcp --dport 26", "-i o2 -d 198.18.0.2/32 -p tcp --dport 26",
+		"-i i1 -s 10.0.0.11/32 -p tcp --sport 25", "-i i2 -s 10.0.0.11/32 -p tcp --sport 25",
+	} {
+		n := len(slices.DeleteFunc(slices.Clone(p), func(r Rule) bool { return !strings.HasPrefix(strings.Join(r.Spec, " "), want) }))
+		if n != 1 {
+			t.Errorf("%d rules %q in\n%s", n, want, p)
+		}
+	}
+}
+
+func TestQuote(t *testing.T) {
+	for word, want := range map[string]string{
+		"!": "!", "10.0.0.1/32": "10.0.0.1/32", "two words": "'two words'", "a server's": `'a server'\''s'`, "$x": "'$x'",
+	} {
+		if got := quote(word); got != want {
+			t.Errorf("%s: %s, want %s", word, got, want)
+		}
+	}
+}
+
+func TestMayPass(t *testing.T) {
+	for rule, want := range map[string]bool{
+		"-A PREROUTING -i lo -j ACCEPT":                          true,
+		"-A PREROUTING -j RETURN":                                true,
+		"-A PREROUTING -j cali-PREROUTING":                       true,
+		"-A PREROUTING -g OTHER":                                 true,
+		"-A PREROUTING -s 192.0.2.1/32":                          false,
+		"-A PREROUTING -d 172.17.0.2/32 ! -i docker0 -j DROP":    false,
+		"-A PREROUTING -p udp -m udp --dport 53 -j CT --notrack": false,
+	} {
+		if got := mayPass(rule); got != want {
+			t.Errorf("%s: %v", rule, got)
+		}
+	}
+}
