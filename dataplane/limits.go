@@ -2,7 +2,10 @@ package dataplane
 
 import (
 	"cmp"
+	"encoding/binary"
 	"time"
+
+	"github.com/dchest/siphash"
 
 	"hushgate/internal/flowtab"
 	"hushgate/internal/mono"
@@ -30,19 +33,24 @@ func (l Limits) withDefaults() Limits {
 	}
 }
 
-// limiter allows so many things in each second.
+// limiter allows about so many things in each second: how many exactly nobody can know, for who can count what is left of
+// a shared budget can tell what others do (CVE-2016-5696). It is half the number and up to once more, as in Linux.
 type limiter struct {
 	perSecond int
+	key       [2]uint64
 	second    int64
-	used      int
+	left      int
 }
 
 func (l *limiter) allow(now mono.Time) bool {
-	if sec := int64(now) / int64(time.Second); sec != l.second {
-		l.second, l.used = sec, 0
+	if sec := int64(now)/int64(time.Second) + 1; sec != l.second {
+		var b [8]byte
+		binary.BigEndian.PutUint64(b[:], uint64(sec))
+		l.second = sec
+		l.left = l.perSecond/2 + int(siphash.Hash(l.key[0], l.key[1], b[:])%uint64(l.perSecond))
 	}
-	l.used++
-	return l.used <= l.perSecond
+	l.left--
+	return l.left >= 0
 }
 
 // waits are the deadline queues: one for each distinct time that a flow can wait.

@@ -94,11 +94,11 @@ func New(cfg *Config) *Shard {
 		clock:     tcpstate.Secret(cfg.CookieKey),
 		halfOpen:  int64(lim.HalfOpen),
 		hash:      hasher(cfg.HashKey),
-		rsts:      limiter{perSecond: lim.RSTsPerS},
-		acks:      limiter{perSecond: lim.ACKsPerS},
+		rsts:      limiter{perSecond: lim.RSTsPerS, key: cfg.HashKey},
+		acks:      limiter{perSecond: lim.ACKsPerS, key: cfg.CookieKey},
 
-		serverRSTs:   limiter{perSecond: lim.RSTsPerS},
-		halfOpenACKs: limiter{perSecond: lim.ACKsPerS},
+		serverRSTs:   limiter{perSecond: lim.RSTsPerS, key: cfg.HashKey},
+		halfOpenACKs: limiter{perSecond: lim.ACKsPerS, key: cfg.CookieKey},
 	}
 	s.byOut = flowtab.NewIndex(func(id uint32) uint64 { return s.outHash(s.flows.At(id)) })
 	s.byIn = flowtab.NewIndex(func(id uint32) uint64 { return s.inHash(s.flows.At(id)) })
