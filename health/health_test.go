@@ -228,7 +228,7 @@ func TestWarnings(t *testing.T) {
 		{Result{Code: L7OK, Greeting: time.Millisecond}, 30 * time.Second, 0}, // the configuration's own check says so
 	} {
 		if w := Warnings(c, &k.r, k.delay); len(w) != k.n {
-			t.Errorf("%+v: %q", k, w)
+			t.Errorf("%+v: %+v", k, w)
 		}
 	}
 }

@@ -79,15 +79,31 @@ func Line(c *Config, r *Result, up bool, left Left) string {
 // knownPatience is how long the least patient senders wait for a greeting in all: nodemailer, and Exim's callouts.
 const knownPatience = 30 * time.Second
 
-// Warnings says what is noteworthy about a server that is well, given the delay that its clients are held for.
-func Warnings(c *Config, r *Result, delay time.Duration) (words []string) {
+// Concern is what a warning is about: one of each kind is enough for a server.
+type Concern uint8
+
+// The concerns.
+const (
+	Pipeconnect  Concern = iota // the server invites its clients to talk early
+	LateGreeting                // delay and greeting together are more than some senders wait
+)
+
+// Warning is something noteworthy about a server that is well.
+type Warning struct {
+	Concern Concern
+	Text    string
+}
+
+// Warnings says what is noteworthy about a server, given the delay that its clients are held for.
+func Warnings(c *Config, r *Result, delay time.Duration) (list []Warning) {
 	if r.Pipeconnect {
-		words = append(words, fmt.Sprintf("server %s/%s advertises PIPECONNECT: Exim clients that believe it send EHLO before "+
-			"the banner and are taken for early talkers; empty pipelining_connect_advertise_hosts there", c.Backend, c.Server))
+		list = append(list, Warning{Pipeconnect, fmt.Sprintf("server %s/%s advertises PIPECONNECT: Exim clients that believe it "+
+			"send EHLO before the banner and are taken for early talkers; empty pipelining_connect_advertise_hosts there",
+			c.Backend, c.Server)})
 	}
 	if r.OK() && delay < knownPatience && delay+r.Greeting > knownPatience {
-		words = append(words, fmt.Sprintf("server %s/%s greets after %v: with the delay of %v that is more than the 30 s after "+
-			"which nodemailer and Exim callouts give up", c.Backend, c.Server, r.Greeting.Round(time.Millisecond), delay))
+		list = append(list, Warning{LateGreeting, fmt.Sprintf("server %s/%s greets after %v: with the delay of %v that is more than "+
+			"the 30 s after which nodemailer and Exim callouts give up", c.Backend, c.Server, r.Greeting.Round(time.Millisecond), delay)})
 	}
-	return words
+	return list
 }
