@@ -38,7 +38,7 @@ type Firewall struct {
 	Manage     bool // false: print, do not install (`hushgate rules`)
 	Forward    bool // accept the servers' other traffic in filter FORWARD
 	Masquerade bool // masquerade the servers' outgoing connections
-	Sysctls    bool // set ip_forward, send_redirects and rp_filter as needed, and restore them at exit
+	Sysctls    bool // set ip_forward and, on one arm, send_redirects as needed, and restore them at exit
 }
 
 // LogFormat is the shape of connection lines.
