@@ -9,7 +9,7 @@ import (
 func (s *Shard) fromClient(svc ServiceID, seg *wire.Segment) {
 	id := s.lookupOut(seg.Src, seg.SrcPort, svc)
 	if id == 0 {
-		s.stranger(svc, seg)
+		s.stranger(svc, seg, nil)
 		return
 	}
 	f := s.flows.At(id)
@@ -28,7 +28,8 @@ func (s *Shard) fromClient(svc ServiceID, seg *wire.Segment) {
 
 // stranger takes a segment of no flow that we know: in LISTEN if it is a SYN, in CLOSED if not (RFC 9293 sections
 // 3.10.7.2 and 3.10.7.1). SYN and FIN together are nobody's way to open a connection; Linux drops them too.
-func (s *Shard) stranger(svc ServiceID, seg *wire.Segment) {
+// Used is how far our numbers went in an older connection of this 4-tuple, nil if none is known.
+func (s *Shard) stranger(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 	switch {
 	case !seg.ChecksumOK():
 		s.drop(DropChecksum)
@@ -36,7 +37,7 @@ func (s *Shard) stranger(svc ServiceID, seg *wire.Segment) {
 	case s.isService(seg.Src, seg.SrcPort): // a service does not call itself or another (the LAND attack)
 		s.drop(DropBadAddress)
 	case seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN:
-		s.accept(svc, seg)
+		s.accept(svc, seg, used)
 	case seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN:
 		s.drop(DropFlags)
 	default:
@@ -58,7 +59,7 @@ func (s *Shard) refuse(side wire.Side, seg *wire.Segment) {
 	}
 }
 
-func (s *Shard) accept(svc ServiceID, seg *wire.Segment) {
+func (s *Shard) accept(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 	if s.stats.Phase[PhaseHalfOpen] >= s.halfOpen {
 		s.acceptStateless(svc, seg)
 		return
@@ -72,13 +73,20 @@ func (s *Shard) accept(svc ServiceID, seg *wire.Segment) {
 	*f = flow{client: seg.Src, clientPort: seg.SrcPort, service: svc, syn: s.now, phase: PhaseHalfOpen}
 	offer := s.pool(f).offer
 	tuple := tupleOf(seg)
-	f.conn.Accept(seg, s.secret.ISS(&tuple, seg.Seq, s.now), s.clock.TimestampOffset(&tuple), offerOf(&offer))
+	iss := s.secret.ISS(&tuple, seg.Seq, s.now)
+	if used != nil && iss.AtOrBefore(*used) { // RFC 1122 section 4.2.2.13: or what is on its way yet would fit in
+		iss = *used + 1 + iss%apart
+	}
+	f.conn.Accept(seg, iss, s.clock.TimestampOffset(&tuple), offerOf(&offer))
 	s.byOut.Insert(s.outHash(f), id)
 	s.stats.Phase[PhaseHalfOpen]++
 	s.stats.SYNs++
 	s.sendSYNACK(f)
 	s.push(id, s.waits.handshake[0])
 }
+
+// apart bounds by how much, which nobody can know, the numbers of a connection begin behind those of the one before it.
+const apart = 1 << 20
 
 func (s *Shard) sendSYNACK(f *flow) {
 	s.sendClient(f, f.conn.SYNACK(s.now, s.offeredMSS(f)), nil)
@@ -142,9 +150,12 @@ func (s *Shard) restart(id uint32, f *flow, seg *wire.Segment) {
 	if f.phase == PhaseLingering || f.phase == PhaseSaying {
 		s.close(f, CauseReused)
 	}
-	svc := f.service
+	svc, used := f.service, f.conn.SndNxt
+	if f.phase == PhaseLingering {
+		used = s.exts.At(f.ext).track.Server.Next
+	}
 	s.forget(id, f)
-	s.stranger(svc, seg)
+	s.stranger(svc, seg, &used)
 }
 
 func (s *Shard) answer(f *flow, seg *wire.Segment, r tcpstate.Reply) {

@@ -34,7 +34,8 @@ func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
 // clientToServer translates a segment and passes it on.
 func (s *Shard) clientToServer(id uint32, f *flow, seg *wire.Segment) {
 	x := s.exts.At(f.ext)
-	if seg.Flags.Has(wire.SYN|wire.RST|wire.FIN) && !seg.ChecksumOK() {
+	// A number beyond what we know of may be a corrupt one, which must not count.
+	if (seg.Flags.Has(wire.SYN|wire.RST|wire.FIN) || seg.Seq.After(x.track.Client.Next)) && !seg.ChecksumOK() {
 		s.drop(DropChecksum)
 		return
 	}
@@ -54,6 +55,9 @@ func (s *Shard) clientToServer(id uint32, f *flow, seg *wire.Segment) {
 	}
 	tcpstate.Saw(&x.track.Client, &x.track.Server, seg, uint32(seg.Wnd)<<max(0, f.conn.ClientScale()))
 	x.nat.ToServer(seg)
+	if seg.Options.Timestamps && f.conn.Timestamps() && seg.Ack == x.serverISS+1 && int32(seg.Options.TSecr-x.serverTS) < 0 {
+		seg.SetTSecr(x.serverTS) // it echoes our SYN-ACK; the server never sent anything as old as that
+	}
 	srv := &s.cfg.Servers[x.server]
 	seg.SetDestination(srv.Addr, srv.Port)
 	s.forward(wire.Inside, seg)
@@ -66,7 +70,8 @@ const sane = 1 << 30
 // serverToClient translates a segment and passes it on.
 func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 	x := s.exts.At(f.ext)
-	if (seg.Flags.Has(wire.SYN|wire.RST|wire.FIN) || f.phase == PhaseBannerPending) && !seg.ChecksumOK() {
+	if (seg.Flags.Has(wire.SYN|wire.RST|wire.FIN) || f.phase == PhaseBannerPending ||
+		seg.Seq.After(x.nat.ServerSeq(x.track.Server.Next))) && !seg.ChecksumOK() {
 		s.drop(DropChecksum)
 		return
 	}

@@ -99,8 +99,12 @@ func (s *Splice) ErrorToClient(e *wire.ICMPError) { e.ShiftQuoteAck(s.shift) }
 // ServerWindow translates a window field of the client.
 func (s *Splice) ServerWindow(wnd uint16) uint16 { return scale(wnd, s.windows&0x0f, s.seen&0x0f) }
 
-// scale expresses a window, sent with one shift, for a reader who applies another: rounded down, for it must not promise
-// more than there is. One that is rounded to zero is not lost: TCP probes a closed window.
+// scale expresses a window, sent with one shift, for a reader who applies another: rounded down, for it should not promise
+// more than there is; but an open window is never shown as closed, or a receiver whose whole buffer is smaller than the
+// reader's unit would stall its sender for good. What does not fit then, it drops, and gets again.
 func scale(wnd uint16, sent, read uint8) uint16 {
-	return uint16(min(uint32(wnd)<<sent>>read, math.MaxUint16))
+	if wnd == 0 {
+		return 0
+	}
+	return uint16(min(max(uint32(wnd)<<sent>>read, 1), math.MaxUint16))
 }

@@ -62,6 +62,9 @@ func window(field uint16, sent, read int8) uint16 {
 	if octets.Cmp(big.NewInt(65535)) > 0 {
 		return 65535
 	}
+	if field != 0 && octets.Sign() == 0 {
+		return 1 // open, however little
+	}
 	return uint16(octets.Int64())
 }
 

@@ -18,11 +18,13 @@ type Half struct {
 	RST    bool     // it sent an RST that the other end may have believed
 }
 
-// probe is how far beyond the window's edge a segment may reach: a window probe's octet, and a FIN.
-const probe = 2
+// beyond is how far a segment may reach over the window's edge as we know it: for a probe's octet and a FIN, for a sender
+// that moves SND.UNA by a segment whose window it may not take (RFC 9293 section 3.10.7.4: SND.WL1), and for a window that
+// was offered in an ACK which was lost before it came to us.
+const beyond = 1 << 20
 
 // Saw takes a segment from one of the halves on its way to the other: from and to are that half and the other one, wnd is
-// the window that it offers, in octets. What lies outside the window counts for nothing: its receiver does not take it
+// the window that it offers, in octets. What lies far outside the window counts for nothing: its receiver does not take it
 // either.
 func Saw(from, to *Half, seg *wire.Segment, wnd uint32) {
 	if seg.Flags.Has(wire.RST) {
@@ -33,12 +35,13 @@ func Saw(from, to *Half, seg *wire.Segment, wnd uint32) {
 	}
 	from.RST = false // whoever has reset a connection sends nothing but RSTs
 	end := seg.End()
-	if end.After(from.Next) && end.AtOrBefore(from.Edge+probe) && !from.FIN {
+	switch {
+	case from.FIN || end.After(from.Edge+beyond):
+	case seg.Flags.Has(wire.FIN) && end.After(from.Acked): // its checksum is right: what seemed to lie behind it never did
+		from.Octets += uint64(int64(int32(end - 1 - from.Next)))
+		from.Next, from.FIN = end, true
+	case len(seg.Payload) > 0 && end.After(from.Next): // an ACK alone may go ahead of a FIN that was lost on its way to us
 		from.Octets += uint64(uint32(end - from.Next))
-		if seg.Flags.Has(wire.FIN) {
-			from.Octets--
-			from.FIN = true
-		}
 		from.Next = end
 	}
 	if seg.Flags.Has(wire.ACK) && seg.Ack.AtOrAfter(to.Acked) && seg.Ack.AtOrBefore(to.Next) {

@@ -43,6 +43,7 @@ var rules = map[string]rule{
 		"the gateway wires parts together: what TCP says and what a segment becomes is the shard's",
 	},
 	"internal/segscript": {"internal/wire", "a script is text"},
+	"internal/netsim":    {"internal/mono internal/wire", "a network of models judges the gateway and shares nothing with it"},
 	"internal/lab":       {"internal/config", "the lab runs the real binary, not its parts"},
 	"cmd/hushgate":       {"internal/config internal/gateway internal/lab internal/netenv", "main parses flags and calls one function"},
 }

@@ -1,0 +1,300 @@
+package dataplane
+
+import (
+	"bytes"
+	"cmp"
+	"time"
+
+	"hushgate/internal/mono"
+	"hushgate/internal/netsim"
+	"hushgate/internal/wire"
+)
+
+// ship puts a frame on a link, and says what has become of it: nothing if one copy at least arrives well.
+func (w *world) ship(l *netsim.Link, frame []byte, c *simConn, side wire.Side, corrupt bool) (fate string) {
+	fate = "lost"
+	l.Carry(w.r, func(after time.Duration, damage bool) {
+		switch {
+		case !corrupt && !damage:
+			fate = ""
+		case fate != "":
+			fate = "corrupt"
+		}
+		var p *packet
+		if n := len(w.spare); n > 0 {
+			p, w.spare = w.spare[n-1], w.spare[:n-1]
+		} else {
+			p = &packet{}
+		}
+		*p = packet{frame: append(p.frame[:0], frame...), conn: c, side: side, corrupt: corrupt}
+		if damage && !corrupt {
+			p.corrupt = true
+			w.corrupt(p.frame)
+		} else if side != 0 && !corrupt && w.r.IntN(8) == 0 {
+			p.frame[0] = 2 // VIRTIO_NET_HDR_F_DATA_VALID: the hardware vouches for the checksum
+		}
+		w.at(w.now.Add(after), p)
+	})
+	return fate
+}
+
+// corrupt changes one octet of the TCP segment, which its checksum has to catch.
+func (w *world) corrupt(frame []byte) {
+	from := wire.PacketAt + 20
+	end := wire.PacketAt + int(frame[wire.PacketAt+2])<<8 + int(frame[wire.PacketAt+3])
+	if frame[wire.PacketAt]>>4 == 6 {
+		from = wire.PacketAt + 40
+		end = from + int(frame[wire.PacketAt+4])<<8 + int(frame[wire.PacketAt+5])
+	}
+	frame[from+w.r.IntN(end-from)] ^= byte(1 << w.r.IntN(8))
+	frame[0] = 0
+}
+
+// input hands a frame to the shard.
+func (w *world) input(p *packet) {
+	talk := false
+	if c := p.conn; c != nil && p.side == wire.Outside && !p.corrupt && w.dec.Decode(p.frame) == wire.KindTCP {
+		owner := w.owner(c.tuple)
+		talk = len(w.dec.Segment.Payload) > 0 && !w.keepAlive(c) && !cmp.Or(owner, c).banner
+		c.early = c.early || talk && owner == c // without a record, in a flood, nobody can know
+	}
+	w.s.Input(w.now, p.side, p.frame)
+	w.drain(p, talk)
+}
+
+// owner is the connection that the shard has a flow of, among those that used a 4-tuple one after another.
+func (w *world) owner(t tuple4) *simConn {
+	id := w.s.lookupOut(t.addr, t.port, ServiceID(t.svc))
+	c := w.byTuple[t]
+	for id != 0 && c != nil && c.cfg.ISS != w.s.flows.At(id).conn.IRS {
+		c = c.before
+	}
+	if id == 0 {
+		return nil
+	}
+	return c
+}
+
+// keepAlive reports whether the decoded segment of a client has nothing but an octet before its stream.
+func (w *world) keepAlive(c *simConn) bool {
+	return w.dec.Segment.Seq+wire.Seq(len(w.dec.Segment.Payload)) == c.cfg.ISS+1
+}
+
+// drain takes what comes out of the shard, after a frame that went in.
+// Talk says that the frame is payload of a client that has not been sent a banner.
+func (w *world) drain(in *packet, talk bool) {
+	out, events := w.s.Drain()
+	for i := range events {
+		w.event(&events[i])
+	}
+	corrupt := in != nil && in.corrupt
+	if corrupt && len(out) > 1 {
+		w.fatalf(in.conn, "a corrupt frame is answered by %d", len(out))
+	}
+	for _, o := range out {
+		if kind := w.dec.Decode(o.Frame); kind != wire.KindTCP {
+			w.fatalf(nil, "sent a frame of kind %d", kind)
+		}
+		seg := &w.dec.Segment
+		if o.Frame[0] == 0 && seg.ChecksumOK() == corrupt {
+			w.fatalf(w.connOf(o.Side, seg), "the frame went in corrupt: %v; comes out with a checksum that is right: %v", corrupt,
+				seg.ChecksumOK())
+		}
+		if o.Side == wire.Outside {
+			w.toClient(o.Frame, corrupt)
+		} else {
+			if talk && len(seg.Payload) > 0 {
+				w.fatalf(in.conn, "early talk goes on to a server")
+			}
+			w.toServer(o.Frame, corrupt)
+		}
+	}
+}
+
+// connOf finds the latest connection that a segment from the shard belongs to.
+func (w *world) connOf(side wire.Side, seg *wire.Segment) *simConn {
+	if side == wire.Inside {
+		for svc := range w.cfg.Services {
+			if c := w.byTuple[tuple4{seg.Src, seg.SrcPort, svc}]; c != nil {
+				return c
+			}
+		}
+		return nil
+	}
+	svc := w.s.services[addrPort{seg.Src, seg.SrcPort}]
+	return w.byTuple[tuple4{seg.Dst, seg.DstPort, int(svc)}]
+}
+
+func (w *world) toClient(frame []byte, corrupt bool) {
+	c := w.connOf(wire.Outside, &w.dec.Segment)
+	if c == nil { // a spoofed one
+		return
+	}
+	seg := &w.dec.Segment
+	if len(seg.Payload) > 0 && !corrupt {
+		cmp.Or(w.owner(c.tuple), c).banner = true
+	}
+	if most := c.cfg.MSS; most > 0 && len(seg.Payload) > int(most) && !corrupt {
+		w.fatalf(c, "%d octets in a segment, the client's MSS is %d", len(seg.Payload), most)
+	}
+	fate := w.ship(&c.from, frame, c, 0, corrupt)
+	if fate != "" && c.client.Received == 0 {
+		c.lost++
+	}
+	w.note(c, seg, "c < g    ", fate)
+}
+
+func (w *world) toServer(frame []byte, corrupt bool) {
+	seg := &w.dec.Segment
+	c := w.connOf(wire.Inside, seg)
+	v := w.serverAt(seg.Dst)
+	w.note(c, seg, "    g > s", w.ship(&v.to, frame, c, 0, corrupt))
+}
+
+func (w *world) serverAt(a wire.Addr) *simServer {
+	for _, v := range w.servers {
+		if v.addr == a {
+			return v
+		}
+	}
+	return nil
+}
+
+// sent takes what an endpoint, or a host for it, sends.
+func (w *world) sent(_ *netsim.Endpoint, frame []byte) {
+	if kind := w.own.Decode(frame); kind != wire.KindTCP || !w.own.Segment.ChecksumOK() {
+		w.fatalf(nil, "the model built a frame of kind %d", kind)
+	}
+	seg := &w.own.Segment
+	if v := w.serverAt(seg.Src); v != nil {
+		c := w.connOf(wire.Inside, &wire.Segment{Src: seg.Dst, SrcPort: seg.DstPort})
+		w.note(c, seg, "    g < s", w.ship(&v.from, frame, c, wire.Inside, false))
+	} else {
+		svc := w.s.services[addrPort{seg.Dst, seg.DstPort}]
+		c := w.byTuple[tuple4{seg.Src, seg.SrcPort, int(svc)}]
+		fate := w.ship(&c.to, frame, c, wire.Outside, false)
+		if fate != "" && (c.client == nil || c.client.Received == 0) {
+			c.lost++
+		}
+		w.note(c, seg, "c > g    ", fate)
+	}
+}
+
+// deliver hands a frame from the shard to the host that it is for.
+func (w *world) deliver(p *packet) {
+	if w.dec.Decode(p.frame) != wire.KindTCP {
+		return // corrupt
+	}
+	seg := &w.dec.Segment
+	if !seg.ChecksumOK() {
+		if !p.corrupt {
+			w.fatalf(p.conn, "a wrong checksum at %v", seg.Dst)
+		}
+		return
+	}
+	if v := w.serverAt(seg.Dst); v != nil {
+		w.atServer(v, seg)
+		return
+	}
+	svc := w.s.services[addrPort{seg.Src, seg.SrcPort}]
+	c := w.byTuple[tuple4{seg.Dst, seg.DstPort, int(svc)}]
+	switch {
+	case c == nil || c.client == nil || c.client.Outcome() == netsim.Vanished:
+	case c.client.State() == netsim.Closed:
+		w.stack.Refuse(seg)
+	default:
+		c.client.Arrive(w.now, seg)
+		w.look(c, c.client)
+		w.arm(c.client, &c.armed, c)
+		w.again(c)
+	}
+}
+
+// atServer is a server's host: its endpoints, and its listener.
+func (w *world) atServer(v *simServer, seg *wire.Segment) {
+	if v.silent {
+		return
+	}
+	key := tuple4{addr: seg.Src, port: seg.SrcPort}
+	a := v.endpoints[key]
+	if a != nil && a.tcp.Outcome() == netsim.Vanished && !seg.Flags.Has(wire.SYN) {
+		return
+	}
+	syn := seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN
+	open := a != nil && a.tcp.State() != netsim.Closed
+	if open && !(syn && a.tcp.Reopens(seg)) {
+		a.tcp.Arrive(w.now, seg)
+		w.look(a.conn, a.tcp)
+		w.arm(a.tcp, &a.armed, nil)
+		return
+	}
+	c := w.connOf(wire.Inside, seg)
+	if !syn || v.refusing || c == nil {
+		w.stack.Refuse(seg)
+		return
+	}
+	if open {
+		a.tcp.End(netsim.Clean)
+	}
+	w.accept(v, c, key, seg)
+}
+
+func (w *world) accept(v *simServer, c *simConn, key tuple4, seg *wire.Segment) {
+	a := &attempt{conn: c, server: v, stream: netsim.Stream(w.r.Uint64()), armed: mono.Never, maybe: c.client.Received == 0}
+	c.attempts = append(c.attempts, a)
+	v.endpoints[key] = a
+	cfg := v.options
+	cfg.Local, cfg.LocalPort, cfg.Remote, cfg.RemotePort = v.addr, 25, seg.Src, seg.SrcPort
+	cfg.ISS = w.number()
+	cfg.Patience = 10 * time.Minute
+	cfg.Out, cfg.In, cfg.Script = a.stream, c.stream.Holds, c.script
+	a.tcp = netsim.Accept(w.stack, cfg, w.now, seg)
+	w.arm(a.tcp, &a.armed, nil)
+}
+
+// look fails on what an endpoint has noticed.
+func (w *world) look(c *simConn, e *netsim.Endpoint) {
+	if e.Wrong != "" {
+		w.fatalf(c, "%s", e.Wrong)
+	}
+}
+
+// number is an initial sequence number, near the wrap at times.
+func (w *world) number() wire.Seq {
+	if w.r.IntN(4) == 0 {
+		return -wire.Seq(w.r.IntN(20000))
+	}
+	return wire.Seq(w.r.Uint32())
+}
+
+// heardBy checks what a client receives against all that it might be. The streams differ from their first octets on.
+func (c *simConn) heardBy(offset uint64, b []byte) bool {
+	found := false
+	for _, a := range c.attempts {
+		a.maybe = a.maybe && a.stream.Holds(offset, b)
+		found = found || a.maybe
+	}
+	for i := range c.texts {
+		x := &c.texts[i]
+		end := offset + uint64(len(b))
+		x.maybe = x.maybe && end <= uint64(len(x.text)) && bytes.Equal(b, []byte(x.text[offset:end]))
+		found = found || x.maybe
+	}
+	return found
+}
+
+// serving is the server's end that the client has heard, nil if there is none or the client heard too little to tell.
+func (c *simConn) serving() (one *attempt) {
+	if c.client == nil || c.client.Received == 0 {
+		return nil
+	}
+	for _, a := range c.attempts {
+		if a.maybe {
+			if one != nil {
+				return nil
+			}
+			one = a
+		}
+	}
+	return one
+}
