@@ -15,8 +15,8 @@ const (
 	KindOther                  // another protocol: nothing to do with us
 	KindShort                  // shorter than its headers say, or not even that long
 	KindBadIP                  // an IP header that contradicts itself, or whose checksum is wrong
-	KindFragment               // a fragment of an IP packet
-	KindExtension              // an IPv6 extension header that we do not look behind
+	KindFragment               // a fragment of an IP packet; not an atomic one (RFC 6946), which is a whole packet
+	KindExtension              // IPv6 extension headers that are too many, out of order, or not done with; see walk6
 	KindBadTCP                 // a TCP header that contradicts itself
 	KindBadAddress             // an address that no TCP peer can have
 )
@@ -141,33 +141,18 @@ func (d *Decoder) decode6(frame []byte) Kind {
 	if s.Src.Is4() || s.Dst.Is4() { // a mapped address is never on the wire (RFC 4291 section 2.5.5.2), and is IPv4 to us
 		return KindBadAddress
 	}
-	data := d.tcp.data
-	if data == nil {
-		data = d.icmp.data
-	}
-	if data == nil {
-		return d.beyond6()
-	}
-	upper := offset(frame, data)
-	if upper > end {
-		return KindShort
+	upper, next, kind := walk6(frame[:end], at)
+	switch {
+	case kind != KindTCP:
+		return kind
+	case next == protoTCP:
+		d.tcp.data = frame[upper:end]
+	case next == protoICMP6:
+		d.icmp.data = frame[upper:end]
+	default:
+		return KindOther
 	}
 	return d.upper(frame[:end], at, upper)
-}
-
-// beyond6 names an IPv6 packet in which gopacket found neither TCP nor ICMP.
-func (d *Decoder) beyond6() Kind {
-	next := d.ip6.NextHeader
-	if d.ip6.HopByHop != nil {
-		next = d.ip6.HopByHop.NextHeader
-	}
-	switch next {
-	case layers.IPProtocolIPv6Fragment:
-		return KindFragment
-	case layers.IPProtocolIPv6Routing, layers.IPProtocolIPv6Destination:
-		return KindExtension
-	}
-	return KindOther
 }
 
 // upper takes the packet's upper layer, which begins at offset upper of the frame, whose link padding is cut off.

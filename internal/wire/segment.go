@@ -195,7 +195,7 @@ func (s *Segment) change(at, n int, write func([]byte)) {
 const (
 	ip4TTL, ip4Proto, ip4Checksum = 8, 9, 10
 	ip4Src, ip4Dst, ip4MinLen     = 12, 16, 20
-	ip6Hops                       = 7
+	ip6Next, ip6Hops              = 6, 7
 	ip6Src, ip6Dst, ip6Len        = 8, 24, 40
 )
 
