@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -216,6 +217,52 @@ func TestOthersStayOut(t *testing.T) {
 	x.must(t, x.left.Write(bad))
 	if s := x.left.Stats(); s.Sent != 1 || s.SendDrop != 1 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestTags: frames of a VLAN belong to its own interface, and those that a tag gives a priority alone are ours.
+func TestTags(t *testing.T) {
+	x := newTrio(t, true)
+	var raw *AFPacket
+	x.must(t, x.sender.Do(func() (err error) {
+		raw, err = Open(Config{Interface: "eth0", Side: wire.Outside})
+		return err
+	}))
+	t.Cleanup(func() { _ = raw.Close() })
+	h := wire.Header{
+		Src: wire.AddrFrom(netip.MustParseAddr(senderAddr)), Dst: wire.AddrFrom(netip.MustParseAddr(receiverAddr)), DstPort: 25, Flags: wire.SYN,
+	}
+	// The priority comes last: when it is there, whatever was before it has been let in or not.
+	for seq, tag := range [][]byte{{}, {0x81, 0, 0, 100}, {0x81, 0, 0xa0, 7}, {0x81, 0, 0xa0, 0}} {
+		h.Seq = wire.Seq(seq)
+		frame := wire.NewBuilder().Append(nil, &h, nil)
+		wire.SetEthernet(frame, x.mac["middleleft"], x.mac["sendereth0"])
+		frame = slices.Insert(frame, wire.VnetLen+12, tag...)
+		x.must(t, raw.Write([][]byte{frame}))
+	}
+	poll, err := NewPoller(x.left)
+	x.must(t, err)
+	defer func() { _ = poll.Close() }()
+	var seen []wire.Seq
+	for waited := 0; len(seen) == 0 || seen[len(seen)-1] != 3; waited++ {
+		var frames [Batch][]byte
+		n, err := x.left.Read(frames[:])
+		x.must(t, err)
+		for _, f := range frames[:n] {
+			d := wire.NewDecoder()
+			if k := d.Decode(f); k != wire.KindTCP {
+				t.Fatalf("a frame of kind %d", k)
+			}
+			seen = append(seen, d.Segment.Seq)
+		}
+		if n == 0 {
+			if err := poll.Wait(5 * time.Second); err != nil || waited > 10 {
+				t.Fatal("the frame with a priority does not come")
+			}
+		}
+	}
+	if !slices.Equal(seen, []wire.Seq{0, 3}) {
+		t.Errorf("let in: %v", seen)
 	}
 }
 

@@ -12,8 +12,9 @@ import (
 )
 
 // Filter says which frames a port lets in: TCP to one of the services on the outside, TCP from one of the servers on the
-// inside, ICMP errors that quote TCP; addressed to this host, untagged. Fragments and IPv6 packets with extension headers pass on their addresses
-// alone, so that they can be counted. It is the kernel that filters; what is left out costs nothing.
+// inside, ICMP errors that quote TCP; addressed to this host, in no VLAN. Fragments and IPv6 packets with extension headers
+// pass on their addresses alone: the shard looks behind the headers, and counts. It is the kernel that filters; what is
+// left out costs nothing.
 type Filter struct {
 	Sides    wire.Side
 	Services []netip.AddrPort
@@ -55,15 +56,18 @@ func (f Filter) Program() ([]bpf.RawInstruction, error) {
 	return raw, nil
 }
 
-// preamble drops frames that are not for this host (PACKET_HOST is 0) or carry a VLAN tag, which the kernel has taken
-// out of the frame: they belong to the VLAN's own interface.
+// preamble drops frames that are not for this host (PACKET_HOST is 0) or carry the tag of a VLAN, which the kernel has
+// taken out of the frame: they belong to the VLAN's own interface. A tag that names VLAN 0 gives a priority alone (IEEE
+// 802.1Q section 6.9), and the kernel takes such a frame for one without a tag.
 func preamble() []bpf.Instruction {
 	return []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
 		bpf.LoadExtension{Num: bpf.ExtVLANTagPresent},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 3},
+		bpf.LoadExtension{Num: bpf.ExtVLANTag},
+		bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: 0x0fff, SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
 	}
 }
