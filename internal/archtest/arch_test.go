@@ -45,6 +45,7 @@ var rules = map[string]rule{
 	"internal/segscript": {"internal/wire", "a script is text"},
 	"internal/netsim":    {"internal/mono internal/wire", "a network of models judges the gateway and shares nothing with it"},
 	"internal/lab":       {"internal/config", "the lab runs the real binary, not its parts"},
+	"internal/oracle":    {"", "the comparison with the kernel is made of tests alone"},
 	"cmd/hushgate":       {"internal/config internal/gateway internal/lab internal/netenv", "main parses flags and calls one function"},
 }
 

@@ -1,0 +1,206 @@
+package oracle
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/differences.txt and docs/differential.md")
+
+// The outcome, as text and as a page. Both are generated, and reviewed like code.
+const (
+	goldenFile = "testdata/differences.txt"
+	pageFile   = "../../docs/differential.md"
+)
+
+// TestAgainstLinux plays every script with both targets. The answers that differ must be those of the golden file, and
+// each must have an argument.
+func TestAgainstLinux(t *testing.T) {
+	onOneProcessor(t)
+	linux, hushgate := newTargets(t)
+	for i := range families {
+		learn(t, hushgate, &families[i])
+	}
+	scripts, err := scripts()
+	must(t, err)
+	r := &runner{linux: linux, hushgate: hushgate, port: 10000}
+	found := &outcome{kernel: kernelRelease(t)}
+	for _, x := range scripts {
+		must(t, r.compare(x, found))
+	}
+	t.Logf("%d scripts, %d differences, Linux %s", found.scripts, len(found.differences), found.kernel)
+	if found.segments < 1000 || len(found.differences) > found.scripts/2 {
+		t.Errorf("%d segments were sent: something is wrong with the comparison itself", found.segments)
+	}
+	missing, unused := found.argue()
+	for _, d := range missing {
+		t.Errorf("no argument for\n%s", d)
+	}
+	if !*update && !found.sameKernel(t) {
+		t.Logf("%s was written with another kernel than Linux %s: only the arguments count", goldenFile, found.kernel)
+		return
+	}
+	for _, a := range unused {
+		t.Errorf("no difference for the argument %s", a)
+	}
+	if *update && !t.Failed() {
+		must(t, os.WriteFile(goldenFile, []byte(found.text()), 0o644))
+		must(t, os.WriteFile(pageFile, []byte(found.page()), 0o644))
+	}
+	expect(t, goldenFile, found.text())
+	expect(t, pageFile, found.page())
+}
+
+// scripts puts each probe into each state that it is for.
+func scripts() (all []*script, err error) {
+	for i := range states {
+		for j := range probes {
+			s, p := &states[i], &probes[j]
+			if p.states != nil && !slices.Contains(p.states, s.name) {
+				continue
+			}
+			x, err := s.write(p)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, x)
+		}
+	}
+	return all, nil
+}
+
+// onOneProcessor keeps this test, and the gateway that it starts, on one processor, so that the kernel's queues cannot
+// change the order of frames that were sent one after the other.
+func onOneProcessor(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	t.Cleanup(runtime.UnlockOSThread)
+	var all unix.CPUSet
+	must(t, unix.SchedGetaffinity(0, &all))
+	one := oneOf(&all)
+	must(t, unix.SchedSetaffinity(0, &one))
+	t.Cleanup(func() {
+		if err := unix.SchedSetaffinity(0, &all); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func oneOf(all *unix.CPUSet) (one unix.CPUSet) {
+	for i := 0; ; i++ {
+		if all.IsSet(i) {
+			one.Set(i)
+			return one
+		}
+	}
+}
+
+func kernelRelease(t *testing.T) string {
+	t.Helper()
+	var u unix.Utsname
+	must(t, unix.Uname(&u))
+	parts := strings.SplitN(unix.ByteSliceToString(u.Release[:]), ".", 3)
+	if len(parts) < 2 {
+		t.Fatalf("%q: not a kernel's release", parts)
+	}
+	return parts[0] + "." + parts[1]
+}
+
+// learn waits until hushgate has learnt from a check what its server grants, and offers that.
+func learn(t *testing.T, x *target, f *family) {
+	t.Helper()
+	script, err := states[0].write(&probe{name: "SYN", lines: []string{richSYN, "< R 1:1(0) win 0"}})
+	must(t, err)
+	deadline := time.Now().Add(30 * time.Second)
+	for port := uint16(2000); time.Now().Before(deadline); port++ {
+		out, _, err := converse(x, f, script, port)
+		must(t, err)
+		if strings.Contains(strings.Join(out[0].answers, ""), "TS ecr") {
+			return
+		}
+		time.Sleep(10 * time.Millisecond) // no event tells of it
+	}
+	t.Fatal("hushgate does not learn that its server has timestamps")
+}
+
+// runner plays scripts.
+type runner struct {
+	linux, hushgate *target
+	port            uint16 // the client's, of the last conversation
+	second          time.Time
+	limited         int // answers of hushgate since then whose rate it limits
+}
+
+// maxTries is how often a script may be played until it is played in time.
+const maxTries = 100
+
+// compare plays a script with both, over both families that it exists in, and notes what differs.
+func (r *runner) compare(x *script, found *outcome) error {
+	found.scripts++
+	var last *difference
+	for i := range families {
+		f := &families[i]
+		if x.only != "" && x.only != f.name {
+			continue
+		}
+		linux, err := r.play(r.linux, f, x)
+		if err != nil {
+			return err
+		}
+		hushgate, err := r.play(r.hushgate, f, x)
+		if err != nil {
+			return err
+		}
+		found.segments += len(linux)
+		d := &difference{script: x, families: []string{f.name}, linux: linux, hushgate: hushgate}
+		switch {
+		case reflect.DeepEqual(linux, hushgate):
+		case last != nil && reflect.DeepEqual(last.linux, linux) && reflect.DeepEqual(last.hushgate, hushgate):
+			last.families = append(last.families, f.name)
+		default:
+			found.differences = append(found.differences, d)
+			last = d
+		}
+	}
+	return nil
+}
+
+func (r *runner) play(t *target, f *family, x *script) ([]exchange, error) {
+	for range maxTries {
+		r.pace()
+		r.port++
+		out, inTime, err := converse(t, f, x, r.port)
+		if err != nil {
+			return nil, err
+		}
+		if t == r.hushgate {
+			for _, e := range out {
+				r.limited += len(e.answers)
+			}
+		}
+		if inTime {
+			return out, nil
+		}
+	}
+	return nil, errors.New(x.name + ": the machine is too slow: answers may be repetitions")
+}
+
+// pace stays below the rate of RSTs and challenge ACKs that hushgate allows, which is 500 a second when it is least. Two
+// of our seconds can fall into one of its own.
+func (r *runner) pace() {
+	if r.limited >= 240 {
+		time.Sleep(time.Until(r.second.Add(time.Second)))
+	}
+	if time.Since(r.second) >= time.Second {
+		r.second, r.limited = time.Now(), 0
+	}
+}
