@@ -482,7 +482,7 @@ func TestExpiredBanner(t *testing.T) {
 // A server that takes the connection and never speaks: idle, and gone.
 func TestServerNeverSpeaks(t *testing.T) {
 	cfg := testConfig(false)
-	cfg.Frontends[0].Idle = time.Minute
+	cfg.Frontends[0].Times.Idle = time.Minute
 	r := pending(t, cfg)
 	r.wait(3 * time.Minute)
 	for _, e := range r.events {

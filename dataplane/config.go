@@ -66,7 +66,19 @@ type Frontend struct {
 	RejectText   string // one SMTP reply with its CRLF, for ActionReply
 	NoServerText string // one SMTP reply with its CRLF, said when no server can be had
 	Backend      BackendID
-	Idle         time.Duration // spliced and silent in both directions for so long: reset both; 0 means 2 h 4 min
+	Times        Times
+}
+
+// Times bounds the phases of a connection that the delay, Backend.Connect and Backend.Queue do not. 0 means the default.
+type Times struct {
+	HalfOpen time.Duration // from a SYN on, until the handshake must be completed; 15 s
+	Idle     time.Duration // spliced and silent in both directions for so long: both are reset; 2 h 4 min
+	// ClientFIN and ServerFIN take the place of Idle when the other end has sent its FIN: for so long the client, or the
+	// server, may be silent that has not. The default is Idle. (HAProxy: timeout client-fin, timeout server-fin)
+	ClientFIN, ServerFIN time.Duration
+	// TimeWait is how long a connection that has ended is remembered, and how long a client may take to close behind our
+	// FIN; 1 min.
+	TimeWait time.Duration
 }
 
 // Backend is a set of servers that share the connections of its frontends.

@@ -82,7 +82,7 @@ func (s *Shard) accept(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 	s.stats.Phase[PhaseHalfOpen]++
 	s.stats.SYNs++
 	s.sendSYNACK(f)
-	s.push(id, s.waits.handshake[0])
+	s.push(id, s.waits.halfOpen[s.cfg.Services[f.service].Frontend][0])
 }
 
 // apart bounds by how much, which nobody can know, the numbers of a connection begin behind those of the one before it.
@@ -101,14 +101,15 @@ func (s *Shard) offeredMSS(f *flow) uint16 {
 // first, so that a client that believes itself connected says nothing.
 func (s *Shard) handshakeTimeout(id uint32, f *flow) {
 	f.tries++
-	if int(f.tries) >= len(s.waits.handshake) {
+	waits := s.waits.halfOpen[s.cfg.Services[f.service].Frontend]
+	if int(f.tries) >= len(waits) {
 		s.stats.HandshakesExpired++
 		s.forget(id, f)
 		return
 	}
 	s.stats.SYNACKsAgain++
 	s.sendSYNACK(f)
-	s.push(id, s.waits.handshake[f.tries])
+	s.push(id, waits[f.tries])
 }
 
 // ownEnd takes a segment for a connection whose TCP is ours.

@@ -11,17 +11,21 @@ import (
 	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 	"hushgate/nat"
+	"hushgate/tcpstate"
 )
 
 // Defaults of Limits.
 const (
-	defaultFlows    = 1_000_000
-	defaultHalfOpen = 65536
-	defaultRSTsPerS = 1000
-	defaultACKsPerS = 1000
-	defaultMTU      = 1500
-	defaultIdle     = 2*time.Hour + 4*time.Minute // RFC 5382 REQ-5
-	defaultConnect  = 5 * time.Second
+	defaultFlows     = 1_000_000
+	defaultHalfOpen  = 65536
+	defaultRSTsPerS  = 1000
+	defaultACKsPerS  = 1000
+	defaultMTU       = 1500
+	defaultIdle      = 2*time.Hour + 4*time.Minute // RFC 5382 REQ-5
+	defaultConnect   = 5 * time.Second
+	defaultHandshake = 15 * time.Second // four SYN-ACKs: at 0, 1, 3 and 7 s
+	defaultTimeWait  = time.Minute      // as Linux
+	bothFINs         = 4 * time.Minute  // both ends have sent a FIN, and one is not acknowledged (RFC 5382 REQ-5)
 )
 
 func (l Limits) withDefaults() Limits {
@@ -55,38 +59,59 @@ func (l *limiter) allow(now mono.Time) bool {
 
 // waits are the deadline queues: one for each distinct time that a flow can wait.
 type waits struct {
-	handshake   []flowtab.QueueID // before the SYN-ACK, or last words, go out again; the last one before giving up
-	delay       []flowtab.QueueID // of each frontend
-	idle        []time.Duration   // of each frontend; checked at each idleTick
+	halfOpen    [][]flowtab.QueueID // of each frontend: before the SYN-ACK goes out again; the last one before giving up
+	words       []flowtab.QueueID   // the same for our last words
+	delay       []flowtab.QueueID   // of each frontend
+	times       []Times             // of each frontend, complete; all but HalfOpen and TimeWait are checked at each idleTick
 	idleTick    flowtab.QueueID
-	queue       flowtab.QueueID // between looks for a server that is up
-	retry       flowtab.QueueID // before the same server is tried again; HAProxy's pause between retries
-	linger      flowtab.QueueID // TIME-WAIT and FIN-WAIT-2
+	queue       flowtab.QueueID   // between looks for a server that is up
+	retry       flowtab.QueueID   // before the same server is tried again; HAProxy's pause between retries
+	timeWait    []flowtab.QueueID // of each frontend: TIME-WAIT and FIN-WAIT-2
 	lingerReset flowtab.QueueID
 }
 
 func newWaits(q *flowtab.Queues, cfg *Config) waits {
 	w := waits{
 		queue: q.Queue(200 * time.Millisecond), retry: q.Queue(time.Second),
-		linger: q.Queue(time.Minute), lingerReset: q.Queue(5 * time.Second),
-	}
-	for _, d := range []time.Duration{1, 2, 4, 8} { // RFC 6298 section 2: 1 s, doubled
-		w.handshake = append(w.handshake, q.Queue(d*time.Second))
+		lingerReset: q.Queue(5 * time.Second), words: backoff(q, defaultHandshake),
 	}
 	tick := time.Minute
 	for _, f := range cfg.Frontends {
-		idle := cmp.Or(f.Idle, defaultIdle)
+		t := f.Times.withDefaults()
+		w.times = append(w.times, t)
 		w.delay = append(w.delay, q.Queue(f.Delay))
-		w.idle = append(w.idle, idle)
-		tick = min(tick, max(idle/8, time.Millisecond))
+		w.halfOpen = append(w.halfOpen, backoff(q, t.HalfOpen))
+		w.timeWait = append(w.timeWait, q.Queue(t.TimeWait))
+		tick = min(tick, max(min(t.Idle, t.ClientFIN, t.ServerFIN)/8, time.Millisecond))
 	}
 	w.idleTick = q.Queue(tick)
 	return w
 }
 
-// connectWaits returns how long to wait after each SYN: 1 s, 2 s, 4 s and so on, which end together with the timeout.
-func connectWaits(q *flowtab.Queues, timeout time.Duration) (ids []flowtab.QueueID) {
-	timeout = cmp.Or(timeout, defaultConnect)
+func (t Times) withDefaults() Times {
+	t.Idle = cmp.Or(t.Idle, defaultIdle)
+	return Times{
+		HalfOpen: cmp.Or(t.HalfOpen, defaultHandshake), Idle: t.Idle, ClientFIN: cmp.Or(t.ClientFIN, t.Idle),
+		ServerFIN: cmp.Or(t.ServerFIN, t.Idle), TimeWait: cmp.Or(t.TimeWait, defaultTimeWait),
+	}
+}
+
+// patience is how long a splice may be silent as it stands.
+func (t *Times) patience(client, server *tcpstate.Half) time.Duration {
+	switch {
+	case client.FIN && server.FIN:
+		return min(max(t.ClientFIN, t.ServerFIN), bothFINs)
+	case client.FIN:
+		return t.ServerFIN
+	case server.FIN:
+		return t.ClientFIN
+	}
+	return t.Idle
+}
+
+// backoff returns how long to wait after each sending of a segment: 1 s, 2 s, 4 s and so on (RFC 6298 section 2), which
+// end together with the timeout.
+func backoff(q *flowtab.Queues, timeout time.Duration) (ids []flowtab.QueueID) {
 	for d := time.Second; timeout > 0; d *= 2 {
 		d = min(d, timeout)
 		ids = append(ids, q.Queue(d))
@@ -99,7 +124,7 @@ func newPools(q *flowtab.Queues, cfg *Config) []pool {
 	pools := make([]pool, len(cfg.Backends))
 	for i := range cfg.Backends {
 		b := &cfg.Backends[i]
-		pools[i] = pool{backend: b, connect: connectWaits(q, b.Connect)}
+		pools[i] = pool{backend: b, connect: backoff(q, cmp.Or(b.Connect, defaultConnect))}
 		members := make([]nat.Member, len(b.Servers))
 		for j, id := range b.Servers {
 			v := &cfg.Servers[id]

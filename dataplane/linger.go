@@ -6,7 +6,7 @@ import "hushgate/internal/wire"
 // still on their way must not meet an RST of ours. After an RST nobody repeats anything, and the time is short.
 func (s *Shard) linger(id uint32, f *flow, x *splice, reset Cause) {
 	cause := CauseFinished
-	wait := s.waits.linger
+	wait := s.waits.timeWait[s.cfg.Services[f.service].Frontend]
 	if x.track.Client.RST || x.track.Server.RST {
 		cause, wait = reset, s.waits.lingerReset
 	}

@@ -53,7 +53,7 @@ func (w *world) configure() {
 	case besieged:
 		w.cfg.Limits.HalfOpen = 1 + r.IntN(50)
 	case stormy:
-		fe.Idle = pick(r, 0, 20*time.Second, 2*time.Minute)
+		fe.Times.Idle = pick(r, 0, 20*time.Second, 2*time.Minute)
 		be.Retries, be.Redispatch = r.IntN(4), r.IntN(2) == 0
 		be.Connect = pick(r, 0, time.Second, 10*time.Second)
 		w.cfg.Limits = Limits{Flows: pick(r, 30, 4096), HalfOpen: pick(r, 2, 50, 4096), RSTsPerS: pick(r, 5, 1000), ACKsPerS: pick(r, 5, 1000)}

@@ -137,7 +137,15 @@ func (p *player) configure(words []string) {
 		case "action":
 			fe.Action = map[string]Action{"reset": ActionReset, "reply": ActionReply}[v]
 		case "idle":
-			fe.Idle = duration(v)
+			fe.Times.Idle = duration(v)
+		case "client-fin":
+			fe.Times.ClientFIN = duration(v)
+		case "server-fin":
+			fe.Times.ServerFIN = duration(v)
+		case "half-open":
+			fe.Times.HalfOpen = duration(v)
+		case "time-wait":
+			fe.Times.TimeWait = duration(v)
 		case "queue":
 			be.Queue = duration(v)
 		case "connect":

@@ -83,7 +83,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 		f := &cfg.Frontends[i]
 		f.Delay = []time.Duration{0, time.Second, 30 * time.Second}[r.IntN(3)]
 		f.Action = Action(r.IntN(2))
-		f.Idle = []time.Duration{0, 3 * time.Second, time.Minute}[r.IntN(3)]
+		f.Times.Idle = []time.Duration{0, 3 * time.Second, time.Minute}[r.IntN(3)]
 	}
 	for i := range cfg.Backends {
 		b := &cfg.Backends[i]

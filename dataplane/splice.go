@@ -167,7 +167,8 @@ func (s *Shard) later(f *flow, x *splice, seg *wire.Segment) bool {
 // kept, not a deadline: a packet then costs no queue operation.
 func (s *Shard) idleCheck(id uint32, f *flow) {
 	x := s.exts.At(f.ext)
-	if s.now.Sub(x.lastSeen) < s.waits.idle[s.cfg.Services[f.service].Frontend] {
+	times := &s.waits.times[s.cfg.Services[f.service].Frontend]
+	if s.now.Sub(x.lastSeen) < times.patience(&x.track.Client, &x.track.Server) {
 		s.push(id, s.waits.idleTick)
 		return
 	}

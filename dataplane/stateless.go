@@ -61,7 +61,7 @@ func (s *Shard) recall(svc ServiceID, seg *wire.Segment) bool {
 	f.conn.Recall(seg, mss, s.clock.TimestampOffset(&tuple), s.pool(f).offer.WindowScale)
 	s.byOut.Insert(s.outHash(f), id)
 	s.stats.Phase[PhaseHalfOpen]++
-	s.push(id, s.waits.handshake[0])
+	s.push(id, s.waits.halfOpen[s.cfg.Services[svc].Frontend][0])
 	s.ownEnd(id, f, seg)
 	return true
 }

@@ -69,7 +69,7 @@ func (s *Shard) say(id uint32, f *flow, w words) {
 	f.words = f.words&told | w
 	f.conn.Close()
 	s.sayMore(id, f)
-	s.push(id, s.waits.handshake[0])
+	s.push(id, s.waits.words[0])
 }
 
 // text is what we are saying. It is the same at each call: Output and Retransmit cut their segments out of it.
@@ -91,7 +91,7 @@ func (s *Shard) sayMore(id uint32, f *flow) {
 	}
 	if f.conn.Settled() && f.tries != settled {
 		f.tries = settled
-		s.push(id, s.waits.linger)
+		s.push(id, s.waits.timeWait[s.cfg.Services[f.service].Frontend])
 	}
 }
 
@@ -104,14 +104,14 @@ func (s *Shard) sayTimeout(id uint32, f *flow) {
 	h, part, ok := f.conn.Retransmit(s.now, s.text(f))
 	f.tries++
 	switch {
-	case int(f.tries) >= len(s.waits.handshake):
+	case int(f.tries) >= len(s.waits.words):
 		s.sendClient(f, f.conn.RST(s.now), nil)
 		s.forget(id, f)
 	default:
 		if ok {
 			s.sendClient(f, h, part)
 		}
-		s.push(id, s.waits.handshake[f.tries])
+		s.push(id, s.waits.words[f.tries])
 	}
 }
 

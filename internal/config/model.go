@@ -21,8 +21,12 @@ type Global struct {
 	Inside   []string // interfaces towards the servers; empty: found from the routes
 	Shards   int      // 0: one for each processor
 	MaxConn  int      // connections in all phases, over all shards (HAProxy: maxconn)
-	Logs     []LogTarget
-	Firewall Firewall
+	HalfOpen int      // half-open connections of one shard, beyond which SYN cookies are used; 0: 65,536
+	// ReceiveBuffer is the kernel's queue of each packet socket, in octets; 0: 32 MiB. There is a socket for each interface
+	// and shard.
+	ReceiveBuffer int
+	Logs          []LogTarget
+	Firewall      Firewall
 }
 
 // LogTarget is one `log` line: where connection lines and notices go.
@@ -71,6 +75,9 @@ type Frontend struct {
 	NoServerText  string        // one line without CRLF: "421 4.3.2 Service not available"
 	Backend       string        // name; always one of Config.Backends
 	ClientTimeout time.Duration // timeout client; 0: not set
+	ClientFIN     time.Duration // timeout client-fin; 0: as without a FIN
+	HalfOpen      time.Duration // until the handshake is completed; 0: 15 s
+	TimeWait      time.Duration // how long an ended connection is remembered; 0: 1 min
 	Log           []LogTarget
 	LogFormat     LogFormat
 	DontLogNull   bool // no line for connections that ended in the hold without a byte (option dontlognull)
@@ -106,6 +113,7 @@ type Backend struct {
 	Connect       time.Duration // timeout connect; default 5 s
 	Queue         time.Duration // timeout queue; default 0: a connection for which no server is up is told so at once
 	ServerTimeout time.Duration // timeout server; 0: not set
+	ServerFIN     time.Duration // timeout server-fin; 0: as without a FIN
 }
 
 // CheckKind is what a health check does after it connected.

@@ -164,13 +164,11 @@ func (p *haproxyParser) useBackend(args []string, _ bool) {
 // servedTimeouts and the sections in which each has a meaning.
 var servedTimeouts = map[string]section{
 	"client": frontendSide, "server": backendSide, "connect": backendSide, "check": backendSide, "queue": backendSide,
-	"tunnel": backendSide,
+	"tunnel": backendSide, "client-fin": frontendSide, "server-fin": backendSide,
 }
 
 // ignoredTimeouts and why.
 var ignoredTimeouts = map[string]string{
-	"client-fin":      "after a FIN the same times hold for every connection",
-	"server-fin":      "after a FIN the same times hold for every connection",
 	"http-request":    aboutHTTP,
 	"http-keep-alive": aboutHTTP,
 	"tarpit":          aboutHTTP,

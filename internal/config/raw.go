@@ -29,11 +29,12 @@ type rawConfig struct {
 }
 
 type rawGlobal struct {
-	outside, inside []string
-	shards, maxConn at[int]
-	logs            []LogTarget
-	logsSet         bool
-	firewall        Firewall
+	outside, inside  []string
+	shards, maxConn  at[int]
+	halfOpen, buffer at[int]
+	logs             []LogTarget
+	logsSet          bool
+	firewall         Firewall
 }
 
 // rawProxy is a frontend, a backend, both at once (listen), or the defaults that they begin as.

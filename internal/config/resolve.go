@@ -68,7 +68,7 @@ func (r *resolver) resolveGlobal() {
 	}
 	r.cfg.Global = Global{
 		Outside: g.outside, Inside: g.inside, Shards: g.shards.value, MaxConn: g.maxConn.or(defaultMaxConn),
-		Logs: logs, Firewall: g.firewall,
+		HalfOpen: g.halfOpen.value, ReceiveBuffer: g.buffer.value, Logs: logs, Firewall: g.firewall,
 	}
 }
 
@@ -116,7 +116,8 @@ func (r *resolver) resolveFrontend(f *rawProxy) {
 		Name: f.name, Delay: f.delay.value, Action: f.action.or(ActionReset),
 		RejectText: f.rejectText.or(defaultRejectText), NoServerText: f.noServer.or(defaultNoServerText),
 		ClientTimeout: f.timeouts["client"].value, Log: f.logs, LogFormat: f.logFormat.or(LogTCP),
-		DontLogNull: f.dontNull.value,
+		DontLogNull: f.dontNull.value, ClientFIN: f.timeouts["client-fin"].value,
+		HalfOpen: f.timeouts["half-open"].value, TimeWait: f.timeouts["time-wait"].value,
 	}
 	r.lost = r.lost || b == nil
 	if b != nil {
@@ -263,7 +264,7 @@ func (r *resolver) resolveBackend(b *rawProxy) {
 		Redispatch: b.redispatch.or(true), Connect: b.timeouts["connect"].value, Queue: b.timeouts["queue"].value,
 		ServerTimeout: b.timeouts["tunnel"].or(b.timeouts["server"].value),
 	}
-	out.Check.Timeout = b.timeouts["check"].value
+	out.Check.Timeout, out.ServerFIN = b.timeouts["check"].value, b.timeouts["server-fin"].value
 	if out.Connect == 0 {
 		out.Connect = defaultConnect
 	}

@@ -15,12 +15,15 @@ import (
 func (r *yamlReader) top(node ast.Node) {
 	g := &r.raw.global
 	r.mapping("the file", node, yamlKeys{
-		"outside":  r.interfaces(&g.outside),
-		"inside":   r.interfaces(&g.inside),
-		"shards":   r.number(&g.shards, 0, maxShards),
-		"maxconn":  r.number(&g.maxConn, 1, math.MaxInt32),
-		"log":      r.logs(&g.logs, func(int) { g.logsSet = true }),
-		"firewall": r.firewall,
+		"outside": r.interfaces(&g.outside),
+		"inside":  r.interfaces(&g.inside),
+		"shards":  r.number(&g.shards, 0, maxShards),
+		"maxconn": r.number(&g.maxConn, 1, math.MaxInt32),
+		// Octets, of which the kernel counts some hundred for the smallest frame.
+		"receive-buffer": r.number(&g.buffer, 1<<16, math.MaxInt32),
+		"half-open":      r.number(&g.halfOpen, 1, math.MaxInt32),
+		"log":            r.logs(&g.logs, func(int) { g.logsSet = true }),
+		"firewall":       r.firewall,
 		"frontends": func(key string, node ast.Node) {
 			r.list(key, node, false, r.frontend)
 		},
@@ -124,7 +127,7 @@ func (r *yamlReader) frontend(node ast.Node) {
 			f.tried[key] = true
 			r.nameOf(&f.backend)(key, node)
 		},
-		"timeout": r.timeouts(f, "client"),
+		"timeout": r.timeouts(f, "client", "client-fin", "half-open", "time-wait"),
 		"log":     r.logs(&f.logs, func(line int) { f.logGlobal = at[bool]{false, line} }),
 		"log-format": r.word(&logFormat, string(LogTCP), string(LogJSON), string(LogPostscreen),
 			string(LogNone)),
@@ -202,7 +205,7 @@ func (r *yamlReader) backend(node ast.Node) {
 		},
 		"retries":    r.number(&b.retries, 0, maxRetries),
 		"redispatch": r.boolean(&b.redispatch),
-		"timeout":    r.timeouts(b, "connect", "queue", "server", "check"),
+		"timeout":    r.timeouts(b, "connect", "queue", "server", "server-fin", "check"),
 		"default-server": func(key string, node ast.Node) {
 			r.mapping(key, node, r.serverKeys(&b.template))
 		},

@@ -92,17 +92,17 @@ func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
 				return nil, fmt.Errorf("frontend %s: bind %v: %s is not an outside interface: name it as one", f.Name, bind, bind.Interface)
 			}
 		}
-		b.frontend(f, id, max(f.ClientTimeout, cfg.Backends[id].ServerTimeout), c)
+		b.frontend(f, id, timesOf(f, &cfg.Backends[id]), c)
 	}
 	if len(b.shard.Services) == 0 {
 		return nil, fmt.Errorf("no service address: no bind line fits an address of the outside")
 	}
 	if n := b.distinctWaits(); n > maxWaits {
-		return nil, fmt.Errorf("%d different inspect-delay and timeout connect values: at most %d can be kept apart", n, maxWaits)
+		return nil, fmt.Errorf("%d different inspect-delay, timeout connect, half-open and time-wait values: at most %d can be kept apart", n, maxWaits)
 	}
 	b.delays()
 	b.shard.OutsideMTU, b.shard.InsideMTU = smallestMTU(c.Outside), smallestMTU(c.Inside)
-	b.shard.Limits.Flows = cfg.Global.MaxConn
+	b.shard.Limits.Flows, b.shard.Limits.HalfOpen = cfg.Global.MaxConn, cfg.Global.HalfOpen
 	b.shard.CookieKey, b.shard.HashKey = newKey(), newKey()
 	b.firewall = firewall.Config{
 		Outside: linkNames(c.Outside), Inside: linkNames(c.Inside), Services: b.services, Servers: b.servers,
@@ -167,9 +167,17 @@ func healthConfig(c *config.Backend, s *config.Server) health.Config {
 	return h
 }
 
-// frontend adds a frontend and its services. idle is how long a mail may pause: the longer of HAProxy's two timeouts, for
-// a pause is silence on both sides here.
-func (b *built) frontend(f *config.Frontend, backend dataplane.BackendID, idle time.Duration, c *netenv.Chosen) {
+// timesOf joins the timeouts of both sides. A mail may pause for the longer of HAProxy's two, for a pause is silence on
+// both sides here.
+func timesOf(f *config.Frontend, b *config.Backend) dataplane.Times {
+	return dataplane.Times{
+		HalfOpen: f.HalfOpen, Idle: max(f.ClientTimeout, b.ServerTimeout), ClientFIN: f.ClientFIN, ServerFIN: b.ServerFIN,
+		TimeWait: f.TimeWait,
+	}
+}
+
+// frontend adds a frontend and its services.
+func (b *built) frontend(f *config.Frontend, backend dataplane.BackendID, times dataplane.Times, c *netenv.Chosen) {
 	id := dataplane.FrontendID(len(b.shard.Frontends))
 	action := dataplane.ActionReset
 	if f.Action == config.ActionReply {
@@ -177,7 +185,7 @@ func (b *built) frontend(f *config.Frontend, backend dataplane.BackendID, idle t
 	}
 	b.shard.Frontends = append(b.shard.Frontends, dataplane.Frontend{
 		Delay: f.Delay, Action: action, RejectText: f.RejectText + "\r\n", NoServerText: f.NoServerText + "\r\n",
-		Backend: backend, Idle: idle,
+		Backend: backend, Times: times,
 	})
 	for _, bind := range f.Binds {
 		for _, a := range c.Services {
@@ -215,17 +223,21 @@ func fits(bind config.Bind, a netip.AddrPort, outside []*netenv.Link) bool {
 // maxWaits is how many different times connections may wait for: each has a queue in every shard.
 const maxWaits = 200
 
-// distinctWaits counts them at the most: a `timeout connect` is cut into a few.
+// distinctWaits counts them: where something is sent again, the timeout is cut into powers of two, which are the same for
+// all, and a rest.
 func (b *built) distinctWaits() int {
 	waits := map[time.Duration]bool{}
 	for _, f := range b.shard.Frontends {
-		waits[f.Delay] = true
+		waits[f.Delay], waits[f.Times.TimeWait] = true, true
 	}
-	connects := map[time.Duration]bool{}
+	rests := map[time.Duration]bool{}
+	for _, f := range b.shard.Frontends {
+		rests[f.Times.HalfOpen] = true
+	}
 	for _, c := range b.shard.Backends {
-		connects[c.Connect] = true
+		rests[c.Connect] = true
 	}
-	return len(waits) + len(connects)
+	return len(waits) + len(rests)
 }
 
 // has reports whether the interface of that name has an address.

@@ -65,7 +65,7 @@ func TestBuild(t *testing.T) {
 		t.Errorf("services %s", got)
 	}
 	slow, fast := b.shard.Frontends[0], b.shard.Frontends[1]
-	if slow.RejectText != "554 5.5.1 Protocol error\r\n" || slow.Idle != 20*time.Minute || slow.Action == fast.Action {
+	if slow.RejectText != "554 5.5.1 Protocol error\r\n" || slow.Times.Idle != 20*time.Minute || slow.Action == fast.Action {
 		t.Errorf("frontends %+v, %+v", slow, fast)
 	}
 	if b.shard.OutsideMTU != 1500 || b.shard.InsideMTU != 1450 {

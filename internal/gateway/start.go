@@ -198,7 +198,8 @@ func (g *gateway) openLoop(i, shards int) error {
 			return fmt.Errorf("interface %s is gone", name)
 		}
 		p, err := port.Open(port.Config{
-			Interface: name, Side: side, Filter: prog, FanoutSize: shards, FanoutGroup: fanoutGroup(link.Index), Selector: selector,
+			Interface: name, Side: side, Filter: prog, ReceiveBuffer: g.cfg.Global.ReceiveBuffer,
+			FanoutSize: shards, FanoutGroup: fanoutGroup(link.Index), Selector: selector,
 		})
 		if err != nil {
 			return err
