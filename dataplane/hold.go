@@ -38,7 +38,7 @@ func (s *Shard) stranger(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 		s.drop(DropBadAddress)
 	case seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN:
 		s.accept(svc, seg, used)
-	case seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN:
+	case !seg.Flags.Has(wire.ACK | wire.RST): // RFC 9293 section 3.10.7.2, fourth: an RST would make a reflector of us
 		s.drop(DropFlags)
 	default:
 		s.refuse(wire.Outside, seg)

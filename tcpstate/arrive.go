@@ -133,8 +133,10 @@ func (c *Conn) ack(seg *wire.Segment) (out Outcome, ok bool) {
 		c.State, c.SndUna, c.SndWnd = Established, seg.Ack, seg.Wnd
 		return Outcome{Events: Opened}, true
 	}
-	// RFC 5961 section 5.2, with the client's present window for the largest it ever offered.
-	if seg.Ack.After(c.SndNxt) || seg.Ack.Before(c.SndUna-wire.Seq(c.SendWindow())) {
+	// RFC 5961 section 5.2, with the client's present window for the largest it ever offered, and no further back than to
+	// the first octet: a large window would leave whoever guesses numbers an easy game.
+	said := uint32(c.SndUna - c.ISS - 1)
+	if seg.Ack.After(c.SndNxt) || seg.Ack.Before(c.SndUna-wire.Seq(min(c.SendWindow(), said))) {
 		return Outcome{Reply: Challenge}, false
 	}
 	if seg.Ack.After(c.SndUna) || (seg.Ack == c.SndUna && seg.Wnd != c.SndWnd) {

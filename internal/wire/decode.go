@@ -14,7 +14,7 @@ const (
 	KindICMP                   // Decoder.ICMP is filled in
 	KindOther                  // another protocol: nothing to do with us
 	KindShort                  // shorter than its headers say, or not even that long
-	KindBadIP                  // an IP header that contradicts itself, or whose checksum is wrong
+	KindBadIP                  // an IP header that contradicts itself, whose checksum is wrong, or that has a source route
 	KindFragment               // a fragment of an IP packet; not an atomic one (RFC 6946), which is a whole packet
 	KindExtension              // IPv6 extension headers that are too many, out of order, or not done with; see walk6
 	KindBadTCP                 // a TCP header that contradicts itself
@@ -116,12 +116,36 @@ func (d *Decoder) decode4(frame []byte) Kind {
 		return KindShort
 	case fold(sum(0, ip.Contents)) != 0xffff:
 		return KindBadIP
+	case sourceRouted(ip.Contents[ip4MinLen:]):
+		return KindBadIP
 	case ip.Flags&layers.IPv4MoreFragments != 0 || ip.FragOffset != 0:
 		return KindFragment
 	}
 	s := &d.Segment
 	s.Src, s.Dst, s.TTL, s.v6 = AddrFrom4(ip.SrcIP), AddrFrom4(ip.DstIP), ip.TTL, false
 	return d.upper(frame[:at+total], at, at+len(ip.Contents))
+}
+
+// sourceRouted reports whether an IPv4 header's options have a loose or strict source route. Such packets are dropped, as
+// RFC 7126 sections 4.3 and 4.4 advise and every router does nowadays.
+func sourceRouted(options []byte) bool {
+	const end, nop, loose, strict = 0, 1, 131, 137
+	for len(options) > 0 {
+		switch options[0] {
+		case end:
+			return false
+		case nop:
+			options = options[1:]
+			continue
+		case loose, strict:
+			return true
+		}
+		if len(options) < 2 || options[1] < 2 || int(options[1]) > len(options) {
+			return false // what cannot be read is for who must read it
+		}
+		options = options[options[1]:]
+	}
+	return false
 }
 
 func (d *Decoder) decode6(frame []byte) Kind {
