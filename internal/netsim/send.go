@@ -162,6 +162,7 @@ func (e *Endpoint) closed() {
 		e.state = FinWait1
 	case CloseWait:
 		e.state = LastAck
+	case Closed, SynSent, SynReceived, FinWait1, FinWait2, Closing, LastAck, TimeWait:
 	}
 }
 
@@ -264,6 +265,7 @@ func (e *Endpoint) finAcked(now mono.Time) {
 		e.enterTimeWait(now)
 	case LastAck:
 		e.End(Clean)
+	case Closed, SynSent, SynReceived, Established, FinWait2, CloseWait, TimeWait:
 	}
 }
 
