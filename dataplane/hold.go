@@ -26,9 +26,9 @@ func (s *Shard) fromClient(svc ServiceID, seg *wire.Segment) {
 	}
 }
 
-// stranger takes a segment of no flow that we know: in LISTEN if it is a SYN, in CLOSED if not (RFC 9293 sections
-// 3.10.7.2 and 3.10.7.1). SYN and FIN together are nobody's way to open a connection; Linux drops them too.
-// Used is how far our numbers went in an older connection of this 4-tuple, nil if none is known.
+// stranger takes a segment of no flow that we know: services are in LISTEN (RFC 9293 section 3.10.7.2). SYN and FIN
+// together are nobody's way to open a connection; Linux drops them too. Used is how far our numbers went in an older
+// connection of this 4-tuple, nil if none is known.
 func (s *Shard) stranger(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 	switch {
 	case !seg.ChecksumOK():

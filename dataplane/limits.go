@@ -62,8 +62,9 @@ type waits struct {
 	halfOpen    [][]flowtab.QueueID // of each frontend: before the SYN-ACK goes out again; the last one before giving up
 	words       []flowtab.QueueID   // the same for our last words
 	delay       []flowtab.QueueID   // of each frontend
-	times       []Times             // of each frontend, complete; all but HalfOpen and TimeWait are checked at each idleTick
-	idleTick    flowtab.QueueID
+	times       []Times             // of each frontend, complete; all but HalfOpen and TimeWait are checked at each tick
+	idleTick    flowtab.QueueID     // see tick
+	finTick     flowtab.QueueID
 	queue       flowtab.QueueID   // between looks for a server that is up
 	retry       flowtab.QueueID   // before the same server is tried again; HAProxy's pause between retries
 	timeWait    []flowtab.QueueID // of each frontend: TIME-WAIT and FIN-WAIT-2
@@ -75,17 +76,30 @@ func newWaits(q *flowtab.Queues, cfg *Config) waits {
 		queue: q.Queue(200 * time.Millisecond), retry: q.Queue(time.Second),
 		lingerReset: q.Queue(5 * time.Second), words: backoff(q, defaultHandshake),
 	}
-	tick := time.Minute
+	idle, fin := defaultIdle, bothFINs
 	for _, f := range cfg.Frontends {
 		t := f.Times.withDefaults()
 		w.times = append(w.times, t)
 		w.delay = append(w.delay, q.Queue(f.Delay))
 		w.halfOpen = append(w.halfOpen, backoff(q, t.HalfOpen))
 		w.timeWait = append(w.timeWait, q.Queue(t.TimeWait))
-		tick = min(tick, max(min(t.Idle, t.ClientFIN, t.ServerFIN)/8, time.Millisecond))
+		idle, fin = min(idle, t.Idle), min(fin, t.ClientFIN, t.ServerFIN)
 	}
-	w.idleTick = q.Queue(tick)
+	w.idleTick, w.finTick = q.Queue(tickFor(idle)), q.Queue(tickFor(fin))
 	return w
+}
+
+// tickFor is how often to look whether a time of silence is over: precisely enough, and not more than needed.
+func tickFor(silence time.Duration) time.Duration {
+	return min(time.Minute, max(silence/8, time.Millisecond))
+}
+
+// tick is the queue of a splice as it stands: few are half-closed, and only they are looked at as often as that asks for.
+func (w *waits) tick(t *tcpstate.Track) flowtab.QueueID {
+	if t.Client.FIN || t.Server.FIN {
+		return w.finTick
+	}
+	return w.idleTick
 }
 
 func (t Times) withDefaults() Times {

@@ -70,6 +70,7 @@ const sane = 1 << 30
 // serverToClient translates a segment and passes it on.
 func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 	x := s.exts.At(f.ext)
+	// As the client's in clientToServer; and a banner is looked at, for the watch ends with it.
 	if (seg.Flags.Has(wire.SYN|wire.RST|wire.FIN) || f.phase == PhaseBannerPending ||
 		seg.Seq.After(x.nat.ServerSeq(x.track.Server.Next))) && !seg.ChecksumOK() {
 		s.drop(DropChecksum)
@@ -131,7 +132,9 @@ func (s *Shard) seen(id uint32, f *flow, x *splice, reset Cause) {
 		s.linger(id, f, x, reset)
 	case !over && f.phase == PhaseLingering && x.banner != 0: // the RST was not believed: its sender goes on
 		s.enter(f, PhaseSpliced)
-		s.push(id, s.waits.idleTick)
+		s.push(id, s.waits.tick(&x.track))
+	case f.phase != PhaseLingering && f.queue != s.waits.tick(&x.track): // its first FIN
+		s.push(id, s.waits.tick(&x.track))
 	}
 }
 
@@ -169,7 +172,7 @@ func (s *Shard) idleCheck(id uint32, f *flow) {
 	x := s.exts.At(f.ext)
 	times := &s.waits.times[s.cfg.Services[f.service].Frontend]
 	if s.now.Sub(x.lastSeen) < times.patience(&x.track.Client, &x.track.Server) {
-		s.push(id, s.waits.idleTick)
+		s.push(id, s.waits.tick(&x.track))
 		return
 	}
 	s.resetBoth(f, x)

@@ -76,11 +76,11 @@ func (d Drop) Help() string {
 	case DropShort:
 		return "shorter than its own headers say"
 	case DropBadIP:
-		return "IP header that contradicts itself or has a wrong checksum"
+		return "IP header that contradicts itself, has a wrong checksum or a source route"
 	case DropFragment:
-		return "fragment of an IP packet"
+		return "fragment of an IP packet (IPv4 fragments are put together before)"
 	case DropExtension:
-		return "IPv6 extension header that is not looked behind"
+		return "IPv6 extension headers that are too many, out of order, or demand what is not done"
 	case DropBadTCP:
 		return "TCP header that contradicts itself"
 	case DropBadAddress:

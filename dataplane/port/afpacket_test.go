@@ -8,13 +8,13 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"hushgate/internal/lab"
+	"hushgate/internal/needroot"
 	"hushgate/internal/wire"
 )
 
@@ -29,12 +29,7 @@ const senderAddr, receiverAddr = "198.18.0.10", "198.18.0.20"
 
 func newTrio(t *testing.T, offloads bool) *trio {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("HUSHGATE_LAB") == "1" {
-			t.Fatal("packet sockets need root")
-		}
-		t.Skip("packet sockets need root")
-	}
+	needroot.Skip(t, "packet sockets")
 	x := &trio{mac: map[string][6]byte{}}
 	for _, h := range []struct {
 		host **lab.Host

@@ -42,6 +42,7 @@ var rules = map[string]rule{
 		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/mono internal/netenv internal/wire nat",
 		"the gateway wires parts together: what TCP says and what a segment becomes is the shard's",
 	},
+	"internal/needroot":  {"", "what every test may use knows nothing"},
 	"internal/segscript": {"internal/wire", "a script is text"},
 	"internal/netsim":    {"internal/mono internal/wire", "a network of models judges the gateway and shares nothing with it"},
 	"internal/lab":       {"internal/config", "the lab runs the real binary, not its parts"},

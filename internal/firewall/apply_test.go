@@ -9,17 +9,13 @@ import (
 	"testing"
 
 	"hushgate/internal/lab"
+	"hushgate/internal/needroot"
 )
 
 // machine makes a host for a test, which needs root.
 func machine(t *testing.T, name string) *lab.Host {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("HUSHGATE_LAB") == "1" {
-			t.Fatal("firewall rules need root")
-		}
-		t.Skip("firewall rules need root")
-	}
+	needroot.Skip(t, "firewall rules")
 	h, err := lab.NewHost(name)
 	if err != nil {
 		t.Fatal(err)

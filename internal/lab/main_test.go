@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"hushgate/internal/needroot"
 )
 
 // binary is hushgate, built once for all tests of the whole gateway.
@@ -38,12 +40,7 @@ func TestMain(m *testing.M) {
 // site builds a lab for a test, which needs root. The context ends with the test's patience.
 func site(t *testing.T, o Options) (context.Context, *Lab) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("HUSHGATE_LAB") == "1" {
-			t.Fatal("the tests of the whole gateway need root")
-		}
-		t.Skip("the tests of the whole gateway need root")
-	}
+	needroot.Skip(t, "tests of the whole gateway")
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	l, err := New(ctx, o)

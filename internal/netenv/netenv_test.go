@@ -6,12 +6,12 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"hushgate/internal/lab"
+	"hushgate/internal/needroot"
 	"hushgate/internal/wire"
 )
 
@@ -164,12 +164,7 @@ type pair struct {
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("HUSHGATE_LAB") == "1" {
-			t.Fatal("network namespaces need root")
-		}
-		t.Skip("network namespaces need root")
-	}
+	needroot.Skip(t, "network namespaces")
 	p := &pair{changed: make(chan struct{}, 1)}
 	for _, h := range []struct {
 		host **lab.Host

@@ -169,8 +169,8 @@ that carry any.`,
 	{
 		title: "Bad IPv6 headers are dropped without a word",
 		text: `Linux reports a hop-by-hop header that is not the first, segments left in a routing header, an option that is to be
-reported, and a fragment of odd length by ICMPv6. hushgate drops and counts them: it is a gateway, and sends no errors of its own about packets that
-no TCP sends.`,
+reported, and a fragment of odd length by ICMPv6. hushgate drops and counts them: it is a gateway, and sends no errors
+of its own about packets that no TCP sends.`,
 		scripts: []string{
 			"*: *, IPv6 hop-by-hop not in front", "*: *, IPv6 routing header*",
 			"*: keep-alive, IPv6 fragment without its rest",

@@ -16,6 +16,7 @@ import (
 
 	"hushgate/dataplane/port"
 	"hushgate/internal/lab"
+	"hushgate/internal/needroot"
 	"hushgate/internal/wire"
 )
 
@@ -106,12 +107,7 @@ func (t *target) exchange(f *family, frames [][]byte, handle func(answer)) error
 // needs root.
 func newTargets(t *testing.T) (linux, hushgate *target) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("HUSHGATE_LAB") == "1" {
-			t.Fatal("the comparison with the kernel needs root")
-		}
-		t.Skip("the comparison with the kernel needs root")
-	}
+	needroot.Skip(t, "the comparison with the kernel")
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	l, err := lab.New(ctx, lab.Options{})

@@ -116,7 +116,7 @@ func (d *Decoder) decode4(frame []byte) Kind {
 		return KindShort
 	case fold(sum(0, ip.Contents)) != 0xffff:
 		return KindBadIP
-	case sourceRouted(ip.Contents[ip4MinLen:]):
+	case sourceRouted(ip.Options):
 		return KindBadIP
 	case ip.Flags&layers.IPv4MoreFragments != 0 || ip.FragOffset != 0:
 		return KindFragment
@@ -126,24 +126,14 @@ func (d *Decoder) decode4(frame []byte) Kind {
 	return d.upper(frame[:at+total], at, at+len(ip.Contents))
 }
 
-// sourceRouted reports whether an IPv4 header's options have a loose or strict source route. Such packets are dropped, as
-// RFC 7126 sections 4.3 and 4.4 advise and every router does nowadays.
-func sourceRouted(options []byte) bool {
-	const end, nop, loose, strict = 0, 1, 131, 137
-	for len(options) > 0 {
-		switch options[0] {
-		case end:
-			return false
-		case nop:
-			options = options[1:]
-			continue
-		case loose, strict:
+// sourceRouted reports whether an IPv4 header has a loose or strict source route. Such packets are dropped, as RFC 7126
+// sections 4.3 and 4.4 advise and every router does nowadays.
+func sourceRouted(options []layers.IPv4Option) bool {
+	const loose, strict = 131, 137
+	for i := range options {
+		if t := options[i].OptionType; t == loose || t == strict {
 			return true
 		}
-		if len(options) < 2 || options[1] < 2 || int(options[1]) > len(options) {
-			return false // what cannot be read is for who must read it
-		}
-		options = options[options[1]:]
 	}
 	return false
 }
