@@ -165,6 +165,77 @@ func TestPathMTU(t *testing.T) {
 	}
 }
 
+// deep adds a server behind the first server's host, which routes, on a link of a small MTU that neither end knows of.
+func deep(ctx context.Context, t *testing.T, l *Lab) *Host {
+	t.Helper()
+	h, err := NewHost("deep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = h.Close() })
+	router := l.Servers[0]
+	for _, e := range []error{
+		Connect(router, "eth1", h, "eth0", 1300),
+		router.Addr("eth1", "10.0.1.1/24"), router.Addr("eth1", "2001:db8:8::1/64"), h.Addr("eth0", "10.0.1.2/24"),
+		h.Addr("eth0", "2001:db8:8::2/64"), h.WaitUp("eth0"), router.Sysctl("net/ipv4/ip_forward", "1"),
+		router.Sysctl("net/ipv6/conf/all/forwarding", "1"),
+	} {
+		if e != nil {
+			t.Fatal(e)
+		}
+	}
+	for _, c := range []struct {
+		on   *Host
+		args []string
+	}{
+		{h, []string{"route", "add", "default", "via", "10.0.1.1", "advmss", "1460"}},
+		{h, []string{"-6", "route", "add", "default", "via", "2001:db8:8::1", "advmss", "1440"}},
+		{l.Gateway, []string{"route", "add", "10.0.1.0/24", "via", Server4a}},
+		{l.Gateway, []string{"-6", "route", "add", "2001:db8:8::/64", "via", Server6a}},
+	} {
+		if _, err := c.on.Run(ctx, "ip", c.args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return h
+}
+
+// TestPathMTUInside: a router before the server says that the client's segments are too big; the client hears of it, from
+// the service address, and sends smaller ones.
+func TestPathMTUInside(t *testing.T) {
+	for i, f := range families {
+		for _, offloads := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/offloads=%v", f.name, offloads), func(t *testing.T) {
+				ctx, l := site(t, Options{NoOffloads: !offloads})
+				h := deep(ctx, t, l)
+				address := net.JoinHostPort([]string{"10.0.1.2", "2001:db8:8::2"}[i], "25")
+				got := make(chan Mail, 1)
+				if _, err := NewMTA(h, address, got); err != nil {
+					t.Fatal(err)
+				}
+				gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
+frontends:
+  - {name: ft, bind: "%s", inspect-delay: 100ms, default_backend: bk}
+backends:
+  - {name: bk, servers: [{name: deep, address: "%s"}]}
+`, net.JoinHostPort(f.vip, "25"), address))
+				body := plainMail(2 << 20)
+				if _, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), bytes.NewReader(body)); err != nil {
+					t.Fatal(err)
+				}
+				sum := sha256.Sum256(body)
+				if m := <-got; m.SHA256 != hex.EncodeToString(sum[:]) {
+					t.Errorf("arrived as %+v", m)
+				}
+				family := []string{"-4", "-6"}[i]
+				if out, err := l.Client.Run(ctx, "ip", family, "route", "get", f.vip); err != nil || !strings.Contains(out, "mtu 1300") {
+					t.Errorf("the client's path to the service: %q, %v", out, err)
+				}
+			})
+		}
+	}
+}
+
 // TestJumboFrames: links of 9,000 octets are used as such.
 func TestJumboFrames(t *testing.T) {
 	f := families[0]

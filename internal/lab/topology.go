@@ -28,7 +28,14 @@ const Clients = 9
 type Options struct {
 	MTU        int  // of all links; 0 means 1500
 	NoOffloads bool // TSO, GSO and GRO off on all links, as on the plainest of cards
+
+	// The links before and behind the gateway; nil means Connect. InsideMTU is that of the links behind it, 0 for MTU.
+	Outside, Inside Joiner
+	InsideMTU       int
 }
+
+// Joiner joins two hosts by a link, and names its ends.
+type Joiner func(a *Host, aName string, b *Host, bName string, mtu int) error
 
 // Lab is the site: client - gateway - (switch) - servers.
 type Lab struct {
@@ -51,6 +58,15 @@ func (l *Lab) build(ctx context.Context, o Options) (err error) {
 	if o.MTU == 0 {
 		o.MTU = 1500
 	}
+	if o.InsideMTU == 0 {
+		o.InsideMTU = o.MTU
+	}
+	if o.Outside == nil {
+		o.Outside = Connect
+	}
+	if o.Inside == nil {
+		o.Inside = Connect
+	}
 	for _, h := range []struct {
 		host **Host
 		name string
@@ -60,10 +76,10 @@ func (l *Lab) build(ctx context.Context, o Options) (err error) {
 		}
 	}
 	if err := errors.Join(
-		Connect(l.Client, "eth0", l.Gateway, "outside", o.MTU),
-		Connect(l.Gateway, "inside", l.sw, "up", o.MTU),
-		Connect(l.Servers[0], "eth0", l.sw, "port1", o.MTU),
-		Connect(l.Servers[1], "eth0", l.sw, "port2", o.MTU),
+		o.Outside(l.Client, "eth0", l.Gateway, "outside", o.MTU),
+		o.Inside(l.Gateway, "inside", l.sw, "up", o.InsideMTU),
+		Connect(l.Servers[0], "eth0", l.sw, "port1", o.InsideMTU),
+		Connect(l.Servers[1], "eth0", l.sw, "port2", o.InsideMTU),
 		bridge(l.sw, "up", "port1", "port2"),
 	); err != nil {
 		return err
