@@ -3,7 +3,6 @@ package lab
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -13,61 +12,29 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"hushgate/dataplane/port"
-	"hushgate/internal/wire"
 )
 
 // floodRate is how many SYNs a second come: no more, so that on a small machine it is the gateway that is tested, and
 // not which of the two gets the processor.
 const floodRate = 100_000
 
-// flood sends SYNs from addresses of 198.19.0.0/16 until stop is set or there were enough.
-func flood(t *testing.T, l *Lab, stop *atomic.Bool) (sent func() int) {
+// flood sends SYNs from strangers until stop is set or there were enough.
+func flood(t *testing.T, s *strangers, stop *atomic.Bool) (sent func() int) {
 	t.Helper()
 	const enough = 3_000_000
-	var p *port.AFPacket
-	var gateway, own [6]byte
-	for _, err := range []error{
-		l.Gateway.Do(func() error { return linkAddress("outside", &gateway) }),
-		l.Client.Do(func() error { return linkAddress("eth0", &own) }),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	none, err := port.Filter{}.Program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Client.Do(func() (err error) {
-		p, err = port.Open(port.Config{Interface: "eth0", Filter: none})
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
 	done := make(chan int)
 	go func() {
-		build, n := wire.NewBuilder(), 0
-		var frames [port.Batch][]byte
+		n := 0
 		start := time.Now()
-		for ; n < enough && !stop.Load(); n += len(frames) {
-			if early := time.Duration(n)*time.Second/floodRate - time.Since(start); early > 0 {
+		for ; n < enough && !stop.Load(); n++ {
+			if early := time.Duration(n)*time.Second/floodRate - time.Since(start); n%port.Batch == 0 && early > 0 {
 				time.Sleep(early)
 			}
-			for i := range frames {
-				host := uint32(n+i) * 40503 // every address of the /16 comes once in 65,536
-				src := [4]byte{198, 19, byte(host >> 8), byte(host)}
-				frames[i] = build.Append(frames[i][:0], &wire.Header{
-					Src: wire.AddrFrom4(src[:]), SrcPort: uint16(1024 + (n+i)>>16), Dst: wire.AddrFrom(netip.MustParseAddr(VIP4)), DstPort: 25,
-					Flags: wire.SYN, Seq: wire.Seq(n * 7919), Wnd: 64240, MSS: 1460, SACKPermitted: true,
-				}, nil)
-				wire.SetEthernet(frames[i], gateway, own)
-			}
-			if err := p.Write(frames[:]); err != nil {
+			if err := s.syn(n); err != nil {
 				t.Error(err)
 				break
 			}
 		}
-		_ = p.Close()
 		done <- n
 	}()
 	return func() int { return <-done }
@@ -81,17 +48,15 @@ func TestSYNFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Gateway.Run(ctx, "ip", "route", "add", "198.19.0.0/16", "via", ClientAddr4(9)); err != nil {
+	none, err := port.Filter{}.Program()
+	if err != nil {
 		t.Fatal(err)
 	}
-	// What comes back to the strangers ends at the client host, which says nothing to it.
-	if _, err := l.Client.Run(ctx, "iptables", "-A", "INPUT", "-d", "198.19.0.0/16", "-j", "DROP"); err != nil {
-		t.Fatal(err)
-	}
+	strangers := newStrangers(t, l, none)
 	g := gateway(ctx, t, l, f.config(time.Second))
 	var stop atomic.Bool
 	start := time.Now()
-	sent := flood(t, l, &stop)
+	sent := flood(t, strangers, &stop)
 	waitFor(t, "the half-open table to be full", func() bool {
 		if err := g.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
 			t.Fatal(err)

@@ -66,16 +66,12 @@ func (i impairment) join(t *testing.T, name string) Joiner {
 		if err := errors.Join(Connect(a, aName, h, "left", mtu), Connect(h, "right", b, bName, mtu)); err != nil {
 			return err
 		}
-		return l.open(h)
+		return l.open(h, everything(t))
 	}
 }
 
-func (l *badLink) open(h *Host) error {
-	all, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 1 << 18}})
-	if err != nil {
-		return err
-	}
-	err = h.Do(func() (err error) {
+func (l *badLink) open(h *Host, all []bpf.RawInstruction) error {
+	err := h.Do(func() (err error) {
 		for i, name := range []string{"left", "right"} {
 			if l.ports[i], err = port.Open(port.Config{Interface: name, Filter: all}); err != nil {
 				return err

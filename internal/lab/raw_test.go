@@ -1,0 +1,116 @@
+package lab
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/net/bpf"
+
+	"hushgate/dataplane/port"
+	"hushgate/internal/wire"
+)
+
+// strangers is 198.19.0.0/16 behind the client host, a network of raw clients: no kernel has their connections.
+type strangers struct {
+	port         *port.AFPacket
+	poller       *port.Poller
+	build        *wire.Builder
+	decode       *wire.Decoder
+	gateway, own [6]byte
+	vip          wire.Addr
+	out          [][]byte
+	queued       int
+}
+
+// newStrangers sends the answers to the strangers to the client host, whose kernel ignores them. filter is what comes in.
+// It comes before the gateway, which else may hear of the way to them after their first SYNs.
+func newStrangers(t *testing.T, l *Lab, filter []bpf.RawInstruction) *strangers {
+	t.Helper()
+	s := &strangers{build: wire.NewBuilder(), decode: wire.NewDecoder(), vip: wire.AddrFrom(netip.MustParseAddr(VIP4))}
+	s.out = make([][]byte, port.Batch)
+	if _, err := l.Gateway.Run(t.Context(), "ip", "route", "add", "198.19.0.0/16", "via", ClientAddr4(9)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Client.Run(t.Context(), "iptables", "-A", "INPUT", "-d", "198.19.0.0/16", "-j", "DROP"); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		l.Gateway.Do(func() error { return linkAddress("outside", &s.gateway) }),
+		l.Client.Do(func() error { return linkAddress("eth0", &s.own) }),
+		l.Client.Do(func() (err error) {
+			s.port, err = port.Open(port.Config{Interface: "eth0", Filter: filter})
+			return err
+		}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _ = s.port.Close() })
+	var err error
+	if s.poller, err = port.NewPoller(s.port); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.poller.Close() })
+	return s
+}
+
+// stranger is the address of stranger n; from the 65,536th on they are the same hosts again, and then with other ports.
+func stranger(n int) (host wire.Addr, port uint16) {
+	i := uint32(n) * 40503 // every address of the /16 comes once in 65,536
+	return wire.AddrFrom4([]byte{198, 19, byte(i >> 8), byte(i)}), uint16(1024 + n>>16)
+}
+
+// send queues a stranger's segment; flush sends what is queued, which send does too when it is a batch.
+func (s *strangers) send(h wire.Header) error {
+	h.Dst, h.DstPort, h.Wnd = s.vip, 25, 64240
+	f := s.build.Append(s.out[s.queued][:0], &h, nil)
+	wire.SetEthernet(f, s.gateway, s.own)
+	s.out[s.queued] = f
+	if s.queued++; s.queued == len(s.out) {
+		return s.flush()
+	}
+	return nil
+}
+
+func (s *strangers) flush() error {
+	defer func() { s.queued = 0 }()
+	return s.port.Write(s.out[:s.queued])
+}
+
+// syn queues the SYN of stranger n.
+func (s *strangers) syn(n int) error {
+	src, port := stranger(n)
+	return s.send(wire.Header{Src: src, SrcPort: port, Flags: wire.SYN, Seq: wire.Seq(n * 7919), MSS: 1460, SACKPermitted: true})
+}
+
+// ack queues the ACK of a SYN-ACK.
+func (s *strangers) ack(a *wire.Segment) error {
+	return s.send(wire.Header{Src: a.Dst, SrcPort: a.DstPort, Flags: wire.ACK, Seq: a.Ack, Ack: a.Seq + 1})
+}
+
+// answers calls f with the segments to strangers that have come, and waits for some for a while if there are none.
+func (s *strangers) answers(wait time.Duration, f func(*wire.Segment) error) error {
+	var frames [port.Batch][]byte
+	for range 2 {
+		n, err := s.port.Read(frames[:])
+		if err != nil {
+			return err
+		}
+		for _, frame := range frames[:n] {
+			if s.decode.Decode(frame) == wire.KindTCP && s.decode.Segment.SrcPort == 25 {
+				if err := f(&s.decode.Segment); err != nil {
+					return err
+				}
+			}
+		}
+		if n > 0 {
+			return s.flush()
+		}
+		if err := s.poller.Wait(wait); err != nil {
+			return err
+		}
+	}
+	return nil
+}
