@@ -20,5 +20,5 @@
 //
 // A segment that is not acceptable (outside the window, or older than the last timestamp) is answered with an ACK, or
 // dropped if it is an RST; one without ACK is dropped; one that acknowledges what was never sent gets an ACK, and in
-// SYN-RECEIVED an RST.
+// SYN-RECEIVED an RST. docs/tcp.md has every cell, with its source.
 package tcpstate

@@ -23,9 +23,10 @@ var tText = []byte("421 4.3.2 Try later\r\n")
 
 // arrival is a kind of segment.
 type arrival struct {
-	name string
-	seg  func(c *Conn) wire.Header
-	text int // octets of payload
+	name   string
+	seg    func(c *Conn) wire.Header
+	text   int    // octets of payload
+	source string // sections of RFC 9293, and of others where they are named
 }
 
 func seg(flags wire.Flags, seq, ack wire.Seq) wire.Header {
@@ -33,24 +34,24 @@ func seg(flags wire.Flags, seq, ack wire.Seq) wire.Header {
 }
 
 var arrivals = []arrival{
-	{"SYN again", func(c *Conn) wire.Header { return seg(wire.SYN, c.IRS, 0) }, 0},
-	{"new SYN in the window", func(c *Conn) wire.Header { return seg(wire.SYN, c.RcvNxt+100, 0) }, 0},
-	{"SYN outside the window", func(c *Conn) wire.Header { return seg(wire.SYN, c.RcvNxt-70000, 0) }, 0},
-	{"later SYN", func(c *Conn) wire.Header { return seg(wire.SYN, c.RcvNxt+1<<20, 0) }, 0},
-	{"ACK", func(c *Conn) wire.Header { return seg(wire.ACK, c.RcvNxt, c.SndNxt) }, 0},
-	{"ACK of nothing new", func(c *Conn) wire.Header { return seg(wire.ACK, c.RcvNxt, c.SndUna) }, 0},
-	{"ACK of what was never sent", func(c *Conn) wire.Header { return seg(wire.ACK, c.RcvNxt, c.SndNxt+1) }, 0},
-	{"payload", func(c *Conn) wire.Header { return seg(wire.ACK|wire.PSH, c.RcvNxt, c.SndNxt) }, 5},
-	{"payload beyond a hole", func(c *Conn) wire.Header { return seg(wire.ACK|wire.PSH, c.RcvNxt+9, c.SndNxt) }, 5},
-	{"payload beyond the window", func(c *Conn) wire.Header { return seg(wire.ACK|wire.PSH, c.RcvNxt+Window, c.SndNxt) }, 5},
-	{"payload without ACK", func(c *Conn) wire.Header { return seg(wire.PSH, c.RcvNxt, 0) }, 5},
-	{"keep-alive with garbage", func(c *Conn) wire.Header { return seg(wire.ACK, c.RcvNxt-1, c.SndNxt) }, 1},
-	{"FIN", func(c *Conn) wire.Header { return seg(wire.FIN|wire.ACK, c.RcvNxt, c.SndNxt) }, 0},
-	{"payload and FIN", func(c *Conn) wire.Header { return seg(wire.FIN|wire.ACK, c.RcvNxt, c.SndNxt) }, 5},
-	{"FIN beyond a hole", func(c *Conn) wire.Header { return seg(wire.FIN|wire.ACK, c.RcvNxt+9, c.SndNxt) }, 0},
-	{"RST at RCV.NXT", func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt, 0) }, 0},
-	{"RST elsewhere in the window", func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt+1, 0) }, 0},
-	{"RST outside the window", func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt-1, 0) }, 0},
+	{"SYN again", func(c *Conn) wire.Header { return seg(wire.SYN, c.IRS, 0) }, 0, "3.10.7.4 first; Linux: the SYN-ACK again, where the RFC has an ACK"},
+	{"new SYN in the window", func(c *Conn) wire.Header { return seg(wire.SYN, c.RcvNxt+100, 0) }, 0, "3.10.7.4 fourth; RFC 5961 4.2; in TIME-WAIT RFC 6191"},
+	{"SYN outside the window", func(c *Conn) wire.Header { return seg(wire.SYN, c.RcvNxt-70000, 0) }, 0, "3.10.7.4 first; RFC 5961 4.2"},
+	{"later SYN", func(c *Conn) wire.Header { return seg(wire.SYN, c.RcvNxt+1<<20, 0) }, 0, "3.10.7.4 first; in TIME-WAIT RFC 6191"},
+	{"ACK", func(c *Conn) wire.Header { return seg(wire.ACK, c.RcvNxt, c.SndNxt) }, 0, "3.10.7.4 fifth"},
+	{"ACK of nothing new", func(c *Conn) wire.Header { return seg(wire.ACK, c.RcvNxt, c.SndUna) }, 0, "3.10.7.4 fifth; in SYN-RECEIVED an RST with SEG.ACK"},
+	{"ACK of what was never sent", func(c *Conn) wire.Header { return seg(wire.ACK, c.RcvNxt, c.SndNxt+1) }, 0, "RFC 5961 5.2; in SYN-RECEIVED an RST with SEG.ACK"},
+	{"payload", func(c *Conn) wire.Header { return seg(wire.ACK|wire.PSH, c.RcvNxt, c.SndNxt) }, 5, "3.10.7.4 seventh"},
+	{"payload beyond a hole", func(c *Conn) wire.Header { return seg(wire.ACK|wire.PSH, c.RcvNxt+9, c.SndNxt) }, 5, "3.10.7.4 seventh; 3.4 (acceptability)"},
+	{"payload beyond the window", func(c *Conn) wire.Header { return seg(wire.ACK|wire.PSH, c.RcvNxt+Window, c.SndNxt) }, 5, "3.10.7.4 first"},
+	{"payload without ACK", func(c *Conn) wire.Header { return seg(wire.PSH, c.RcvNxt, 0) }, 5, "3.10.7.4 fifth: dropped"},
+	{"keep-alive with garbage", func(c *Conn) wire.Header { return seg(wire.ACK, c.RcvNxt-1, c.SndNxt) }, 1, "3.8.4; RFC 1122 4.2.3.6"},
+	{"FIN", func(c *Conn) wire.Header { return seg(wire.FIN|wire.ACK, c.RcvNxt, c.SndNxt) }, 0, "3.10.7.4 eighth; 3.6"},
+	{"payload and FIN", func(c *Conn) wire.Header { return seg(wire.FIN|wire.ACK, c.RcvNxt, c.SndNxt) }, 5, "3.10.7.4 seventh and eighth"},
+	{"FIN beyond a hole", func(c *Conn) wire.Header { return seg(wire.FIN|wire.ACK, c.RcvNxt+9, c.SndNxt) }, 0, "3.10.7.4 eighth: not yet in order"},
+	{"RST at RCV.NXT", func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt, 0) }, 0, "RFC 5961 3.2"},
+	{"RST elsewhere in the window", func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt+1, 0) }, 0, "RFC 5961 3.2"},
+	{"RST outside the window", func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt-1, 0) }, 0, "3.10.7.4 first: dropped"},
 }
 
 // cell is what a segment does.
