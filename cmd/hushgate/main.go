@@ -15,6 +15,8 @@ import (
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"hushgate/internal/replay"
 )
 
 // version is set by the build; a binary of `go install` knows its module's.
@@ -37,6 +39,9 @@ func run() int {
 	case !errors.Is(err, errReported):
 		fmt.Fprintln(os.Stderr, "hushgate:", err)
 	}
+	if errors.Is(err, replay.ErrPartial) {
+		return 2
+	}
 	return 1
 }
 
@@ -49,7 +54,7 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 		Version:       versionString(),
 	}
-	root.AddCommand(newRunCommand(), newCheckCommand(), newRulesCommand(), newLabCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(), newCheckCommand(), newRulesCommand(), newReplayCommand(), newLabCommand(), newVersionCommand())
 	return root
 }
 

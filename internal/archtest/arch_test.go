@@ -46,8 +46,10 @@ var rules = map[string]rule{
 	"internal/segscript": {"internal/wire", "a script is text"},
 	"internal/netsim":    {"internal/mono internal/wire", "a network of models judges the gateway and shares nothing with it"},
 	"internal/lab":       {"internal/config", "the lab runs the real binary, not its parts"},
+	"internal/capture":   {"internal/wire", "a file of packets knows no connections"},
+	"internal/replay":    {"dataplane internal/capture internal/mono internal/wire", "what is judged offline is judged by the core"},
 	"internal/oracle":    {"", "the comparison with the kernel is made of tests alone"},
-	"cmd/hushgate":       {"internal/config internal/gateway internal/lab internal/netenv", "main parses flags and calls one function"},
+	"cmd/hushgate":       {"internal/config internal/gateway internal/lab internal/netenv internal/replay", "main parses flags and calls one function"},
 }
 
 // sources calls f for every file of the program, tests left out, with its package's directory.

@@ -1,5 +1,7 @@
 package wire
 
+import "encoding/binary"
+
 // Sizes of the headers that every frame begins with.
 const (
 	VnetLen     = 10                    // struct virtio_net_hdr without num_buffers
@@ -44,4 +46,25 @@ func (s Side) String() string {
 func SetEthernet(frame []byte, dst, src [6]byte) {
 	copy(frame[VnetLen:], dst[:])
 	copy(frame[VnetLen+6:], src[:])
+}
+
+// AppendPacket appends to dst the frame of an IP packet that has none, link addresses zero. Valid says that its checksum
+// is, as far as can be known. An IPv4 header's checksum that its sender left to the hardware, 0, is filled in.
+func AppendPacket(dst, packet []byte, valid bool) []byte {
+	at := len(dst)
+	dst = append(dst, make([]byte, PacketAt)...)
+	if valid {
+		dst[at+vnetFlags] = vnetDataValid
+	}
+	kind := uint16(EtherTypeIPv4)
+	if packet[0]>>4 == 6 {
+		kind = EtherTypeIPv6
+	}
+	binary.BigEndian.PutUint16(dst[at+PacketAt-2:], kind)
+	dst = append(dst, packet...)
+	ip := dst[at+PacketAt:]
+	if n := int(ip[0]&0x0f) * 4; kind == EtherTypeIPv4 && n >= 20 && n <= len(ip) && be16(ip, 10) == 0 {
+		binary.BigEndian.PutUint16(ip[10:], ^fold(sum(0, ip[:n])))
+	}
+	return dst
 }

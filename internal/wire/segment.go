@@ -84,6 +84,19 @@ func (s *Segment) ChecksumOK() bool {
 	return fold(sum(pseudo(s.Src.IP(), s.Dst.IP(), protoTCP, len(s.tcp)), s.tcp)) == 0xffff
 }
 
+// ChecksumOffloaded reports whether the checksum is none yet: the pseudo-header's sum alone, or nothing, as a capture has
+// it on the machine whose hardware was to complete it.
+func (s *Segment) ChecksumOffloaded() bool {
+	c := be16(s.tcp, offChecksum)
+	return c == 0 || c == fold(pseudo(s.Src.IP(), s.Dst.IP(), protoTCP, len(s.tcp)))
+}
+
+// Resum computes the TCP checksum anew, for a payload that was changed; changes of other fields are sealed before.
+func (s *Segment) Resum() {
+	binary.BigEndian.PutUint16(s.tcp[offChecksum:], 0)
+	binary.BigEndian.PutUint16(s.tcp[offChecksum:], ^fold(sum(pseudo(s.Src.IP(), s.Dst.IP(), protoTCP, len(s.tcp)), s.tcp)))
+}
+
 // SuperFrame reports whether the frame stands for several segments (GSO or GRO).
 func (s *Segment) SuperFrame() bool { return s.frame[vnetGSOType] != 0 }
 

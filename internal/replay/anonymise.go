@@ -1,0 +1,120 @@
+package replay
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"fmt"
+	"slices"
+
+	"hushgate/internal/wire"
+)
+
+// Anonymiser takes what tells people apart out of packets: addresses, of which those that share a prefix go on sharing
+// one of that length, and nothing else; and the payload behind the first line of each direction.
+type Anonymiser struct {
+	block cipher.Block
+	pad   [16]byte
+	lines map[stream]*line
+}
+
+// stream is one direction of a connection.
+type stream struct {
+	from, to         wire.Addr
+	fromPort, toPort uint16
+}
+
+// line is how far a stream's first line is known to reach.
+type line struct {
+	next wire.Seq // the next octet to look at
+	done bool     // its end was found: next is behind it
+}
+
+// NewAnonymiser returns an Anonymiser with a key of its own, which nobody learns. The addresses are some that it will meet:
+// what it makes of them is no multicast or other address that no TCP peer can have.
+func NewAnonymiser(addresses ...wire.Addr) (*Anonymiser, error) {
+	for {
+		a := &Anonymiser{lines: map[stream]*line{}}
+		key := make([]byte, 32)
+		if _, err := rand.Read(key); err != nil {
+			return nil, fmt.Errorf("draw a key: %w", err)
+		}
+		var err error
+		if a.block, err = aes.NewCipher(key[:16]); err != nil {
+			return nil, fmt.Errorf("use a key: %w", err)
+		}
+		a.block.Encrypt(a.pad[:], key[16:])
+		// Of all IPv4 addresses seven in eight are usable: this ends soon.
+		if !slices.ContainsFunc(addresses, func(addr wire.Addr) bool { return !a.Address(addr).Usable() }) {
+			return a, nil
+		}
+	}
+}
+
+// Address replaces an address: Crypto-PAn (Xu, Fan, Ammar, Moon: Prefix-Preserving IP Address Anonymization, 2002), over
+// the 32 bits of an IPv4 address or the 128 of an IPv6 one.
+func (a *Anonymiser) Address(addr wire.Addr) wire.Addr {
+	from := 0
+	if addr.Is4() {
+		from = 96
+	}
+	out := addr
+	for bit := from; bit < 128; bit++ {
+		// The first bits of the address, and the pad's from there on, decide about the next one.
+		in := a.pad
+		for i := from; i < bit; i++ {
+			set(&in, i, addr[i/8]>>(7-i%8)&1)
+		}
+		var enc [16]byte
+		a.block.Encrypt(enc[:], in[:])
+		out[bit/8] ^= enc[0] >> 7 << (7 - bit%8)
+	}
+	return out
+}
+
+func set(b *[16]byte, i int, v byte) {
+	mask := byte(1) << (7 - i%8)
+	b[i/8] = b[i/8]&^mask | v<<(7-i%8)
+}
+
+// Segment rewrites a segment in place.
+func (a *Anonymiser) Segment(seg *wire.Segment, truncated bool) {
+	a.blank(seg)
+	seg.SetSource(a.Address(seg.Src), seg.SrcPort)
+	seg.SetDestination(a.Address(seg.Dst), seg.DstPort)
+	seg.Seal()
+	if !truncated {
+		seg.Resum()
+	}
+}
+
+// blank writes x over what lies behind the first line, line ends excepted. Payload whose place is not known is blanked.
+func (a *Anonymiser) blank(seg *wire.Segment) {
+	k := stream{seg.Src, seg.Dst, seg.SrcPort, seg.DstPort}
+	if seg.Flags.Has(wire.SYN) {
+		a.lines[k] = &line{next: seg.Seq + 1}
+	}
+	l, known := a.lines[k]
+	keep := 0
+	if known {
+		keep = l.follow(seg)
+	}
+	for i, b := range seg.Payload[keep:] {
+		if b != '\r' && b != '\n' {
+			seg.Payload[keep+i] = 'x'
+		}
+	}
+}
+
+// follow looks for the line's end in a segment and returns how many of its octets belong to the line.
+func (l *line) follow(seg *wire.Segment) int {
+	if seg.Flags.Has(wire.SYN) { // what it carries comes again
+		return 0
+	}
+	at := int(int32(l.next - seg.Seq))
+	for ; !l.done && at >= 0 && at < len(seg.Payload); at++ {
+		l.next++
+		l.done = seg.Payload[at] == '\n'
+	}
+	return min(max(0, int(int32(l.next-seg.Seq))), len(seg.Payload))
+}

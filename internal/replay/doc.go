@@ -1,0 +1,8 @@
+// Package replay judges captures of SMTP offline. An Observer derives from ordinary traffic, between clients and any
+// server, who spoke first and when, and from that what each inspect-delay would have done. A Driver feeds the clients'
+// packets to the shard that the live gateway runs, with the capture's clock, and records what it would answer. Packages
+// below know no files and this one knows no screens: results go to a function.
+//
+// Start with Observer.Segment in observe.go, then Result.At in result.go; Driver is in drive.go, Tally (what many delays
+// would have done to many senders) in tally.go.
+package replay

@@ -1,0 +1,341 @@
+package replay
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"strings"
+	"time"
+
+	"hushgate/dataplane"
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+)
+
+// Driver feeds the clients' segments of a capture to shards of the gateway, one for each service, by the capture's clock.
+// Servers are models that accept, greet, acknowledge and close. The clients' acknowledgements, which answer the numbers of
+// the server that was captured, are moved to the numbers that hushgate gives out.
+type Driver struct {
+	opt      DriveOptions
+	tell     func(Driven)
+	services map[netip.AddrPort]*driven
+	order    []*driven
+	origin   time.Time // of the capture, and of the shards' clock a while before
+	last     time.Time
+	build    *wire.Builder
+	dec      *wire.Decoder
+}
+
+// DriveOptions say how hushgate would be configured.
+type DriveOptions struct {
+	Delay time.Duration
+	Reply bool // early talkers get RejectText, not an RST
+}
+
+// Driven is a packet of the conversation that would have been: a client's, or what hushgate answers.
+type Driven struct {
+	At      time.Time
+	Packet  []byte // from the IP header on; valid during the call
+	Side    wire.Side
+	Ours    bool   // from hushgate
+	Comment string // the state that the connection is in, and why
+}
+
+// MaxServices bounds how many service addresses one capture may have.
+const MaxServices = 1024
+
+// epoch is when a shard's clock begins: not at 0, which means that something did not happen.
+const epoch = mono.Time(time.Hour)
+
+// What hushgate says by default; internal/config has the same.
+const (
+	rejectText   = "554 5.5.1 Protocol error\r\n"
+	noServerText = "421 4.3.2 Service not available, try again later\r\n"
+	modelBanner  = "220 model server of the replay\r\n"
+)
+
+// driven is a service with its shard.
+type driven struct {
+	addr   netip.AddrPort
+	shard  *dataplane.Shard
+	inside wire.Addr // the model server's address
+	shift  map[netip.AddrPort]wire.Seq
+	ends   map[netip.AddrPort]*model // the model server's ends, by client
+}
+
+// model is one end of a connection on the model server.
+type model struct{ next, want wire.Seq }
+
+// NewDriver returns a Driver that hands over each packet as it goes.
+func NewDriver(opt DriveOptions, tell func(Driven)) *Driver {
+	return &Driver{
+		opt: opt, tell: tell, services: map[netip.AddrPort]*driven{}, build: wire.NewBuilder(), dec: wire.NewDecoder(),
+	}
+}
+
+// Segment takes the next segment of the capture, which is changed. What a server sent is used for its numbers alone.
+func (d *Driver) Segment(at time.Time, seg *wire.Segment, fromClient bool) error {
+	if d.origin.IsZero() {
+		d.origin, d.last = at, at
+	}
+	if at.After(d.last) {
+		d.last = at
+	}
+	if !fromClient {
+		d.fromServer(seg)
+		return nil
+	}
+	to := netip.AddrPortFrom(seg.Dst.Netip(), seg.DstPort)
+	s := d.services[to]
+	if s == nil {
+		if len(d.services) == MaxServices {
+			return fmt.Errorf("drive: %v is one service more than %d: choose one by its address", to, MaxServices)
+		}
+		s = d.newService(to)
+	}
+	d.advance(d.last)
+	d.client(s, seg)
+	return nil
+}
+
+func (d *Driver) newService(to netip.AddrPort) *driven {
+	s := &driven{addr: to, shift: map[netip.AddrPort]wire.Seq{}, ends: map[netip.AddrPort]*model{}}
+	server := "192.0.2.1" // TEST-NET-1: no client's
+	if to.Addr().Is6() {
+		server = "2001:db8::1"
+	}
+	s.inside = wire.AddrFrom(netip.MustParseAddr(server))
+	action := dataplane.ActionReset
+	if d.opt.Reply {
+		action = dataplane.ActionReply
+	}
+	s.shard = dataplane.New(&dataplane.Config{
+		Services: []dataplane.Service{{Addr: wire.AddrFrom(to.Addr()), Port: to.Port()}},
+		Frontends: []dataplane.Frontend{{
+			Delay: d.opt.Delay, Action: action, RejectText: rejectText, NoServerText: noServerText,
+		}},
+		Backends: []dataplane.Backend{{Servers: []dataplane.ServerID{0}, Retries: 3, Redispatch: true}},
+		Servers: []dataplane.Server{{
+			Addr: s.inside, Port: to.Port(), Weight: 1, Up: true,
+			Options: dataplane.ServerOptions{MSS: 1460, WindowScale: 7, SACK: true, Timestamps: true, Known: true},
+		}},
+		CookieKey: [2]uint64{1, 2}, HashKey: [2]uint64{3, 4}, // the same capture gives the same answers
+	})
+	d.services[to] = s
+	d.order = append(d.order, s)
+	return s
+}
+
+func (d *Driver) now(at time.Time) mono.Time { return epoch.Add(at.Sub(d.origin)) }
+
+// fromServer learns the number that the captured server chose, for its client's acknowledgements.
+func (d *Driver) fromServer(seg *wire.Segment) {
+	s := d.services[netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)]
+	client := netip.AddrPortFrom(seg.Dst.Netip(), seg.DstPort)
+	if s != nil && seg.Flags.Has(wire.SYN|wire.ACK) {
+		if _, known := s.shift[client]; !known {
+			s.shift[client] = seg.Seq
+		}
+	}
+}
+
+// client hands a client's segment to the shard.
+func (d *Driver) client(s *driven, seg *wire.Segment) {
+	from := netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)
+	d.renumber(s, from, seg)
+	s.prune()
+	before := where(s, from)
+	drops := s.shard.Stats().Dropped
+	frame := append([]byte(nil), seg.Frame()...)
+	s.shard.Input(d.now(d.last), wire.Outside, seg.Frame())
+	out, events := s.shard.Drain()
+	why := strings.Join(append(reasons(events), dropped(drops, s.shard.Stats().Dropped)...), ", ")
+	after := where(s, from)
+	comment := before
+	if after != before {
+		comment += " → " + after
+	}
+	if why != "" {
+		comment += ": " + why
+	}
+	d.tell(Driven{At: d.last, Packet: frame[wire.PacketAt:], Side: wire.Outside, Comment: comment})
+	d.answers(s, out)
+}
+
+// prune forgets what was kept for connections that are gone, whenever there is more of it than of connections.
+func (s *driven) prune() {
+	if enough := 1024 + 2*s.shard.Flows(); len(s.shift) <= enough && len(s.ends) <= enough {
+		return
+	}
+	gone := func(c netip.AddrPort) bool {
+		_, _, live := s.shard.Peek(wire.AddrFrom(c.Addr()), c.Port(), 0)
+		return !live
+	}
+	maps.DeleteFunc(s.shift, func(c netip.AddrPort, _ wire.Seq) bool { return gone(c) })
+	maps.DeleteFunc(s.ends, func(c netip.AddrPort, _ *model) bool { return gone(c) })
+}
+
+// renumber moves a client's acknowledgement from the numbers of the server that was captured to ours. In a capture
+// without the server's side its first ACK tells them.
+func (d *Driver) renumber(s *driven, from netip.AddrPort, seg *wire.Segment) {
+	if seg.Flags&(wire.SYN|wire.ACK) == wire.SYN {
+		delete(s.shift, from)
+		return
+	}
+	if !seg.Flags.Has(wire.ACK) {
+		return
+	}
+	theirs, known := s.shift[from]
+	if !known {
+		theirs = seg.Ack - 1
+		s.shift[from] = theirs
+	}
+	if ours, ok := s.shard.ISS(seg.Src, seg.SrcPort, 0); ok {
+		seg.SetAck(seg.Ack - theirs + ours)
+		seg.Seal()
+	}
+}
+
+// where describes where a connection stands.
+func where(s *driven, client netip.AddrPort) string {
+	phase, state, ok := s.shard.Peek(wire.AddrFrom(client.Addr()), client.Port(), 0)
+	if !ok {
+		return "LISTEN"
+	}
+	switch phase {
+	case dataplane.PhaseHalfOpen, dataplane.PhaseHeld, dataplane.PhaseWaiting, dataplane.PhaseConnecting, dataplane.PhaseSaying:
+		return fmt.Sprintf("%v (%v)", phase, state)
+	default:
+		return phase.String()
+	}
+}
+
+func reasons(events []dataplane.Event) (words []string) {
+	for i := range events {
+		e := &events[i]
+		switch {
+		case e.Kind == dataplane.EventClosed:
+			words = append(words, fmt.Sprintf("%v, %v", e.Verdict, e.Cause))
+		default:
+			words = append(words, e.Cause.String())
+		}
+	}
+	return words
+}
+
+func dropped(before, after [dataplane.Drops]uint64) (words []string) {
+	for i := range before {
+		if after[i] != before[i] {
+			words = append(words, "dropped: "+dataplane.Drop(i).String())
+		}
+	}
+	return words
+}
+
+// advance does what is due in all shards until a time.
+func (d *Driver) advance(until time.Time) {
+	for _, s := range d.order {
+		for s.shard.NextDeadline() <= d.now(until) {
+			due := s.shard.NextDeadline()
+			s.shard.Advance(due)
+			out, events := s.shard.Drain()
+			why := strings.Join(append(reasons(events), "timer"), ", ")
+			d.emit(s, d.origin.Add(due.Sub(epoch)), out, why)
+		}
+	}
+}
+
+func (d *Driver) answers(s *driven, out []dataplane.Out) { d.emit(s, d.last, out, "") }
+
+// emit hands over what a shard sends, and has the model server answer what is for it.
+func (d *Driver) emit(s *driven, at time.Time, out []dataplane.Out, why string) {
+	frames := make([][]byte, 0, len(out)) // the shard's are its own until the next Input, and the model's answers are one
+	for _, o := range out {
+		frame := append([]byte(nil), o.Frame...)
+		client := o.Dst.Netip()
+		if d.dec.Decode(frame) != wire.KindTCP {
+			continue
+		}
+		seg := &d.dec.Segment
+		port := seg.DstPort
+		if o.Side == wire.Inside {
+			client, port = seg.Src.Netip(), seg.SrcPort
+			frames = append(frames, frame)
+		}
+		comment := where(s, netip.AddrPortFrom(client, port))
+		if why != "" {
+			comment += ": " + why
+		}
+		d.tell(Driven{At: at, Packet: frame[wire.PacketAt:], Side: o.Side, Ours: true, Comment: comment})
+	}
+	for _, f := range frames {
+		if d.dec.Decode(f) == wire.KindTCP {
+			d.serve(s, at, &d.dec.Segment)
+		}
+	}
+}
+
+// serve is the model server: it answers a segment.
+func (d *Driver) serve(s *driven, at time.Time, seg *wire.Segment) {
+	client := netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)
+	h := wire.Header{
+		Src: seg.Dst, SrcPort: seg.DstPort, Dst: seg.Src, DstPort: seg.SrcPort, Wnd: 64240, Flags: wire.ACK,
+		Timestamps: seg.Options.Timestamps, TSval: uint32(at.Sub(d.origin).Milliseconds()), TSecr: seg.Options.TSval,
+	}
+	m := s.ends[client]
+	switch {
+	case seg.Flags.Has(wire.RST):
+		delete(s.ends, client)
+		return
+	case seg.Flags.Has(wire.SYN):
+		m = &model{next: 1, want: seg.Seq + 1}
+		s.ends[client] = m
+		h.Flags, h.Ack, h.MSS, h.SACKPermitted = wire.SYN|wire.ACK, m.want, 1460, seg.Options.SACKPermitted
+		if seg.Options.WindowScale != wire.NoScale {
+			h.Scale, h.WindowScale = true, 7
+		}
+		d.reply(s, at, &h, nil)
+		return
+	case m == nil:
+		return
+	}
+	var text []byte
+	switch {
+	case m.next == 1: // the ACK of its SYN-ACK
+		text = []byte(modelBanner)
+	case seg.Len() == 0 || seg.Seq != m.want:
+		return
+	default:
+		m.want = seg.End()
+	}
+	h.Seq, h.Ack = m.next, m.want
+	if seg.Flags.Has(wire.FIN) {
+		h.Flags |= wire.FIN
+	}
+	m.next += wire.Seq(len(text))
+	if h.Flags.Has(wire.FIN) {
+		m.next++
+	}
+	d.reply(s, at, &h, text)
+}
+
+// reply sends a segment of the model server's.
+func (d *Driver) reply(s *driven, at time.Time, h *wire.Header, text []byte) {
+	frame := d.build.Append(nil, h, text)
+	shown := append([]byte(nil), frame...)
+	s.shard.Input(d.now(at), wire.Inside, frame)
+	out, events := s.shard.Drain()
+	d.tell(Driven{
+		At: at, Packet: shown[wire.PacketAt:], Side: wire.Inside, Comment: strings.Join(append([]string{"model server"}, reasons(events)...), ", "),
+	})
+	d.emit(s, at, out, "")
+}
+
+// Finish lets the delays of what is live run out.
+func (d *Driver) Finish() {
+	if d.origin.IsZero() {
+		return
+	}
+	d.last = d.last.Add(d.opt.Delay + time.Second)
+	d.advance(d.last)
+}

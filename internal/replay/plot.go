@@ -1,0 +1,59 @@
+package replay
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+)
+
+// maxPoints bounds the points of the curve in the picture.
+const maxPoints = 2000
+
+// Plot draws the cumulative curve of the time to the first octet of clients that did not wait: how many an inspect-delay
+// would have rejected. The file's name ends in .svg or .png.
+func Plot(file string, t *Tally) error {
+	switch ext := strings.ToLower(filepath.Ext(file)); ext {
+	case ".svg", ".png":
+	default:
+		return fmt.Errorf("--plot %s: expected a name that ends in .svg or .png", file)
+	}
+	p := plot.New()
+	p.Title.Text = "Clients that talk before the banner"
+	p.X.Label.Text = "inspect-delay in seconds"
+	p.Y.Label.Text = "rejected"
+	p.X.Min, p.Y.Min = 0, 0
+	p.Legend.Top, p.Legend.Left = false, false
+	p.Add(plotter.NewGrid())
+	points := t.Curve(maxPoints)
+	for i, c := range []struct {
+		name string
+		y    func(Point) int
+	}{
+		{"connections", func(p Point) int { return p.Connections }},
+		{"senders", func(p Point) int { return p.Senders }},
+	} {
+		xy := plotter.XYs{{}}
+		for _, q := range points {
+			xy = append(xy, plotter.XY{X: q.At.Seconds(), Y: float64(c.y(q))})
+		}
+		line, err := plotter.NewLine(xy)
+		if err != nil {
+			return fmt.Errorf("draw the curve: %w", err)
+		}
+		line.StepStyle = plotter.PostStep
+		line.Width = vg.Points(1.5)
+		if i > 0 {
+			line.Dashes = []vg.Length{vg.Points(5), vg.Points(3)}
+		}
+		p.Add(line)
+		p.Legend.Add(c.name, line)
+	}
+	if err := p.Save(18*vg.Centimeter, 12*vg.Centimeter, file); err != nil {
+		return fmt.Errorf("draw the curve: %w", err)
+	}
+	return nil
+}
