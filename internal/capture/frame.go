@@ -114,6 +114,7 @@ func (l LinkType) String() string {
 		return "Linux cooked"
 	case LinkSLL2:
 		return "Linux cooked v2"
+	default:
 	}
 	return fmt.Sprintf("link type %d", uint16(l))
 }

@@ -72,6 +72,7 @@ func (l LinkType) ip(b []byte) ([]byte, bool) {
 			return nil, false
 		}
 		b = b[familyHeader:]
+	default: // raw IP of all kinds
 	}
 	return byVersion(b)
 }

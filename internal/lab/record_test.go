@@ -50,7 +50,9 @@ func TestRecord(t *testing.T) {
 		{"smtp-source", func(s *studio) {
 			s.run("smtp-source", "-M", "client.example.org", "-m", "3", "-s", "2", "-l", "2000", "inet:["+recordServer4+"]:25")
 		}},
-		{"smtp-source-ipv6", func(s *studio) { s.run("smtp-source", "-M", "client.example.org", "-6", "-m", "2", "-l", "500", "inet:["+recordServer6+"]:25") }},
+		{"smtp-source-ipv6", func(s *studio) {
+			s.run("smtp-source", "-M", "client.example.org", "-6", "-m", "2", "-l", "500", "inet:["+recordServer6+"]:25")
+		}},
 		{"swaks", func(s *studio) {
 			s.run("swaks", "--server", recordServer4, "--to", "rcpt@example.com", "--from", "sender@example.org", "--helo", "swaks.example.org")
 		}},

@@ -1,11 +1,12 @@
 package replay
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"slices"
+
+	"github.com/dchest/siphash"
 
 	"hushgate/internal/wire"
 )
@@ -13,8 +14,7 @@ import (
 // Anonymiser takes what tells people apart out of packets: addresses, of which those that share a prefix go on sharing
 // one of that length, and nothing else; and the payload behind the first line of each direction.
 type Anonymiser struct {
-	block cipher.Block
-	pad   [16]byte
+	key   [2]uint64
 	lines map[stream]*line
 }
 
@@ -35,15 +35,11 @@ type line struct {
 func NewAnonymiser(addresses ...wire.Addr) (*Anonymiser, error) {
 	for {
 		a := &Anonymiser{lines: map[stream]*line{}}
-		key := make([]byte, 32)
-		if _, err := rand.Read(key); err != nil {
+		var key [16]byte
+		if _, err := rand.Read(key[:]); err != nil {
 			return nil, fmt.Errorf("draw a key: %w", err)
 		}
-		var err error
-		if a.block, err = aes.NewCipher(key[:16]); err != nil {
-			return nil, fmt.Errorf("use a key: %w", err)
-		}
-		a.block.Encrypt(a.pad[:], key[16:])
+		a.key = [2]uint64{binary.BigEndian.Uint64(key[:]), binary.BigEndian.Uint64(key[8:])}
 		// Of all IPv4 addresses seven in eight are usable: this ends soon.
 		if !slices.ContainsFunc(addresses, func(addr wire.Addr) bool { return !a.Address(addr).Usable() }) {
 			return a, nil
@@ -51,30 +47,26 @@ func NewAnonymiser(addresses ...wire.Addr) (*Anonymiser, error) {
 	}
 }
 
-// Address replaces an address: Crypto-PAn (Xu, Fan, Ammar, Moon: Prefix-Preserving IP Address Anonymization, 2002), over
-// the 32 bits of an IPv4 address or the 128 of an IPv6 one.
+// Address replaces an address. Each bit is turned over or not by a keyed hash of the bits before it, as in Crypto-PAn (Xu,
+// Fan, Ammar, Moon: Prefix-Preserving IP Address Anonymization, 2002), whose padding is replaced by a length, so that no
+// two prefixes are hashed alike.
 func (a *Anonymiser) Address(addr wire.Addr) wire.Addr {
 	from := 0
 	if addr.Is4() {
 		from = 96
 	}
 	out := addr
+	var prefix [17]byte // of the bits before this one, and how many they are
+	copy(prefix[:], addr[:from/8])
 	for bit := from; bit < 128; bit++ {
-		// The first bits of the address, and the pad's from there on, decide about the next one.
-		in := a.pad
-		for i := from; i < bit; i++ {
-			set(&in, i, addr[i/8]>>(7-i%8)&1)
+		prefix[16] = byte(bit)
+		mask := byte(1) << (7 - bit%8)
+		if siphash.Hash(a.key[0], a.key[1], prefix[:])&1 != 0 {
+			out[bit/8] ^= mask
 		}
-		var enc [16]byte
-		a.block.Encrypt(enc[:], in[:])
-		out[bit/8] ^= enc[0] >> 7 << (7 - bit%8)
+		prefix[bit/8] |= addr[bit/8] & mask
 	}
 	return out
-}
-
-func set(b *[16]byte, i int, v byte) {
-	mask := byte(1) << (7 - i%8)
-	b[i/8] = b[i/8]&^mask | v<<(7-i%8)
 }
 
 // Segment rewrites a segment in place.

@@ -50,7 +50,6 @@ type run struct {
 	read     int64 // octets of the files before this one
 	total    int64
 	truncate int // packets that were cut off
-	err      error
 }
 
 // sink takes the segments that were looked at.

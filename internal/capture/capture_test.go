@@ -1,0 +1,432 @@
+package capture
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"hushgate/internal/wire"
+)
+
+var tAt = time.Date(2026, 3, 4, 5, 6, 7, 123456789, time.UTC)
+
+// tPacket is an IP packet of a segment with a text.
+func tPacket(v6 bool, text string) []byte {
+	src, dst := "198.18.0.7", "198.18.0.1"
+	if v6 {
+		src, dst = "2001:db8::7", "2001:db8::1"
+	}
+	return wire.NewBuilder().Append(nil, &wire.Header{
+		Src: wire.AddrFrom(netip.MustParseAddr(src)), Dst: wire.AddrFrom(netip.MustParseAddr(dst)), SrcPort: 4000, DstPort: 25,
+		Flags: wire.ACK | wire.PSH, Seq: 5, Ack: 6, Wnd: 7,
+	}, []byte(text))[wire.PacketAt:]
+}
+
+// links has a header of every link type before an IP packet.
+var links = map[string]struct {
+	link   LinkType
+	v4, v6 string // in hex
+}{
+	"Ethernet":     {LinkEthernet, "0102030405060708090a0b0c0800", "0102030405060708090a0b0c86dd"},
+	"VLAN":         {LinkEthernet, "0102030405060708090a0b0c810000050800", "0102030405060708090a0b0c8100000586dd"},
+	"QinQ":         {LinkEthernet, "0102030405060708090a0b0c88a80005810000060800", "0102030405060708090a0b0c88a8000581000006" + "86dd"},
+	"raw":          {LinkRaw, "", ""},
+	"raw of BSD":   {LinkRawBSD, "", ""},
+	"IPv4 or IPv6": {LinkRawOther, "", ""},
+	"SLL":          {LinkSLL, "0000000100060102030405060000" + "0800", "0000000100060102030405060000" + "86dd"},
+	"SLL, VLAN":    {LinkSLL, "0000000100060102030405060000" + "810000050800", "0000000100060102030405060000" + "8100000586dd"},
+	"SLL2":         {LinkSLL2, "080000000000000200010006010203040506" + "0000", "86dd00000000000200010006010203040506" + "0000"},
+	"null":         {LinkNull, "02000000", "1e000000"},
+	"null, BE":     {LinkNull, "00000002", "0000000a"},
+	"loop":         {LinkLoop, "00000002", "00000018"},
+}
+
+func unhex(t *testing.T, s string) []byte {
+	t.Helper()
+	var b []byte
+	if _, err := fmt.Sscanf(s, "%x", &b); err != nil && s != "" {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// pcapFile makes a pcap file of packets, each whole unless kept is above 0.
+func pcapFile(order binary.ByteOrder, magic uint32, link LinkType, kept int, packets ...[]byte) []byte {
+	head := make([]byte, pcapHeader)
+	order.PutUint32(head, magic)
+	order.PutUint16(head[4:], 2)
+	order.PutUint16(head[6:], 4)
+	order.PutUint32(head[16:], 65535)
+	order.PutUint32(head[20:], uint32(link))
+	unit := int64(1000)
+	if magic == magicNano {
+		unit = 1
+	}
+	for _, p := range packets {
+		rec := make([]byte, pcapRecord)
+		data := p
+		if kept > 0 {
+			data = p[:min(kept, len(p))]
+		}
+		order.PutUint32(rec, uint32(tAt.Unix()))
+		order.PutUint32(rec[4:], uint32(int64(tAt.Nanosecond())/unit))
+		order.PutUint32(rec[8:], uint32(len(data)))
+		order.PutUint32(rec[12:], uint32(len(p)))
+		head = append(append(head, rec...), data...)
+	}
+	return head
+}
+
+// read returns the texts of the segments of a capture, and the error that ended it.
+func read(file []byte) (texts []string, last error) {
+	r, err := NewReader("x", bytes.NewReader(file))
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	f, d := NewFramer(), wire.NewDecoder()
+	var p Packet
+	for {
+		if err := r.Next(&p); err != nil {
+			return texts, err
+		}
+		if frame, ok := f.Frame(&p); ok && d.Decode(frame.Data) == wire.KindTCP && d.Segment.ChecksumOK() {
+			texts = append(texts, string(d.Segment.Payload))
+		}
+	}
+}
+
+func TestPcap(t *testing.T) {
+	for name, l := range links {
+		for _, v6 := range []bool{false, true} {
+			header := l.v4
+			if v6 {
+				header = l.v6
+			}
+			packet := append(unhex(t, header), tPacket(v6, "EHLO x\r\n")...)
+			padded := append(append([]byte{}, packet...), 0, 0, 0, 0, 0)
+			for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+				for _, magic := range []uint32{magicMicro, magicNano} {
+					file := pcapFile(order, magic, l.link, 0, packet, padded)
+					texts, err := read(file)
+					if !errors.Is(err, io.EOF) || len(texts) != 2 || texts[0] != "EHLO x\r\n" || texts[1] != texts[0] {
+						t.Errorf("%s, v6 %v, %v, %x: %q, %v", name, v6, order, magic, texts, err)
+					}
+					r, err := NewReader("x", bytes.NewReader(file))
+					if err != nil {
+						t.Fatal(err)
+					}
+					var p Packet
+					want := tAt
+					if magic == magicMicro {
+						want = want.Truncate(time.Microsecond)
+					}
+					if err := r.Next(&p); err != nil || !p.Time.Equal(want) || p.Link != l.link || p.Offset != pcapHeader {
+						t.Errorf("%s: %+v, %v", name, p, err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestTruncated: what the capture cut off is zeros, and said to be so.
+func TestTruncated(t *testing.T) {
+	packet := tPacket(false, "EHLO x\r\n")
+	for kept := 1; kept < len(packet); kept++ {
+		r, err := NewReader("x", bytes.NewReader(pcapFile(binary.LittleEndian, magicMicro, LinkRaw, kept, packet)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p Packet
+		if err := r.Next(&p); err != nil {
+			t.Fatal(err)
+		}
+		f, ok := NewFramer().Frame(&p)
+		if want := kept >= smallestIPv4Len; ok != want {
+			t.Fatalf("%d octets kept: %v", kept, ok)
+		}
+		if !ok {
+			continue
+		}
+		d := wire.NewDecoder()
+		k := d.Decode(f.Data)
+		if kept >= 40 && (k != wire.KindTCP || len(d.Segment.Payload) != 8 || d.Segment.Seq != 5 || !f.Truncated) {
+			t.Errorf("%d octets kept: kind %d, %d octets of payload", kept, k, len(d.Segment.Payload))
+		}
+	}
+}
+
+func ngFile(t *testing.T, comment string, links ...LinkType) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := NewWriter(&b, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, l := range links {
+		if _, err := w.Interface(fmt.Sprint("eth", i), l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, l := range links {
+		header := ""
+		if l == LinkEthernet {
+			header = links0
+		}
+		if err := w.Packet(i, tAt, append(unhex(t, header), tPacket(false, fmt.Sprint("text ", i))...), 0, comment); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Bytes()
+}
+
+const links0 = "0102030405060708090a0b0c0800"
+
+func TestPcapng(t *testing.T) {
+	file := ngFile(t, "why", LinkEthernet, LinkRaw)
+	texts, err := read(append(file, file...)) // two sections
+	if !errors.Is(err, io.EOF) || strings.Join(texts, ",") != "text 0,text 1,text 0,text 1" {
+		t.Errorf("%q, %v", texts, err)
+	}
+	r, err := NewReader("x", bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p Packet
+	if err := r.Next(&p); err != nil || !p.Time.Equal(tAt) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if err := r.Next(&p); err != nil || p.Interface != 1 || p.Link != LinkRaw {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// block makes a pcapng block in big-endian order.
+func block(kind uint32, body ...byte) []byte {
+	body = append(body, make([]byte, -len(body)&3)...)
+	b := binary.BigEndian.AppendUint32(nil, kind)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(body)+12))
+	b = append(b, body...)
+	return binary.BigEndian.AppendUint32(b, uint32(len(body)+12))
+}
+
+func bigEndianSection() []byte {
+	return block(blockSection, 0x1a, 0x2b, 0x3c, 0x4d, 0, 1, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255)
+}
+
+// TestPcapngBlocks: big-endian files, obsolete and simple packets, blocks that nobody knows, clocks of other resolutions.
+func TestPcapngBlocks(t *testing.T) {
+	packet := tPacket(false, "EHLO x\r\n")
+	size := binary.BigEndian.AppendUint32(nil, uint32(len(packet)))
+	sizes := append(append([]byte{}, size...), size...)
+	iface := func(resolution byte) []byte {
+		return block(blockInterface, 0, 101, 0, 0, 0, 0, 0, 0, 0, optionResolution, 0, 1, resolution, 0, 0, 0, 0, 0, 0, 0)
+	}
+	ticks := func(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
+	for _, c := range []struct {
+		resolution byte
+		ticks      uint64
+		want       time.Time
+	}{
+		{6, uint64(tAt.UnixMicro()), tAt.Truncate(time.Microsecond)},
+		{9, uint64(tAt.UnixNano()), tAt},
+		{0, uint64(tAt.Unix()), tAt.Truncate(time.Second)},
+		{0x80 | 20, uint64(tAt.Unix())<<20 | 1<<19, tAt.Truncate(time.Second).Add(time.Second / 2)},
+		{0x80 | 32, uint64(tAt.Unix())<<32 | 1<<30, tAt.Truncate(time.Second).Add(time.Second / 4)},
+	} {
+		var file []byte
+		file = append(file, bigEndianSection()...)
+		file = append(file, block(0x0bad, 1, 2, 3, 4, 5)...)
+		file = append(file, iface(c.resolution)...)
+		body := append(append(append([]byte{0, 0, 0, 0}, ticks(c.ticks)...), sizes...), packet...)
+		file = append(file, block(blockEnhanced, body...)...)
+		file = append(file, block(blockPacket, body...)...)
+		file = append(file, block(blockSimple, append(append([]byte{}, size...), packet...)...)...)
+		r, err := NewReader("x", bytes.NewReader(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p Packet
+		for i := range 3 {
+			if err := r.Next(&p); err != nil || !bytes.Equal(p.Data, packet) || i < 2 && !p.Time.Equal(c.want) {
+				t.Errorf("resolution %#x, packet %d: %v at %v, want %v; %v", c.resolution, i, len(p.Data), p.Time, c.want, err)
+			}
+		}
+		if err := r.Next(&p); !errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+	}
+}
+
+func TestCompressed(t *testing.T) {
+	plain := pcapFile(binary.LittleEndian, magicMicro, LinkRaw, 0, tPacket(false, "EHLO x\r\n"))
+	var z, s bytes.Buffer
+	gz := gzip.NewWriter(&z)
+	zs, err := zstd.NewWriter(&s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []io.WriteCloser{gz, zs} {
+		if _, err := w.Write(plain); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, file := range [][]byte{z.Bytes(), s.Bytes()} {
+		if texts, err := read(file); !errors.Is(err, io.EOF) || len(texts) != 1 {
+			t.Errorf("%q, %v", texts, err)
+		}
+		for n := 4; n < len(file)-9; n++ { // behind it there may be nothing but a checksum
+			if _, err := read(file[:n]); err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("cut at %d of %d: %v", n, len(file), err)
+			}
+		}
+	}
+}
+
+// TestCutOff: a file that ends anywhere but between two packets says so, after all that is whole.
+func TestCutOff(t *testing.T) {
+	packet := tPacket(false, "EHLO x\r\n")
+	plain := pcapFile(binary.LittleEndian, magicMicro, LinkRaw, 0, packet, packet)
+	for n := pcapHeader; n < len(plain); n++ {
+		texts, err := read(plain[:n])
+		whole := (n - pcapHeader) / (pcapRecord + len(packet))
+		between := (n-pcapHeader)%(pcapRecord+len(packet)) == 0
+		var corrupt *Error
+		if len(texts) != whole || errors.Is(err, io.EOF) != between || !between && !errors.As(err, &corrupt) {
+			t.Errorf("cut at %d: %d packets, %v", n, len(texts), err)
+		}
+	}
+	ng := ngFile(t, "", LinkRaw)
+	ends := map[int]bool{}
+	for at := 0; at < len(ng); at += int(binary.LittleEndian.Uint32(ng[at+4:])) {
+		ends[at] = true
+	}
+	for n := 4; n < len(ng); n++ {
+		if _, err := read(ng[:n]); errors.Is(err, io.EOF) != ends[n] {
+			t.Errorf("pcapng cut at %d: %v", n, err)
+		}
+	}
+}
+
+// TestCorrupt: what is wrong is named, with its place.
+func TestCorrupt(t *testing.T) {
+	section := bigEndianSection()
+	iface := block(blockInterface, 0, 101, 0, 0, 0, 0, 0, 0)
+	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	big := binary.BigEndian.AppendUint32(nil, 1<<30)
+	for want, file := range map[string][]byte{
+		"no capture, expected pcap":              []byte("220 this is text\r\n"),
+		"0 octets are no capture":                {},
+		"2 octets are no capture":                {0xa1, 0xb2},
+		"the file ends in its header":            {0xa1, 0xb2, 0xc3, 0xd4, 0, 2},
+		"link type 105 is 802.11":                pcapFile(binary.BigEndian, magicMicro, 105, 0),
+		"link type 147 is not read":              pcapFile(binary.BigEndian, magicMicro, 147, 0),
+		"interface description: link type 127":   join(section, block(blockInterface, 0, 127, 0, 0, 0, 0, 0, 0)),
+		"byte-order magic":                       block(blockSection, 1, 2, 3, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+		"version 2 of pcapng":                    block(blockSection, 0x1a, 0x2b, 0x3c, 0x4d, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+		"a length of 8, expected":                join(section, []byte{0, 0, 0, 6, 0, 0, 0, 8}),
+		"a length of 13, expected":               join(section, []byte{0, 0, 0, 6, 0, 0, 0, 13}),
+		"a block of 1073741824 octets":           join(section, []byte{0, 0, 0, 6}, big),
+		"at its begin and 33 at its end":         join(section, iface, []byte{0, 0, 0, 6, 0, 0, 0, 32}, make([]byte, 23), []byte{33}),
+		"of interface 0, the section has 0":      join(section, block(blockEnhanced, make([]byte, 20)...)),
+		"octets kept in a block of":              join(section, iface, block(blockEnhanced, join(make([]byte, 12), big, big)...)),
+		"packet block: 4 octets, expected 20":    join(section, iface, block(blockEnhanced, 0, 0, 0, 0)),
+		"option 9 has 255 octets, and the block": join(section, block(blockInterface, 0, 101, 0, 0, 0, 0, 0, 0, 0, 9, 0, 255)),
+		"timestamp resolution 0xff is finer":     join(section, block(blockInterface, 0, 101, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0xff)),
+		"capture length exceeds snap length":     join(pcapFile(binary.BigEndian, magicMicro, 1, 0), make([]byte, 8), big, big),
+		"the file ends in the midst of a packet": join(section, iface, []byte{0, 0, 0, 6, 0, 0, 0, 32, 1, 2}),
+	} {
+		_, err := read(file)
+		var corrupt *Error
+		if !errors.As(err, &corrupt) || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "x: at octet ") {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+func TestOpen(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "is a directory") {
+		t.Error(err)
+	}
+	if _, err := Open(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	file := filepath.Join(dir, "x.pcap")
+	if err := os.WriteFile(file, pcapFile(binary.BigEndian, magicMicro, LinkRaw, 0, tPacket(true, "x")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var p Packet
+	if err := r.Next(&p); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFragments: fragments in any order make the packet, and too many of them do not stay.
+func TestFragments(t *testing.T) {
+	whole := tPacket(false, strings.Repeat("EHLO x\r\n", 100))
+	cut := func(id uint16, at, end int) *Packet {
+		f := append(append([]byte{}, whole[:20]...), whole[20+at:min(20+end, len(whole))]...)
+		more := uint16(0x2000)
+		if 20+end >= len(whole) {
+			more = 0
+		}
+		binary.BigEndian.PutUint16(f[2:], uint16(len(f)))
+		binary.BigEndian.PutUint16(f[4:], id)
+		binary.BigEndian.PutUint16(f[6:], more|uint16(at/8))
+		return &Packet{Time: tAt, Data: f, Length: len(f), Link: LinkRaw}
+	}
+	f, d := NewFramer(), wire.NewDecoder()
+	for id := range uint16(3 * maxFragments) { // their others never come
+		if _, ok := f.Frame(cut(id+10, 0, 400)); ok {
+			t.Fatal("a fragment is no packet")
+		}
+	}
+	for _, p := range []*Packet{cut(1, 400, 600), cut(1, 600, 9000)} {
+		if _, ok := f.Frame(p); ok {
+			t.Fatal("a fragment is no packet")
+		}
+	}
+	frame, ok := f.Frame(cut(1, 0, 400))
+	if !ok || d.Decode(frame.Data) != wire.KindTCP || len(d.Segment.Payload) != 800 || !d.Segment.ChecksumOK() {
+		t.Errorf("%v, %d octets", ok, len(d.Segment.Payload))
+	}
+}
+
+// FuzzReader: no file makes it panic, hang, or need more memory than its bounds.
+func FuzzReader(f *testing.F) {
+	packet := tPacket(false, "EHLO x\r\n")
+	f.Add(pcapFile(binary.LittleEndian, magicMicro, LinkRaw, 0, packet))
+	f.Add(pcapFile(binary.BigEndian, magicNano, LinkEthernet, 30, append(make([]byte, 14), packet...)))
+	iface := block(blockInterface, 0, 101, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 6, 0, 0, 0)
+	f.Add(bytes.Join([][]byte{bigEndianSection(), iface, block(blockEnhanced, make([]byte, 40)...)}, nil))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		texts, err := read(file)
+		if err == nil {
+			t.Error("no end")
+		}
+		if len(texts) > len(file)/20 {
+			t.Errorf("%d segments in %d octets", len(texts), len(file))
+		}
+	})
+}
