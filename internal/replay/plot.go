@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -29,6 +30,11 @@ func Plot(file string, t *Tally) error {
 	p.Legend.Top, p.Legend.Left = false, false
 	p.Add(plotter.NewGrid())
 	points := t.Curve(maxPoints)
+	if n := len(points); n > 0 { // the curve goes on a little behind its last step, so that one sees it
+		points = append(points, points[n-1])
+		points[n].At += points[n].At/20 + time.Millisecond
+		p.Y.Max = float64(points[n].Connections) * 1.05
+	}
 	for i, c := range []struct {
 		name string
 		y    func(Point) int

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -196,7 +197,7 @@ func summary(w io.Writer, t *Tally, s *Stats, delays []time.Duration) error {
 	}
 	const row = "%8s  %13s %9s %9s  %9s %9s  %9s\n"
 	fmt.Fprintf(&b, "\n"+row, "delay", "early talkers", "senders", "networks", "hang-ups", "quiet", "untested")
-	for _, r := range t.Rows(delays) {
+	for _, r := range t.Rows(slices.Sorted(slices.Values(delays))) {
 		more := ""
 		if r.More {
 			more = "+"
