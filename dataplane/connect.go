@@ -231,7 +231,7 @@ func (s *Shard) granted(id uint32, f *flow, seg *wire.Segment) {
 	if serverScale == wire.NoScale || sees == wire.NoScale {
 		serverScale, sees = wire.NoScale, wire.NoScale
 	}
-	x.connected, x.lastSeen, x.serverISS, x.serverTS = s.now, s.now, seg.Seq, o.TSval
+	x.connected, x.lastSeen, x.serverISS, x.serverTS, x.clientTS = s.now, s.now, seg.Seq, o.TSval, c.TSval(s.now)
 	x.nat = nat.NewSplice(
 		nat.Terms{
 			First: c.SndNxt, TSval: c.TSval(s.now), OwnScale: c.ClientScale(), PeerScale: c.OwnScale(),

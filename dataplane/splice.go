@@ -1,6 +1,8 @@
 package dataplane
 
 import (
+	"math"
+
 	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
@@ -26,8 +28,8 @@ func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
 		s.clientReset(id, f)
 	case out.Events.Has(tcpstate.Finished): // behind an octet that is known: no stack sends that
 		s.drop(DropFlags)
-	default:
-		s.answer(f, seg, out.Reply)
+	case out.Reply != tcpstate.Silence:
+		s.challengeInSplice(f, s.exts.At(f.ext))
 	}
 }
 
@@ -99,8 +101,13 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 	banner := len(seg.Payload) > 0 && last.Within(x.serverISS+1, sane)
 	x.nat.ToClient(seg)
 	tcpstate.Saw(&x.track.Server, &x.track.Client, seg, uint32(seg.Wnd)<<max(0, f.conn.OwnScale()))
+	if seg.Options.Timestamps && !seg.Flags.Has(wire.RST) {
+		x.clientTS = seg.Options.TSval
+	}
 	if f.phase == PhaseBannerPending {
-		f.conn.SndNxt = x.track.Server.Next // behind its FIN, if there was one: what we may yet say begins there
+		// What we may yet say begins behind its FIN, if there was one, and no earlier than its clock, if that is faster.
+		f.conn.SndNxt = x.track.Server.Next
+		f.conn.NotBefore(s.now, x.clientTS)
 		if banner {
 			x.banner = s.now
 			s.enter(f, PhaseSpliced)
@@ -146,13 +153,20 @@ func (s *Shard) synInSplice(id uint32, f *flow, x *splice, seg *wire.Segment) {
 		s.restart(id, f, seg)
 		return
 	}
+	s.challengeInSplice(f, x)
+}
+
+// challengeInSplice sends an ACK that the server could have sent last: with its window, and with its clock, for that may
+// be slower than ours, and what the server says next would then be older to the client than this (RFC 7323 section 5.3).
+func (s *Shard) challengeInSplice(f *flow, x *splice) {
 	if !s.allowACK(f) {
 		s.drop(DropRateLimited)
 		return
 	}
 	s.stats.ChallengeACKs++
 	h := f.conn.ACK(s.now)
-	h.Seq, h.Ack = x.track.Server.Next, x.track.Client.Acked
+	h.Seq, h.Ack, h.TSval = x.track.Server.Next, x.track.Client.Acked, x.clientTS
+	h.Wnd = uint16(min(uint32(x.track.Client.Edge-h.Ack)>>max(0, f.conn.OwnScale()), math.MaxUint16))
 	s.sendClient(f, h, nil)
 }
 
