@@ -14,8 +14,7 @@ func (c *Conn) header(now mono.Time, flags wire.Flags, seq wire.Seq) wire.Header
 	return h
 }
 
-// SYNACK returns our SYN-ACK with the given MSS. Its window is never scaled (RFC 7323 section 2.2), and it answers the
-// client's SYN: the client's later timestamps are not echoed.
+// SYNACK returns our SYN-ACK with the given MSS. Its window is never scaled (RFC 7323 section 2.2).
 func (c *Conn) SYNACK(now mono.Time, mss uint16) wire.Header {
 	h := c.header(now, wire.SYN|wire.ACK, c.ISS)
 	h.Wnd = Window

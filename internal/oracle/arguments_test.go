@@ -54,6 +54,15 @@ changes nothing there.`,
 		linux:   `^> (R\. seq 0 ack|\. 1:1\(0\) ack 1)`, hushgate: `^(nothing|> S\. 0:0\(0\)|> R 1:1\(0\)$)`,
 	},
 	{
+		title: "A SYN again says anew what is offered",
+		text: `Some stacks leave options out of their later SYNs, lest a middlebox dropped the first for them, and do not apply them
+from then on: an answer may only have what was offered (RFC 7323 sections 2.2 and 3.2, RFC 2018 section 2). hushgate
+keeps what both SYNs offer, and echoes the later timestamp (RFC 7323 section 4.3). Linux answers every SYN as it
+answered the first.`,
+		scripts: []string{"SYN-RECEIVED with timestamps: SYN again*"},
+		linux:   `^> S\. 0:0\(0\) ack 1 <mss,sackOK,TS ecr 1000,wscale>$`, hushgate: `^> S\. 0:0\(0\) ack 1 <mss`,
+	},
+	{
 		title: "The timestamp's echo is not checked in the handshake",
 		text: `Linux refuses the handshake's last ACK if it echoes a timestamp that was never sent. No RFC asks for it (RFC 7323
 section 4 uses the echo to measure), the ACK number has been guessed already if the segment is forged, and
