@@ -118,6 +118,7 @@ func (s *Shard) ownEnd(id uint32, f *flow, seg *wire.Segment) {
 		s.drop(DropChecksum)
 		return
 	}
+	una := f.conn.SndUna
 	out := f.conn.Arrive(seg)
 	switch e := out.Events; {
 	case out.Reply == tcpstate.SendRST && s.answersCookie(id, f, seg):
@@ -140,7 +141,7 @@ func (s *Shard) ownEnd(id uint32, f *flow, seg *wire.Segment) {
 	case e.Has(tcpstate.Talked):
 		s.earlyTalk(id, f, seg)
 	case f.phase == PhaseSaying:
-		s.sayMore(id, f)
+		s.heard(id, f, seg, out, una)
 	case e.Has(tcpstate.Finished):
 		s.clientFinished(id, f)
 	case e.Has(tcpstate.Opened) && s.frontend(f).Delay == 0:
