@@ -197,13 +197,14 @@ func (s *Shard) idleCheck(id uint32, f *flow) {
 // resetBoth ends a splice from the middle, each RST at exactly the number that its receiver expects.
 func (s *Shard) resetBoth(f *flow, x *splice) {
 	h := f.conn.RST(s.now)
-	h.Seq, h.Ack = x.track.Server.Acked, x.track.Client.Next
+	h.Seq, h.Ack, h.TSval = x.track.Server.Acked, x.track.Client.Next, x.clientTS
 	if x.track.Server.Next.After(h.Seq) {
 		h.Seq = x.track.Server.Next
 	}
 	s.sendClient(f, h, nil)
 	h = s.serverHeader(f, x, x.track.Client.Next, wire.RST|wire.ACK)
 	h.Ack = x.nat.ServerSeq(x.track.Server.Next)
+	h.Timestamps, h.TSval, h.TSecr = f.conn.Timestamps(), f.conn.TSRecent, x.nat.ServerTSval(x.clientTS)
 	s.send(wire.Inside, &h, nil)
 }
 

@@ -22,7 +22,7 @@ section 3.2). Nothing of the payload is acknowledged.`,
 			"SYN-RECEIVED: *", "SYN-RECEIVED with timestamps: *", "ESTABLISHED: *", "ESTABLISHED with timestamps: *",
 			"LISTEN: payload in*", "LISTEN: FIN before payload that is missing",
 		},
-		linux: `^> \. 1:1\(0\) ack`, hushgate: `^> R\. 1:1\(0\) ack 1$`,
+		linux: `^> \. 1:1\(0\) ack`, hushgate: `^> R\. 1:1\(0\) ack 1( <TS ecr \d+>)?$`,
 	},
 	{
 		title: "A FIN is answered with a FIN",
