@@ -20,7 +20,8 @@ func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
 	}
 	// Payload does not go on, whatever it is worth: our end of the connection judges it, and stays as it is, for it is the
 	// server that answers.
-	judge := f.conn
+	x, judge := s.exts.At(f.ext), f.conn
+	judge.RcvNxt = x.track.Client.Acked // behind its FIN, if the server has it
 	switch out := judge.Arrive(seg); {
 	case out.Events.Has(tcpstate.Talked):
 		s.earlyTalk(id, f, seg)
@@ -29,7 +30,7 @@ func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
 	case out.Events.Has(tcpstate.Finished): // behind an octet that is known: no stack sends that
 		s.drop(DropFlags)
 	case out.Reply != tcpstate.Silence:
-		s.challengeInSplice(f, s.exts.At(f.ext))
+		s.challengeInSplice(f, x)
 	}
 }
 
