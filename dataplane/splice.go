@@ -91,9 +91,15 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 		s.drop(DropTTL)
 		return
 	case f.phase == PhaseBannerPending && seg.Flags.Has(wire.RST) && !x.track.Client.FIN && !x.track.Server.FIN:
-		if seg.Seq == x.serverISS+1 { // it took the connection and thought better of it
+		switch first := x.serverISS + 1; {
+		case seg.Seq == first: // it took the connection and thought better of it
 			s.leaveInside(id, f)
 			s.serverFailed(id, f, CauseServerRST)
+		case seg.Seq.Within(first, f.conn.SendWindow()) && s.allowACK(f): // a challenge ACK: the banner may be lost
+			s.stats.ChallengeACKs++
+			s.sendServerACK(f, x)
+		default:
+			s.drop(DropUnknown)
 		}
 		return
 	}
