@@ -45,7 +45,7 @@ func (c *Conn) Arrive(seg *wire.Segment) Outcome {
 	switch {
 	case c.retransmittedSYN(seg):
 		return Outcome{Reply: SendSYN}
-	case c.State == TimeWait && c.reopens(seg):
+	case c.State == TimeWait && c.Reopens(seg, c.RcvNxt):
 		return Outcome{Events: Restart}
 	case !c.acceptable(seg): // first: sequence number
 		return refuse(seg)
@@ -72,16 +72,17 @@ func (c *Conn) retransmittedSYN(seg *wire.Segment) bool {
 	return c.State == SynReceived && seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN && seg.Seq == c.IRS
 }
 
-// reopens judges a SYN in TIME-WAIT by RFC 6191: it may open the connection anew if its timestamp or, without one, its
-// sequence number is later than what we saw of the old one.
-func (c *Conn) reopens(seg *wire.Segment) bool {
+// Reopens judges a SYN for a connection that has ended by RFC 6191: it may open the connection anew if its timestamp or,
+// without one, its sequence number is later than what we saw of the old one. Next is the number after the last that the
+// client used in it.
+func (c *Conn) Reopens(seg *wire.Segment, next wire.Seq) bool {
 	if seg.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.SYN {
 		return false
 	}
 	if c.Timestamps() && seg.Options.Timestamps && seg.Options.TSval != c.TSRecent {
 		return int32(seg.Options.TSval-c.TSRecent) > 0
 	}
-	return seg.Seq.After(c.RcvNxt)
+	return seg.Seq.After(next)
 }
 
 // acceptable is the test of RFC 9293 section 3.10.7.4, first check, our window never being zero, preceded by PAWS (RFC
