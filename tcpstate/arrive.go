@@ -57,7 +57,7 @@ func (c *Conn) Arrive(seg *wire.Segment) Outcome {
 		return Outcome{}
 	}
 	out, ok := c.ack(seg)
-	if !ok {
+	if !ok || out.Events.Has(Done) {
 		return out
 	}
 	c.noteTimestamp(seg)
