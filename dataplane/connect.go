@@ -151,6 +151,7 @@ func (s *Shard) abandonServer(id uint32, f *flow) {
 	if f.phase == PhaseBannerPending {
 		h.Flags |= wire.ACK
 		h.Ack = x.serverISS + 1
+		h.Timestamps, h.TSval, h.TSecr = f.conn.Timestamps() && x.serverTS != 0, f.conn.TSRecent, x.serverTS
 	}
 	s.send(wire.Inside, &h, nil)
 	s.leaveInside(id, f)
@@ -223,7 +224,7 @@ func (s *Shard) granted(id uint32, f *flow, seg *wire.Segment) {
 		e.ServerOptions = optionsOf(seg)
 		s.stats.OffersBroken++
 		s.enter(f, PhaseBannerPending) // the server is established: its RST needs an ACK's numbers
-		x.serverISS = seg.Seq
+		x.serverISS, x.serverTS = seg.Seq, 0
 		s.serverFailed(id, f, CauseTimestampsLost)
 		return
 	}
@@ -231,7 +232,7 @@ func (s *Shard) granted(id uint32, f *flow, seg *wire.Segment) {
 	if serverScale == wire.NoScale || sees == wire.NoScale {
 		serverScale, sees = wire.NoScale, wire.NoScale
 	}
-	x.connected, x.lastSeen, x.serverISS, x.serverTS = s.now, s.now, seg.Seq, o.TSval
+	x.connected, x.lastSeen, x.serverISS, x.serverTS, x.clientTS = s.now, s.now, seg.Seq, o.TSval, c.TSval(s.now)
 	x.nat = nat.NewSplice(
 		nat.Terms{
 			First: c.SndNxt, TSval: c.TSval(s.now), OwnScale: c.ClientScale(), PeerScale: c.OwnScale(),

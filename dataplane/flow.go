@@ -122,7 +122,8 @@ type splice struct {
 	tried     nat.Set   // servers of the backend that this flow was refused by
 	synISS    wire.Seq  // the number of our SYN: the client's IRS
 	serverISS wire.Seq
-	serverTS  uint32   // the TSval of the server's SYN-ACK
+	serverTS  uint32   // the TSval of the server's SYN-ACK, 0 without
+	clientTS  uint32   // the last TSval that went to the client
 	server    ServerID // NoServer while there is none
 	slot      uint16   // the server's place in its backend
 	endpoint  uint16   // the server's address and port, see Shard.endpoints

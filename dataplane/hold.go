@@ -119,8 +119,11 @@ func (s *Shard) ownEnd(id uint32, f *flow, seg *wire.Segment) {
 		s.drop(DropChecksum)
 		return
 	}
+	una := f.conn.SndUna
 	out := f.conn.Arrive(seg)
 	switch e := out.Events; {
+	case out.Reply == tcpstate.SendRST && s.answersCookie(id, f, seg):
+		return
 	case e.Has(tcpstate.Restart):
 		s.restart(id, f, seg)
 		return
@@ -139,12 +142,23 @@ func (s *Shard) ownEnd(id uint32, f *flow, seg *wire.Segment) {
 	case e.Has(tcpstate.Talked):
 		s.earlyTalk(id, f, seg)
 	case f.phase == PhaseSaying:
-		s.sayMore(id, f)
+		s.heard(id, f, seg, out, una)
 	case e.Has(tcpstate.Finished):
 		s.clientFinished(id, f)
 	case e.Has(tcpstate.Opened) && s.frontend(f).Delay == 0:
 		s.delayOver(id, f)
 	}
+}
+
+// answersCookie takes an ACK that is wrong for a half-open record: the client's first SYN may have been answered with a
+// cookie, and the record be of the same SYN again, which found room for one. The client has the first answer.
+func (s *Shard) answersCookie(id uint32, f *flow, seg *wire.Segment) bool {
+	if _, ok := s.cookie(seg); !ok {
+		return false
+	}
+	svc := f.service
+	s.forget(id, f)
+	return s.recall(svc, seg)
 }
 
 // restart forgets a flow whose client opens the same 4-tuple anew, and accepts the new one.

@@ -75,9 +75,10 @@ func (w *world) owner(t tuple4) *simConn {
 	return c
 }
 
-// keepAlive reports whether the decoded segment of a client has nothing but an octet before its stream.
+// keepAlive reports whether the decoded segment of a client has nothing but an octet before its stream or, if that is
+// empty, with the number of its FIN.
 func (w *world) keepAlive(c *simConn) bool {
-	return w.dec.Segment.Seq+wire.Seq(len(w.dec.Segment.Payload)) == c.cfg.ISS+1
+	return c.client.Written == 0 || w.dec.Segment.Seq+wire.Seq(len(w.dec.Segment.Payload)) == c.cfg.ISS+1
 }
 
 // drain takes what comes out of the shard, after a frame that went in.

@@ -1,6 +1,8 @@
 package dataplane
 
 import (
+	"math"
+
 	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
@@ -18,7 +20,8 @@ func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
 	}
 	// Payload does not go on, whatever it is worth: our end of the connection judges it, and stays as it is, for it is the
 	// server that answers.
-	judge := f.conn
+	x, judge := s.exts.At(f.ext), f.conn
+	judge.RcvNxt = x.track.Client.Acked // behind its FIN, if the server has it
 	switch out := judge.Arrive(seg); {
 	case out.Events.Has(tcpstate.Talked):
 		s.earlyTalk(id, f, seg)
@@ -26,8 +29,8 @@ func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
 		s.clientReset(id, f)
 	case out.Events.Has(tcpstate.Finished): // behind an octet that is known: no stack sends that
 		s.drop(DropFlags)
-	default:
-		s.answer(f, seg, out.Reply)
+	case out.Reply != tcpstate.Silence:
+		s.challengeInSplice(f, x)
 	}
 }
 
@@ -88,9 +91,15 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 		s.drop(DropTTL)
 		return
 	case f.phase == PhaseBannerPending && seg.Flags.Has(wire.RST) && !x.track.Client.FIN && !x.track.Server.FIN:
-		if seg.Seq == x.serverISS+1 { // it took the connection and thought better of it
+		switch first := x.serverISS + 1; {
+		case seg.Seq == first: // it took the connection and thought better of it
 			s.leaveInside(id, f)
 			s.serverFailed(id, f, CauseServerRST)
+		case seg.Seq.Within(first, f.conn.SendWindow()) && s.allowACK(f): // a challenge ACK: the banner may be lost
+			s.stats.ChallengeACKs++
+			s.sendServerACK(f, x)
+		default:
+			s.drop(DropUnknown)
 		}
 		return
 	}
@@ -99,8 +108,13 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 	banner := len(seg.Payload) > 0 && last.Within(x.serverISS+1, sane)
 	x.nat.ToClient(seg)
 	tcpstate.Saw(&x.track.Server, &x.track.Client, seg, uint32(seg.Wnd)<<max(0, f.conn.OwnScale()))
+	if seg.Options.Timestamps && !seg.Flags.Has(wire.RST) {
+		x.clientTS = seg.Options.TSval
+	}
 	if f.phase == PhaseBannerPending {
-		f.conn.SndNxt = x.track.Server.Next // behind its FIN, if there was one: what we may yet say begins there
+		// What we may yet say begins behind its FIN, if there was one, and no earlier than its clock, if that is faster.
+		f.conn.SndNxt = x.track.Server.Next
+		f.conn.NotBefore(s.now, x.clientTS)
 		if banner {
 			x.banner = s.now
 			s.enter(f, PhaseSpliced)
@@ -146,13 +160,20 @@ func (s *Shard) synInSplice(id uint32, f *flow, x *splice, seg *wire.Segment) {
 		s.restart(id, f, seg)
 		return
 	}
+	s.challengeInSplice(f, x)
+}
+
+// challengeInSplice sends an ACK that the server could have sent last: with its window, and with its clock, for that may
+// be slower than ours, and what the server says next would then be older to the client than this (RFC 7323 section 5.3).
+func (s *Shard) challengeInSplice(f *flow, x *splice) {
 	if !s.allowACK(f) {
 		s.drop(DropRateLimited)
 		return
 	}
 	s.stats.ChallengeACKs++
 	h := f.conn.ACK(s.now)
-	h.Seq, h.Ack = x.track.Server.Next, x.track.Client.Acked
+	h.Seq, h.Ack, h.TSval = x.track.Server.Next, x.track.Client.Acked, x.clientTS
+	h.Wnd = uint16(min(uint32(x.track.Client.Edge-h.Ack)>>max(0, f.conn.OwnScale()), math.MaxUint16))
 	s.sendClient(f, h, nil)
 }
 
@@ -177,13 +198,14 @@ func (s *Shard) idleCheck(id uint32, f *flow) {
 // resetBoth ends a splice from the middle, each RST at exactly the number that its receiver expects.
 func (s *Shard) resetBoth(f *flow, x *splice) {
 	h := f.conn.RST(s.now)
-	h.Seq, h.Ack = x.track.Server.Acked, x.track.Client.Next
+	h.Seq, h.Ack, h.TSval = x.track.Server.Acked, x.track.Client.Next, x.clientTS
 	if x.track.Server.Next.After(h.Seq) {
 		h.Seq = x.track.Server.Next
 	}
 	s.sendClient(f, h, nil)
 	h = s.serverHeader(f, x, x.track.Client.Next, wire.RST|wire.ACK)
 	h.Ack = x.nat.ServerSeq(x.track.Server.Next)
+	h.Timestamps, h.TSval, h.TSecr = f.conn.Timestamps(), f.conn.TSRecent, x.nat.ServerTSval(x.clientTS)
 	s.send(wire.Inside, &h, nil)
 }
 

@@ -38,18 +38,25 @@ func (s *Shard) acceptStateless(svc ServiceID, seg *wire.Segment) {
 	s.sendSYNACK(f)
 }
 
+// cookie judges whether an ACK is one of a stateless SYN-ACK, and tells the class of the client's MSS.
+func (s *Shard) cookie(seg *wire.Segment) (mss uint16, ok bool) {
+	if s.flood == 0 || s.now.Sub(s.flood) > floodMemory || seg.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.ACK {
+		return 0, false
+	}
+	tuple := tupleOf(seg)
+	if mss, ok = s.secret.Verify(&tuple, seg.Seq-1, seg.Ack-1, s.now); ok {
+		return mss, true
+	}
+	return s.oldSecret.Verify(&tuple, seg.Seq-1, seg.Ack-1, s.now)
+}
+
 // recall takes an ACK that belongs to no flow: of a stateless SYN-ACK, maybe. True if it was.
 func (s *Shard) recall(svc ServiceID, seg *wire.Segment) bool {
-	if s.flood == 0 || s.now.Sub(s.flood) > floodMemory || seg.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.ACK {
+	mss, ok := s.cookie(seg)
+	if !ok {
 		return false
 	}
 	tuple := tupleOf(seg)
-	mss, ok := s.secret.Verify(&tuple, seg.Seq-1, seg.Ack-1, s.now)
-	if !ok {
-		if mss, ok = s.oldSecret.Verify(&tuple, seg.Seq-1, seg.Ack-1, s.now); !ok {
-			return false
-		}
-	}
 	id, ok := s.flows.Alloc()
 	if !ok {
 		s.drop(DropTableFull)

@@ -66,6 +66,29 @@ func TestStatelessTalkInTheLastACK(t *testing.T) {
 	d.phase(PhaseHeld, 0)
 }
 
+// TestStatelessThenRecord: the SYN comes twice, and the second one finds room for a record. The client answers the SYN-ACK
+// that it got first.
+func TestStatelessThenRecord(t *testing.T) {
+	d := flooded(t)
+	d.fromClient(100, wire.SYN, 1000, 0, "")
+	iss := d.last().Seq
+	d.shard.halfOpen = 100
+	d.fromClient(100, wire.SYN, 1000, 0, "")
+	if again := d.last().Seq; again == iss {
+		t.Fatal("the record has the cookie for its ISS")
+	}
+	d.fromClient(100, wire.ACK, 1001, iss+1, "")
+	if out, _ := d.shard.Drain(); len(out) > 0 {
+		t.Errorf("%d segments in answer to a good ACK", len(out))
+	}
+	d.phase(PhaseHeld, 1)
+	d.phase(PhaseHalfOpen, 10)
+	d.fromClient(100, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
+	if s := d.last(); !s.Flags.Has(wire.RST) || s.Seq != iss+1 {
+		t.Errorf("a talker got %v", s.Flags)
+	}
+}
+
 // TestForgedACKs: without a cookie, or with an old one, or when there was no flood, an ACK opens nothing.
 func TestForgedACKs(t *testing.T) {
 	d := flooded(t)

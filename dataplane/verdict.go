@@ -1,6 +1,9 @@
 package dataplane
 
-import "hushgate/internal/wire"
+import (
+	"hushgate/internal/wire"
+	"hushgate/tcpstate"
+)
 
 // earlyTalk ends a connection whose client sent payload before the banner's first octet went out to it.
 func (s *Shard) earlyTalk(id uint32, f *flow, seg *wire.Segment) {
@@ -68,7 +71,7 @@ func (s *Shard) say(id uint32, f *flow, w words) {
 	s.enter(f, PhaseSaying)
 	f.words = f.words&told | w
 	f.conn.Close()
-	s.sayMore(id, f)
+	s.sayMore(f)
 	s.push(id, s.waits.words[0])
 }
 
@@ -80,18 +83,31 @@ func (s *Shard) text(f *flow) []byte {
 // settled in flow.tries marks one that has said everything and waits for the client's FIN, or in TIME-WAIT.
 const settled = 0xff
 
-// sayMore sends what the client's window has room for; once all is said and acknowledged the record only lingers.
-func (s *Shard) sayMore(id uint32, f *flow) {
+// sayMore sends what the client's window has room for; false if that is nothing.
+func (s *Shard) sayMore(f *flow) (sent bool) {
 	for {
 		h, part, ok := f.conn.Output(s.now, s.text(f))
 		if !ok {
-			break
+			return sent
 		}
 		s.sendClient(f, h, part)
+		sent = true
 	}
-	if f.conn.Settled() && f.tries != settled {
+}
+
+// heard goes on after a client's segment while we are saying our last words; una is SND.UNA before it. Once all is said
+// and acknowledged the record only lingers, in FIN-WAIT-2 and then, each time that the client's FIN comes, in TIME-WAIT.
+func (s *Shard) heard(id uint32, f *flow, seg *wire.Segment, out tcpstate.Outcome, una wire.Seq) {
+	if sent := s.sayMore(f); !sent && out.Events.Has(tcpstate.Finished) { // its window is closed: nothing of ours tells it
+		s.sendClient(f, f.conn.ACK(s.now), nil)
+	}
+	switch finished := f.conn.State == tcpstate.TimeWait && seg.Flags.Has(wire.FIN); {
+	case f.conn.Settled() && (f.tries != settled || finished):
 		f.tries = settled
 		s.push(id, s.waits.timeWait[s.cfg.Services[f.service].Frontend])
+	case f.tries != settled && f.conn.SndUna != una: // RFC 6298 section 5.3: it goes on, if slowly
+		f.tries = 0
+		s.push(id, s.waits.words[0])
 	}
 }
 

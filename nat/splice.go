@@ -90,6 +90,9 @@ func (s *Splice) ToClient(seg *wire.Segment) {
 // ServerSeq translates a number of the stream towards the client into the server's numbering.
 func (s *Splice) ServerSeq(seq wire.Seq) wire.Seq { return seq - s.shift }
 
+// ServerTSval translates a timestamp that went to the client into the server's.
+func (s *Splice) ServerTSval(ts uint32) uint32 { return ts - s.tsShift }
+
 // ErrorToServer translates the quote of an ICMP error about a segment that went to the client, all but its addresses.
 func (s *Splice) ErrorToServer(e *wire.ICMPError) { e.SetQuoteSeq(e.QuoteSeq - s.shift) }
 

@@ -44,6 +44,7 @@ type Outcome struct {
 func (c *Conn) Arrive(seg *wire.Segment) Outcome {
 	switch {
 	case c.retransmittedSYN(seg):
+		c.acceptAgain(seg)
 		return Outcome{Reply: SendSYN}
 	case c.State == TimeWait && c.Reopens(seg, c.RcvNxt):
 		return Outcome{Events: Restart}
@@ -70,6 +71,17 @@ func (c *Conn) Arrive(seg *wire.Segment) Outcome {
 // bare ACK, which does not help a client in SYN-SENT; every stack sends the SYN-ACK again.
 func (c *Conn) retransmittedSYN(seg *wire.Segment) bool {
 	return c.State == SynReceived && seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN && seg.Seq == c.IRS
+}
+
+// acceptAgain takes the SYN that has come again for what the client offers: some stacks leave options out of their later
+// SYNs (FreeBSD's net.inet.tcp.rexmit_drop_options), lest they were what kept the first from being answered, and do not
+// apply them any more. What was not agreed on the first time is not agreed on now.
+func (c *Conn) acceptAgain(seg *wire.Segment) {
+	before := *c
+	c.Accept(seg, c.ISS, c.TSOffset, Offer{WindowScale: c.OwnScale(), SACK: c.SACK(), Timestamps: c.Timestamps()})
+	if int32(before.TSRecent-c.TSRecent) > 0 && c.Timestamps() { // an older one came late
+		c.TSRecent = before.TSRecent
+	}
 }
 
 // Reopens judges a SYN for a connection that has ended by RFC 6191: it may open the connection anew if its timestamp or,

@@ -113,6 +113,13 @@ func (c *Conn) TSval(now mono.Time) uint32 {
 	return uint32(int64(now)/int64(time.Millisecond)) + c.TSOffset
 }
 
+// NotBefore sets our timestamps forward if they are behind one that the client was sent in our name.
+func (c *Conn) NotBefore(now mono.Time, ts uint32) {
+	if late := ts - c.TSval(now); c.Timestamps() && int32(late) > 0 {
+		c.TSOffset += late
+	}
+}
+
 // Settled reports whether nothing remains to be sent or repeated: our FIN was acknowledged. What may still come is the
 // client's FIN, or a repetition of it.
 func (c *Conn) Settled() bool { return c.State == FinWait2 || c.State == TimeWait }

@@ -14,8 +14,7 @@ func (c *Conn) header(now mono.Time, flags wire.Flags, seq wire.Seq) wire.Header
 	return h
 }
 
-// SYNACK returns our SYN-ACK with the given MSS. Its window is never scaled (RFC 7323 section 2.2), and it answers the
-// client's SYN: the client's later timestamps are not echoed.
+// SYNACK returns our SYN-ACK with the given MSS. Its window is never scaled (RFC 7323 section 2.2).
 func (c *Conn) SYNACK(now mono.Time, mss uint16) wire.Header {
 	h := c.header(now, wire.SYN|wire.ACK, c.ISS)
 	h.Wnd = Window
@@ -33,11 +32,10 @@ func (c *Conn) ACK(now mono.Time) wire.Header { return c.header(now, wire.ACK, c
 
 // RST returns the segment that aborts the connection: <SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>. Its number is exactly
 // what the client expects, so that a client that follows RFC 5961 believes it. Nothing beyond what was acknowledged
-// before is acknowledged by it. It carries no timestamp: RFC 7323 section 3.2 has receivers ignore them.
+// before is acknowledged by it. It has the timestamp that was agreed on (RFC 7323 section 3.2): receivers may ask for it.
 func (c *Conn) RST(now mono.Time) wire.Header {
 	h := c.header(now, wire.RST|wire.ACK, c.SndNxt)
 	h.Wnd = 0
-	h.Timestamps = false
 	return h
 }
 

@@ -22,7 +22,7 @@ section 3.2). Nothing of the payload is acknowledged.`,
 			"SYN-RECEIVED: *", "SYN-RECEIVED with timestamps: *", "ESTABLISHED: *", "ESTABLISHED with timestamps: *",
 			"LISTEN: payload in*", "LISTEN: FIN before payload that is missing",
 		},
-		linux: `^> \. 1:1\(0\) ack`, hushgate: `^> R\. 1:1\(0\) ack 1$`,
+		linux: `^> \. 1:1\(0\) ack`, hushgate: `^> R\. 1:1\(0\) ack 1( <TS ecr \d+>)?$`,
 	},
 	{
 		title: "A FIN is answered with a FIN",
@@ -52,6 +52,15 @@ client's next try succeeds a second later. A SYN-ACK with a wrong number meets L
 changes nothing there.`,
 		scripts: []string{"SYN-RECEIVED*: SYN*", "SYN-RECEIVED*: another SYN, then its ACK", "SYN-RECEIVED: flags S*"},
 		linux:   `^> (R\. seq 0 ack|\. 1:1\(0\) ack 1)`, hushgate: `^(nothing|> S\. 0:0\(0\)|> R 1:1\(0\)$)`,
+	},
+	{
+		title: "A SYN again says anew what is offered",
+		text: `Some stacks leave options out of their later SYNs, lest a middlebox dropped the first for them, and do not apply them
+from then on: an answer may only have what was offered (RFC 7323 sections 2.2 and 3.2, RFC 2018 section 2). hushgate
+keeps what both SYNs offer, and echoes the later timestamp (RFC 7323 section 4.3). Linux answers every SYN as it
+answered the first.`,
+		scripts: []string{"SYN-RECEIVED with timestamps: SYN again*"},
+		linux:   `^> S\. 0:0\(0\) ack 1 <mss,sackOK,TS ecr 1000,wscale>$`, hushgate: `^> S\. 0:0\(0\) ack 1 <mss`,
 	},
 	{
 		title: "The timestamp's echo is not checked in the handshake",
