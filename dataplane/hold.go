@@ -45,7 +45,8 @@ func (s *Shard) stranger(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 	}
 }
 
-// refuse answers a segment of an unknown connection with an RST, at a limited rate.
+// refuse answers a segment of an unknown connection, or one that is no answer to our SYN-ACK, with an RST, at a limited
+// rate.
 func (s *Shard) refuse(side wire.Side, seg *wire.Segment) {
 	h, ok := tcpstate.Refuse(seg)
 	switch {
@@ -188,9 +189,7 @@ func (s *Shard) answer(f *flow, seg *wire.Segment, r tcpstate.Reply) {
 		s.stats.ChallengeACKs++
 		s.sendClient(f, f.conn.ACK(s.now), nil)
 	case tcpstate.SendRST:
-		if s.allowRST(wire.Outside) {
-			s.reply(wire.Outside, seg, tcpstate.RefuseACK(seg))
-		}
+		s.refuse(wire.Outside, seg)
 	}
 }
 

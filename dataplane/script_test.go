@@ -233,15 +233,15 @@ func (p *player) control() {
 		if n, _ := strconv.Atoi(w[1]); p.shard.Flows() != n {
 			p.fatalf("%d flows, expected %d", p.shard.Flows(), n)
 		}
-	case "closed", "failed":
+	case "closed", "failed", "broken":
 		if len(p.events) == 0 {
 			p.fatalf("no event")
 		}
 		e := p.events[0]
 		p.events = p.events[1:]
-		kind := map[string]EventKind{"closed": EventClosed, "failed": EventServerFailed}[w[0]]
+		kind := map[string]EventKind{"closed": EventClosed, "failed": EventServerFailed, "broken": EventOfferBroken}[w[0]]
 		got := e.Verdict.String()
-		if kind == EventServerFailed {
+		if kind != EventClosed {
 			got = fmt.Sprintf("s%d", e.Server+1)
 		}
 		if e.Kind != kind || got != w[1] {

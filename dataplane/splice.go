@@ -156,7 +156,7 @@ func (s *Shard) seen(id uint32, f *flow, x *splice, reset Cause) {
 // lost it sends an RST in return, which goes its way to the server. One that has ended gives way to a new one (RFC
 // 6191).
 func (s *Shard) synInSplice(id uint32, f *flow, x *splice, seg *wire.Segment) {
-	if f.phase == PhaseLingering && seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN && s.later(f, x, seg) {
+	if f.phase == PhaseLingering && seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN && later(f, x, seg) {
 		s.restart(id, f, seg)
 		return
 	}
@@ -177,14 +177,8 @@ func (s *Shard) challengeInSplice(f *flow, x *splice) {
 	s.sendClient(f, h, nil)
 }
 
-func (s *Shard) later(f *flow, x *splice, seg *wire.Segment) bool {
-	if x.track.Client.RST || x.track.Server.RST {
-		return true
-	}
-	if f.conn.Timestamps() && seg.Options.Timestamps && int32(seg.Options.TSval-f.conn.TSRecent) > 0 {
-		return true
-	}
-	return seg.Seq.After(x.track.Client.Next)
+func later(f *flow, x *splice, seg *wire.Segment) bool {
+	return x.track.Client.RST || x.track.Server.RST || f.conn.Reopens(seg, x.track.Client.Next)
 }
 
 // idleCheck looks from time to time whether a spliced flow is silent for too long. The time of the last segment is

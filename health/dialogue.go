@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/textproto"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -124,18 +125,53 @@ func (d *dialogue) ask(r *Result, command string) (string, bool) {
 
 // reply reads one reply, of several lines maybe (RFC 5321 section 4.2.1); good is 2xx alone.
 func (d *dialogue) reply(r *Result) (string, bool) {
-	code, text, err := d.text.ReadResponse(2)
-	var no *textproto.Error
-	switch {
-	case errors.As(err, &no):
-		r.Code, r.Status, r.Info = L7STS, no.Code, oneLine(no.Msg)
-		return "", false
-	case err != nil:
+	code, text, err := readReply(d.text)
+	if err != nil {
 		d.fail(r, err)
 		return "", false
 	}
 	r.Status, r.Info = code, oneLine(text)
+	if code/100 != 2 {
+		r.Code = L7STS
+		return "", false
+	}
 	return text, true
+}
+
+// readReply reads the lines of one reply. It is not textproto's ReadResponse, which refuses a code alone in its line: the
+// text and the space before it may be missing (RFC 5321 section 4.2).
+func readReply(in *textproto.Reader) (code int, text string, err error) {
+	var lines []string
+	for more := true; more; {
+		line, err := in.ReadLine()
+		if err != nil {
+			return 0, "", err
+		}
+		n, last, rest, ok := replyLine(line)
+		if !ok || len(lines) > 0 && n != code {
+			return 0, "", fmt.Errorf("expected an SMTP reply, found %.60q", line)
+		}
+		code, more, lines = n, !last, append(lines, rest)
+	}
+	return code, strings.Join(lines, "\n"), nil
+}
+
+// replyLine takes a line of a reply apart: its code, whether it is the last one, and its text.
+func replyLine(line string) (code int, last bool, text string, ok bool) {
+	if len(line) < 3 {
+		return 0, false, "", false
+	}
+	code, err := strconv.Atoi(line[:3])
+	if err != nil || code < 100 {
+		return 0, false, "", false
+	}
+	switch {
+	case len(line) == 3:
+		return code, true, "", true
+	case line[3] == ' ', line[3] == '-':
+		return code, line[3] == ' ', line[4:], true
+	}
+	return 0, false, "", false
 }
 
 func (d *dialogue) fail(r *Result, err error) {

@@ -46,7 +46,7 @@ func (c *Conn) Arrive(seg *wire.Segment) Outcome {
 	case c.retransmittedSYN(seg):
 		c.acceptAgain(seg)
 		return Outcome{Reply: SendSYN}
-	case c.State == TimeWait && c.reopens(seg):
+	case c.State == TimeWait && c.Reopens(seg, c.RcvNxt):
 		return Outcome{Events: Restart}
 	case !c.acceptable(seg): // first: sequence number
 		return refuse(seg)
@@ -58,7 +58,7 @@ func (c *Conn) Arrive(seg *wire.Segment) Outcome {
 		return Outcome{}
 	}
 	out, ok := c.ack(seg)
-	if !ok {
+	if !ok || out.Events.Has(Done) {
 		return out
 	}
 	c.noteTimestamp(seg)
@@ -84,16 +84,17 @@ func (c *Conn) acceptAgain(seg *wire.Segment) {
 	}
 }
 
-// reopens judges a SYN in TIME-WAIT by RFC 6191: it may open the connection anew if its timestamp or, without one, its
-// sequence number is later than what we saw of the old one.
-func (c *Conn) reopens(seg *wire.Segment) bool {
+// Reopens judges a SYN for a connection that has ended by RFC 6191: it may open the connection anew if its timestamp or,
+// without one, its sequence number is later than what we saw of the old one. Next is the number after the last that the
+// client used in it.
+func (c *Conn) Reopens(seg *wire.Segment, next wire.Seq) bool {
 	if seg.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.SYN {
 		return false
 	}
 	if c.Timestamps() && seg.Options.Timestamps && seg.Options.TSval != c.TSRecent {
 		return int32(seg.Options.TSval-c.TSRecent) > 0
 	}
-	return seg.Seq.After(c.RcvNxt)
+	return seg.Seq.After(next)
 }
 
 // acceptable is the test of RFC 9293 section 3.10.7.4, first check, our window never being zero, preceded by PAWS (RFC

@@ -51,7 +51,7 @@ var arrivals = []arrival{
 	{"FIN beyond a hole", func(c *Conn) wire.Header { return seg(wire.FIN|wire.ACK, c.RcvNxt+9, c.SndNxt) }, 0, "3.10.7.4 eighth: not yet in order"},
 	{"RST at RCV.NXT", func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt, 0) }, 0, "RFC 5961 3.2"},
 	{"RST elsewhere in the window", func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt+1, 0) }, 0, "RFC 5961 3.2"},
-	{"RST outside the window", func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt-1, 0) }, 0, "3.10.7.4 first: dropped"},
+	{"RST outside the window", func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt-1, 0) }, 0, "3.10.7.4 first: dropped; also one below RCV.NXT, which Linux takes behind a FIN"},
 }
 
 // cell is what a segment does.
@@ -140,9 +140,9 @@ var table = map[State][]cell{
 		{Acked | Done, Silence, LastAck},
 		same(LastAck, Challenge),
 		same(LastAck, Silence), same(LastAck, Challenge),
-		{Acked | Done, SendACK, LastAck},
-		{Acked | Done, SendACK, LastAck},
-		{Acked | Done, SendACK, LastAck},
+		{Acked | Done, Silence, LastAck},
+		{Acked | Done, Silence, LastAck},
+		{Acked | Done, Silence, LastAck},
 		{Reset, Silence, LastAck},
 		same(LastAck, Challenge), same(LastAck, Silence),
 	},
@@ -380,6 +380,28 @@ func TestRecall(t *testing.T) {
 					t.Errorf("the ACK made %+v of %+v", out, r)
 				}
 			}
+		}
+	}
+}
+
+// TestRefuse: what a connection that does not exist answers (RFC 9293 section 3.10.7.1).
+func TestRefuse(t *testing.T) {
+	p := newPlayer(t)
+	for _, c := range []struct {
+		name string
+		h    wire.Header
+		text int
+		want wire.Header
+		ok   bool
+	}{
+		{"ACK", seg(wire.ACK, 9, 77), 5, wire.Header{Flags: wire.RST, Seq: 77}, true},
+		{"payload without ACK", seg(wire.PSH, 9, 0), 5, wire.Header{Flags: wire.RST | wire.ACK, Ack: 14}, true},
+		{"SYN", seg(wire.SYN, 0xffffffff, 0), 0, wire.Header{Flags: wire.RST | wire.ACK, Ack: 0}, true},
+		{"FIN and SYN", seg(wire.SYN|wire.FIN, 9, 0), 0, wire.Header{Flags: wire.RST | wire.ACK, Ack: 11}, true},
+		{"RST", seg(wire.RST|wire.ACK, 9, 77), 0, wire.Header{}, false},
+	} {
+		if got, ok := Refuse(p.segment(c.h, c.text)); got != c.want || ok != c.ok {
+			t.Errorf("%s: %+v, %v; want %+v, %v", c.name, got, ok, c.want, c.ok)
 		}
 	}
 }

@@ -28,7 +28,7 @@ const beyond = 1 << 20
 // either.
 func Saw(from, to *Half, seg *wire.Segment, wnd uint32) {
 	if seg.Flags.Has(wire.RST) {
-		if !seg.Seq.Before(from.Acked) && !seg.Seq.After(from.Next) {
+		if seg.Seq.AtOrAfter(from.firstRST()) && seg.Seq.AtOrBefore(from.Next) {
 			from.RST = true
 		}
 		return
@@ -50,6 +50,15 @@ func Saw(from, to *Half, seg *wire.Segment, wnd uint32) {
 			to.Edge = edge
 		}
 	}
+}
+
+// firstRST is the lowest number of an RST that the other end may believe: RCV.NXT as we know it or, behind a FIN, the FIN's
+// own number. macOS sends such an RST, and Linux takes it for that reason (tcp_reset_check).
+func (h *Half) firstRST() wire.Seq {
+	if h.finished() {
+		return h.Next - 1
+	}
+	return h.Acked
 }
 
 // Believable reports whether a client's segment fits what is known of both ends, so that what it says of the client may

@@ -1,0 +1,33 @@
+package dataplane
+
+import (
+	"testing"
+
+	"hushgate/internal/wire"
+)
+
+// TestOwnAddresses: what a server sends to this machine, the answers to health checks, is the kernel's; what it sends to a
+// client that nobody knows gets an RST.
+func TestOwnAddresses(t *testing.T) {
+	cfg := testConfig(false)
+	cfg.Local = []wire.Addr{addr("10.0.0.1")}
+	r := newRig(t, cfg)
+	answer := func(to string) int {
+		h := wire.Header{
+			Src: addr("10.0.0.11"), SrcPort: 25, Dst: addr(to), DstPort: 40000, Flags: wire.SYN | wire.ACK, Seq: 5, Ack: 6,
+		}
+		r.s.Input(r.now, wire.Inside, r.b.Append(nil, &h, nil))
+		r.collect()
+		return len(r.out)
+	}
+	if n := answer("10.0.0.1"); n != 0 {
+		t.Errorf("an answer to a health check was answered with %d segments", n)
+	}
+	if n := answer("198.18.0.7"); n != 1 {
+		t.Errorf("an answer to nobody was answered with %d segments", n)
+	}
+	r.s.Apply(LocalAddresses{addr("198.18.0.7")})
+	if n := answer("198.18.0.7"); n != 0 {
+		t.Errorf("an answer to an address that has come was answered with %d segments", n)
+	}
+}
