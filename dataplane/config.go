@@ -57,6 +57,7 @@ type Action uint8
 const (
 	ActionReset Action = iota // RST
 	ActionReply               // Frontend.RejectText, then FIN
+	ActionObserve             // nothing: it is told of, and goes on to a server
 )
 
 // Frontend holds the rules for the clients of one frontend.

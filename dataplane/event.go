@@ -47,6 +47,9 @@ const (
 	// EventOfferBroken: a server's SYN-ACK grants less than clients had been promised (Cause says what). Server and
 	// ServerOptions are set.
 	EventOfferBroken
+	// EventObserved: early talk of a connection that goes on (ActionObserve). FirstByte, Closed (the present), TalkLen and
+	// TalkHead are set. At most one for each connection, before its EventClosed.
+	EventObserved
 	// EventServerOptions: a server's SYN-ACK grants other options than were known of it. Server and ServerOptions are set.
 	EventServerOptions
 )
@@ -136,6 +139,9 @@ type Event struct {
 	Active, FrontendActive, BackendActive, ServerActive uint32
 
 	ServerOptions ServerOptions // for EventOfferBroken and EventServerOptions
+
+	// Observed: the verdict early-talker had no consequence (ActionObserve).
+	Observed bool
 
 	TalkLen  uint32            // early talk: octets of payload in the segment that gave it away
 	TalkHead [TalkSample]uint8 // early talk: the first octets of it, min(TalkLen, TalkSample)

@@ -101,7 +101,9 @@ const (
 	wordsNoServer
 	numWords
 
-	told words = 0x80 // with any of them: EventClosed was emitted
+	told     words = 0x80 // with any of them: EventClosed was emitted
+	observed words = 0x40 // with any of them: talked early and is passed on all the same
+	marks          = told | observed
 )
 
 // maxFlow is the budget: with its place in the index a held connection stays below 128 octets.

@@ -92,6 +92,9 @@ func FuzzShard(f *testing.F) {
 			cfg.Backends[0].Queue = 3 * time.Second
 			cfg.Limits.HalfOpen = 1
 		}
+		if len(program) > 1 && program[1]&0x80 != 0 {
+			cfg.Frontends[0].Action = ActionObserve
+		}
 		newFuzzed(t, cfg).run(program)
 	})
 }

@@ -19,7 +19,7 @@ func (s *Shard) linger(id uint32, f *flow, x *splice, reset Cause) {
 // here may never have reached the server, or not have been believed there.
 func (s *Shard) afterTheEnd(id uint32, f *flow, seg *wire.Segment) {
 	x := s.exts.At(f.ext)
-	if x.banner != 0 || len(seg.Payload) == 0 || seg.Flags.Has(wire.SYN) {
+	if x.banner != 0 || f.words&observed != 0 || len(seg.Payload) == 0 || seg.Flags.Has(wire.SYN) {
 		s.clientToServer(id, f, seg)
 		return
 	}

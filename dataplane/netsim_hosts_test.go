@@ -104,7 +104,7 @@ func (w *world) drain(in *packet, talk bool) {
 		if o.Side == wire.Outside {
 			w.toClient(o.Frame, corrupt)
 		} else {
-			if talk && len(seg.Payload) > 0 {
+			if talk && len(seg.Payload) > 0 && w.cfg.Frontends[0].Action != ActionObserve {
 				w.fatalf(in.conn, "early talk goes on to a server")
 			}
 			w.toServer(o.Frame, corrupt)

@@ -40,7 +40,7 @@ func (w *world) configure() {
 		Services: []Service{{Addr: addr("198.18.0.1"), Port: 25}, {Addr: addr("2001:db8:1::1"), Port: 25}},
 		Frontends: []Frontend{{
 			Delay:  pick(r, 0, time.Second, 5*time.Second, 30*time.Second),
-			Action: pick(r, ActionReset, ActionReply), RejectText: "554 5.5.1 Protocol error\r\n",
+			Action: pick(r, ActionReset, ActionReply, ActionObserve), RejectText: "554 5.5.1 Protocol error\r\n",
 			NoServerText: "421 4.3.2 Try later\r\n",
 		}},
 		Backends:  []Backend{{Connect: pick(r, 0, 10*time.Second), Retries: 3, Redispatch: true, Queue: pick(r, 0, 30*time.Second)}},

@@ -23,6 +23,9 @@ func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
 	x, judge := s.exts.At(f.ext), f.conn
 	judge.RcvNxt = x.track.Client.Acked // behind its FIN, if the server has it
 	switch out := judge.Arrive(seg); {
+	case out.Events.Has(tcpstate.Talked) && s.frontend(f).Action == ActionObserve:
+		s.observe(id, f, seg)
+		s.clientToServer(id, f, seg)
 	case out.Events.Has(tcpstate.Talked):
 		s.earlyTalk(id, f, seg)
 	case out.Events.Has(tcpstate.Reset): // with a text, which RFC 9293 section 3.5.3 allows
@@ -90,7 +93,8 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 	case seg.TTL <= 1:
 		s.drop(DropTTL)
 		return
-	case f.phase == PhaseBannerPending && seg.Flags.Has(wire.RST) && !x.track.Client.FIN && !x.track.Server.FIN:
+	case f.phase == PhaseBannerPending && seg.Flags.Has(wire.RST) && !x.track.Client.FIN && !x.track.Server.FIN &&
+		x.track.Client.Acked == f.conn.IRS+1: // else it has taken what the client will not send again
 		switch first := x.serverISS + 1; {
 		case seg.Seq == first: // it took the connection and thought better of it
 			s.leaveInside(id, f)
@@ -221,6 +225,9 @@ func (s *Shard) close(f *flow, c Cause) {
 		e.Verdict = VerdictQuiet
 		if x.banner == 0 && (c == CauseClientRST || x.track.Client.FIN) {
 			e.Verdict = VerdictHangup
+		}
+		if f.words&observed != 0 {
+			e.Verdict, e.Observed = VerdictEarlyTalker, true
 		}
 	}
 	s.tell(f, e)

@@ -7,14 +7,14 @@ import (
 
 // earlyTalk ends a connection whose client sent payload before the banner's first octet went out to it.
 func (s *Shard) earlyTalk(id uint32, f *flow, seg *wire.Segment) {
+	if s.frontend(f).Action == ActionObserve {
+		s.observe(id, f, seg)
+		return
+	}
 	reply := s.frontend(f).Action == ActionReply && !s.serverFinished(f)
 	s.abandonServer(id, f)
 	e := s.event(f, EventClosed, CauseClientTalked)
-	e.Verdict = VerdictEarlyTalker
-	e.FirstByte = s.now
-	text := f.conn.NewText(seg)
-	e.TalkLen = uint32(len(text))
-	copy(e.TalkHead[:], text)
+	s.quote(e, f, seg)
 	if reply {
 		e.Banner, e.BytesToClient = s.now, uint64(len(s.frontend(f).RejectText))
 	}
@@ -25,6 +25,29 @@ func (s *Shard) earlyTalk(id uint32, f *flow, seg *wire.Segment) {
 	}
 	s.sendClient(f, f.conn.RST(s.now), nil)
 	s.forget(id, f)
+}
+
+// quote tells in an event what a client said too early.
+func (s *Shard) quote(e *Event, f *flow, seg *wire.Segment) {
+	e.Verdict = VerdictEarlyTalker
+	e.FirstByte = s.now
+	text := f.conn.NewText(seg)
+	e.TalkLen = uint32(len(text))
+	copy(e.TalkHead[:], text)
+}
+
+// observe tells of early talk and lets the connection go on. The payload is neither kept nor acknowledged: the client
+// sends it again, to the server, which is looked for at once, for there is nothing left to wait for.
+func (s *Shard) observe(id uint32, f *flow, seg *wire.Segment) {
+	if f.words&observed == 0 {
+		f.words |= observed
+		e := s.event(f, EventObserved, CauseClientTalked)
+		s.quote(e, f, seg)
+		e.Closed = s.now
+	}
+	if f.phase == PhaseHeld {
+		s.delayOver(id, f)
+	}
 }
 
 // serverFinished reports whether a server has closed already, without a banner: its FIN has gone to the client, and
@@ -69,7 +92,7 @@ func (s *Shard) sayNoServer(id uint32, f *flow, c Cause) {
 // say sends our last words, and our FIN after them, and closes.
 func (s *Shard) say(id uint32, f *flow, w words) {
 	s.enter(f, PhaseSaying)
-	f.words = f.words&told | w
+	f.words = f.words&marks | w
 	f.conn.Close()
 	s.sayMore(f)
 	s.push(id, s.waits.words[0])
@@ -77,7 +100,7 @@ func (s *Shard) say(id uint32, f *flow, w words) {
 
 // text is what we are saying. It is the same at each call: Output and Retransmit cut their segments out of it.
 func (s *Shard) text(f *flow) []byte {
-	return s.texts[s.cfg.Services[f.service].Frontend][f.words&^told]
+	return s.texts[s.cfg.Services[f.service].Frontend][f.words&^marks]
 }
 
 // settled in flow.tries marks one that has said everything and waits for the client's FIN, or in TIME-WAIT.

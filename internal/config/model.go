@@ -63,6 +63,8 @@ type Action string
 const (
 	ActionReset Action = "reset" // RST
 	ActionReply Action = "reply" // Frontend.RejectText and FIN
+	// ActionObserve is nothing: the talk is logged, and what came early is delivered.
+	ActionObserve Action = "observe"
 )
 
 // Frontend is a `frontend`, or the client half of a `listen`.

@@ -120,7 +120,8 @@ func (r *yamlReader) frontend(node ast.Node) {
 			r.list(key, node, true, func(item ast.Node) { f.binds = append(f.binds, r.bind(key, item)...) })
 		},
 		"inspect-delay":  r.duration(&f.delay),
-		"reject":         r.word(&action, string(ActionReset), string(ActionReply)),
+		"reject":         r.word(&action, string(ActionReset), string(ActionReply)), // an older name of on-early-talk
+		"on-early-talk":  r.word(&action, string(ActionReset), string(ActionReply), string(ActionObserve)),
 		"reject-text":    r.checked(&f.rejectText, "an SMTP reply", checkReply),
 		"no-server-text": r.checked(&f.noServer, "an SMTP reply", checkReply),
 		"default_backend": func(key string, node ast.Node) {
@@ -136,8 +137,8 @@ func (r *yamlReader) frontend(node ast.Node) {
 	f.name = name.value
 	f.action = at[Action]{Action(action.value), action.line}
 	f.logFormat = at[LogFormat]{LogFormat(logFormat.value), logFormat.line}
-	if f.rejectText.set() && f.action.or(ActionReset) == ActionReset {
-		r.note(f.rejectText.line, "reject-text is said with reject: reply alone")
+	if f.rejectText.set() && f.action.or(ActionReset) != ActionReply {
+		r.note(f.rejectText.line, "reject-text is said with on-early-talk: reply alone")
 	}
 	r.needsName(name, "frontends", f.line, before)
 	r.raw.proxies = append(r.raw.proxies, f)

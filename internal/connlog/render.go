@@ -147,6 +147,9 @@ func (r *Renderer) AppendJSON(b []byte, e *dataplane.Event, c Counts) []byte {
 		o.str("server", r.server(e))
 	}
 	o.str("verdict", e.Verdict.String())
+	if e.Observed {
+		o.flag("observed")
+	}
 	o.str("cause", e.Cause.String())
 	o.str("termination", termination(e))
 	o.time("held_ms", held(e))
@@ -198,6 +201,12 @@ func (o *object) str(k, v string) {
 	o.b = append(o.b, '"')
 }
 
+// flag writes a member that is true, and else is left out.
+func (o *object) flag(k string) {
+	o.key(k)
+	o.b = append(o.b, "true"...)
+}
+
 func (o *object) num(k string, v int64) {
 	o.key(k)
 	o.b = strconv.AppendInt(o.b, v, 10)
@@ -242,38 +251,39 @@ func indexByte(s string, c byte) int {
 // AppendPregreet appends the lines that postscreen writes about a connection, each with a newline: those that log
 // readers and fail2ban filters know.
 func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
-	who := func() {
-		b = append(b, " ["...)
-		b = e.Client.Netip().AppendTo(b)
-		b = append(b, "]:"...)
-		b = strconv.AppendUint(b, uint64(e.ClientPort), 10)
-	}
-	after := func() {
-		b = append(b, " after "...)
-		b = strconv.AppendFloat(b, e.Closed.Sub(e.Established).Seconds(), 'g', 2, 64)
-		b = append(b, " from"...)
-	}
 	switch e.Verdict {
 	case dataplane.VerdictEarlyTalker:
-		b = append(b, "PREGREET "...)
-		b = strconv.AppendUint(b, uint64(e.TalkLen), 10)
-		after()
-		who()
-		b = append(b, ": "...)
-		b = AppendEscaped(b, e.TalkHead[:min(e.TalkLen, dataplane.TalkSample)])
-		b = append(b, '\n')
+		if !e.Observed { // else it was told when it talked
+			b = append(r.AppendTalk(b, e), '\n')
+		}
 	case dataplane.VerdictHangup:
-		b = append(b, "HANGUP"...)
-		after()
-		who()
+		b = appendWho(appendAfter(append(b, "HANGUP"...), e), e)
 		b = append(b, " in tests before SMTP handshake\n"...)
 	case dataplane.VerdictQuiet:
-		b = append(b, "PASS NEW"...)
-		who()
-		b = append(b, '\n')
+		b = append(appendWho(append(b, "PASS NEW"...), e), '\n')
 	case dataplane.VerdictNone, dataplane.VerdictNoServer:
 	}
 	b = append(b, "DISCONNECT"...)
-	who()
-	return append(b, '\n')
+	return append(appendWho(b, e), '\n')
+}
+
+// AppendTalk appends the line that postscreen writes about early talk, without a newline.
+func (r *Renderer) AppendTalk(b []byte, e *dataplane.Event) []byte {
+	b = append(b, "PREGREET "...)
+	b = strconv.AppendUint(b, uint64(e.TalkLen), 10)
+	b = append(appendWho(appendAfter(b, e), e), ": "...)
+	return AppendEscaped(b, e.TalkHead[:min(e.TalkLen, dataplane.TalkSample)])
+}
+
+func appendWho(b []byte, e *dataplane.Event) []byte {
+	b = append(b, " ["...)
+	b = e.Client.Netip().AppendTo(b)
+	b = append(b, "]:"...)
+	return strconv.AppendUint(b, uint64(e.ClientPort), 10)
+}
+
+func appendAfter(b []byte, e *dataplane.Event) []byte {
+	b = append(b, " after "...)
+	b = strconv.AppendFloat(b, e.Closed.Sub(e.Established).Seconds(), 'g', 2, 64)
+	return append(b, " from"...)
 }

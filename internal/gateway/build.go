@@ -180,8 +180,12 @@ func timesOf(f *config.Frontend, b *config.Backend) dataplane.Times {
 func (b *built) frontend(f *config.Frontend, backend dataplane.BackendID, times dataplane.Times, c *netenv.Chosen) {
 	id := dataplane.FrontendID(len(b.shard.Frontends))
 	action := dataplane.ActionReset
-	if f.Action == config.ActionReply {
+	switch f.Action {
+	case config.ActionReset:
+	case config.ActionReply:
 		action = dataplane.ActionReply
+	case config.ActionObserve:
+		action = dataplane.ActionObserve
 	}
 	b.shard.Frontends = append(b.shard.Frontends, dataplane.Frontend{
 		Delay: f.Delay, Action: action, RejectText: f.RejectText + "\r\n", NoServerText: f.NoServerText + "\r\n",

@@ -78,6 +78,8 @@ func (r *recorder) take(events []dataplane.Event) {
 		switch e := &events[i]; e.Kind {
 		case dataplane.EventClosed:
 			r.closed(e)
+		case dataplane.EventObserved:
+			r.observed(e)
 		case dataplane.EventServerFailed:
 			r.log.Warn("server did not take a connection", "server", r.server(e.Server), "client", e.Client, "cause", e.Cause)
 		case dataplane.EventOfferBroken:
@@ -95,6 +97,19 @@ func (r *recorder) server(id dataplane.ServerID) string {
 	}
 	s := r.render.Names.Servers[id]
 	return s.Backend + "/" + s.Name
+}
+
+// observed tells of early talk that is passed on: in postscreen's words where these are logged, else in the gateway's log.
+func (r *recorder) observed(e *dataplane.Event) {
+	f := &r.fronts[e.Service]
+	if f.format == config.LogPostscreen {
+		r.buf = r.render.AppendTalk(r.buf[:0], e)
+		r.write(f)
+		return
+	}
+	r.log.Info("early talk observed", "frontend", r.render.Names.Services[e.Service].Frontend, "client", e.Client,
+		"port", e.ClientPort, "after", e.FirstByte.Sub(e.Established), "octets", e.TalkLen, "talk",
+		string(connlog.AppendEscaped(nil, e.TalkHead[:min(e.TalkLen, dataplane.TalkSample)])))
 }
 
 func (r *recorder) closed(e *dataplane.Event) {
@@ -118,8 +133,13 @@ func (r *recorder) closed(e *dataplane.Event) {
 		return
 	}
 	r.buf = b
+	r.write(f)
+}
+
+// write writes a line, buf, to where a frontend's go.
+func (r *recorder) write(f *front) {
 	for _, t := range f.targets {
-		t.Line(connlog.Info, b)
+		t.Line(connlog.Info, r.buf)
 	}
 }
 

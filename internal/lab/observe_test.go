@@ -1,0 +1,82 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// TestObserve: with on-early-talk: observe nobody is rejected. What 100 kB of early talk say arrives to the octet, in good
+// weather and in bad, and the log has what would have been.
+func TestObserve(t *testing.T) {
+	burst := noise(100 << 10)
+	for _, f := range families {
+		for _, bad := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/bad links=%v", f.name, bad), func(t *testing.T) {
+				o := Options{}
+				if bad {
+					o = Options{
+						NoOffloads: true, Outside: impairment{0.01, 0.02, 0.02, 3}.join(t, "the link outside"),
+						Inside: impairment{0.01, 0.02, 0.02, 4}.join(t, "the link inside"),
+					}
+				}
+				ctx, l := site(t, o)
+				got := make(chan []byte, 1)
+				serve(t, l.Servers[0], net.JoinHostPort(f.a, "25"), func(c *net.TCPConn) {
+					_, _ = io.WriteString(c, "220 x\r\n")
+					b, _ := io.ReadAll(c)
+					_, _ = fmt.Fprintf(c, "250 %d\r\n", len(b))
+					got <- b
+				})
+				g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
+frontends:
+  - {name: ft, bind: "%s", inspect-delay: 2s, on-early-talk: observe, log-format: json, default_backend: bk}
+backends:
+  - {name: bk, servers: [{name: smtp1, address: "%s"}]}
+`, net.JoinHostPort(f.vip, "25"), net.JoinHostPort(f.a, "25")))
+				for _, wait := range []time.Duration{0, 300 * time.Millisecond} {
+					said := burstAfter(ctx, t, l, f, wait, burst)
+					if want := fmt.Sprintf("220 x\r\n250 %d\r\n", len(burst)); said != want {
+						t.Errorf("the client heard %q, want %q", said, want)
+					}
+					if b := <-got; !bytes.Equal(b, burst) {
+						t.Errorf("%d octets of %d arrived, or others", len(b), len(burst))
+					}
+				}
+				waitFor(t, "what would have been", func() bool {
+					return g.Count("early talk observed", "client="+f.client) == 2 && g.Count(`"verdict":"early-talker","observed":true`) == 2
+				})
+			})
+		}
+	}
+}
+
+// burstAfter connects, talks after a while, closes its half and returns all that it heard.
+func burstAfter(ctx context.Context, t *testing.T, l *Lab, f family, wait time.Duration, text []byte) string {
+	t.Helper()
+	c, err := l.Client.Dial(ctx, f.client, net.JoinHostPort(f.vip, "25"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	var said []byte
+	if end, some := listen(c, wait, &said); end != EndSilence || some {
+		t.Fatalf("%v, %q in the hold", end, said)
+	}
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err := c.Write(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(c)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(b)
+}
