@@ -39,6 +39,9 @@ type Config struct {
 	// CookieKey and HashKey are secrets of 128 bits, drawn anew at each start; the same keys give the same run.
 	CookieKey, HashKey [2]uint64
 
+	// Witness, which may be nil, sees the segments of connections that wait for their banner.
+	Witness Witness
+
 	OutsideMTU, InsideMTU int // octets of IP packet; 0 means 1500
 	Limits                Limits
 }
@@ -55,9 +58,9 @@ type Action uint8
 
 // The actions.
 const (
-	ActionReset Action = iota // RST
-	ActionReply               // Frontend.RejectText, then FIN
-	ActionObserve             // nothing: it is told of, and goes on to a server
+	ActionReset   Action = iota // RST
+	ActionReply                 // Frontend.RejectText, then FIN
+	ActionObserve               // nothing: it is told of, and goes on to a server
 )
 
 // Frontend holds the rules for the clients of one frontend.

@@ -19,8 +19,10 @@ func (s *Shard) fromClient(svc ServiceID, seg *wire.Segment) {
 	case PhaseLingering:
 		s.afterTheEnd(id, f, seg)
 	case PhaseBannerPending:
+		s.received(svc, seg)
 		s.watchForBanner(id, f, seg)
 	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseConnecting, PhaseSaying:
+		s.received(svc, seg)
 		s.ownEnd(id, f, seg)
 	case phases:
 	}
@@ -82,6 +84,7 @@ func (s *Shard) accept(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 	s.byOut.Insert(s.outHash(f), id)
 	s.stats.Phase[PhaseHalfOpen]++
 	s.stats.SYNs++
+	s.received(svc, seg)
 	s.sendSYNACK(f)
 	s.push(id, s.waits.halfOpen[s.cfg.Services[f.service].Frontend][0])
 }

@@ -239,6 +239,7 @@ func (s *Shard) sendClient(f *flow, h wire.Header, payload []byte) {
 	svc := &s.cfg.Services[f.service]
 	h.Src, h.SrcPort, h.Dst, h.DstPort = svc.Addr, svc.Port, f.client, f.clientPort
 	s.send(wire.Outside, &h, payload)
+	s.sent(f)
 }
 
 // reply answers a stray segment to where it came from.
