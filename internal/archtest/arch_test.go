@@ -47,6 +47,7 @@ var rules = map[string]rule{
 	"internal/netsim":    {"internal/mono internal/wire", "a network of models judges the gateway and shares nothing with it"},
 	"internal/lab":       {"internal/config", "the lab runs the real binary, not its parts"},
 	"internal/capture":   {"internal/wire", "a file of packets knows no connections"},
+	"internal/evidence":  {"dataplane internal/capture internal/mono internal/wire", "evidence is packets and a reason"},
 	"internal/replay":    {"dataplane internal/capture internal/mono internal/wire", "what is judged offline is judged by the core"},
 	"internal/oracle":    {"", "the comparison with the kernel is made of tests alone"},
 	"cmd/hushgate":       {"internal/config internal/gateway internal/lab internal/netenv internal/replay", "main parses flags and calls one function"},

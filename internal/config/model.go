@@ -27,6 +27,7 @@ type Global struct {
 	ReceiveBuffer int
 	Logs          []LogTarget
 	Firewall      Firewall
+	Capture       Capture
 }
 
 // LogTarget is one `log` line: where connection lines and notices go.

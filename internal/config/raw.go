@@ -35,6 +35,7 @@ type rawGlobal struct {
 	logs             []LogTarget
 	logsSet          bool
 	firewall         Firewall
+	capture          Capture
 }
 
 // rawProxy is a frontend, a backend, both at once (listen), or the defaults that they begin as.

@@ -24,6 +24,7 @@ func (r *yamlReader) top(node ast.Node) {
 		"half-open":      r.number(&g.halfOpen, 1, math.MaxInt32),
 		"log":            r.logs(&g.logs, func(int) { g.logsSet = true }),
 		"firewall":       r.firewall,
+		"capture":        r.capture,
 		"frontends": func(key string, node ast.Node) {
 			r.list(key, node, false, r.frontend)
 		},
