@@ -112,6 +112,7 @@ func (s *Shard) handshakeTimeout(id uint32, f *flow) {
 		return
 	}
 	s.stats.SYNACKsAgain++
+	f.conn.Repeat()
 	s.sendSYNACK(f)
 	s.push(id, waits[f.tries])
 }

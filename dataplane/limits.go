@@ -61,6 +61,7 @@ func (l *limiter) allow(now mono.Time) bool {
 type waits struct {
 	halfOpen    [][]flowtab.QueueID // of each frontend: before the SYN-ACK goes out again; the last one before giving up
 	words       []flowtab.QueueID   // the same for our last words
+	slowWords   []flowtab.QueueID   // for a client whose SYN-ACK had to be repeated (RFC 6298 section 5.7)
 	delay       []flowtab.QueueID   // of each frontend
 	times       []Times             // of each frontend, complete; all but HalfOpen and TimeWait are checked at each tick
 	idleTick    flowtab.QueueID     // see tick
@@ -74,14 +75,15 @@ type waits struct {
 func newWaits(q *flowtab.Queues, cfg *Config) waits {
 	w := waits{
 		queue: q.Queue(200 * time.Millisecond), retry: q.Queue(time.Second),
-		lingerReset: q.Queue(5 * time.Second), words: backoff(q, defaultHandshake),
+		lingerReset: q.Queue(5 * time.Second), words: backoff(q, firstRTO, defaultHandshake),
+		slowWords: backoff(q, 3*time.Second, defaultHandshake),
 	}
 	idle, fin := defaultIdle, bothFINs
 	for _, f := range cfg.Frontends {
 		t := f.Times.withDefaults()
 		w.times = append(w.times, t)
 		w.delay = append(w.delay, q.Queue(f.Delay))
-		w.halfOpen = append(w.halfOpen, backoff(q, t.HalfOpen))
+		w.halfOpen = append(w.halfOpen, backoff(q, firstRTO, t.HalfOpen))
 		w.timeWait = append(w.timeWait, q.Queue(t.TimeWait))
 		idle, fin = min(idle, t.Idle), min(fin, t.ClientFIN, t.ServerFIN)
 	}
@@ -123,10 +125,13 @@ func (t *Times) patience(client, server *tcpstate.Half) time.Duration {
 	return t.Idle
 }
 
-// backoff returns how long to wait after each sending of a segment: 1 s, 2 s, 4 s and so on (RFC 6298 section 2), which
-// end together with the timeout.
-func backoff(q *flowtab.Queues, timeout time.Duration) (ids []flowtab.QueueID) {
-	for d := time.Second; timeout > 0; d *= 2 {
+// firstRTO is the retransmission timeout on a path that nothing is known of (RFC 6298 section 2.1).
+const firstRTO = time.Second
+
+// backoff returns how long to wait after each sending of a segment: 1 s, 2 s, 4 s and so on (RFC 6298 section 5.5) if that
+// is the first, which end together with the timeout.
+func backoff(q *flowtab.Queues, first, timeout time.Duration) (ids []flowtab.QueueID) {
+	for d := first; timeout > 0; d *= 2 {
 		d = min(d, timeout)
 		ids = append(ids, q.Queue(d))
 		timeout -= d
@@ -138,7 +143,7 @@ func newPools(q *flowtab.Queues, cfg *Config) []pool {
 	pools := make([]pool, len(cfg.Backends))
 	for i := range cfg.Backends {
 		b := &cfg.Backends[i]
-		pools[i] = pool{backend: b, connect: backoff(q, cmp.Or(b.Connect, defaultConnect))}
+		pools[i] = pool{backend: b, connect: backoff(q, firstRTO, cmp.Or(b.Connect, defaultConnect))}
 		members := make([]nat.Member, len(b.Servers))
 		for j, id := range b.Servers {
 			v := &cfg.Servers[id]

@@ -92,7 +92,8 @@ func (v *simServer) grants() ServerOptions {
 func (w *world) ability() netsim.Config {
 	r := w.r
 	c := netsim.Config{
-		Clock: r.Uint32(), MSS: pick[uint16](r, 0, 536, 1220, 1400, 1460, 1460),
+		Clock: r.Uint32(), Tick: pick(r, time.Millisecond, 100*time.Microsecond, 10*time.Millisecond, time.Second),
+		MSS:         pick[uint16](r, 0, 536, 1220, 1400, 1460, 1460),
 		WindowScale: pick[int8](r, wire.NoScale, 0, 2, 7, 7, 10, 14), SACK: r.IntN(4) > 0, Timestamps: r.IntN(3) > 0,
 		Buffer:     pick[uint32](r, 2000, 8000, 60000, 250000),
 		DelayedACK: pick(r, 0, 40*time.Millisecond, 200*time.Millisecond), Garbage: r.IntN(2) == 0,

@@ -14,7 +14,7 @@ func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
 		s.drop(DropChecksum)
 		return
 	}
-	if len(seg.Payload) == 0 && !seg.Flags.Has(wire.SYN) {
+	if (len(seg.Payload) == 0 || f.words&observed != 0) && !seg.Flags.Has(wire.SYN) {
 		s.clientToServer(id, f, seg)
 		return
 	}

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"hushgate/internal/flowtab"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
 )
@@ -95,7 +96,15 @@ func (s *Shard) say(id uint32, f *flow, w words) {
 	f.words = f.words&marks | w
 	f.conn.Close()
 	s.sayMore(f)
-	s.push(id, s.waits.words[0])
+	s.push(id, s.wordsAgain(f)[0])
+}
+
+// wordsAgain are the waits before our last words are repeated.
+func (s *Shard) wordsAgain(f *flow) []flowtab.QueueID {
+	if f.conn.Repeated() {
+		return s.waits.slowWords
+	}
+	return s.waits.words
 }
 
 // text is what we are saying. It is the same at each call: Output and Retransmit cut their segments out of it.
@@ -130,7 +139,7 @@ func (s *Shard) heard(id uint32, f *flow, seg *wire.Segment, out tcpstate.Outcom
 		s.push(id, s.waits.timeWait[s.cfg.Services[f.service].Frontend])
 	case f.tries != settled && f.conn.SndUna != una: // RFC 6298 section 5.3: it goes on, if slowly
 		f.tries = 0
-		s.push(id, s.waits.words[0])
+		s.push(id, s.wordsAgain(f)[0])
 	}
 }
 
@@ -142,15 +151,15 @@ func (s *Shard) sayTimeout(id uint32, f *flow) {
 	}
 	h, part, ok := f.conn.Retransmit(s.now, s.text(f))
 	f.tries++
-	switch {
-	case int(f.tries) >= len(s.waits.words):
+	switch waits := s.wordsAgain(f); {
+	case int(f.tries) >= len(waits):
 		s.sendClient(f, f.conn.RST(s.now), nil)
 		s.forget(id, f)
 	default:
 		if ok {
 			s.sendClient(f, h, part)
 		}
-		s.push(id, s.waits.words[f.tries])
+		s.push(id, waits[f.tries])
 	}
 }
 

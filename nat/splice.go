@@ -93,11 +93,24 @@ func (s *Splice) ServerSeq(seq wire.Seq) wire.Seq { return seq - s.shift }
 // ServerTSval translates a timestamp that went to the client into the server's.
 func (s *Splice) ServerTSval(ts uint32) uint32 { return ts - s.tsShift }
 
-// ErrorToServer translates the quote of an ICMP error about a segment that went to the client, all but its addresses.
-func (s *Splice) ErrorToServer(e *wire.ICMPError) { e.SetQuoteSeq(e.QuoteSeq - s.shift) }
+// ErrorToServer gives the quote of an ICMP error about a segment that went to the client the numbers that the server sent
+// (RFC 5508 section 4.2). Addresses are the caller's. A window that was rounded stays so, and so does the checksum's share of
+// a timestamp that is not quoted.
+func (s *Splice) ErrorToServer(e *wire.ICMPError) {
+	e.SetQuoteSeq(e.QuoteSeq - s.shift)
+	if s.flags&spliceTimestamps != 0 {
+		e.ShiftQuoteTimestamps(-s.tsShift, 0)
+	}
+}
 
-// ErrorToClient translates the quote of an ICMP error about a segment that went to the server, all but its addresses.
-func (s *Splice) ErrorToClient(e *wire.ICMPError) { e.ShiftQuoteAck(s.shift) }
+// ErrorToClient does the same for a segment that went to the server.
+func (s *Splice) ErrorToClient(e *wire.ICMPError) {
+	e.ShiftQuoteAck(s.shift)
+	e.ShiftQuoteSACK(s.shift)
+	if s.flags&spliceTimestamps != 0 {
+		e.ShiftQuoteTimestamps(0, s.tsShift)
+	}
+}
 
 // ServerWindow translates a window field of the client.
 func (s *Splice) ServerWindow(wnd uint16) uint16 { return scale(wnd, s.windows&0x0f, s.seen&0x0f) }

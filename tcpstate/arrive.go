@@ -79,6 +79,7 @@ func (c *Conn) retransmittedSYN(seg *wire.Segment) bool {
 func (c *Conn) acceptAgain(seg *wire.Segment) {
 	before := *c
 	c.Accept(seg, c.ISS, c.TSOffset, Offer{WindowScale: c.OwnScale(), SACK: c.SACK(), Timestamps: c.Timestamps()})
+	c.terms |= before.terms & termRepeated
 	if int32(before.TSRecent-c.TSRecent) > 0 && c.Timestamps() { // an older one came late
 		c.TSRecent = before.TSRecent
 	}

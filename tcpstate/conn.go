@@ -34,6 +34,7 @@ const (
 	termScale
 	termClosing   // Close was called: what the client sends is read and thrown away
 	termPeerFIN   // the client's FIN has arrived
+	termRepeated  // our SYN was sent again, unasked
 	termStateless // no record is kept: SYNACK's timestamp carries the options
 )
 
@@ -82,6 +83,13 @@ func (c *Conn) Accept(seg *wire.Segment, iss wire.Seq, tsOffset uint32, offer Of
 
 // Timestamps reports whether both ends send timestamps.
 func (c *Conn) Timestamps() bool { return c.terms&termTimestamps != 0 }
+
+// Repeat notes that the SYN-ACK is sent again because no answer came in time.
+func (c *Conn) Repeat() { c.terms |= termRepeated }
+
+// Repeated reports whether that was so: the path is slower, or loses more, than a first timeout is meant for (RFC 6298
+// section 5.7).
+func (c *Conn) Repeated() bool { return c.terms&termRepeated != 0 }
 
 // SACK reports whether the client may send SACK blocks.
 func (c *Conn) SACK() bool { return c.terms&termSACK != 0 }

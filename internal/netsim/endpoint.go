@@ -1,6 +1,7 @@
 package netsim
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -50,9 +51,10 @@ type Config struct {
 	LocalPort, RemotePort uint16
 
 	ISS         wire.Seq
-	Clock       uint32 // what its timestamps are ahead of milliseconds
-	MSS         uint16 // 0: the option is not sent
-	WindowScale int8   // wire.NoScale: not sent
+	Clock       uint32        // what its timestamps begin with
+	Tick        time.Duration // of its timestamps; 0: 1 ms
+	MSS         uint16        // 0: the option is not sent
+	WindowScale int8          // wire.NoScale: not sent
 	SACK        bool
 	Timestamps  bool
 
@@ -214,10 +216,12 @@ func (e *Endpoint) wrong(format string, args ...any) {
 	}
 }
 
-// clock is the endpoint's timestamp clock (RFC 7323 section 5.4), which ticks each millisecond.
+// clock is the endpoint's timestamp clock (RFC 7323 section 5.4).
 func (e *Endpoint) clock(now mono.Time) uint32 {
-	return uint32(int64(now)/int64(time.Millisecond)) + e.cfg.Clock
+	return uint32(int64(now)/int64(e.tick())) + e.cfg.Clock
 }
+
+func (e *Endpoint) tick() time.Duration { return cmp.Or(e.cfg.Tick, time.Millisecond) }
 
 // Deadline is when Advance is next needed.
 func (e *Endpoint) Deadline() mono.Time {

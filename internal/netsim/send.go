@@ -290,7 +290,7 @@ func (e *Endpoint) sample(now mono.Time, seg *wire.Segment) {
 	var rtt time.Duration
 	switch {
 	case e.ts:
-		rtt = time.Duration(e.clock(now)-seg.Options.TSecr) * time.Millisecond
+		rtt = time.Duration(e.clock(now)-seg.Options.TSecr) * e.tick()
 	case e.timedAt != 0 && seg.Ack.AtOrAfter(e.timed):
 		rtt = now.Sub(e.timedAt)
 		e.timedAt = 0

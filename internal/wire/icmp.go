@@ -144,6 +144,42 @@ func (e *ICMPError) SetQuoteSeq(v Seq) {
 	e.QuoteSeq = v
 }
 
+// ShiftQuoteTimestamps adds to both values of the quoted segment's timestamp option, if it has one and all of its header
+// is quoted.
+func (e *ICMPError) ShiftQuoteTimestamps(val, ecr uint32) {
+	if o := e.quoteOptions(); o.Timestamps {
+		e.addQuote(o.tsAt, val)
+		e.addQuote(o.tsAt+4, ecr)
+	}
+}
+
+// ShiftQuoteSACK adds d to both edges of every SACK block of the quoted segment, if all of its header is quoted.
+func (e *ICMPError) ShiftQuoteSACK(d Seq) {
+	o := e.quoteOptions()
+	for i := range 2 * o.SACKBlocks {
+		e.addQuote(o.sackAt+2+4*i, uint32(d))
+	}
+}
+
+func (e *ICMPError) quoteOptions() Options {
+	if len(e.quoteTP) <= tcpMinLen {
+		return Options{}
+	}
+	n := int(e.quoteTP[offDataOff]>>4) * 4
+	if n < tcpMinLen || n > len(e.quoteTP) {
+		return Options{}
+	}
+	return parseOptions(e.quoteTP[:n])
+}
+
+// addQuote adds d to the 32-bit field at an offset, odd maybe, of the quoted TCP header, whose length is even.
+func (e *ICMPError) addQuote(at int, d uint32) {
+	words := e.quoteTP[at&^1 : (at+5)&^1]
+	e.delta += minus(sum(0, words))
+	binary.BigEndian.PutUint32(e.quoteTP[at:], be32(e.quoteTP, at)+d)
+	e.delta += sum(0, words)
+}
+
 // ShiftQuoteAck adds d to the quoted segment's acknowledgement number, if as much of it is quoted.
 func (e *ICMPError) ShiftQuoteAck(d Seq) {
 	if len(e.quoteTP) < offAck+4 {
