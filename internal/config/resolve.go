@@ -69,6 +69,7 @@ func (r *resolver) resolveGlobal() {
 	r.cfg.Global = Global{
 		Outside: g.outside, Inside: g.inside, Shards: g.shards.value, MaxConn: g.maxConn.or(defaultMaxConn),
 		HalfOpen: g.halfOpen.value, ReceiveBuffer: g.buffer.value, Logs: logs, Firewall: g.firewall,
+		HardStopAfter: g.hardStop.or(defaultHardStop), Fail: Fail(g.fail.or(string(FailClosed))),
 	}
 }
 
