@@ -51,6 +51,8 @@ type Service struct {
 	Addr     wire.Addr
 	Port     uint16
 	Frontend FrontendID
+	// Closed: what stands goes on, and a SYN gets an RST, as from a port on which nobody listens.
+	Closed bool
 }
 
 // Action is what an early talker gets.

@@ -10,6 +10,7 @@ import (
 // `timeout queue`, and is then told.
 func (s *Shard) findServer(id uint32, f *flow) {
 	x, p := s.exts.At(f.ext), s.pool(f)
+	s.renew(x, p)
 	out := x.tried.Union(p.foreign[family(f.client.Is4())])
 	busy := out // the 4-tuple may be taken at a server by a flow to another service address
 	for {
@@ -18,9 +19,8 @@ func (s *Shard) findServer(id uint32, f *flow) {
 			break
 		}
 		server := p.backend.Servers[slot]
-		endpoint := s.endpointOf(server)
-		if s.claim(id, f, endpoint) {
-			x.server, x.slot, x.endpoint, x.connect = server, uint16(slot), endpoint, s.now
+		if s.claim(id, f, server) {
+			x.slot, x.connect = uint16(slot), s.now
 			x.counted, x.stale = true, false
 			s.servers[server]++
 			s.enter(f, PhaseConnecting)
@@ -54,9 +54,10 @@ func (s *Shard) refuseTuple(id uint32, f *flow) {
 	s.forget(id, f)
 }
 
-// claim enters the flow in the inside index under a server's endpoint; false if another flow has that 4-tuple. One that
-// has ended and merely lingers gives way.
-func (s *Shard) claim(id uint32, f *flow, endpoint uint16) bool {
+// claim enters the flow in the inside index as one of a server's; false if another flow has that 4-tuple. One that has
+// ended and merely lingers gives way.
+func (s *Shard) claim(id uint32, f *flow, server ServerID) bool {
+	endpoint := s.endpointOf(server)
 	if other := s.lookupIn(f.client, f.clientPort, endpoint); other != 0 {
 		o := s.flows.At(other)
 		if o.phase != PhaseLingering {
@@ -65,7 +66,8 @@ func (s *Shard) claim(id uint32, f *flow, endpoint uint16) bool {
 		s.forget(other, o)
 	}
 	x := s.exts.At(f.ext)
-	x.endpoint, x.indexed = endpoint, true
+	x.server, x.endpoint, x.indexed = server, endpoint, true
+	s.atSrv[server]++
 	s.byIn.Insert(s.inHash(f), id)
 	return true
 }
@@ -73,6 +75,7 @@ func (s *Shard) claim(id uint32, f *flow, endpoint uint16) bool {
 func (s *Shard) leaveInside(id uint32, f *flow) {
 	if x := s.exts.At(f.ext); x.indexed {
 		s.byIn.Delete(s.inHash(f), id)
+		s.atSrv[x.server]--
 		x.indexed = false
 	}
 }
@@ -114,6 +117,7 @@ func (s *Shard) connectTimeout(id uint32, f *flow) {
 // serverFailed goes on to another server, as often as `retries` allows; the client notices nothing.
 func (s *Shard) serverFailed(id uint32, f *flow, c Cause) {
 	x, p := s.exts.At(f.ext), s.pool(f)
+	s.renew(x, p)
 	s.event(f, EventServerFailed, c)
 	s.stats.ServersFailed++
 	s.release(f)
@@ -123,7 +127,10 @@ func (s *Shard) serverFailed(id uint32, f *flow, c Cause) {
 		return
 	}
 	x.retries++
-	failed := x.tried.With(int(x.slot))
+	failed := x.tried
+	if x.slot != noSlot {
+		failed = failed.With(int(x.slot))
+	}
 	if p.backend.Redispatch && p.Another(failed.Union(p.foreign[family(f.client.Is4())])) {
 		x.tried = failed
 		s.findServer(id, f)
@@ -131,7 +138,7 @@ func (s *Shard) serverFailed(id uint32, f *flow, c Cause) {
 	}
 	// There is no other. The same server gets another try after a pause, as HAProxy has it: it may be restarting.
 	x.tried = nat.Set{}
-	if !p.backend.Redispatch {
+	if !p.backend.Redispatch && x.slot != noSlot {
 		x.tried = nat.AllBut(int(x.slot))
 	}
 	s.enter(f, PhaseWaiting)
@@ -271,6 +278,9 @@ func optionsOf(seg *wire.Segment) ServerOptions {
 // a server that is unknown yet nothing is learnt from half an answer; its first check will tell.
 func (s *Shard) learn(f *flow, x *splice, seg *wire.Segment) {
 	p, c := s.pool(f), &f.conn
+	if s.renew(x, p); x.slot == noSlot {
+		return
+	}
 	known := p.Options(int(x.slot))
 	if !known.Known && !(c.Timestamps() && c.SACK() && c.ClientScale() != wire.NoScale) {
 		return

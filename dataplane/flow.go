@@ -89,7 +89,7 @@ type flow struct {
 	queue       flowtab.QueueID // of link
 	phase       Phase
 	tries       uint8 // segments of ours sent again in this phase
-	words       words // what we are saying, in PhaseSaying
+	words       words // what we are saying, in PhaseSaying, and in the words of which configuration
 }
 
 // words says which text of the frontend our last words are.
@@ -101,10 +101,16 @@ const (
 	wordsNoServer
 	numWords
 
+	generation        = 2 // where in words the generation of the texts is, four bits wide
+	generations       = 16
+	wordMask    words = 1<<generation - 1
+
 	told     words = 0x80 // with any of them: EventClosed was emitted
 	observed words = 0x40 // with any of them: talked early and is passed on all the same
 	marks          = told | observed
 )
+
+var _ [1<<generation - numWords]byte
 
 // maxFlow is the budget: with its place in the index a held connection stays below 128 octets.
 const maxFlow = 96
@@ -127,7 +133,8 @@ type splice struct {
 	serverTS  uint32   // the TSval of the server's SYN-ACK, 0 without
 	clientTS  uint32   // the last TSval that went to the client
 	server    ServerID // NoServer while there is none
-	slot      uint16   // the server's place in its backend
+	slot      uint16   // the server's place in its backend; noSlot if it is no longer one of its
+	epoch     uint16   // the configuration that slot and tried belong to
 	endpoint  uint16   // the server's address and port, see Shard.endpoints
 	retries   uint8    // attempts after the first
 	indexed   bool     // the flow is in the inside index

@@ -38,6 +38,8 @@ func (s *Shard) stranger(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 	case s.recall(svc, seg):
 	case s.isService(seg.Src, seg.SrcPort): // a service does not call itself or another (the LAND attack)
 		s.drop(DropBadAddress)
+	case seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN && s.closed(svc):
+		s.refuse(wire.Outside, seg)
 	case seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN:
 		s.accept(svc, seg, used)
 	case !seg.Flags.Has(wire.ACK | wire.RST): // RFC 9293 section 3.10.7.2, fourth: an RST would make a reflector of us
@@ -81,8 +83,7 @@ func (s *Shard) accept(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 		iss = *used + 1 + iss%apart
 	}
 	f.conn.Accept(seg, iss, s.clock.TimestampOffset(&tuple), offerOf(&offer))
-	s.byOut.Insert(s.outHash(f), id)
-	s.stats.Phase[PhaseHalfOpen]++
+	s.enlist(id, f)
 	s.stats.SYNs++
 	s.received(svc, seg)
 	s.sendSYNACK(f)
@@ -202,6 +203,7 @@ func (s *Shard) opened(id uint32, f *flow) {
 	f.established = s.now
 	s.stats.Opened++
 	s.active++
+	s.actives[f.service]++
 	s.fronts[s.cfg.Services[f.service].Frontend]++
 	s.enter(f, PhaseHeld)
 	s.push(id, s.waits.delay[s.cfg.Services[f.service].Frontend])
@@ -213,7 +215,7 @@ func (s *Shard) delayOver(id uint32, f *flow) {
 		s.sayNoServer(id, f, CauseNoServer)
 		return
 	}
-	*s.exts.At(ext) = splice{delayOver: s.now, server: NoServer, synISS: f.conn.IRS}
+	*s.exts.At(ext) = splice{delayOver: s.now, server: NoServer, slot: noSlot, epoch: s.epoch, synISS: f.conn.IRS}
 	f.ext = ext
 	s.enter(f, PhaseWaiting)
 	s.findServer(id, f)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -156,6 +157,16 @@ func (p *player) configure(words []string) {
 			n, _ := strconv.Atoi(v)
 			be.Servers = be.Servers[:n]
 			p.cfg.Servers = p.cfg.Servers[:n]
+		case "service":
+			p.cfg.Services[0].Closed = v == "closed"
+		case "members": // of the backend, of those that there are
+			be.Servers = nil
+			for n := range strings.SplitSeq(v, ",") {
+				n, _ := strconv.Atoi(n)
+				be.Servers = append(be.Servers, ServerID(n-1))
+			}
+		case "reject-text":
+			fe.RejectText = v + "\r\n"
 		case "up":
 			for j := range p.cfg.Servers {
 				p.cfg.Servers[j].Up = v == "yes"
@@ -229,6 +240,21 @@ func (p *player) control() {
 	case "server":
 		n, _ := strconv.Atoi(w[1])
 		p.shard.Apply(ServerState{Server: ServerID(n - 1), Up: w[2] == "up"})
+	case "reload": // the rest is as behind `config`, and the tables may not change
+		cfg := *p.cfg
+		cfg.Frontends, cfg.Backends = slices.Clone(cfg.Frontends), slices.Clone(cfg.Backends)
+		cfg.Services, cfg.Servers = slices.Clone(cfg.Services), slices.Clone(cfg.Servers)
+		p.cfg = &cfg
+		p.configure(w[1:])
+		p.shard.Apply(Reload{&cfg})
+	case "shutdown":
+		p.shard.Apply(Shutdown{Now: len(w) > 1 && w[1] == "now"})
+		p.shard.Advance(p.start.Add(p.step.Time))
+		p.collect()
+	case "remaining":
+		if n, _ := strconv.Atoi(w[1]); p.shard.Remaining() != n {
+			p.fatalf("%d remain, expected %d", p.shard.Remaining(), n)
+		}
 	case "flows":
 		if n, _ := strconv.Atoi(w[1]); p.shard.Flows() != n {
 			p.fatalf("%d flows, expected %d", p.shard.Flows(), n)

@@ -26,11 +26,18 @@ type Shard struct {
 	endpoints map[addrPort]uint16 // where servers are; two servers of different backends may be one endpoint
 	pools     []pool
 	waits     waits
-	texts     [][numWords][]byte // last words, for each frontend
+	texts     [generations][][numWords][]byte // last words, for each service, as the latest configurations have them
+	texted    words                           // the generation of texts that is said from now on
+	epoch     uint16                          // counts configurations
 
 	active  int   // flows established and not told of yet
-	fronts  []int // the same, of each frontend
+	actives []int // the same, of each service
+	fronts  []int // and of each frontend
 	servers []int // flows that each server has, or is asked to take
+	settled int   // flows in PhaseSaying that have said all
+	atSvc   []int // flows of each service, those that linger too
+	atSrv   []int // flows in the inside index of each server
+	sweep   sweep
 
 	icmpError wire.ICMPError
 	dec       *wire.Decoder
@@ -82,11 +89,7 @@ func New(cfg *Config) *Shard {
 		cfg:       cfg,
 		flows:     flowtab.NewSlab[flow](lim.Flows),
 		exts:      flowtab.NewSlab[splice](lim.Flows),
-		fronts:    make([]int, len(cfg.Frontends)),
-		servers:   make([]int, len(cfg.Servers)),
 		local:     make(map[wire.Addr]struct{}, len(cfg.Local)),
-		services:  make(map[addrPort]ServiceID, len(cfg.Services)),
-		endpoints: make(map[addrPort]uint16, len(cfg.Servers)),
 		dec:       wire.NewDecoder(),
 		build:     wire.NewBuilder(),
 		secret:    tcpstate.Secret(cfg.CookieKey),
@@ -107,20 +110,8 @@ func New(cfg *Config) *Shard {
 		return &f.link, &f.queue
 	})
 	LocalAddresses(cfg.Local).apply(s)
-	for i, v := range cfg.Services {
-		s.services[addrPort{v.Addr, v.Port}] = ServiceID(i)
-	}
-	for _, v := range cfg.Servers {
-		k := addrPort{v.Addr, v.Port}
-		if _, known := s.endpoints[k]; !known {
-			s.endpoints[k] = uint16(len(s.endpoints))
-		}
-	}
-	for _, fe := range cfg.Frontends {
-		s.texts = append(s.texts, [numWords][]byte{
-			wordsReject: []byte(fe.RejectText), wordsNoServer: []byte(fe.NoServerText),
-		})
-	}
+	s.setTables(cfg)
+	s.texts[0] = textsOf(cfg)
 	s.waits = newWaits(s.queues, cfg)
 	s.pools = newPools(s.queues, cfg)
 	return s
@@ -163,14 +154,15 @@ func (s *Shard) Advance(now mono.Time) {
 	for {
 		id, ok := s.queues.PopExpired(s.now)
 		if !ok {
-			return
+			break
 		}
 		s.fire(id, s.flows.At(id))
 	}
+	s.sweepOn()
 }
 
 // NextDeadline returns when Advance is next needed, or mono.Never.
-func (s *Shard) NextDeadline() mono.Time { return s.queues.Next() }
+func (s *Shard) NextDeadline() mono.Time { return min(s.queues.Next(), s.sweep.due()) }
 
 // Drain returns what is to be sent and what is to be told, in order, since the last Drain. Both slices, and the frames,
 // are valid until the next call of Input or Advance.
@@ -211,12 +203,24 @@ func (s *Shard) push(id uint32, q flowtab.QueueID) {
 func (s *Shard) forget(id uint32, f *flow) {
 	s.queues.Remove(id)
 	s.byOut.Delete(s.outHash(f), id)
+	s.atSvc[f.service]--
 	if f.ext != 0 {
 		s.leaveInside(id, f)
 		s.exts.Free(f.ext)
 	}
+	if f.phase == PhaseSaying && f.tries == settled {
+		s.settled--
+	}
 	s.stats.Phase[f.phase]--
+	f.phase = phases // which tells a sweep that nobody is here
 	s.flows.Free(id)
+}
+
+// enlist puts a new flow into the tables, half-open.
+func (s *Shard) enlist(id uint32, f *flow) {
+	s.byOut.Insert(s.outHash(f), id)
+	s.atSvc[f.service]++
+	s.stats.Phase[PhaseHalfOpen]++
 }
 
 // enter moves a flow to another phase.

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -120,6 +121,68 @@ func (z *sim) get(k ckey) *believed {
 	return b
 }
 
+// reload changes whatever may change.
+func (z *sim) reload() {
+	cfg := *z.cfg
+	cfg.Services, cfg.Frontends = slices.Clone(cfg.Services), slices.Clone(cfg.Frontends)
+	cfg.Backends, cfg.Servers = slices.Clone(cfg.Backends), slices.Clone(cfg.Servers)
+	z.cfg = &cfg
+	for i := range cfg.Services {
+		cfg.Services[i].Closed = z.r.IntN(8) == 0
+		cfg.Services[i].Frontend = FrontendID(z.r.IntN(2))
+	}
+	for i := range cfg.Frontends {
+		f := &cfg.Frontends[i]
+		f.Delay = time.Duration(z.r.IntN(3)) * 7 * time.Second
+		f.RejectText = fmt.Sprintf("554 %*d\r\n", 1+z.r.IntN(300), 1)
+		f.Times.Idle = []time.Duration{0, 3 * time.Second, time.Minute}[z.r.IntN(3)]
+		f.Backend = BackendID(z.r.IntN(2))
+	}
+	for i := range cfg.Backends {
+		b := &cfg.Backends[i]
+		b.Servers = nil
+		for j := range cfg.Servers {
+			if z.r.IntN(2) == 0 {
+				b.Servers = append(b.Servers, ServerID(j))
+			}
+		}
+		z.r.Shuffle(len(b.Servers), func(i, j int) { b.Servers[i], b.Servers[j] = b.Servers[j], b.Servers[i] })
+		b.Connect = []time.Duration{0, time.Second, 3500 * time.Millisecond}[z.r.IntN(3)]
+		b.Redispatch = z.r.IntN(2) == 0
+	}
+	for i := range cfg.Servers {
+		cfg.Servers[i].Weight = z.r.IntN(3)
+		cfg.Servers[i].Up = z.r.IntN(5) > 0
+	}
+	if err := z.s.CanReload(&cfg); err != nil {
+		z.fail("%v", err)
+	}
+	z.note("-- reload")
+	z.s.Apply(Reload{&cfg})
+}
+
+// shutDown ends everything, half of the time after a while in which who is spliced may finish.
+func (z *sim) shutDown() {
+	for _, now := range []bool{z.r.IntN(2) == 0, true} {
+		z.note("-- shutdown %v", now)
+		z.s.Apply(Shutdown{Now: now})
+		for range 300 {
+			z.now++
+			z.s.Advance(z.now)
+			z.collect(-1, nil)
+			if z.r.IntN(2) == 0 {
+				z.fromClient()
+			} else {
+				z.fromServer()
+			}
+			z.audit()
+		}
+	}
+	if n := z.s.Remaining(); n != 0 {
+		z.fail("%d remain", n)
+	}
+}
+
 // jitter is zero mostly, and anything at times.
 func (z *sim) jitter() wire.Seq {
 	switch z.r.IntN(12) {
@@ -155,6 +218,9 @@ func (z *sim) step() {
 		c := ServerState{Server: ServerID(z.r.IntN(3)), Up: z.r.IntN(3) > 0}
 		z.note("-- %+v", c)
 		z.s.Apply(c)
+		if z.r.IntN(4) == 0 {
+			z.reload()
+		}
 	case 2, 3, 4, 5, 6, 7:
 		z.fromServer()
 	default:
@@ -228,7 +294,7 @@ func (z *sim) fromClient() {
 	if id := z.s.lookupOut(h.Src, h.SrcPort, ServiceID(k.svc)); !verified && (id == 0 || z.s.flows.At(id).phase == PhaseHalfOpen) {
 		lim = 1
 	}
-	if z.s.cfg.Frontends[k.svc].Delay == 0 {
+	if z.s.cfg.Frontends[z.s.cfg.Services[k.svc].Frontend].Delay == 0 {
 		lim = -1
 	}
 	z.collect(lim, nil)
@@ -366,7 +432,9 @@ func (z *sim) audit() {
 	var ph [phases]int64
 	active := 0
 	exts := 0
-	counted := make([]int, len(z.cfg.Servers))
+	counted, atSrv := make([]int, len(z.cfg.Servers)), make([]int, len(z.cfg.Servers))
+	atSvc, fronts := make([]int, len(z.cfg.Services)), make([]int, len(z.cfg.Frontends))
+	idle := 0 // saying no more
 	for id := uint32(1); id <= uint32(z.cfg.Limits.Flows) && s.flows.Len() > 0; id++ {
 		f := s.liveFlow(id)
 		if f == nil {
@@ -374,11 +442,16 @@ func (z *sim) audit() {
 		}
 		seen++
 		ph[f.phase]++
+		atSvc[f.service]++
+		if f.phase == PhaseSaying && f.tries == settled {
+			idle++
+		}
 		if f.queue == 0 {
 			z.fail("flow %d in %v in no queue", id, f.phase)
 		}
 		if f.phase != PhaseHalfOpen && f.words&told == 0 {
 			active++
+			fronts[z.cfg.Services[f.service].Frontend]++
 		}
 		if f.ext != 0 {
 			exts++
@@ -388,6 +461,7 @@ func (z *sim) audit() {
 			}
 			if x.indexed {
 				in++
+				atSrv[x.server]++
 				if s.lookupIn(f.client, f.clientPort, x.endpoint) != id {
 					z.fail("inside")
 				}
@@ -406,6 +480,10 @@ func (z *sim) audit() {
 	if seen != s.flows.Len() || s.byOut.Len() != seen || s.byIn.Len() != in || ph != s.stats.Phase || active != s.active || exts != s.exts.Len() {
 		z.fail("seen %d len %d out %d in %d/%d phases %v %v active %d/%d exts %d/%d", seen, s.flows.Len(), s.byOut.Len(), s.byIn.Len(), in, ph, s.stats.Phase, active, s.active, exts, s.exts.Len())
 	}
+	if !slices.Equal(atSvc, s.atSvc) || !slices.Equal(atSrv, s.atSrv) || !slices.Equal(fronts, s.fronts) || idle != s.settled {
+		z.fail("at services %v/%v, at servers %v/%v, of frontends %v/%v, settled %d/%d", atSvc, s.atSvc, atSrv, s.atSrv,
+			fronts, s.fronts, idle, s.settled)
+	}
 	for i := range counted {
 		if counted[i] != s.servers[i] {
 			z.fail("server %d: %d/%d", i, counted[i], s.servers[i])
@@ -419,6 +497,9 @@ func TestSim(t *testing.T) {
 			z := newSim(t, seed)
 			for range 1500 {
 				z.step()
+			}
+			if seed%4 > 1 {
+				z.shutDown()
 			}
 			for range 200000 {
 				if z.s.NextDeadline() == mono.Never {

@@ -53,7 +53,7 @@ func (s *Shard) cookie(seg *wire.Segment) (mss uint16, ok bool) {
 // recall takes an ACK that belongs to no flow: of a stateless SYN-ACK, maybe. True if it was.
 func (s *Shard) recall(svc ServiceID, seg *wire.Segment) bool {
 	mss, ok := s.cookie(seg)
-	if !ok {
+	if !ok || s.closed(svc) {
 		return false
 	}
 	tuple := tupleOf(seg)
@@ -66,8 +66,7 @@ func (s *Shard) recall(svc ServiceID, seg *wire.Segment) bool {
 	f := s.flows.At(id)
 	*f = flow{client: seg.Src, clientPort: seg.SrcPort, service: svc, syn: s.now, phase: PhaseHalfOpen}
 	f.conn.Recall(seg, mss, s.clock.TimestampOffset(&tuple), s.pool(f).offer.WindowScale)
-	s.byOut.Insert(s.outHash(f), id)
-	s.stats.Phase[PhaseHalfOpen]++
+	s.enlist(id, f)
 	s.push(id, s.waits.halfOpen[s.cfg.Services[svc].Frontend][0])
 	s.ownEnd(id, f, seg)
 	return true

@@ -93,7 +93,7 @@ func (s *Shard) sayNoServer(id uint32, f *flow, c Cause) {
 // say sends our last words, and our FIN after them, and closes.
 func (s *Shard) say(id uint32, f *flow, w words) {
 	s.enter(f, PhaseSaying)
-	f.words = f.words&marks | w
+	f.words = f.words&marks | s.texted<<generation | w
 	f.conn.Close()
 	s.sayMore(f)
 	s.push(id, s.wordsAgain(f)[0])
@@ -109,7 +109,7 @@ func (s *Shard) wordsAgain(f *flow) []flowtab.QueueID {
 
 // text is what we are saying. It is the same at each call: Output and Retransmit cut their segments out of it.
 func (s *Shard) text(f *flow) []byte {
-	return s.texts[s.cfg.Services[f.service].Frontend][f.words&^marks]
+	return s.texts[f.words&^marks>>generation][f.service][f.words&wordMask]
 }
 
 // settled in flow.tries marks one that has said everything and waits for the client's FIN, or in TIME-WAIT.
@@ -135,7 +135,10 @@ func (s *Shard) heard(id uint32, f *flow, seg *wire.Segment, out tcpstate.Outcom
 	}
 	switch finished := f.conn.State == tcpstate.TimeWait && seg.Flags.Has(wire.FIN); {
 	case f.conn.Settled() && (f.tries != settled || finished):
-		f.tries = settled
+		if f.tries != settled {
+			f.tries = settled
+			s.settled++
+		}
 		s.push(id, s.waits.timeWait[s.cfg.Services[f.service].Frontend])
 	case f.tries != settled && f.conn.SndUna != una: // RFC 6298 section 5.3: it goes on, if slowly
 		f.tries = 0
@@ -192,6 +195,7 @@ func (s *Shard) tell(f *flow, e *Event) {
 		e.ServerActive = uint32(s.servers[e.Server])
 	}
 	s.active--
+	s.actives[f.service]--
 	s.fronts[frontend]--
 	e.Closed = s.now
 	f.words |= told

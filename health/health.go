@@ -17,6 +17,7 @@ type Config struct {
 	DownInter       time.Duration  // while it is settled and down
 	Timeout         time.Duration  // of one whole check
 	Rise, Fall      int            // checks in a row that turn a server up, or down
+	Down            bool           // what is known of its state when the check begins
 	Observe         bool           // learn of the server (options, PIPECONNECT, greeting time), never change its state
 }
 

@@ -30,6 +30,9 @@ const lookEvery = 5 * time.Minute
 // out together.
 func Probe(ctx context.Context, c *Config, spread time.Duration, dial Dialer, report func(Report)) {
 	status := NewStatus(c.Rise, c.Fall)
+	if c.Down {
+		status.health = 0
+	}
 	wait := time.Duration(0)
 	var looked time.Time
 	for {

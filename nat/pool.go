@@ -105,6 +105,9 @@ func (p *Pool) SetUp(i int, up bool) {
 	}
 }
 
+// Up returns whether a server is up.
+func (p *Pool) Up(i int) bool { return p.members[i].Up }
+
 // SetOptions says what a server grants.
 func (p *Pool) SetOptions(i int, o Options) { p.members[i].Options = o }
 

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/lmittmann/tint"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -54,7 +55,8 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 		Version:       versionString(),
 	}
-	root.AddCommand(newRunCommand(), newCheckCommand(), newRulesCommand(), newReplayCommand(), newLabCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(), newReloadCommand(), newFailCommand(), newCheckCommand(), newRulesCommand(),
+		newReplayCommand(), newLabCommand(), newVersionCommand())
 	return root
 }
 
@@ -80,6 +82,9 @@ func newLogger(verbose bool) *slog.Logger {
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
+	}
+	if ok, err := journal.StderrIsJournalStream(); ok && err == nil {
+		return slog.New(newJournalHandler(os.Stderr, level))
 	}
 	if term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("NO_COLOR") == "" {
 		return slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: "15:04:05.000"}))

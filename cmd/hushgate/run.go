@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -32,21 +33,34 @@ func (s *source) flags(cmd *cobra.Command) {
 
 // load reads the configuration and writes every error and warning of it to w.
 func (s *source) load(w io.Writer) (*config.Config, error) {
+	cfg, warnings, err := s.read()
+	for _, line := range warnings {
+		fmt.Fprintln(w, line)
+	}
+	if err != nil {
+		fmt.Fprintln(w, err)
+		return nil, errReported
+	}
+	return cfg, nil
+}
+
+// read reads the configuration, and the warnings about it as lines.
+func (s *source) read() (*config.Config, []string, error) {
 	cfg, warnings, err := config.Load(s.file)
+	var lines []string
 	for _, n := range warnings {
 		kind := "warning"
 		if n.Note {
 			kind = "note"
 		}
 		if n.Line > 0 {
-			fmt.Fprintf(w, "%s:%d: %s: %s\n", s.file, n.Line, kind, n.Text)
+			lines = append(lines, fmt.Sprintf("%s:%d: %s: %s", s.file, n.Line, kind, n.Text))
 		} else {
-			fmt.Fprintf(w, "%s: %s: %s\n", s.file, kind, n.Text)
+			lines = append(lines, fmt.Sprintf("%s: %s: %s", s.file, kind, n.Text))
 		}
 	}
 	if err != nil {
-		fmt.Fprintln(w, err)
-		return nil, errReported
+		return nil, lines, err
 	}
 	if len(s.outside) > 0 {
 		cfg.Global.Outside = s.outside
@@ -54,21 +68,25 @@ func (s *source) load(w io.Writer) (*config.Config, error) {
 	if len(s.inside) > 0 {
 		cfg.Global.Inside = s.inside
 	}
-	return cfg, nil
+	return cfg, lines, nil
 }
 
 func newRunCommand() *cobra.Command {
 	var s source
 	cmd := &cobra.Command{
 		Use: "run -f FILE", Short: "Run the gateway", Args: cobra.NoArgs,
-		Long: "Run the gateway in the foreground until SIGTERM or SIGINT. Everything is checked before anything is changed;\n" +
-			"the firewall rules go when it ends.",
+		Long: "Run the gateway in the foreground until SIGTERM or SIGINT. Everything is checked before anything is changed.\n" +
+			"Asked to end, it takes no new connections, tells waiting clients 421, lets mail in flight go on for\n" +
+			"hard-stop-after, and takes its firewall rules away; asked again, it ends at once. SIGHUP reloads the\n" +
+			"configuration, as `hushgate reload` does.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := s.load(cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			return gateway.Run(cmd.Context(), cfg, newLogger(s.verbose))
+			return gateway.Run(context.WithoutCancel(cmd.Context()), gateway.Options{
+				Config: cfg, Load: s.read, Log: newLogger(s.verbose),
+			})
 		},
 	}
 	s.flags(cmd)

@@ -145,15 +145,31 @@ func (p *AFPacket) joinFanout(cfg Config) error {
 	if err := unix.SetsockoptInt(p.fd, unix.SOL_PACKET, unix.PACKET_FANOUT, arg); err != nil {
 		return fmt.Errorf("join fan-out group %d: %w", cfg.FanoutGroup, err)
 	}
-	prog := make([]unix.SockFilter, len(cfg.Selector))
-	for i, in := range cfg.Selector {
+	return p.SetSelector(cfg.Selector)
+}
+
+// SetSelector replaces the selector of the port's fan-out group, for all its ports.
+func (p *AFPacket) SetSelector(selector []bpf.RawInstruction) error {
+	prog := make([]unix.SockFilter, len(selector))
+	for i, in := range selector {
 		prog[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
 	}
 	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
 	if err := unix.SetsockoptSockFprog(p.fd, unix.SOL_PACKET, unix.PACKET_FANOUT_DATA, &fprog); err != nil {
-		return fmt.Errorf("set the selector of fan-out group %d: %w", cfg.FanoutGroup, err)
+		return fmt.Errorf("set the selector of the fan-out group of %s: %w", p.ifi.Name, err)
 	}
 	return nil
+}
+
+// Bound reports whether the port still hears its interface: one that was removed is never heard again through the same
+// socket, also if another of its name, or number, takes its place.
+func (p *AFPacket) Bound() bool {
+	sa, err := unix.Getsockname(p.fd)
+	if err != nil {
+		return false
+	}
+	link, ok := sa.(*unix.SockaddrLinklayer)
+	return ok && link.Ifindex == p.ifi.Index
 }
 
 func (m *mmsgs) point(i int, b []byte) {

@@ -266,3 +266,29 @@ func TestOpenErrors(t *testing.T) {
 		t.Error("opened an interface that does not exist")
 	}
 }
+
+// TestBound: a socket knows when its interface was removed, also if another of its name and number stands in its place.
+func TestBound(t *testing.T) {
+	x := newTrio(t, true)
+	if !x.left.Bound() {
+		t.Fatal("a socket of an interface that is there is not bound")
+	}
+	index := x.left.Index()
+	_, err := x.middle.Run(t.Context(), "ip", "link", "del", "left")
+	x.must(t, err)
+	if x.left.Bound() {
+		t.Error("a socket of an interface that was removed is bound")
+	}
+	_, err = x.middle.Run(t.Context(), "ip", "link", "add", "left", "index", fmt.Sprint(index), "type", "veth", "peer", "name", "other")
+	x.must(t, err)
+	if x.left.Bound() {
+		t.Error("a socket is bound to an interface that took the place of its own")
+	}
+	var frames [Batch][]byte
+	for range 3 { // it is deaf, and no error
+		if n, err := x.left.Read(frames[:]); n != 0 || err != nil {
+			t.Errorf("read %d frames, %v", n, err)
+		}
+	}
+	x.must(t, x.left.Write([][]byte{make([]byte, wire.VnetLen+60)}))
+}

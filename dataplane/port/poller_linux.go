@@ -22,11 +22,17 @@ func NewPoller(ports ...*AFPacket) (*Poller, error) {
 		return nil, fmt.Errorf("make an eventfd: %w", err)
 	}
 	p := &Poller{wake: wake}
+	p.Watch(ports...)
+	return p, nil
+}
+
+// Watch replaces the ports. It belongs to the goroutine that calls Wait.
+func (p *Poller) Watch(ports ...*AFPacket) {
+	p.fds = p.fds[:0]
 	for _, q := range ports {
 		p.fds = append(p.fds, unix.PollFd{Fd: int32(q.fd), Events: unix.POLLIN})
 	}
-	p.fds = append(p.fds, unix.PollFd{Fd: int32(wake), Events: unix.POLLIN})
-	return p, nil
+	p.fds = append(p.fds, unix.PollFd{Fd: int32(p.wake), Events: unix.POLLIN})
 }
 
 // Wait returns when a port has frames, when Wake was called, or after timeout; a negative one is none.

@@ -36,10 +36,11 @@ var rules = map[string]rule{
 	"health":            {"", "a check knows no clients"},
 	"internal/config":   {"", "a configuration does not know the machine, nor what will be made of it"},
 	"internal/firewall": {"", "rules know addresses alone"},
+	"internal/instance": {"", "who there is knows nothing of what is done"},
 	"internal/netenv":   {"internal/wire", "the network knows no connections"},
 	"internal/connlog":  {"dataplane internal/mono internal/wire", "a log knows events"},
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/mono internal/netenv internal/wire nat",
+		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/instance internal/mono internal/netenv internal/wire nat",
 		"the gateway wires parts together: what TCP says and what a segment becomes is the shard's",
 	},
 	"internal/needroot":  {"", "what every test may use knows nothing"},
@@ -50,7 +51,7 @@ var rules = map[string]rule{
 	"internal/evidence":  {"dataplane internal/capture internal/mono internal/wire", "evidence is packets and a reason"},
 	"internal/replay":    {"dataplane internal/capture internal/mono internal/wire", "what is judged offline is judged by the core"},
 	"internal/oracle":    {"", "the comparison with the kernel is made of tests alone"},
-	"cmd/hushgate":       {"internal/config internal/gateway internal/lab internal/netenv internal/replay", "main parses flags and calls one function"},
+	"cmd/hushgate":       {"internal/config internal/gateway internal/instance internal/lab internal/netenv internal/replay", "main parses flags and calls one function"},
 }
 
 // sources calls f for every file of the program, tests left out, with its package's directory.

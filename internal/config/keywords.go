@@ -174,7 +174,7 @@ var ignoredGlobal = map[string]string{
 	"cpu-map": aboutProcess, "master-worker": aboutProcess, "mworker-max-reloads": aboutProcess,
 	"thread-groups": aboutProcess, "thread-group": aboutProcess, "fd-hard-limit": aboutProcess,
 	"numa-cpu-mapping": aboutProcess, "set-dumpable": aboutProcess, "strict-limits": aboutProcess,
-	"hard-stop-after": aboutProcess, "grace": aboutProcess, "node": aboutProcess, "description": aboutProcess,
+	"grace": aboutProcess, "node": aboutProcess, "description": aboutProcess,
 	"localpeer": aboutProcess, "stats": "hushgate has its own control socket", "quiet": aboutProcess,
 	"zero-warning": aboutProcess, "busy-polling": aboutProcess, "noepoll": aboutProcess, "nopoll": aboutProcess,
 	"nosplice": aboutProcess, "noreuseport": aboutProcess, "nogetaddrinfo": aboutProcess,
@@ -207,9 +207,10 @@ var refusedGlobal = map[string]string{
 
 // globalKeywords are those of the global section that have a meaning here.
 var globalKeywords = map[string]func(p *haproxyParser, words []string, negated bool){
-	"log":      (*haproxyParser).globalLog,
-	"maxconn":  (*haproxyParser).globalMaxConn,
-	"nbthread": (*haproxyParser).nbthread,
+	"hard-stop-after": (*haproxyParser).hardStopAfter,
+	"log":             (*haproxyParser).globalLog,
+	"maxconn":         (*haproxyParser).globalMaxConn,
+	"nbthread":        (*haproxyParser).nbthread,
 }
 
 func (p *haproxyParser) globalKeyword(name string, words []string, negated bool) {

@@ -25,6 +25,10 @@ type Global struct {
 	// ReceiveBuffer is the kernel's queue of each packet socket, in octets; 0: 32 MiB. There is a socket for each interface
 	// and shard.
 	ReceiveBuffer int
+	// HardStopAfter is how long what is handed to a server may go on after SIGTERM. (HAProxy: hard-stop-after, which is for
+	// ever by default)
+	HardStopAfter time.Duration
+	Fail          Fail
 	Logs          []LogTarget
 	Firewall      Firewall
 	Capture       Capture
@@ -45,6 +49,15 @@ type Firewall struct {
 	Masquerade bool // masquerade the servers' outgoing connections
 	Sysctls    bool // set ip_forward and, on one arm, send_redirects as needed, and restore them at exit
 }
+
+// Fail is what becomes of clients when there is no hushgate.
+type Fail string
+
+// The ways to fail.
+const (
+	FailClosed Fail = "closed" // nobody comes in: they try again later
+	FailOpen   Fail = "open"   // the kernel hands them to the servers
+)
 
 // LogFormat is the shape of connection lines.
 type LogFormat string

@@ -95,6 +95,20 @@ func (p *haproxyParser) nbthread(words []string, _ bool) {
 	p.raw.global.shards = p.number(words[0], words[1:], 1, maxShards)
 }
 
+func (p *haproxyParser) hardStopAfter(words []string, _ bool) {
+	word := ""
+	if len(words) > 1 {
+		word = words[1]
+	}
+	d, err := parseTime(word, time.Millisecond)
+	if err != nil {
+		p.badTime(p.line, words[0], word, err)
+		return
+	}
+	p.atMost(words[0], words[1:], 1)
+	p.raw.global.hardStop = at[time.Duration]{d, p.line}
+}
+
 func (p *haproxyParser) globalMaxConn(words []string, _ bool) {
 	p.raw.global.maxConn = p.number(words[0], words[1:], 1, math.MaxInt32)
 }

@@ -32,6 +32,8 @@ type rawGlobal struct {
 	outside, inside  []string
 	shards, maxConn  at[int]
 	halfOpen, buffer at[int]
+	hardStop         at[time.Duration]
+	fail             at[string]
 	logs             []LogTarget
 	logsSet          bool
 	firewall         Firewall
@@ -110,6 +112,8 @@ const (
 	defaultRetries = 3
 	defaultConnect = 5 * time.Second
 	defaultMaxConn = 1_000_000
+	// defaultHardStop leaves room for the time that systemd gives a service to stop, which is 90 s.
+	defaultHardStop = 30 * time.Second
 
 	defaultRejectText   = "554 5.5.1 Protocol error"
 	defaultNoServerText = "421 4.3.2 Service not available, try again later"

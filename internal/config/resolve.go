@@ -69,7 +69,8 @@ func (r *resolver) resolveGlobal() {
 	r.cfg.Global = Global{
 		Outside: g.outside, Inside: g.inside, Shards: g.shards.value, MaxConn: g.maxConn.or(defaultMaxConn),
 		HalfOpen: g.halfOpen.value, ReceiveBuffer: g.buffer.value, Logs: logs, Firewall: g.firewall,
-		Capture: g.capture,
+		Capture:       g.capture,
+		HardStopAfter: g.hardStop.or(defaultHardStop), Fail: Fail(g.fail.or(string(FailClosed))),
 	}
 }
 

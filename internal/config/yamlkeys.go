@@ -20,11 +20,13 @@ func (r *yamlReader) top(node ast.Node) {
 		"shards":  r.number(&g.shards, 0, maxShards),
 		"maxconn": r.number(&g.maxConn, 1, math.MaxInt32),
 		// Octets, of which the kernel counts some hundred for the smallest frame.
-		"receive-buffer": r.number(&g.buffer, 1<<16, math.MaxInt32),
-		"half-open":      r.number(&g.halfOpen, 1, math.MaxInt32),
-		"log":            r.logs(&g.logs, func(int) { g.logsSet = true }),
-		"firewall":       r.firewall,
-		"capture":        r.capture,
+		"receive-buffer":  r.number(&g.buffer, 1<<16, math.MaxInt32),
+		"half-open":       r.number(&g.halfOpen, 1, math.MaxInt32),
+		"hard-stop-after": r.duration(&g.hardStop),
+		"fail":            r.word(&g.fail, string(FailClosed), string(FailOpen)),
+		"log":             r.logs(&g.logs, func(int) { g.logsSet = true }),
+		"firewall":        r.firewall,
+		"capture":         r.capture,
 		"frontends": func(key string, node ast.Node) {
 			r.list(key, node, false, r.frontend)
 		},

@@ -60,7 +60,16 @@ func termination(e *dataplane.Event) string {
 	case dataplane.CauseIdle:
 		return "sD"
 	case dataplane.CauseShutdown:
-		return "KD"
+		switch e.Phase {
+		case dataplane.PhaseConnecting:
+			return "KC"
+		case dataplane.PhaseWaiting:
+			return "KQ"
+		case dataplane.PhaseHeld:
+			return "KR"
+		default:
+			return "KD"
+		}
 	case dataplane.CauseFinished, dataplane.CauseReused, dataplane.CauseNone:
 	}
 	return "--"

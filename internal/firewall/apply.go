@@ -290,6 +290,23 @@ func mayPass(rule string) bool {
 	return !slices.Contains(harmless, words[at+1])
 }
 
+// Replace puts the rules of another plan in the place of those that are installed. After an error the old ones are in
+// force, and stay the plan.
+func (f *Firewall) Replace(p Plan) error {
+	for _, r := range p {
+		if f.tools[r.V6] == nil {
+			return fmt.Errorf("%s is needed, and was not found at the start", map[bool]string{false: "iptables", true: "ip6tables"}[r.V6])
+		}
+	}
+	old := f.plan
+	f.plan = p
+	if err := f.Install(); err != nil {
+		f.plan = old
+		return err
+	}
+	return nil
+}
+
 // Repair puts back what someone has taken away or has put before ours; true if there was anything.
 func (f *Firewall) Repair() (bool, error) {
 	ok, err := f.Verify()
@@ -322,7 +339,7 @@ func (f *Firewall) dropOthers() error {
 // the plan does not need and that cannot be read has none of them.
 func (f *Firewall) everywhere() (keys []chainKey) {
 	for v6, t := range f.tools {
-		for _, k := range []chainKey{{v6, "raw", "PREROUTING"}, {v6, "filter", "FORWARD"}, {v6, "nat", "POSTROUTING"}} {
+		for _, k := range []chainKey{{v6, "raw", "PREROUTING"}, {v6, "filter", "FORWARD"}, {v6, "nat", "PREROUTING"}, {v6, "nat", "POSTROUTING"}} {
 			if len(f.plan.of(k)) == 0 {
 				if !t.loaded(k.table) {
 					continue

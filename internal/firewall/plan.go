@@ -15,6 +15,19 @@ type Config struct {
 	Servers         []netip.AddrPort
 	Forward         bool // accept the servers' other traffic in filter FORWARD
 	Masquerade      bool // masquerade the servers' outgoing connections on the outside
+	Pools           []Pool
+}
+
+// Pool is where the clients of a service go when there is no hushgate (see NewOpenPlan).
+type Pool struct {
+	Service netip.AddrPort
+	Servers []Weighted
+}
+
+// Weighted is a server and its share.
+type Weighted struct {
+	netip.AddrPort
+	Weight int // above 0
 }
 
 // Rule is one rule of a chain of ours.
@@ -47,6 +60,54 @@ func NewPlan(c Config) Plan {
 				"tcp", "--sport", port(s), "-m", "addrtype", "!", "--dst-type", "LOCAL", "-j", "DROP")
 		}
 	}
+	p.addOthers(c)
+	return p
+}
+
+// NewOpenPlan works out the rules that hand clients to the servers when there is no hushgate: without any test and without
+// any look at the servers' health, each new connection at random, by weight. Servers still see the client's address, and
+// still answer through this machine. What is left of connections that hushgate carried gets an RST, for nobody can place
+// it.
+func NewOpenPlan(c Config) Plan {
+	var p Plan
+	for _, i := range c.Outside {
+		for _, pool := range c.Pools {
+			rest := 0
+			for _, s := range pool.Servers {
+				rest += s.Weight
+			}
+			a := pool.Service
+			for _, s := range pool.Servers {
+				spec := []string{"-i", i, "-d", host(a.Addr()), "-p", "tcp", "--dport", port(a)}
+				if s.Weight < rest {
+					share := strconv.FormatFloat(float64(s.Weight)/float64(rest), 'f', 9, 64)
+					spec = append(spec, "-m", "statistic", "--mode", "random", "--probability", share)
+				}
+				rest -= s.Weight
+				target := []string{"-j", "DNAT", "--to-destination", s.String()}
+				p.addTo(a.Addr(), "nat", "PREROUTING", "fail open: client to server", spec, target)
+			}
+		}
+	}
+	for _, s := range unique(c.Servers) {
+		for _, match := range [][]string{
+			{"-d", host(s.Addr()), "-p", "tcp", "--dport", port(s)}, {"-s", host(s.Addr()), "-p", "tcp", "--sport", port(s)},
+		} {
+			match = append(match, "!", "--syn", "-m", "conntrack", "--ctstate", "NEW")
+			p.addTo(s.Addr(), "filter", "FORWARD", "fail open: left of a connection before", match,
+				[]string{"-j", "REJECT", "--reject-with", "tcp-reset"})
+		}
+		p.add(s.Addr(), "filter", "FORWARD", "fail open: client to server", "-d", host(s.Addr()), "-p", "tcp",
+			"--dport", port(s), "-m", "conntrack", "--ctstate", "DNAT", "-j", "ACCEPT")
+		p.add(s.Addr(), "filter", "FORWARD", "fail open: server to client", "-s", host(s.Addr()), "-p", "tcp",
+			"--sport", port(s), "-m", "conntrack", "--ctstate", "DNAT", "-j", "ACCEPT")
+	}
+	p.addOthers(c)
+	return p
+}
+
+// addOthers puts on the list what is for the servers' other traffic.
+func (p *Plan) addOthers(c Config) {
 	for _, a := range addresses(c.Servers) {
 		if c.Forward {
 			p.add(a, "filter", "FORWARD", "other traffic of a server", "-s", host(a), "-j", "ACCEPT")
@@ -59,7 +120,6 @@ func NewPlan(c Config) Plan {
 			}
 		}
 	}
-	return p
 }
 
 func unique(list []netip.AddrPort) []netip.AddrPort {
@@ -87,7 +147,11 @@ func port(a netip.AddrPort) string { return strconv.Itoa(int(a.Port())) }
 // add puts a rule on the list; its comment goes before the target.
 func (p *Plan) add(a netip.Addr, table, hook, comment string, spec ...string) {
 	at := len(spec) - 2
-	spec = slices.Insert(spec, at, "-m", "comment", "--comment", "hushgate: "+comment)
+	p.addTo(a, table, hook, comment, spec[:at:at], spec[at:])
+}
+
+func (p *Plan) addTo(a netip.Addr, table, hook, comment string, match, target []string) {
+	spec := slices.Concat(match, []string{"-m", "comment", "--comment", "hushgate: " + comment}, target)
 	*p = append(*p, Rule{V6: a.Is6(), Table: table, Hook: hook, Spec: spec})
 }
 

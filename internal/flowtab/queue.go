@@ -27,7 +27,11 @@ type Queues struct {
 type list struct {
 	delay      time.Duration
 	head, tail uint32
+	retired    bool // nobody asked for its delay since Retire
 }
+
+// maxQueues is how many queues there can be: as many as a QueueID can name.
+const maxQueues = 255
 
 // NewQueues returns a Queues without queues; linkOf returns the link of a live record and the queue that it is in.
 func NewQueues(linkOf func(id uint32) (*Link, *QueueID)) *Queues {
@@ -36,16 +40,54 @@ func NewQueues(linkOf func(id uint32) (*Link, *QueueID)) *Queues {
 
 // Queue returns the queue for a delay, which is made if there is none. There can be 255.
 func (q *Queues) Queue(delay time.Duration) QueueID {
+	if i := q.find(delay); i != 0 {
+		q.lists[i].retired = false
+		return i
+	}
+	for i := 1; i < len(q.lists); i++ {
+		if l := &q.lists[i]; l.retired && l.head == 0 {
+			*l = list{delay: delay}
+			return QueueID(i)
+		}
+	}
+	if len(q.lists) > maxQueues {
+		panic(fmt.Sprintf("flowtab: no queue left for a delay of %v", delay))
+	}
+	q.lists = append(q.lists, list{delay: delay})
+	return QueueID(len(q.lists) - 1)
+}
+
+func (q *Queues) find(delay time.Duration) QueueID {
 	for i := 1; i < len(q.lists); i++ {
 		if q.lists[i].delay == delay {
 			return QueueID(i)
 		}
 	}
-	if len(q.lists) > 255 {
-		panic(fmt.Sprintf("flowtab: no queue left for a delay of %v", delay))
+	return 0
+}
+
+// Retire begins a new set of delays: a queue that is not asked for again with Queue takes its records to their end, and
+// may then serve another delay. Nothing is pushed to it any more.
+func (q *Queues) Retire() {
+	for i := 1; i < len(q.lists); i++ {
+		q.lists[i].retired = true
 	}
-	q.lists = append(q.lists, list{delay: delay})
-	return QueueID(len(q.lists) - 1)
+}
+
+// Fits reports whether there would be room for the queues of wanted after Retire. What is true stays true until then.
+func (q *Queues) Fits(wanted *Queues) bool {
+	room := maxQueues - (len(q.lists) - 1)
+	for i := 1; i < len(q.lists); i++ {
+		if l := &q.lists[i]; l.retired && l.head == 0 && wanted.find(l.delay) == 0 {
+			room++
+		}
+	}
+	for i := 1; i < len(wanted.lists); i++ {
+		if q.find(wanted.lists[i].delay) == 0 {
+			room--
+		}
+	}
+	return room >= 0
 }
 
 // Push puts a record, which is in no queue, at the end of one: due after the queue's delay from now. Time that goes

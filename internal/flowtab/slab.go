@@ -87,5 +87,8 @@ func (s *Slab[T]) At(id uint32) *T {
 	return &s.chunks[i>>s.shift][i&s.mask]
 }
 
+// Bound is above every id that was ever given out.
+func (s *Slab[T]) Bound() uint32 { return s.next }
+
 // Len returns how many records are live.
 func (s *Slab[T]) Len() int { return s.live }

@@ -24,8 +24,13 @@ type built struct {
 	names    connlog.Names
 	checks   []check
 	firewall firewall.Config
-	services []netip.AddrPort
+	services []netip.AddrPort // what the packet filters and the firewall are about, without doubles
 	servers  []netip.AddrPort
+
+	frontends, backends []string // names, by id
+	// What is not of the configuration any more, and may have connections yet.
+	retiredServices map[dataplane.ServiceID]bool
+	retiredServers  map[dataplane.ServerID]bool
 }
 
 // check is a health check and the server that it is of.
@@ -106,9 +111,33 @@ func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
 	b.shard.CookieKey, b.shard.HashKey = newKey(), newKey()
 	b.firewall = firewall.Config{
 		Outside: linkNames(c.Outside), Inside: linkNames(c.Inside), Services: b.services, Servers: b.servers,
-		Forward: cfg.Global.Firewall.Forward, Masquerade: cfg.Global.Firewall.Masquerade,
+		Forward: cfg.Global.Firewall.Forward, Masquerade: cfg.Global.Firewall.Masquerade, Pools: b.pools(),
 	}
 	return b, nil
+}
+
+// pools lists for each service the servers that take its clients, those of the client's family: backups if there are no
+// others.
+func (b *built) pools() (pools []firewall.Pool) {
+	for _, v := range b.shard.Services {
+		p := firewall.Pool{Service: netip.AddrPortFrom(v.Addr.Netip(), v.Port)}
+		for _, backup := range []bool{false, true} {
+			for _, id := range b.shard.Backends[b.shard.Frontends[v.Frontend].Backend].Servers {
+				s := &b.shard.Servers[id]
+				if s.Backup != backup || !s.Up || s.Weight == 0 || s.Addr.Is4() != v.Addr.Is4() {
+					continue
+				}
+				p.Servers = append(p.Servers, firewall.Weighted{
+					AddrPort: netip.AddrPortFrom(s.Addr.Netip(), s.Port), Weight: s.Weight,
+				})
+			}
+			if len(p.Servers) > 0 {
+				break
+			}
+		}
+		pools = append(pools, p)
+	}
+	return pools
 }
 
 func newKey() (k [2]uint64) {
@@ -147,6 +176,7 @@ func (b *built) backend(c *config.Backend) {
 			b.checks = append(b.checks, check{Config: healthConfig(c, s), server: id})
 		}
 	}
+	b.backends = append(b.backends, c.Name)
 	b.shard.Backends = append(b.shard.Backends, out)
 }
 
@@ -187,6 +217,7 @@ func (b *built) frontend(f *config.Frontend, backend dataplane.BackendID, times 
 	case config.ActionObserve:
 		action = dataplane.ActionObserve
 	}
+	b.frontends = append(b.frontends, f.Name)
 	b.shard.Frontends = append(b.shard.Frontends, dataplane.Frontend{
 		Delay: f.Delay, Action: action, RejectText: f.RejectText + "\r\n", NoServerText: f.NoServerText + "\r\n",
 		Backend: backend, Times: times,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,26 +13,109 @@ import (
 	"hushgate/dataplane"
 	"hushgate/health"
 	"hushgate/internal/connlog"
+	"hushgate/internal/wire"
 )
 
 // serverStates is which servers are up, for the lines that say how many are left.
 type serverStates struct {
-	mu sync.Mutex
-	up []bool
+	mu      sync.Mutex
+	names   []connlog.Server
+	servers []dataplane.Server // as they are now; without an address if they are not of the configuration
+	up      []bool
 }
 
-// checks starts a prober for each server.
-func (g *gateway) checks(ctx context.Context, group *errgroup.Group) {
-	g.state.up = make([]bool, len(g.plan.built.shard.Servers))
-	for i, s := range g.plan.built.shard.Servers {
-		g.state.up[i] = s.Up
+// set takes the servers of a configuration. Those that were there before keep their state, as in dataplane.Reload.
+func (t *serverStates) set(old, b *built) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	up := make([]bool, len(b.shard.Servers))
+	for i, s := range b.shard.Servers {
+		up[i] = s.Up
+		if old != nil && i < len(old.shard.Servers) && old.shard.Servers[i].Up && !old.retired(dataplane.ServerID(i)) {
+			up[i] = s.Up && t.up[i]
+		}
 	}
-	for i := range g.plan.built.checks {
-		c := &g.plan.built.checks[i]
-		spread := c.Inter * time.Duration(i) / time.Duration(len(g.plan.built.checks))
-		follow := g.follow(ctx, c)
+	t.names, t.up, t.servers = b.names.Servers, up, slices.Clone(b.shard.Servers)
+	for id := range b.retiredServers {
+		t.servers[id] = dataplane.Server{}
+	}
+}
+
+func (t *serverStates) isUp(id dataplane.ServerID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.up[id]
+}
+
+// change notes a server's state and counts what is left of its backend.
+func (t *serverStates) change(id dataplane.ServerID, up bool) (left health.Left) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.up[id] = up
+	for i, up := range t.up {
+		if t.names[i].Backend != t.names[id].Backend || !up || t.servers[i].Addr == (wire.Addr{}) {
+			continue
+		}
+		if t.servers[i].Backup {
+			left.Backup++
+		} else {
+			left.Active++
+		}
+	}
+	return left
+}
+
+// status is a word on the servers for systemctl.
+func (t *serverStates) status() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	up, all := 0, 0
+	for i, s := range t.servers {
+		if s.Addr == (wire.Addr{}) {
+			continue
+		}
+		all++
+		if t.up[i] {
+			up++
+		}
+	}
+	return fmt.Sprintf("STATUS=%d of %d servers are up", up, all)
+}
+
+// prober is a running health check.
+type prober struct {
+	check check
+	stop  context.CancelFunc
+}
+
+// check starts a prober for each server, and ends those of servers that are not checked any more, or otherwise.
+func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *built) {
+	wanted := map[dataplane.ServerID]check{}
+	for _, c := range b.checks {
+		wanted[c.server] = c
+	}
+	for id, p := range g.probers {
+		if wanted[id] != p.check {
+			p.stop()
+			delete(g.probers, id)
+		}
+	}
+	for i, c := range b.checks {
+		if _, running := g.probers[c.server]; running {
+			continue
+		}
+		probe, stop := context.WithCancel(ctx)
+		g.probers[c.server] = prober{c, stop}
+		if c.Observe && !g.state.isUp(c.server) { // nobody looks after its state any more
+			g.state.change(c.server, true)
+			g.tellShards(ctx, dataplane.ServerState{Server: c.server, Up: true})
+		}
+		c.Down = !g.state.isUp(c.server)
+		spread := c.Inter * time.Duration(i) / time.Duration(len(b.checks))
+		follow := g.follow(probe, &c)
 		group.Go(func() error {
-			health.Probe(ctx, &c.Config, spread, &net.Dialer{}, follow)
+			defer stop()
+			health.Probe(probe, &c.Config, spread, &net.Dialer{}, follow)
 			return nil
 		})
 	}
@@ -67,20 +151,7 @@ func (g *gateway) tellShards(ctx context.Context, c dataplane.Control) {
 
 // tellState logs a change in HAProxy's words.
 func (g *gateway) tellState(c *check, r health.Report) {
-	g.state.mu.Lock()
-	g.state.up[c.server] = r.Up
-	left := health.Left{}
-	for i, up := range g.state.up {
-		if g.plan.built.names.Servers[i].Backend != c.Backend || !up {
-			continue
-		}
-		if g.plan.built.shard.Servers[i].Backup {
-			left.Backup++
-		} else {
-			left.Active++
-		}
-	}
-	g.state.mu.Unlock()
+	left := g.state.change(c.server, r.Up)
 	line := health.Line(&c.Config, &r.Result, r.Up, left)
 	severity := connlog.Alert
 	if r.Up {
@@ -90,4 +161,5 @@ func (g *gateway) tellState(c *check, r health.Report) {
 	if left.Active+left.Backup == 0 {
 		g.lines.line(connlog.Alert, fmt.Sprintf("backend %s has no server available!", c.Backend))
 	}
+	g.notify(g.state.status())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"hushgate/dataplane"
@@ -14,13 +15,18 @@ import (
 
 // recorder turns events into log lines. The shards call take; it never waits for a log.
 type recorder struct {
-	log     *slog.Logger
-	render  connlog.Renderer
-	fronts  []front
-	targets map[config.LogTarget]*connlog.Sink
+	log *slog.Logger
 
-	mu  sync.Mutex
+	mu     sync.Mutex
+	render connlog.Renderer
+	lineup
 	buf []byte
+}
+
+// lineup is what a configuration says about lines.
+type lineup struct {
+	fronts  []front // by service
+	targets map[config.LogTarget]*connlog.Sink
 }
 
 // front is how the lines of one frontend's services look and where they go.
@@ -31,43 +37,101 @@ type front struct {
 }
 
 func newRecorder(cfg *config.Config, clock mono.Clock, names *connlog.Names, log *slog.Logger) (*recorder, error) {
-	r := &recorder{
-		log: log, render: connlog.Renderer{Clock: clock, Names: names}, targets: map[config.LogTarget]*connlog.Sink{},
+	r := &recorder{log: log, render: connlog.Renderer{Clock: clock, Names: names}}
+	change, err := r.prepare(cfg, names)
+	if err != nil {
+		return nil, err
 	}
+	change.commit()
+	return r, nil
+}
+
+// change is a new configuration's lineup, not in use yet.
+type change struct {
+	r      *recorder
+	names  *connlog.Names
+	lineup lineup
+}
+
+// prepare opens what a configuration needs and is not open yet.
+func (r *recorder) prepare(cfg *config.Config, names *connlog.Names) (*change, error) {
+	c := &change{r: r, names: names, lineup: lineup{targets: map[config.LogTarget]*connlog.Sink{}}}
+	if err := c.open(cfg); err != nil {
+		c.abandon()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *change) open(cfg *config.Config) error {
 	byName := map[string]front{}
 	for i := range cfg.Frontends {
 		f := &cfg.Frontends[i]
 		fr := front{format: f.LogFormat, quiet: f.DontLogNull}
 		for _, t := range f.Log {
-			to, err := r.target(t)
+			to, err := c.target(t)
 			if err != nil {
-				return nil, fmt.Errorf("frontend %s: %w", f.Name, err)
+				return fmt.Errorf("frontend %s: %w", f.Name, err)
 			}
 			fr.targets = append(fr.targets, to)
 		}
 		byName[f.Name] = fr
 	}
 	for _, t := range cfg.Global.Logs {
-		if _, err := r.target(t); err != nil {
+		if _, err := c.target(t); err != nil {
+			return err
+		}
+	}
+	for i, s := range c.names.Services {
+		f, known := byName[s.Frontend]
+		if !known && i < len(c.r.fronts) { // its last connections are told of as they always were
+			f = c.r.fronts[i]
+			for t, to := range c.r.targets {
+				if slices.Contains(f.targets, to) {
+					c.lineup.targets[t] = to
+				}
+			}
+		}
+		c.lineup.fronts = append(c.lineup.fronts, f)
+	}
+	return nil
+}
+
+func (c *change) target(t config.LogTarget) (to *connlog.Sink, err error) {
+	if to = c.lineup.targets[t]; to == nil {
+		to = c.r.targets[t]
+	}
+	if to == nil {
+		if to, err = connlog.Target(t).Open(func(err error) { c.r.log.Warn("connection log", "err", err) }); err != nil {
 			return nil, err
 		}
 	}
-	for _, s := range names.Services {
-		r.fronts = append(r.fronts, byName[s.Frontend])
-	}
-	return r, nil
+	c.lineup.targets[t] = to
+	return to, nil
 }
 
-func (r *recorder) target(t config.LogTarget) (*connlog.Sink, error) {
-	if to := r.targets[t]; to != nil {
-		return to, nil
+// commit puts the lineup in use, and closes what it does not need.
+func (c *change) commit() {
+	c.r.mu.Lock()
+	old := c.r.lineup
+	c.r.lineup, c.r.render.Names = c.lineup, c.names
+	c.r.mu.Unlock()
+	c.r.closeBut(old, c.lineup)
+}
+
+// abandon closes what was opened in vain.
+func (c *change) abandon() { c.r.closeBut(c.lineup, c.r.lineup) }
+
+// closeBut closes the targets of a lineup that are not of another.
+func (r *recorder) closeBut(of, but lineup) {
+	for t, to := range of.targets {
+		if but.targets[t] == to {
+			continue
+		}
+		if err := to.Close(); err != nil {
+			r.log.Warn("close the connection log", "err", err)
+		}
 	}
-	to, err := connlog.Target(t).Open(func(err error) { r.log.Warn("connection log", "err", err) })
-	if err != nil {
-		return nil, err
-	}
-	r.targets[t] = to
-	return to, nil
 }
 
 // take logs events of a shard.
@@ -95,8 +159,7 @@ func (r *recorder) server(id dataplane.ServerID) string {
 	if id == dataplane.NoServer {
 		return "none"
 	}
-	s := r.render.Names.Servers[id]
-	return s.Backend + "/" + s.Name
+	return nameOf(r.render.Names.Servers[id])
 }
 
 // observed tells of early talk that is passed on: in postscreen's words where these are logged, else in the gateway's log.
@@ -150,15 +213,11 @@ func (r *recorder) line(v connlog.Severity, s string) {
 		level = slog.LevelWarn
 	}
 	r.log.Log(context.Background(), level, s)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, t := range r.targets {
 		t.Line(v, []byte(s))
 	}
 }
 
-func (r *recorder) close() {
-	for _, t := range r.targets {
-		if err := t.Close(); err != nil {
-			r.log.Warn("close the connection log", "err", err)
-		}
-	}
-}
+func (r *recorder) close() { r.closeBut(r.lineup, lineup{}) }

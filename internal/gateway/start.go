@@ -7,15 +7,16 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sync/errgroup"
 
 	"hushgate/dataplane"
 	"hushgate/dataplane/port"
 	"hushgate/internal/config"
 	"hushgate/internal/firewall"
+	"hushgate/internal/instance"
 	"hushgate/internal/mono"
 	"hushgate/internal/netenv"
 	"hushgate/internal/wire"
@@ -26,6 +27,7 @@ import (
 type Plan struct {
 	Chosen   *netenv.Chosen
 	Firewall firewall.Plan
+	Open     firewall.Plan // for when there is no hushgate and `fail` is open
 	Sysctls  []netenv.Sysctl
 	built    *built
 }
@@ -41,53 +43,80 @@ func NewPlan(cfg *config.Config, m *netenv.Mirror) (*Plan, error) {
 		return nil, err
 	}
 	return &Plan{
-		Chosen: chosen, Firewall: firewall.NewPlan(b.firewall), Sysctls: netenv.Sysctls(chosen), built: b,
+		Chosen: chosen, Firewall: firewall.NewPlan(b.firewall), Open: firewall.NewOpenPlan(b.firewall),
+		Sysctls: netenv.Sysctls(chosen), built: b,
 	}, nil
 }
 
 // gateway is a running instance.
 type gateway struct {
-	cfg    *config.Config
-	plan   *Plan
+	load   func() (*config.Config, []string, error)
 	log    *slog.Logger
 	clock  mono.Clock
+	lock   *instance.Lock
 	mirror *netenv.Mirror
-	rules  *firewall.Firewall
-	ports  []*port.AFPacket // of all loops
-	polls  []*port.Poller
+	shards int
 	loops  []*loop
 	lines  *recorder
 	state  serverStates
 
-	changed chan struct{}
-	restore []func() error // undoes what setSysctls did
+	mu      sync.Mutex // of what a reload changes, and of sockets being replaced
+	cfg     *config.Config
+	plan    *Plan
+	rules   *firewall.Firewall
+	watched []*watched // for each loop
+	probers map[dataplane.ServerID]prober
+
+	changed  chan struct{}
+	commands chan command
+	restore  []func() error // undoes what setSysctls did
 }
 
 // verifyEvery is how often the rules are looked at.
 const verifyEvery = 10 * time.Second
 
-// Run runs a gateway until ctx is done. Everything is checked before anything is changed; what was changed is undone
-// before it returns.
-func Run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) {
-	g := &gateway{cfg: cfg, log: log, clock: mono.NewClock(), changed: make(chan struct{}, 1)}
-	ctx, cancel := context.WithCancel(ctx)
+// Options say what to run.
+type Options struct {
+	Config *config.Config
+	// Load reads the configuration anew, for a reload; the strings are warnings. The error is as long as it needs to be.
+	Load func() (*config.Config, []string, error)
+	Log  *slog.Logger
+}
+
+// Run runs a gateway until ctx is done, or SIGTERM or SIGINT asks for its end (see drain). Everything is checked before
+// anything is changed; what was changed is undone before it returns.
+func Run(ctx context.Context, o Options) (err error) {
+	g := &gateway{
+		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), changed: make(chan struct{}, 1),
+		commands: make(chan command), probers: map[dataplane.ServerID]prober{},
+	}
+	s := catchSignals(ctx)
+	defer s.release()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	if err := g.prepare(ctx); err != nil {
+	defer func() { err = errors.Join(err, g.unlock()) }()
+	if err := g.prepare(ctx, s.asked); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.close()) }()
 	if err := g.open(); err != nil {
 		return err
 	}
-	return g.serve(ctx)
+	return g.serve(ctx, s)
 }
 
-// prepare finds everything out and changes nothing.
-func (g *gateway) prepare(ctx context.Context) (err error) {
+// prepare finds everything out and changes nothing. It gives up when it is asked to end.
+func (g *gateway) prepare(ctx, asked context.Context) (err error) {
+	if err := checkCapabilities(); err != nil {
+		return err
+	}
+	if g.lock, err = instance.Acquire(); err != nil {
+		return err
+	}
 	if g.mirror, err = netenv.NewMirror(ctx, g.log, g.networkChanged); err != nil {
 		return fmt.Errorf("read the network: %w", err)
 	}
-	if err := g.choose(ctx); err != nil {
+	if err := g.choose(asked); err != nil {
 		return err
 	}
 	g.plan.built.shard.Local = g.mirror.Addresses()
@@ -112,6 +141,7 @@ func (g *gateway) prepare(ctx context.Context) (err error) {
 			g.log.Warn("firewall", "warning", w)
 		}
 	}
+	g.state.set(nil, g.plan.built)
 	g.lines, err = newRecorder(g.cfg, g.clock, &g.plan.built.names, g.log)
 	return err
 }
@@ -147,16 +177,15 @@ func (g *gateway) open() error {
 			return fmt.Errorf("install the firewall rules: %w", err)
 		}
 	}
-	shards := g.cfg.Global.Shards
-	if shards == 0 {
-		shards = runtime.GOMAXPROCS(0)
+	if g.shards = g.cfg.Global.Shards; g.shards == 0 {
+		g.shards = runtime.GOMAXPROCS(0)
 	}
-	for i := range shards {
-		if err := g.openLoop(i, shards); err != nil {
+	for i := range g.shards {
+		if err := g.openLoop(i); err != nil {
 			return err
 		}
 	}
-	return nil
+	return g.setPrograms(g.plan.built)
 }
 
 // setSysctls sets what is not as it should be, and notes how to put it back.
@@ -178,44 +207,27 @@ func (g *gateway) setSysctls() error {
 	return nil
 }
 
-func (g *gateway) openLoop(i, shards int) error {
-	var own []*port.AFPacket
+func (g *gateway) openLoop(i int) (err error) {
+	w := &watched{}
+	g.watched = append(g.watched, w) // so that it is closed whatever comes
 	var ports []Port
 	for name, side := range g.sides() {
-		f := port.Filter{Sides: side, Services: g.plan.built.services, Servers: g.plan.built.servers}
-		prog, err := f.Program()
+		p, err := g.openPort(name, side)
 		if err != nil {
 			return err
 		}
-		selector := []bpf.RawInstruction{{Op: 0x06}} // return 0: there is one shard
-		if shards > 1 {
-			if selector, err = f.Selector(); err != nil {
-				return err
-			}
-		}
-		link := g.mirror.Links()[name]
-		if link == nil {
-			return fmt.Errorf("interface %s is gone", name)
-		}
-		p, err := port.Open(port.Config{
-			Interface: name, Side: side, Filter: prog, ReceiveBuffer: g.cfg.Global.ReceiveBuffer,
-			FanoutSize: shards, FanoutGroup: fanoutGroup(link.Index), Selector: selector,
-		})
-		if err != nil {
-			return err
-		}
-		own, ports = append(own, p), append(ports, p)
-		g.ports = append(g.ports, p)
+		s := &socket{name: name, side: side}
+		s.now.Store(p)
+		w.sockets, ports = append(w.sockets, s), append(ports, s)
 	}
-	poll, err := port.NewPoller(own...)
-	if err != nil {
+	if w.poll, err = port.NewPoller(); err != nil {
 		return err
 	}
-	g.polls = append(g.polls, poll)
+	w.watch()
 	cfg := g.plan.built.shard
 	cfg.Turn = i
-	cfg.Limits.Flows = (cfg.Limits.Flows + shards - 1) / shards
-	g.loops = append(g.loops, newLoop(dataplane.New(&cfg), g.clock, ports, poll, g.mirror, g.lines.take))
+	cfg.Limits.Flows = (cfg.Limits.Flows + g.shards - 1) / g.shards
+	g.loops = append(g.loops, newLoop(dataplane.New(&cfg), g.clock, ports, w.poll, g.mirror, g.lines.take))
 	return nil
 }
 
@@ -242,15 +254,17 @@ func (g *gateway) networkChanged() {
 	}
 }
 
-// followNetwork lets the loops try parked frames, and tells the shards about addresses that came or went.
+// followNetwork opens the sockets of interfaces that have returned, lets the loops try parked frames, and tells the shards
+// about addresses that came or went.
 func (g *gateway) followNetwork(ctx context.Context) error {
-	known := g.plan.built.shard.Local
+	var known []wire.Addr
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-g.changed:
 		}
+		g.followLinks(ctx)
 		if now := g.mirror.Addresses(); !slices.Equal(now, known) {
 			known = now
 			g.tellShards(ctx, dataplane.LocalAddresses(now))
@@ -277,8 +291,8 @@ func (g *gateway) renewSecrets(ctx context.Context) error {
 	}
 }
 
-// serve runs until ctx is done or a part fails.
-func (g *gateway) serve(ctx context.Context) error {
+// serve runs until it was asked to end and everything is over, or a part fails.
+func (g *gateway) serve(ctx context.Context, s *signals) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range g.loops {
 		group.Go(func() error {
@@ -287,17 +301,27 @@ func (g *gateway) serve(ctx context.Context) error {
 			return l.run(ctx)
 		})
 	}
-	g.checks(ctx, group)
+	g.mu.Lock()
+	g.check(ctx, group, g.plan.built)
+	g.mu.Unlock()
 	if g.rules != nil {
 		group.Go(func() error { return g.keepRules(ctx) })
 	}
 	group.Go(func() error { return g.followNetwork(ctx) })
 	group.Go(func() error { return g.renewSecrets(ctx) })
 	group.Go(func() error { return g.watchLosses(ctx) })
+	group.Go(func() error { return g.watchClock(ctx) })
 	group.Go(func() error { return g.tellOnSignal(ctx) })
+	group.Go(func() error { return g.lock.Serve(ctx, g.command) })
+	group.Go(func() error { return g.watchdog(ctx) })
+	group.Go(func() error { return g.live(ctx, group, s) })
 	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.built.services), "servers", len(g.plan.built.servers))
+	g.notify(readyState, g.state.status())
 	err := group.Wait()
-	g.log.Info("stopping")
+	if errors.Is(err, errEnd) {
+		err = nil
+	}
+	g.log.Info("stopped")
 	return err
 }
 
@@ -311,7 +335,10 @@ func (g *gateway) keepRules(ctx context.Context) error {
 			return nil
 		case <-t.C:
 		}
-		switch repaired, err := g.rules.Repair(); {
+		g.mu.Lock()
+		repaired, err := g.rules.Repair()
+		g.mu.Unlock()
+		switch {
 		case err != nil:
 			g.log.Error("the firewall rules cannot be verified", "err", err)
 		case repaired:
@@ -323,20 +350,44 @@ func (g *gateway) keepRules(ctx context.Context) error {
 // close undoes what open did, the rules last.
 func (g *gateway) close() error {
 	var errs []error
-	for _, p := range g.ports {
-		errs = append(errs, p.Close())
-	}
-	for _, p := range g.polls {
-		errs = append(errs, p.Close())
+	for _, w := range g.watched {
+		for _, s := range w.sockets {
+			errs = append(errs, s.swap(nil))
+		}
+		if w.poll != nil {
+			errs = append(errs, w.poll.Close())
+		}
 	}
 	g.lines.close()
 	if g.rules != nil {
-		if err := g.rules.Remove(); err != nil {
-			errs = append(errs, fmt.Errorf("remove the firewall rules: %w", err))
-		}
+		errs = append(errs, g.leaveRules())
 	}
 	for _, undo := range g.restore {
 		errs = append(errs, undo())
 	}
 	return errors.Join(errs...)
+}
+
+// leaveRules takes the rules away, or lets clients go to the servers directly from now on.
+func (g *gateway) leaveRules() error {
+	if g.cfg.Global.Fail == config.FailOpen {
+		if err := g.rules.Replace(g.plan.Open); err != nil {
+			return fmt.Errorf("let clients pass: %w", err)
+		}
+		g.restore = nil // they need to be forwarded
+		g.log.Warn("fail open: clients reach the servers without hushgate from now on")
+		return nil
+	}
+	if err := g.rules.Remove(); err != nil {
+		return fmt.Errorf("remove the firewall rules: %w", err)
+	}
+	return nil
+}
+
+// unlock lets another hushgate start.
+func (g *gateway) unlock() error {
+	if g.lock == nil {
+		return nil
+	}
+	return g.lock.Close()
 }

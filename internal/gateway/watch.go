@@ -16,10 +16,12 @@ import (
 type losses struct{ queueFull, notSent, unroutable, unresolved uint64 }
 
 func (g *gateway) losses() (l losses) {
-	for _, p := range g.ports {
-		s := p.Stats()
-		l.queueFull += s.KernelDrop
-		l.notSent += s.SendDrop
+	for _, w := range g.watched {
+		for _, s := range w.sockets {
+			full, not := s.stats()
+			l.queueFull += full
+			l.notSent += not
+		}
 	}
 	for _, p := range g.loops {
 		l.unroutable += p.egress.unroutable.Load()
@@ -45,6 +47,22 @@ func (g *gateway) watchLosses(ctx context.Context) error {
 				"no_route", now.unroutable-last.unroutable, "no_neighbour", now.unresolved-last.unresolved)
 		}
 		last = now
+	}
+}
+
+// watchClock takes over what the system's clock was set by, for the times in the log. Nothing else depends on it.
+func (g *gateway) watchClock(ctx context.Context) error {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if by := g.clock.Follow(time.Now()); by != 0 {
+			g.log.Info("the system's clock was set, or the machine has slept", "by", by.Round(time.Millisecond))
+		}
 	}
 }
 

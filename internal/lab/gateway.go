@@ -16,6 +16,7 @@ import (
 
 // Gateway is a running hushgate in the lab.
 type Gateway struct {
+	File   string // its configuration
 	cmd    *exec.Cmd
 	mu     sync.Mutex
 	lines  []string
@@ -39,13 +40,14 @@ func (l *Lab) StartGateway(ctx context.Context, binary string, config []byte, on
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return nil, err
 	}
-	g := &Gateway{wake: make(chan struct{}), ended: make(chan struct{}), onLine: onLine}
+	g := &Gateway{File: file, wake: make(chan struct{}), ended: make(chan struct{}), onLine: onLine}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	g.cmd = exec.Command(binary, "run", "-f", file)
 	g.cmd.Stdout, g.cmd.Stderr = w, w
+	g.cmd.Env = append(os.Environ(), l.env...)
 	err = l.Gateway.Start(g.cmd)
 	_ = w.Close()
 	if err != nil {
@@ -126,11 +128,27 @@ func (g *Gateway) Count(words ...string) (n int) {
 // stopPatience is how long the gateway may take to end.
 const stopPatience = 10 * time.Second
 
+// PID is the process's.
+func (g *Gateway) PID() int { return g.cmd.Process.Pid }
+
+// Signal sends the gateway a signal.
+func (g *Gateway) Signal(s os.Signal) error {
+	if err := g.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("send the gateway %v: %w", s, err)
+	}
+	return nil
+}
+
 // Stop ends the gateway by SIGTERM and waits for it.
 func (g *Gateway) Stop() error {
-	if err := g.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("stop the gateway: %w", err)
+	if err := g.Signal(syscall.SIGTERM); err != nil {
+		return err
 	}
+	return g.Wait()
+}
+
+// Wait waits for the gateway to end, as it should by now.
+func (g *Gateway) Wait() error {
 	t := time.AfterFunc(stopPatience, func() { _ = g.cmd.Process.Kill() })
 	defer t.Stop()
 	<-g.ended

@@ -32,6 +32,7 @@ type MTA struct {
 	server *smtp.Server
 	conns  map[string]*traffic // by client address
 	mails  []Mail
+	open   sync.Map // net.Conn
 	got    chan Mail
 }
 
@@ -109,14 +110,28 @@ func (l *countingListener) Accept() (net.Conn, error) {
 		t = &traffic{}
 		l.mta.conns[host] = t
 	}
+	l.mta.open.Store(c, nil)
 	l.mta.mu.Unlock()
 	t.connections.Add(1)
-	return countingConn{c, t}, nil
+	return countingConn{c, t, l.mta}, nil
 }
 
 type countingConn struct {
 	net.Conn
-	t *traffic
+	t   *traffic
+	mta *MTA
+}
+
+func (c countingConn) Close() error {
+	c.mta.open.Delete(c.Conn)
+	return c.Conn.Close()
+}
+
+// GiveUp tells all clients 421, as a server does whose clients keep it waiting for too long. It does not wait for them.
+func (m *MTA) GiveUp() {
+	for c := range m.open.Range {
+		_, _ = io.WriteString(c.(net.Conn), "421 4.4.2 timeout\r\n") // an end that is gone already is as good
+	}
 }
 
 func (c countingConn) Read(b []byte) (int, error) {

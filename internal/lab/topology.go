@@ -43,6 +43,7 @@ type Lab struct {
 	Servers         [2]*Host
 	sw              *Host
 	dirs            []string // of gateways' configurations
+	env             []string // for gateways, besides this process's
 }
 
 // New builds a lab; the caller closes it.

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"hushgate/internal/config"
+	"hushgate/internal/gateway"
+	"hushgate/internal/instance"
+)
+
+func newReloadCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "reload", Short: "Have the running gateway read its configuration anew", Args: cobra.NoArgs,
+		Long: "Have the gateway that runs in this network namespace read its configuration anew. Standing connections are\n" +
+			"not touched. A configuration with an error in it, or that changes what can only change with a restart, is\n" +
+			"refused whole: the one before stays in force, and the exit status is 1.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a, err := instance.Ask(cmd.Context(), "reload")
+			if err != nil {
+				return err
+			}
+			for _, w := range a.Warnings {
+				fmt.Fprintln(cmd.ErrOrStderr(), w)
+			}
+			if a.Error != "" {
+				return errors.New(a.Error)
+			}
+			return nil
+		},
+	}
+}
+
+func newFailCommand() *cobra.Command {
+	var s source
+	var as string
+	cmd := &cobra.Command{
+		Use: "fail -f FILE", Short: "Do what the configuration says for when there is no gateway", Args: cobra.NoArgs,
+		Long: "Install the firewall rules that are meant for when `run` is not there, as after a crash: with `fail: open`\n" +
+			"those that hand clients to the servers without any test, with `fail: closed` those that keep them out till\n" +
+			"the next start. While a gateway runs it does nothing and fails. A service manager runs it when the gateway\n" +
+			"has ended (systemd: ExecStopPost=).",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if as == "" && os.Getenv("SERVICE_RESULT") == "success" { // systemd.exec(5); `run` has left all in order
+				return nil
+			}
+			cfg, err := s.load(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			switch as {
+			case "":
+			case "open", "closed":
+				cfg.Global.Fail = config.Fail(as)
+			case "off":
+				return gateway.RemoveRules(cmd.Context(), cfg, newLogger(s.verbose))
+			default:
+				return fmt.Errorf("--as %s: expected open, closed or off", as)
+			}
+			return gateway.Fail(cmd.Context(), cfg, newLogger(s.verbose))
+		},
+	}
+	s.flags(cmd)
+	cmd.Flags().StringVar(&as, "as", "", "open or closed, whatever the configuration says, or off: take all rules away")
+	return cmd
+}

@@ -1,0 +1,80 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"hushgate/internal/config"
+	"hushgate/internal/firewall"
+	"hushgate/internal/instance"
+	"hushgate/internal/netenv"
+)
+
+// Fail installs the rules for when there is no gateway: see config.Fail. It fails while there is one.
+func Fail(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	return absent(ctx, cfg, log, func(p *Plan, rules *firewall.Firewall) error {
+		if cfg.Global.Fail != config.FailOpen {
+			if err := rules.Install(); err != nil {
+				return fmt.Errorf("keep clients out: %w", err)
+			}
+			log.Info("fail closed: clients are kept out until hushgate runs")
+			return nil
+		}
+		if err := rules.Replace(p.Open); err != nil {
+			return fmt.Errorf("let clients pass: %w", err)
+		}
+		for _, s := range p.Sysctls {
+			if err := forwards(cfg, s, log); err != nil {
+				return err
+			}
+		}
+		log.Warn("fail open: clients reach the servers without hushgate until it runs")
+		return nil
+	})
+}
+
+// forwards sees to it that a sysctl is as passing clients need it.
+func forwards(cfg *config.Config, s netenv.Sysctl, log *slog.Logger) error {
+	if cfg.Global.Firewall.Sysctls {
+		return s.Set(s.Want)
+	}
+	for _, w := range netenv.Warnings([]netenv.Sysctl{s}) {
+		log.Warn("network", "warning", w)
+	}
+	return nil
+}
+
+// RemoveRules takes all rules of a gateway away that is not there.
+func RemoveRules(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	return absent(ctx, cfg, log, func(_ *Plan, rules *firewall.Firewall) error { return rules.Remove() })
+}
+
+// absent does something in the place of the gateway that is not there.
+func absent(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(*Plan, *firewall.Firewall) error) (err error) {
+	if !cfg.Global.Firewall.Manage {
+		return errors.New("firewall.manage is off: the rules are not hushgate's to change")
+	}
+	if err := checkCapabilities(); err != nil {
+		return err
+	}
+	lock, err := instance.Acquire()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	m, err := netenv.NewMirror(ctx, log, nil)
+	if err != nil {
+		return fmt.Errorf("read the network: %w", err)
+	}
+	p, err := NewPlan(cfg, m)
+	if err != nil {
+		return err
+	}
+	rules, err := firewall.New(p.Firewall)
+	if err != nil {
+		return err
+	}
+	return do(p, rules)
+}

@@ -1,0 +1,196 @@
+package gateway
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"hushgate/dataplane"
+	"hushgate/internal/config"
+	"hushgate/internal/netenv"
+)
+
+// described is a configuration in one line: "front=198.18.0.1>back:a=10.0.0.11,b=10.0.0.12 ...".
+func described(t *testing.T, text string) *built {
+	t.Helper()
+	var b strings.Builder
+	backends := map[string]string{}
+	var services []netip.AddrPort
+	b.WriteString("frontends:\n")
+	for _, f := range strings.Fields(text) {
+		name, rest, _ := strings.Cut(f, "=")
+		addr, rest, _ := strings.Cut(rest, ">")
+		back, servers, _ := strings.Cut(rest, ":")
+		fmt.Fprintf(&b, "  - {name: %s, bind: \"%s:25\", inspect-delay: 5s, default_backend: %s}\n", name, addr, back)
+		backends[back] = servers
+		services = append(services, netip.MustParseAddrPort(addr+":25"))
+	}
+	b.WriteString("backends:\n")
+	for back, servers := range backends {
+		fmt.Fprintf(&b, "  - name: %s\n    servers:\n", back)
+		for s := range strings.SplitSeq(servers, ",") {
+			name, addr, _ := strings.Cut(s, "=")
+			fmt.Fprintf(&b, "      - {name: %s, address: \"%s:25\", check: true}\n", name, addr)
+		}
+	}
+	cfg, _, err := config.Parse("test.yaml", []byte(b.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := &netenv.Link{Name: "eth0", Index: 1, MTU: 1500, Up: true, Ethernet: true}
+	out, err := build(cfg, &netenv.Chosen{Outside: []*netenv.Link{link}, Inside: []*netenv.Link{link}, Services: services})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// at tells what is at each number, retired entries in parentheses.
+func (b *built) at() string {
+	var parts []string
+	for i, k := range b.serviceKeys() {
+		s := "-"
+		if k.IsValid() {
+			v := b.shard.Services[i]
+			s = fmt.Sprintf("%v>%s>%s", k.Addr(), b.frontends[v.Frontend], b.backends[b.shard.Frontends[v.Frontend].Backend])
+			if v.Closed {
+				s = "(" + s + ")"
+			}
+		}
+		parts = append(parts, s)
+	}
+	parts = append(parts, "|")
+	for i, k := range b.serverKeys() {
+		s := "-"
+		if k.addr.IsValid() {
+			s = fmt.Sprintf("%s/%s=%v", k.backend, k.name, k.addr.Addr())
+			if b.retired(dataplane.ServerID(i)) {
+				s = "(" + s + ")"
+			}
+		}
+		parts = append(parts, s)
+	}
+	return strings.Join(parts, " ")
+}
+
+func allUsed(b *built, used bool) (u uses) {
+	for range b.shard.Services {
+		u.services = append(u.services, used)
+	}
+	for range b.shard.Servers {
+		u.servers = append(u.servers, used)
+	}
+	return u
+}
+
+func TestInherit(t *testing.T) {
+	for _, c := range []struct{ name, old, now, used, unused string }{
+		{
+			"the same", "f=198.18.0.1>b:x=10.0.0.1,y=10.0.0.2", "f=198.18.0.1>b:x=10.0.0.1,y=10.0.0.2",
+			"198.18.0.1>f>b | b/x=10.0.0.1 b/y=10.0.0.2", "198.18.0.1>f>b | b/x=10.0.0.1 b/y=10.0.0.2",
+		},
+		{
+			"another order", "f=198.18.0.1>b:x=10.0.0.1,y=10.0.0.2", "f=198.18.0.1>b:y=10.0.0.2,x=10.0.0.1",
+			"198.18.0.1>f>b | b/x=10.0.0.1 b/y=10.0.0.2", "198.18.0.1>f>b | b/x=10.0.0.1 b/y=10.0.0.2",
+		},
+		{
+			"a server for another", "f=198.18.0.1>b:x=10.0.0.1,y=10.0.0.2", "f=198.18.0.1>b:z=10.0.0.3,y=10.0.0.2",
+			"198.18.0.1>f>b | (b/x=10.0.0.1) b/y=10.0.0.2 b/z=10.0.0.3", "198.18.0.1>f>b | - b/y=10.0.0.2 b/z=10.0.0.3",
+		},
+		{
+			"a server at another address", "f=198.18.0.1>b:x=10.0.0.1", "f=198.18.0.1>b:x=10.0.0.2",
+			"198.18.0.1>f>b | (b/x=10.0.0.1) b/x=10.0.0.2", "198.18.0.1>f>b | - b/x=10.0.0.2",
+		},
+		{
+			"a service at another frontend", "f=198.18.0.1>b:x=10.0.0.1 g=198.18.0.2>c:x=10.0.0.3", "g=198.18.0.1>c:x=10.0.0.3",
+			"198.18.0.1>g>c (198.18.0.2>g>c) | (b/x=10.0.0.1) c/x=10.0.0.3", "198.18.0.1>g>c - | - c/x=10.0.0.3",
+		},
+		{
+			"everything", "f=198.18.0.1>b:x=10.0.0.1", "g=198.18.0.2>c:y=10.0.0.2",
+			"(198.18.0.1>f>b) 198.18.0.2>g>c | (b/x=10.0.0.1) c/y=10.0.0.2", "- 198.18.0.2>g>c | - c/y=10.0.0.2",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			old, now := described(t, c.old), described(t, c.now)
+			b := now.inherit(old, allUsed(old, false)) // what was of the configuration a moment ago may be used in the next
+			if got := b.at(); got != c.used {
+				t.Errorf("with connections: %s, want %s", got, c.used)
+			}
+			if got := now.inherit(b, allUsed(b, true)).at(); got != c.used {
+				t.Errorf("once more with connections: %s, want %s", got, c.used)
+			}
+			pruned := now.inherit(b, allUsed(b, false))
+			if got := pruned.at(); got != c.unused {
+				t.Errorf("without connections: %s, want %s", got, c.unused)
+			}
+			if len(pruned.services) != len(now.services) || len(pruned.servers) != len(now.servers) {
+				t.Errorf("filters are about %v and %v", pruned.services, pruned.servers)
+			}
+			for _, check := range b.checks {
+				if n := b.names.Servers[check.server]; n.Backend != check.Backend || n.Name != check.Server {
+					t.Errorf("the check of %s/%s is that of %v", check.Backend, check.Server, n)
+				}
+			}
+		})
+	}
+}
+
+// TestInheritForLong: numbers that are free are used again, however often the configuration changes; tables never shrink,
+// and everything in them is of the configuration or retired.
+func TestInheritForLong(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	random := func() *built {
+		var words []string
+		for i := range 1 + r.IntN(3) {
+			words = append(words, fmt.Sprintf("f%d=198.18.0.%d>b%d:s%d=10.%d.0.%d", i, 10*i+r.IntN(4), i, r.IntN(3), i, r.IntN(250)))
+		}
+		return described(t, strings.Join(words, " "))
+	}
+	b := random()
+	for range 500 {
+		old := b
+		used := allUsed(old, false)
+		for i := range used.servers {
+			used.servers[i] = r.IntN(2) == 0
+		}
+		for i := range used.services {
+			used.services[i] = r.IntN(2) == 0
+		}
+		now := random()
+		b = now.inherit(old, used)
+		if len(b.shard.Services) < len(old.shard.Services) || len(b.shard.Servers) < len(old.shard.Servers) {
+			t.Fatalf("a table shrank: %s, was %s", b.at(), old.at())
+		}
+		for i, k := range b.serverKeys() {
+			was := serverKey{}
+			if i < len(old.shard.Servers) {
+				was = old.serverKeys()[i]
+			}
+			if was.addr.IsValid() && was != k && (!old.retired(dataplane.ServerID(i)) || used.servers[i]) {
+				t.Fatalf("number %d of %v is that of %v now", i, was, k)
+			}
+		}
+		if n := len(b.serverNames()); n != len(now.shard.Servers) {
+			t.Fatalf("%d servers, want %d: %s", n, len(now.shard.Servers), b.at())
+		}
+	}
+	if n := len(b.shard.Servers); n > 30 {
+		t.Errorf("%d numbers of servers are in use", n)
+	}
+}
+
+func TestUnchangeable(t *testing.T) {
+	old := config.Global{Shards: 2, MaxConn: 10, Outside: []string{"eth0"}}
+	now := old
+	now.HardStopAfter, now.Fail, now.HalfOpen = 1, config.FailOpen, 7
+	if err := unchangeable(&old, &now); err != nil {
+		t.Errorf("what can change is refused: %v", err)
+	}
+	now.Shards, now.Outside = 3, []string{"eth0", "eth2"}
+	const want = "these cannot change while hushgate runs: outside ([eth0], now [eth0 eth2]), shards (nbthread) (2, now 3): restart it"
+	if err := unchangeable(&old, &now); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}

@@ -1,0 +1,176 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"hushgate/dataplane"
+	"hushgate/internal/instance"
+)
+
+// errEnd ends serve when everything is over.
+var errEnd = errors.New("the end")
+
+// signals are what is asked of the process from outside.
+type signals struct {
+	asked   context.Context // done when it is asked to end
+	hurry   chan struct{}   // closed when it is asked again
+	reload  chan os.Signal
+	release func()
+}
+
+// catchSignals catches signals from now on; the end of ctx counts as asking for ours.
+func catchSignals(ctx context.Context) *signals {
+	asked, ask := context.WithCancel(ctx)
+	s := &signals{asked: asked, hurry: make(chan struct{}), reload: make(chan os.Signal, 1)}
+	ends, done := make(chan os.Signal, 2), make(chan struct{})
+	signal.Notify(ends, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(s.reload, syscall.SIGHUP)
+	go func() {
+		for _, then := range []func(){ask, func() { close(s.hurry) }} {
+			select {
+			case <-ends:
+				then()
+			case <-done:
+				return
+			}
+		}
+	}()
+	s.release = func() {
+		signal.Stop(ends)
+		signal.Stop(s.reload)
+		close(done)
+		ask()
+	}
+	return s
+}
+
+// command is one that came over the control socket.
+type command struct {
+	name   string
+	answer chan<- instance.Answer
+}
+
+// command hands a command to live and waits for what comes of it.
+func (g *gateway) command(ctx context.Context, name string) instance.Answer {
+	answer := make(chan instance.Answer, 1)
+	select {
+	case g.commands <- command{name, answer}:
+	case <-ctx.Done():
+		return instance.Answer{Error: "hushgate is ending"}
+	}
+	select {
+	case a := <-answer:
+		return a
+	case <-ctx.Done():
+		return instance.Answer{Error: "hushgate is ending"}
+	}
+}
+
+// pruneEvery is how often it is looked whether what a reload has taken out can be forgotten.
+const pruneEvery = 10 * time.Second
+
+// live does what is asked for, one thing after the other, until the end.
+func (g *gateway) live(ctx context.Context, group *errgroup.Group, s *signals) error {
+	prune := time.NewTicker(pruneEvery)
+	defer prune.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.asked.Done():
+			return g.drain(ctx, s.hurry)
+		case <-s.reload:
+			g.reload(ctx, group, "SIGHUP")
+		case c := <-g.commands:
+			c.answer <- g.carryOut(ctx, group, c.name)
+		case <-prune.C:
+			if err := g.prune(ctx, group); err != nil {
+				g.log.Error("what a reload has taken out cannot be forgotten", "err", err)
+			}
+		}
+	}
+}
+
+func (g *gateway) carryOut(ctx context.Context, group *errgroup.Group, name string) (a instance.Answer) {
+	if name != "reload" {
+		return instance.Answer{Error: fmt.Sprintf("unknown command %q", name)}
+	}
+	warnings, err := g.reload(ctx, group, "command")
+	a.Warnings = warnings
+	if err != nil {
+		a.Error = err.Error()
+	}
+	return a
+}
+
+// How a shutdown goes on.
+const (
+	drainTick = 50 * time.Millisecond // between looks whether all is over
+	hardStop  = 10 * time.Second      // for resetting what remains, and its log lines
+)
+
+// drain ends the service: no new connections, 421 for those that wait for a server, and for mail in flight the time that
+// hard-stop-after gives. Then, or when it is asked for the end again, what remains is reset.
+func (g *gateway) drain(ctx context.Context, hurry <-chan struct{}) error {
+	bound := g.cfg.Global.HardStopAfter
+	g.notify(stoppingState, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (bound+2*hardStop).Microseconds()),
+		"STATUS=mail in flight may go on, no new connections are taken")
+	g.log.Info("stopping", "connections", g.remaining(ctx), "hard_stop_after", bound)
+	end := time.NewTimer(bound)
+	defer end.Stop()
+	g.tellShards(ctx, dataplane.Shutdown{})
+	why := "hard-stop-after is over"
+	if n := g.waitForEnd(ctx, end.C, hurry); n > 0 {
+		select {
+		case <-hurry:
+			why = "asked a second time"
+		default:
+		}
+		g.log.Warn("resetting the connections that remain", "connections", n, "why", why)
+		g.tellShards(ctx, dataplane.Shutdown{Now: true})
+		last := time.NewTimer(hardStop)
+		defer last.Stop()
+		if n := g.waitForEnd(ctx, last.C, nil); n > 0 {
+			g.log.Error("connections were not ended in time", "connections", n)
+		}
+	}
+	return errEnd
+}
+
+// waitForEnd waits until no connection remains, or until one of the channels says that it is enough. It returns how many
+// remain.
+func (g *gateway) waitForEnd(ctx context.Context, enough <-chan time.Time, hurry <-chan struct{}) int {
+	t := time.NewTicker(drainTick)
+	defer t.Stop()
+	for {
+		n := g.remaining(ctx)
+		if n == 0 {
+			return 0
+		}
+		select {
+		case <-enough:
+			return n
+		case <-hurry:
+			return n
+		case <-ctx.Done():
+			return 0
+		case <-t.C:
+		}
+	}
+}
+
+func (g *gateway) remaining(ctx context.Context) (n int) {
+	for _, l := range g.loops {
+		m, _ := ask(ctx, l, (*dataplane.Shard).Remaining)
+		n += m
+	}
+	return n
+}

@@ -1,0 +1,78 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"hushgate/dataplane"
+)
+
+// What systemd is told (sd_notify(3)), if it is who started this process.
+const (
+	readyState    = daemon.SdNotifyReady
+	stoppingState = daemon.SdNotifyStopping
+)
+
+func (g *gateway) notify(states ...string) {
+	if _, err := daemon.SdNotify(false, strings.Join(states, "\n")); err != nil {
+		g.log.Debug("systemd cannot be notified", "err", err)
+	}
+}
+
+// reloadingState says since when a reload is under way.
+func reloadingState() string {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // never fails
+	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/int64(time.Microsecond))
+}
+
+// watchdog tells systemd that all is well for as long as every loop goes round. (WatchdogSec)
+func (g *gateway) watchdog(ctx context.Context) error {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || interval == 0 {
+		return nil // nobody wants to know
+	}
+	t := time.NewTicker(interval / 3)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if g.allGoRound(ctx, interval/2) {
+			g.notify(daemon.SdNotifyWatchdog)
+		} else if ctx.Err() == nil {
+			g.log.Error("a shard does not go round", "waited", interval/2)
+		}
+	}
+}
+
+// allGoRound reports whether every loop carries out an order within a time.
+func (g *gateway) allGoRound(ctx context.Context, patience time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for _, l := range g.loops {
+		if _, ok := ask(ctx, l, func(*dataplane.Shard) struct{} { return struct{}{} }); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// ask has a loop find something out about its shard; false if ctx ended before.
+func ask[T any](ctx context.Context, l *loop, f func(*dataplane.Shard) T) (answer T, ok bool) {
+	answers := make(chan T, 1)
+	l.do(ctx, func(s *dataplane.Shard) { answers <- f(s) })
+	select {
+	case answer = <-answers:
+		return answer, true
+	case <-ctx.Done():
+		return answer, false
+	}
+}

@@ -1,0 +1,173 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"hushgate/dataplane"
+	"hushgate/internal/config"
+	"hushgate/internal/firewall"
+	"hushgate/internal/netenv"
+)
+
+// reload reads the configuration anew and puts it in the place of the one in force, whole or not at all. What stands is
+// not touched. It tells the log how that went; the warnings are the file's.
+func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string) (warnings []string, err error) {
+	g.notify(reloadingState())
+	defer func() { g.notify(readyState, g.state.status()) }()
+	cfg, warnings, err := g.load()
+	for _, w := range warnings {
+		g.log.Warn("configuration", "warning", w)
+	}
+	if err == nil {
+		err = unchangeable(&g.cfg.Global, &cfg.Global)
+	}
+	if err == nil {
+		err = g.reconfigure(ctx, group, cfg)
+	}
+	if err != nil {
+		g.log.Error("the configuration was not reloaded: the one before stays in force", "asked_by", why, "err", err)
+		return warnings, err
+	}
+	return warnings, nil
+}
+
+// unchangeable reports what differs and cannot change while the process runs.
+func unchangeable(old, now *config.Global) error {
+	var changes []string
+	differs := func(what string, old, now any) {
+		if fmt.Sprint(old) != fmt.Sprint(now) {
+			changes = append(changes, fmt.Sprintf("%s (%v, now %v)", what, old, now))
+		}
+	}
+	differs("outside", old.Outside, now.Outside)
+	differs("inside", old.Inside, now.Inside)
+	differs("shards (nbthread)", old.Shards, now.Shards)
+	differs("maxconn", old.MaxConn, now.MaxConn)
+	differs("receive-buffer", old.ReceiveBuffer, now.ReceiveBuffer)
+	differs("firewall.manage", old.Firewall.Manage, now.Firewall.Manage)
+	differs("firewall.sysctls", old.Firewall.Sysctls, now.Firewall.Sysctls)
+	if len(changes) > 0 {
+		return fmt.Errorf("these cannot change while hushgate runs: %s: restart it", strings.Join(changes, ", "))
+	}
+	return nil
+}
+
+// reconfigure puts a configuration in force. All that can fail comes first, and what it changed is put back.
+func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *config.Config) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old := g.plan
+	plan, err := g.planAnew(cfg, g.used(ctx))
+	if err != nil {
+		return err
+	}
+	b := plan.built
+	for _, l := range g.loops {
+		if err, ok := ask(ctx, l, func(s *dataplane.Shard) error { return s.CanReload(&b.shard) }); err != nil || !ok {
+			return errors.Join(err, ctx.Err())
+		}
+	}
+	lines, err := g.lines.prepare(cfg, &b.names)
+	if err != nil {
+		return err
+	}
+	if err := g.admit(old, plan); err != nil {
+		lines.abandon()
+		return err
+	}
+	g.cfg, g.plan = cfg, plan
+	lines.commit()
+	g.state.set(old.built, b)
+	g.tellShards(ctx, dataplane.Reload{Config: &b.shard})
+	g.check(ctx, group, b)
+	added, removed := difference(old.built.serverNames(), b.serverNames())
+	g.log.Info("configuration reloaded", "services", len(b.services)-len(b.retiredServices), "servers", len(b.serverNames()),
+		"servers_added", added, "servers_removed", removed)
+	return nil
+}
+
+// planAnew works out what a configuration means now, numbered like the one in force.
+func (g *gateway) planAnew(cfg *config.Config, used uses) (*Plan, error) {
+	plan, err := NewPlan(cfg, g.mirror)
+	if err != nil {
+		return nil, err
+	}
+	for _, side := range []struct {
+		name     string
+		old, now []*netenv.Link
+	}{{"outside", g.plan.Chosen.Outside, plan.Chosen.Outside}, {"inside", g.plan.Chosen.Inside, plan.Chosen.Inside}} {
+		if old, now := sorted(side.old), sorted(side.now); !slices.Equal(old, now) {
+			return nil, fmt.Errorf("the %s would be %s, and is %s: restart hushgate for that", side.name,
+				strings.Join(now, ", "), strings.Join(old, ", "))
+		}
+	}
+	open := plan.Open
+	plan.built = plan.built.inherit(g.plan.built, used)
+	if plan.built.distinctWaits() > maxWaits {
+		return nil, dataplane.ErrTooManyWaits
+	}
+	plan.built.shard.Local = g.mirror.Addresses()
+	plan.Firewall, plan.Open = firewall.NewPlan(plan.built.firewall), open
+	return plan, nil
+}
+
+func sorted(links []*netenv.Link) []string {
+	names := linkNames(links)
+	slices.Sort(names)
+	return names
+}
+
+// used asks the shards what they have connections with.
+func (g *gateway) used(ctx context.Context) (known uses) {
+	for _, l := range g.loops {
+		u, _ := ask(ctx, l, func(s *dataplane.Shard) (u uses) {
+			u.add(s.Uses())
+			return u
+		})
+		known.add(u.services, u.servers)
+	}
+	return known
+}
+
+// admit has the kernel keep its hands off what the new configuration serves, and the sockets hear it.
+func (g *gateway) admit(old, plan *Plan) error {
+	if g.rules != nil {
+		if err := g.rules.Replace(plan.Firewall); err != nil {
+			return fmt.Errorf("install the firewall rules: %w", err)
+		}
+	}
+	err := g.setPrograms(plan.built)
+	if err != nil {
+		err = errors.Join(err, g.setPrograms(old.built))
+		if g.rules != nil {
+			err = errors.Join(err, g.rules.Replace(old.Firewall))
+		}
+	}
+	return err
+}
+
+// prune forgets what reloads have taken out and has no connections any more: its rules go.
+func (g *gateway) prune(ctx context.Context, group *errgroup.Group) error {
+	b := g.plan.built
+	if len(b.retiredServices)+len(b.retiredServers) == 0 {
+		return nil
+	}
+	used := g.used(ctx)
+	for id := range b.retiredServices {
+		if !used.services[id] {
+			return g.reconfigure(ctx, group, g.cfg)
+		}
+	}
+	for id := range b.retiredServers {
+		if !used.servers[id] {
+			return g.reconfigure(ctx, group, g.cfg)
+		}
+	}
+	return nil
+}

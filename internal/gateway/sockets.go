@@ -1,0 +1,215 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/net/bpf"
+
+	"hushgate/dataplane"
+	"hushgate/dataplane/port"
+	"hushgate/internal/wire"
+)
+
+// socket is the port of one loop on one interface, which may go and come back: then the packet socket is a new one.
+type socket struct {
+	name string
+	side wire.Side
+	now  atomic.Pointer[port.AFPacket] // nil while the interface is not there; replaced by the loop's goroutine alone
+
+	lost     atomic.Uint64 // frames that were to go out while it was not there
+	past     atomic.Uint64 // SendDrop and
+	pastFull atomic.Uint64 // KernelDrop of the sockets before
+}
+
+func (s *socket) Read(frames [][]byte) (int, error) {
+	p := s.now.Load()
+	if p == nil {
+		return 0, nil
+	}
+	n, err := p.Read(frames)
+	if errors.Is(err, port.ErrGone) { // what netlink says of it is on its way
+		return 0, nil
+	}
+	return n, err
+}
+
+func (s *socket) Write(frames [][]byte) error {
+	p := s.now.Load()
+	if p == nil {
+		s.lost.Add(uint64(len(frames)))
+		return nil
+	}
+	return p.Write(frames)
+}
+
+func (s *socket) Side() wire.Side { return s.side }
+func (s *socket) Name() string    { return s.name }
+
+// Index is the interface's, 0 while it is not there.
+func (s *socket) Index() int {
+	if p := s.now.Load(); p != nil {
+		return p.Index()
+	}
+	return 0
+}
+
+// stats adds up what all sockets of the interface lost.
+func (s *socket) stats() (queueFull, notSent uint64) {
+	queueFull, notSent = s.pastFull.Load(), s.past.Load()+s.lost.Load()
+	if p := s.now.Load(); p != nil {
+		st := p.Stats()
+		queueFull, notSent = queueFull+st.KernelDrop, notSent+st.SendDrop
+	}
+	return queueFull, notSent
+}
+
+// swap puts another port, or none, in the place of the present one, which it closes.
+func (s *socket) swap(p *port.AFPacket) error {
+	old := s.now.Swap(p)
+	if old == nil {
+		return nil
+	}
+	st := old.Stats()
+	s.pastFull.Add(st.KernelDrop)
+	s.past.Add(st.SendDrop)
+	return old.Close()
+}
+
+// watched are the sockets of one loop and the poller that waits for them.
+type watched struct {
+	sockets []*socket
+	poll    *port.Poller
+}
+
+func (w *watched) watch() {
+	var ports []*port.AFPacket
+	for _, s := range w.sockets {
+		if p := s.now.Load(); p != nil {
+			ports = append(ports, p)
+		}
+	}
+	w.poll.Watch(ports...)
+}
+
+// programs are what the kernel runs on each frame of an interface.
+type programs struct{ filter, selector []bpf.RawInstruction }
+
+func (b *built) programs(side wire.Side, shards int) (p programs, err error) {
+	f := port.Filter{Sides: side, Services: b.services, Servers: b.servers}
+	if p.filter, err = f.Program(); err != nil {
+		return p, err
+	}
+	p.selector = []bpf.RawInstruction{{Op: 0x06}} // return 0: there is one shard
+	if shards > 1 {
+		p.selector, err = f.Selector()
+	}
+	return p, err
+}
+
+// deaf lets no frame in: as long as not all shards have joined an interface's fan-out group, the kernel would give some of
+// their frames to others, who would answer them with an RST.
+var deaf = []bpf.RawInstruction{{Op: 0x06}} // return 0
+
+// openPort opens a port on an interface that is there. It hears nothing before setPrograms.
+func (g *gateway) openPort(name string, side wire.Side) (*port.AFPacket, error) {
+	prog, err := g.plan.built.programs(side, g.shards)
+	if err != nil {
+		return nil, err
+	}
+	link := g.mirror.Links()[name]
+	if link == nil {
+		return nil, fmt.Errorf("interface %s is gone", name)
+	}
+	return port.Open(port.Config{
+		Interface: name, Side: side, Filter: deaf, ReceiveBuffer: g.cfg.Global.ReceiveBuffer,
+		FanoutSize: g.shards, FanoutGroup: fanoutGroup(link.Index), Selector: prog.selector,
+	})
+}
+
+// followLinks opens the ports of an interface anew when it has come back, and closes those of one that is gone.
+func (g *gateway) followLinks(ctx context.Context) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	links := g.mirror.Links()
+	for name, side := range g.sides() {
+		first := g.watched[0].socket(name).now.Load()
+		switch link := links[name]; {
+		case link == nil && first != nil:
+			g.log.Warn("interface is gone: waiting for it to return", "interface", name)
+			g.swapPorts(ctx, name, make([]*port.AFPacket, len(g.watched)))
+		case link != nil && (first == nil || first.Index() != link.Index || !first.Bound()):
+			if ports, err := g.openPorts(name, side); err != nil {
+				g.log.Error("an interface has returned and cannot be listened to", "interface", name, "err", err)
+			} else {
+				g.swapPorts(ctx, name, ports)
+				if err := g.setPrograms(g.plan.built); err != nil {
+					g.log.Error("an interface has returned and cannot be listened to", "interface", name, "err", err)
+				}
+				g.log.Info("interface has returned", "interface", name, "index", link.Index)
+			}
+		}
+	}
+}
+
+// openPorts opens a port for each loop, in their order: the kernel counts the members of a fan-out group.
+func (g *gateway) openPorts(name string, side wire.Side) (ports []*port.AFPacket, err error) {
+	for range g.watched {
+		p, err := g.openPort(name, side)
+		if err != nil {
+			for _, p := range ports {
+				_ = p.Close()
+			}
+			return nil, err
+		}
+		ports = append(ports, p)
+	}
+	return ports, nil
+}
+
+func (g *gateway) swapPorts(ctx context.Context, name string, ports []*port.AFPacket) {
+	for i, w := range g.watched {
+		err, _ := ask(ctx, g.loops[i], func(*dataplane.Shard) error {
+			err := w.socket(name).swap(ports[i])
+			w.watch()
+			return err
+		})
+		if err != nil {
+			g.log.Debug("close a packet socket", "interface", name, "err", err)
+		}
+	}
+}
+
+func (w *watched) socket(name string) *socket {
+	for _, s := range w.sockets {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// setPrograms has all sockets let in what a configuration serves.
+func (g *gateway) setPrograms(b *built) error {
+	for _, w := range g.watched {
+		for _, s := range w.sockets {
+			p := s.now.Load()
+			if p == nil {
+				continue // it gets them when it is opened
+			}
+			prog, err := b.programs(s.side, g.shards)
+			if err != nil {
+				return err
+			}
+			if err := p.SetFilter(prog.filter); err != nil {
+				return err
+			}
+			if err := p.SetSelector(prog.selector); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package instance
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// address is the socket's name; @ stands for the zero octet with which abstract names begin.
+var address = net.UnixAddr{Name: "@hushgate", Net: "unix"}
+
+// ErrNone reports that no hushgate runs in this network namespace.
+var ErrNone = errors.New("no hushgate runs in this network namespace")
+
+// HeldError reports that another hushgate has the lock.
+type HeldError struct {
+	PID int // 0 if it cannot be told, as when it is in another PID namespace
+}
+
+// Error names the other process.
+func (e *HeldError) Error() string {
+	if e.PID == 0 {
+		return "another hushgate runs in this network namespace"
+	}
+	return fmt.Sprintf("another hushgate runs in this network namespace: process %d", e.PID)
+}
+
+// Lock is the place of the one hushgate. It is held until Close, or until the process ends.
+type Lock struct{ l *net.UnixListener }
+
+// Acquire takes the lock; the error is a HeldError if another process has it.
+func Acquire() (*Lock, error) {
+	l, err := net.ListenUnix("unix", &address)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, &HeldError{PID: holder()}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("take the lock of this network namespace: %w", err)
+	}
+	return &Lock{l}, nil
+}
+
+// Adopt takes the lock from a file of another process's Lock.
+func Adopt(f *os.File) (*Lock, error) {
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("adopt the lock: %w", err)
+	}
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(errors.New("adopt the lock: it is no unix socket"), l.Close())
+	}
+	return &Lock{u}, nil
+}
+
+// File returns a copy of the socket, to be handed to the process that takes over. The lock is free when all copies are
+// closed.
+func (l *Lock) File() (*os.File, error) { return l.l.File() }
+
+// Close frees the lock, unless another process has adopted it.
+func (l *Lock) Close() error { return l.l.Close() }
+
+// holder finds out who has the lock: the kernel notes who called listen.
+func holder() int {
+	conn, err := net.DialUnix("unix", nil, &address)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = conn.Close() }()
+	cred, err := peer(conn)
+	if err != nil {
+		return 0
+	}
+	return int(cred.Pid)
+}
+
+// peer tells who is at the other end.
+func peer(conn syscall.Conn) (cred *unix.Ucred, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	if e := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); e != nil {
+		return nil, e
+	}
+	return cred, err
+}

@@ -1,0 +1,63 @@
+package lab
+
+import (
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestNotify: systemd hears when the gateway is ready, that it goes round, reloads and stops; a gateway that stands still
+// is not called alive.
+func TestNotify(t *testing.T) {
+	ctx, l := site(t, Options{})
+	f := families[0]
+	mtas(t, l, f)
+	socket := net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"}
+	conn, err := net.ListenUnixgram("unixgram", &socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	const interval = 600 * time.Millisecond
+	l.env = []string{"NOTIFY_SOCKET=" + socket.Name, "WATCHDOG_USEC=600000"}
+	g := gateway(ctx, t, l, life(f, "", "100ms", f.a))
+	heard := func(patience time.Duration, word string) bool {
+		b := make([]byte, 4096)
+		for _ = conn.SetReadDeadline(time.Now().Add(patience)); ; {
+			n, err := conn.Read(b)
+			if err != nil {
+				return false
+			}
+			if strings.Contains(string(b[:n]), word) {
+				return true
+			}
+		}
+	}
+	expect := func(word string) {
+		t.Helper()
+		if !heard(10*time.Second, word) {
+			t.Fatalf("systemd does not hear %q", word)
+		}
+	}
+	expect("READY=1\nSTATUS=1 of 1 servers are up")
+	expect("WATCHDOG=1")
+	expect("WATCHDOG=1")
+	must(t, g.Signal(syscall.SIGHUP))
+	expect("RELOADING=1\nMONOTONIC_USEC=")
+	expect("READY=1")
+	must(t, g.Signal(syscall.SIGSTOP))
+	for heard(interval/6, "WATCHDOG=1") { // what was sent before
+		continue
+	}
+	if heard(2*interval, "WATCHDOG=1") {
+		t.Error("a process that stands still is called alive")
+	}
+	must(t, g.Signal(syscall.SIGCONT))
+	expect("WATCHDOG=1")
+	must(t, g.Signal(syscall.SIGTERM))
+	expect("STOPPING=1\nEXTEND_TIMEOUT_USEC=50000000")
+	must(t, g.Wait())
+}
