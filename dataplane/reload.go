@@ -38,6 +38,7 @@ func (c Reload) apply(s *Shard) {
 	old, oldPools := s.cfg, s.pools
 	cfg := *c.Config
 	cfg.CookieKey, cfg.HashKey, cfg.Turn, cfg.Limits.Flows = old.CookieKey, old.HashKey, old.Turn, old.Limits.Flows
+	cfg.Witness = old.Witness
 	s.cfg = &cfg
 	s.epoch++
 	lim := cfg.Limits.withDefaults()

@@ -40,7 +40,7 @@ var rules = map[string]rule{
 	"internal/netenv":   {"internal/wire", "the network knows no connections"},
 	"internal/connlog":  {"dataplane internal/mono internal/wire", "a log knows events"},
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/instance internal/mono internal/netenv internal/wire nat",
+		"dataplane dataplane/port health internal/config internal/connlog internal/evidence internal/firewall internal/instance internal/mono internal/netenv internal/wire nat",
 		"the gateway wires parts together: what TCP says and what a segment becomes is the shard's",
 	},
 	"internal/needroot":  {"", "what every test may use knows nothing"},

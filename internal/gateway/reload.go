@@ -50,6 +50,7 @@ func unchangeable(old, now *config.Global) error {
 	differs("shards (nbthread)", old.Shards, now.Shards)
 	differs("maxconn", old.MaxConn, now.MaxConn)
 	differs("receive-buffer", old.ReceiveBuffer, now.ReceiveBuffer)
+	differs("capture", old.Capture, now.Capture)
 	differs("firewall.manage", old.Firewall.Manage, now.Firewall.Manage)
 	differs("firewall.sysctls", old.Firewall.Sysctls, now.Firewall.Sysctls)
 	if len(changes) > 0 {

@@ -15,6 +15,7 @@ import (
 	"hushgate/dataplane"
 	"hushgate/dataplane/port"
 	"hushgate/internal/config"
+	"hushgate/internal/evidence"
 	"hushgate/internal/firewall"
 	"hushgate/internal/instance"
 	"hushgate/internal/mono"
@@ -58,6 +59,7 @@ type gateway struct {
 	shards int
 	loops  []*loop
 	lines  *recorder
+	keeper *evidence.Keeper // of what rejections are about; nil without `capture`
 	state  serverStates
 
 	mu      sync.Mutex // of what a reload changes, and of sockets being replaced
@@ -180,6 +182,9 @@ func (g *gateway) open() error {
 	if g.shards = g.cfg.Global.Shards; g.shards == 0 {
 		g.shards = runtime.GOMAXPROCS(0)
 	}
+	if err := g.openKeeper(); err != nil {
+		return err
+	}
 	for i := range g.shards {
 		if err := g.openLoop(i); err != nil {
 			return err
@@ -227,7 +232,7 @@ func (g *gateway) openLoop(i int) (err error) {
 	cfg := g.plan.built.shard
 	cfg.Turn = i
 	cfg.Limits.Flows = (cfg.Limits.Flows + g.shards - 1) / g.shards
-	g.loops = append(g.loops, newLoop(dataplane.New(&cfg), g.clock, ports, w.poll, g.mirror, g.lines.take))
+	g.loops = append(g.loops, newLoop(dataplane.New(&cfg), g.clock, ports, w.poll, g.mirror, g.witnessed(&cfg)))
 	return nil
 }
 
@@ -359,6 +364,7 @@ func (g *gateway) close() error {
 		}
 	}
 	g.lines.close()
+	errs = append(errs, g.closeKeeper())
 	if g.rules != nil {
 		errs = append(errs, g.leaveRules())
 	}

@@ -1,0 +1,67 @@
+package gateway
+
+import (
+	"fmt"
+	"time"
+
+	"hushgate/dataplane"
+	"hushgate/internal/connlog"
+	"hushgate/internal/evidence"
+)
+
+// The packets of rejected connections: the configuration's `capture`.
+
+// openKeeper begins the file.
+func (g *gateway) openKeeper() (err error) {
+	c := &g.cfg.Global.Capture
+	if c.File == "" {
+		return nil
+	}
+	g.keeper, err = evidence.NewKeeper(c.File, evidence.Bounds{Size: int64(c.Size), Files: c.Files, Age: c.Age}, "hushgate", time.Now,
+		func(err error) { g.log.Warn("capture", "err", err) })
+	return err
+}
+
+func (g *gateway) closeKeeper() error {
+	if g.keeper == nil {
+		return nil
+	}
+	err := g.keeper.Close()
+	if n := g.keeper.Lost(); n > 0 {
+		g.log.Warn("rejected connections were not captured: the disk was too slow", "connections", n)
+	}
+	return err
+}
+
+// witnessed gives a shard's configuration a witness, if there is a file to keep packets in, and returns what is to be done
+// with the shard's events.
+func (g *gateway) witnessed(cfg *dataplane.Config) func([]dataplane.Event) {
+	if g.keeper == nil {
+		return g.lines.take
+	}
+	m := evidence.NewMemory(g.cfg.Global.Capture.Memory)
+	cfg.Witness = m
+	return func(events []dataplane.Event) {
+		g.keep(m, events)
+		g.lines.take(events)
+	}
+}
+
+// keep keeps the packets of connections that were, or would have been, rejected. It runs in the shard's goroutine.
+func (g *gateway) keep(m *evidence.Memory, events []dataplane.Event) {
+	for i := range events {
+		e := &events[i]
+		p := dataplane.Peer{Client: e.Client, Port: e.ClientPort, Service: e.Service}
+		switch {
+		case e.Kind == dataplane.EventObserved, e.Kind == dataplane.EventClosed && e.Verdict == dataplane.VerdictEarlyTalker && !e.Observed:
+			why := fmt.Sprintf("%v after %.3f s, %d octets: %s", e.Verdict, e.FirstByte.Sub(e.Established).Seconds(), e.TalkLen,
+				connlog.AppendEscaped(nil, e.TalkHead[:min(e.TalkLen, dataplane.TalkSample)]))
+			if e.Kind == dataplane.EventObserved {
+				why = "observed: " + why
+			}
+			g.keeper.Keep(evidence.Case{Wall: g.clock.Wall, Packets: m.Take(p), Comment: why})
+		case e.Kind == dataplane.EventClosed:
+			m.Forget(p)
+		}
+	}
+}
