@@ -193,6 +193,61 @@ func TestAt(t *testing.T) {
 	}
 }
 
+// TestChecksums: a wrong checksum takes a segment out, unless that is not wanted; one that the sender's hardware was to fill
+// in is none.
+func TestChecksums(t *testing.T) {
+	talk := func(sum func(seg *wire.Segment)) (Result, Stats) {
+		var got Result
+		o := NewObserver(Options{Ports: []uint16{25}}, func(r *Result) { got = *r })
+		build, dec := wire.NewBuilder(), wire.NewDecoder()
+		for i, g := range handshake(c(20*ms, ack, 1, 1, ehlo)) {
+			h := wire.Header{
+				Src: wire.AddrFrom4([]byte{198, 18, 0, 7}), SrcPort: 4000, Dst: wire.AddrFrom4([]byte{198, 18, 0, 1}), DstPort: 25,
+				Flags: g.flags, Seq: g.seq, Ack: g.ack,
+			}
+			if !g.client {
+				h.Src, h.SrcPort, h.Dst, h.DstPort = h.Dst, h.DstPort, h.Src, h.SrcPort
+			}
+			f := build.Append(nil, &h, []byte(g.text))
+			if i == 3 {
+				dec.Decode(f)
+				sum(&dec.Segment)
+			}
+			if dec.Decode(f) != wire.KindTCP {
+				t.Fatal("no segment")
+			}
+			o.Segment(tStart.Add(g.at), &dec.Segment, false)
+		}
+		o.Flush()
+		return got, o.Stats
+	}
+	at := wire.PacketAt + 20 + 16
+	for name, test := range map[string]struct {
+		sum  func(seg *wire.Segment)
+		want Outcome
+	}{
+		"right":   {func(*wire.Segment) {}, Talked},
+		"wrong":   {func(seg *wire.Segment) { seg.Frame()[at] ^= 1 }, Waited},
+		"none":    {func(seg *wire.Segment) { seg.Frame()[at], seg.Frame()[at+1] = 0, 0 }, Talked},
+		"partial": {func(seg *wire.Segment) { copy(seg.Frame()[at:], pseudoSum(seg)) }, Talked},
+	} {
+		got, stats := talk(test.sum)
+		if got.Outcome != test.want || (stats.Checksums > 0) != (name == "wrong") || (got.Notes&NoteChecksum != 0) != (name == "wrong") {
+			t.Errorf("%s: %+v, %+v", name, got, stats)
+		}
+	}
+}
+
+// pseudoSum is what a sender leaves in the checksum for its hardware: the pseudo-header's sum (RFC 9293 section 3.1).
+func pseudoSum(seg *wire.Segment) []byte {
+	sum := 6 + len(seg.Frame()) - wire.PacketAt - 20
+	for _, a := range [][]byte{seg.Src.IP(), seg.Dst.IP()} {
+		sum += int(a[0])<<8 + int(a[1]) + int(a[2])<<8 + int(a[3])
+	}
+	sum = sum>>16 + sum&0xffff
+	return []byte{byte(sum >> 8), byte(sum)}
+}
+
 // TestReuse: a new SYN of the same client's port is another connection; a late segment of the old one is none.
 func TestReuse(t *testing.T) {
 	story := append(handshake(c(110*ms, ack, 1, 1, ehlo), s(111*ms, wire.RST, 1, 0, ""), c(112*ms, ack, 1, 1, ehlo)),
