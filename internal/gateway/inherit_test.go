@@ -16,7 +16,7 @@ import (
 func described(t *testing.T, text string) *built {
 	t.Helper()
 	var b strings.Builder
-	backends := map[string]string{}
+	var backends [][2]string // name, servers
 	var services []netip.AddrPort
 	b.WriteString("frontends:\n")
 	for _, f := range strings.Fields(text) {
@@ -24,13 +24,13 @@ func described(t *testing.T, text string) *built {
 		addr, rest, _ := strings.Cut(rest, ">")
 		back, servers, _ := strings.Cut(rest, ":")
 		fmt.Fprintf(&b, "  - {name: %s, bind: \"%s:25\", inspect-delay: 5s, default_backend: %s}\n", name, addr, back)
-		backends[back] = servers
+		backends = append(backends, [2]string{back, servers})
 		services = append(services, netip.MustParseAddrPort(addr+":25"))
 	}
 	b.WriteString("backends:\n")
-	for back, servers := range backends {
-		fmt.Fprintf(&b, "  - name: %s\n    servers:\n", back)
-		for s := range strings.SplitSeq(servers, ",") {
+	for _, back := range backends {
+		fmt.Fprintf(&b, "  - name: %s\n    servers:\n", back[0])
+		for s := range strings.SplitSeq(back[1], ",") {
 			name, addr, _ := strings.Cut(s, "=")
 			fmt.Fprintf(&b, "      - {name: %s, address: \"%s:25\", check: true}\n", name, addr)
 		}

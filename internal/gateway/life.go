@@ -88,7 +88,7 @@ func (g *gateway) live(ctx context.Context, group *errgroup.Group, s *signals) e
 		case <-s.asked.Done():
 			return g.drain(ctx, s.hurry)
 		case <-s.reload:
-			g.reload(ctx, group, "SIGHUP")
+			_, _ = g.reload(ctx, group, "SIGHUP") // it has told the log
 		case c := <-g.commands:
 			c.answer <- g.carryOut(ctx, group, c.name)
 		case <-prune.C:

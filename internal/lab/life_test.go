@@ -68,8 +68,11 @@ func beginMail(ctx context.Context, t *testing.T, l *Lab, from, to string) *slow
 	m := &slowMail{t, c, bufio.NewReader(c)}
 	m.reply("220")
 	for _, s := range [][2]string{
-		{"HELO client.example.org", "250"}, {"MAIL FROM:<a@example.org>", "250"}, {"RCPT TO:<b@example.com>", "250"},
-		{"DATA", "354"}, {"Subject: slow\r\n\r\none line", ""},
+		{"HELO client.example.org", "250"},
+		{"MAIL FROM:<a@example.org>", "250"},
+		{"RCPT TO:<b@example.com>", "250"},
+		{"DATA", "354"},
+		{"Subject: slow\r\n\r\none line", ""},
 	} {
 		m.say(s[0])
 		if s[1] != "" {
