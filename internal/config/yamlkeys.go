@@ -54,6 +54,7 @@ func (r *yamlReader) firewall(key string, node ast.Node) {
 		"manage":     r.flag(&f.Manage),
 		"forward":    r.flag(&f.Forward),
 		"masquerade": r.flag(&f.Masquerade),
+		"clamp-mss":  r.flag(&f.ClampMSS),
 		"sysctls":    r.flag(&f.Sysctls),
 	})
 }

@@ -339,7 +339,7 @@ func (f *Firewall) dropOthers() error {
 // the plan does not need and that cannot be read has none of them.
 func (f *Firewall) everywhere() (keys []chainKey) {
 	for v6, t := range f.tools {
-		for _, k := range []chainKey{{v6, "raw", "PREROUTING"}, {v6, "filter", "FORWARD"}, {v6, "nat", "PREROUTING"}, {v6, "nat", "POSTROUTING"}} {
+		for _, k := range []chainKey{{v6, "raw", "PREROUTING"}, {v6, "filter", "FORWARD"}, {v6, "mangle", "FORWARD"}, {v6, "nat", "PREROUTING"}, {v6, "nat", "POSTROUTING"}} {
 			if len(f.plan.of(k)) == 0 {
 				if !t.loaded(k.table) {
 					continue

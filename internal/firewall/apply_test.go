@@ -119,6 +119,7 @@ func stranger(t *testing.T) *lab.Host {
 		do(t, h, name, "-t", "raw", "-A", "PREROUTING", "-i", "other", "-j", "ACCEPT")
 		do(t, h, name, "-t", "filter", "-A", "FORWARD", "-i", "other", "-j", "DROP")
 		do(t, h, name, "-t", "nat", "-A", "POSTROUTING", "-o", "other", "-j", "MASQUERADE")
+		do(t, h, name, "-t", "mangle", "-A", "FORWARD", "-i", "other", "-j", "ACCEPT")
 	}
 	return h
 }
@@ -140,7 +141,7 @@ func TestLife(t *testing.T) {
 			t.Errorf("installed:\n%s", s)
 		}
 		in(t, h, f.Install) // again: one set of rules, not two
-		if s := saved(t, h); strings.Count(s, "hushgate: ") != len(f.plan) || strings.Count(s, "--comment hushgate ") != 6 {
+		if s := saved(t, h); strings.Count(s, "hushgate: ") != len(f.plan) || strings.Count(s, "--comment hushgate ") != 8 {
 			t.Errorf("installed twice:\n%s", s)
 		}
 		expectVerified(t, h, f, true)
@@ -191,7 +192,7 @@ func TestRepair(t *testing.T) {
 				return nil
 			})
 			expectVerified(t, h, f, true)
-			if s := saved(t, h); strings.Count(s, "hushgate: ") != len(f.plan) || strings.Count(s, "--comment hushgate ") != 6 {
+			if s := saved(t, h); strings.Count(s, "hushgate: ") != len(f.plan) || strings.Count(s, "--comment hushgate ") != 8 {
 				t.Errorf("after %s:\n%s", damage, s)
 			}
 		}

@@ -15,6 +15,7 @@ type Config struct {
 	Servers         []netip.AddrPort
 	Forward         bool // accept the servers' other traffic in filter FORWARD
 	Masquerade      bool // masquerade the servers' outgoing connections on the outside
+	ClampMSS        bool // bring the MSS of the servers' other connections down to what the way takes
 	Pools           []Pool
 }
 
@@ -113,6 +114,12 @@ func (p *Plan) addOthers(c Config) {
 			p.add(a, "filter", "FORWARD", "other traffic of a server", "-s", host(a), "-j", "ACCEPT")
 			p.add(a, "filter", "FORWARD", "answers to it", "-d", host(a), "-m", "conntrack", "--ctstate",
 				"ESTABLISHED,RELATED", "-j", "ACCEPT")
+		}
+		if c.ClampMSS {
+			for _, end := range []string{"-s", "-d"} {
+				p.addTo(a, "mangle", "FORWARD", "no larger segments than the way takes",
+					[]string{end, host(a), "-p", "tcp", "--tcp-flags", "SYN,RST", "SYN"}, []string{"-j", "TCPMSS", "--clamp-mss-to-pmtu"})
+			}
 		}
 		if c.Masquerade {
 			for _, o := range c.Outside {

@@ -21,7 +21,7 @@ func twoArm() Config {
 // everything is twoArm with all that is optional.
 func everything() Config {
 	c := twoArm()
-	c.Forward, c.Masquerade = true, true
+	c.Forward, c.Masquerade, c.ClampMSS = true, true, true
 	return c
 }
 
@@ -40,6 +40,10 @@ ip6tables -w -t raw -I PREROUTING 1 -m comment --comment hushgate -j HUSHGATE-PR
 iptables -w -t filter -A HUSHGATE-FWD-0 -s 10.0.0.11/32 -m comment --comment 'hushgate: other traffic of a server' -j ACCEPT
 iptables -w -t filter -A HUSHGATE-FWD-0 -d 10.0.0.11/32 -m conntrack --ctstate ESTABLISHED,RELATED -m comment --comment 'hushgate: answers to it' -j ACCEPT
 iptables -w -t filter -I FORWARD 1 -m comment --comment hushgate -j HUSHGATE-FWD-0
+iptables -w -t mangle -N HUSHGATE-FWD-0
+iptables -w -t mangle -A HUSHGATE-FWD-0 -s 10.0.0.11/32 -p tcp --tcp-flags SYN,RST SYN -m comment --comment 'hushgate: no larger segments than the way takes' -j TCPMSS --clamp-mss-to-pmtu
+iptables -w -t mangle -A HUSHGATE-FWD-0 -d 10.0.0.11/32 -p tcp --tcp-flags SYN,RST SYN -m comment --comment 'hushgate: no larger segments than the way takes' -j TCPMSS --clamp-mss-to-pmtu
+iptables -w -t mangle -I FORWARD 1 -m comment --comment hushgate -j HUSHGATE-FWD-0
 iptables -w -t nat -N HUSHGATE-POST-0
 iptables -w -t nat -A HUSHGATE-POST-0 -s 10.0.0.11/32 -o outside -m comment --comment 'hushgate: outgoing connections of a server' -j MASQUERADE
 iptables -w -t nat -I POSTROUTING 1 -m comment --comment hushgate -j HUSHGATE-POST-0
@@ -47,7 +51,7 @@ iptables -w -t nat -I POSTROUTING 1 -m comment --comment hushgate -j HUSHGATE-PO
 	only4 := everything()
 	only4.Services, only4.Servers = only4.Services[:1], only4.Servers[:1]
 	oneArm := only4
-	oneArm.Outside, oneArm.Inside, oneArm.Forward, oneArm.Masquerade = []string{"eth0"}, []string{"eth0"}, false, false
+	oneArm.Outside, oneArm.Inside, oneArm.Forward, oneArm.Masquerade, oneArm.ClampMSS = []string{"eth0"}, []string{"eth0"}, false, false, false
 
 	for name, c := range map[string]struct {
 		config Config

@@ -111,7 +111,8 @@ func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
 	b.shard.CookieKey, b.shard.HashKey = newKey(), newKey()
 	b.firewall = firewall.Config{
 		Outside: linkNames(c.Outside), Inside: linkNames(c.Inside), Services: b.services, Servers: b.servers,
-		Forward: cfg.Global.Firewall.Forward, Masquerade: cfg.Global.Firewall.Masquerade, Pools: b.pools(),
+		Forward: cfg.Global.Firewall.Forward, Masquerade: cfg.Global.Firewall.Masquerade,
+		ClampMSS: cfg.Global.Firewall.ClampMSS, Pools: b.pools(),
 	}
 	return b, nil
 }

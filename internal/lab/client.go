@@ -96,7 +96,12 @@ func (l *Lab) HangUp(ctx context.Context, from, to string, wait time.Duration, r
 
 // Deliver connects, waits for the banner and delivers one mail, as a mail server would.
 func (l *Lab) Deliver(ctx context.Context, from, to string, body io.Reader) (Seen, error) {
-	c, err := l.Client.Dial(ctx, from, to)
+	return l.Client.Deliver(ctx, from, to, body)
+}
+
+// Deliver is Lab.Deliver from any host.
+func (h *Host) Deliver(ctx context.Context, from, to string, body io.Reader) (Seen, error) {
+	c, err := h.Dial(ctx, from, to)
 	if err != nil {
 		return Seen{}, err
 	}
