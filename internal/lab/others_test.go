@@ -59,6 +59,7 @@ func answerTo(query []byte) ([]byte, error) {
 		err = errors.Join(err, b.AResource(r, dnsmessage.AResource{A: [4]byte(net.ParseIP(ClientAddr4(3)).To4())}))
 	case dnsmessage.TypeAAAA:
 		err = errors.Join(err, b.AAAAResource(r, dnsmessage.AAAAResource{AAAA: [16]byte(net.ParseIP(ClientAddr6(3)))}))
+	default: // no such record
 	}
 	if err != nil {
 		return nil, err
