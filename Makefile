@@ -22,7 +22,7 @@ build: ## build the static binary ./hushgate
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o hushgate ./cmd/hushgate
 
 deb: ## build the Debian package dist/hushgate_VERSION_ARCH.deb
-	./internal/debian/build $(VERSION)
+	./internal/debian/build $(VERSION) dist
 
 lab: build ## show the gateway at work, in network namespaces of its own
 	@command -v iptables >/dev/null || ./.ci/install iptables
