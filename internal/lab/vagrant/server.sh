@@ -18,6 +18,8 @@ mynetworks = 127.0.0.0/8
 inet_interfaces = all
 inet_protocols = ipv4
 alias_maps =
+smtpd_peername_lookup = no
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 smtpd_reject_footer = \c (mail from \$client_address, says $(hostname))
 EOF
 systemctl enable postfix
