@@ -4,6 +4,8 @@
 GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PEERS   := iptables iproute2 ethtool postfix swaks haproxy procps gcc libc6-dev
+# What the tests of the package and of the Vagrantfile need: Debian machines, and who judges such files.
+PEERS   += mmdebstrap systemd-container lintian shellcheck vagrant ruby
 BENCH   ?= 1x
 FUZZ    ?= 5s
 
@@ -12,7 +14,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # The version is VERSION; git need not trust the owner of a checkout for the build to work.
 export GOFLAGS += -buildvcs=false
 
-.PHONY: help build lab test lint fmt bench fuzz install-deps clean
+.PHONY: help build deb lab test lint fmt bench fuzz install-deps clean
 .NOTPARALLEL:
 
 help: ## list the targets
@@ -20,6 +22,9 @@ help: ## list the targets
 
 build: ## build the static binary ./hushgate
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-X main.version=$(VERSION)' -o hushgate ./cmd/hushgate
+
+deb: ## build the Debian package dist/hushgate_VERSION_ARCH.deb
+	./internal/debian/build $(VERSION) dist
 
 lab: build ## show the gateway at work, in network namespaces of its own
 	@command -v iptables >/dev/null || ./.ci/install iptables
@@ -56,4 +61,4 @@ install-deps: ## install the programs that the tests talk to (Debian)
 	./.ci/install $(PEERS)
 
 clean: ## remove what was built
-	rm -f hushgate
+	rm -rf hushgate dist

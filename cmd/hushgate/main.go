@@ -46,6 +46,9 @@ func run() int {
 	return 1
 }
 
+// extraCommands are those of a build with tags.
+var extraCommands []func() *cobra.Command
+
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "hushgate",
@@ -57,6 +60,9 @@ func newRootCommand() *cobra.Command {
 	}
 	root.AddCommand(newRunCommand(), newReloadCommand(), newFailCommand(), newCheckCommand(), newRulesCommand(),
 		newReplayCommand(), newLabCommand(), newVersionCommand())
+	for _, c := range extraCommands {
+		root.AddCommand(c())
+	}
 	return root
 }
 

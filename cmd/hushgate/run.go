@@ -12,6 +12,7 @@ import (
 	"hushgate/internal/config"
 	"hushgate/internal/gateway"
 	"hushgate/internal/netenv"
+	"hushgate/internal/privilege"
 )
 
 // source is what every command with a configuration has in common.
@@ -73,15 +74,19 @@ func (s *source) read() (*config.Config, []string, error) {
 
 func newRunCommand() *cobra.Command {
 	var s source
+	var user string
 	cmd := &cobra.Command{
 		Use: "run -f FILE", Short: "Run the gateway", Args: cobra.NoArgs,
 		Long: "Run the gateway in the foreground until SIGTERM or SIGINT. Everything is checked before anything is changed.\n" +
 			"Asked to end, it takes no new connections, tells waiting clients 421, lets mail in flight go on for\n" +
 			"hard-stop-after, and takes its firewall rules away; asked again, it ends at once. SIGHUP reloads the\n" +
-			"configuration, as `hushgate reload` does.",
+			"configuration, as `hushgate reload` does. Of the capabilities it keeps CAP_NET_ADMIN and CAP_NET_RAW.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := s.load(cmd.ErrOrStderr())
 			if err != nil {
+				return err
+			}
+			if err := privilege.Drop(user); err != nil {
 				return err
 			}
 			return gateway.Run(context.WithoutCancel(cmd.Context()), gateway.Options{
@@ -90,6 +95,7 @@ func newRunCommand() *cobra.Command {
 		},
 	}
 	s.flags(cmd)
+	cmd.Flags().StringVar(&user, "user", "", "run as this user, who must be able to read the configuration (default: who started it)")
 	return cmd
 }
 

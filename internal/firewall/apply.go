@@ -3,6 +3,7 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
@@ -80,7 +81,11 @@ func (t *tool) loaded(table string) bool {
 	if t.name == "ip6tables" {
 		file = "/proc/thread-self/net/ip6_tables_names"
 	}
-	names, _ := os.ReadFile(file) // without the file there are none
+	names, err := os.ReadFile(file)       // without the file there are none
+	if errors.Is(err, fs.ErrPermission) { // only root may read it
+		_, err = os.Stat("/sys/module/" + strings.TrimSuffix(t.name, "s") + "_" + table)
+		return err == nil
+	}
 	return slices.Contains(strings.Fields(string(names)), table)
 }
 

@@ -10,6 +10,7 @@ import (
 	"hushgate/internal/firewall"
 	"hushgate/internal/instance"
 	"hushgate/internal/netenv"
+	"hushgate/internal/privilege"
 )
 
 // Fail installs the rules for when there is no gateway: see config.Fail. It fails while there is one.
@@ -56,7 +57,7 @@ func absent(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(*
 	if !cfg.Global.Firewall.Manage {
 		return errors.New("firewall.manage is off: the rules are not hushgate's to change")
 	}
-	if err := checkCapabilities(); err != nil {
+	if err := privilege.Check(); err != nil {
 		return err
 	}
 	lock, err := instance.Acquire()

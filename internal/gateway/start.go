@@ -20,6 +20,7 @@ import (
 	"hushgate/internal/instance"
 	"hushgate/internal/mono"
 	"hushgate/internal/netenv"
+	"hushgate/internal/privilege"
 	"hushgate/internal/wire"
 )
 
@@ -109,7 +110,7 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // prepare finds everything out and changes nothing. It gives up when it is asked to end.
 func (g *gateway) prepare(ctx, asked context.Context) (err error) {
-	if err := checkCapabilities(); err != nil {
+	if err := privilege.Check(); err != nil {
 		return err
 	}
 	if g.lock, err = instance.Acquire(); err != nil {
