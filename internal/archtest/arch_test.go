@@ -48,6 +48,7 @@ var rules = map[string]rule{
 	"internal/segscript": {"internal/wire", "a script is text"},
 	"internal/netsim":    {"internal/mono internal/wire", "a network of models judges the gateway and shares nothing with it"},
 	"internal/lab":       {"internal/config", "the lab runs the real binary, not its parts"},
+	"internal/announce":  {"", "neighbours know no connections"},
 	"internal/capture":   {"internal/wire", "a file of packets knows no connections"},
 	"internal/evidence":  {"dataplane internal/capture internal/mono internal/wire", "evidence is packets and a reason"},
 	"internal/replay":    {"dataplane internal/capture internal/mono internal/wire", "what is judged offline is judged by the core"},
