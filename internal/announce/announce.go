@@ -23,15 +23,17 @@ func (i Interface) equal(o Interface) bool {
 
 // Announcer answers for addresses on some interfaces. Its methods may be called from any goroutine.
 type Announcer struct {
-	log *slog.Logger
+	log   *slog.Logger
+	ended func()
 
 	mu       sync.Mutex
 	closed   bool
 	speakers []*speaker
 }
 
-// New makes an announcer that answers for nothing yet.
-func New(log *slog.Logger) *Announcer { return &Announcer{log: log} }
+// New makes an announcer that answers for nothing yet. It calls ended, from a goroutine of its own, when an interface has
+// gone down: the next Set that names it begins anew.
+func New(log *slog.Logger, ended func()) *Announcer { return &Announcer{log: log, ended: ended} }
 
 // Set says on which interfaces, all of them up, to answer for which addresses from now on, in place of those before. What
 // is new is announced: an address on all interfaces, and all addresses on an interface that was not there the last time,
@@ -48,7 +50,7 @@ func (a *Announcer) Set(interfaces []Interface, addrs []netip.Addr) error {
 	var errs []error
 	kept := a.speakers[:0]
 	for _, s := range a.speakers {
-		if slices.ContainsFunc(interfaces, s.on.equal) && !s.ended() {
+		if slices.ContainsFunc(interfaces, s.on.equal) && !s.over() {
 			kept = append(kept, s)
 		} else {
 			errs = append(errs, s.close())
@@ -58,7 +60,7 @@ func (a *Announcer) Set(interfaces []Interface, addrs []netip.Addr) error {
 	a.speakers = kept
 	for _, i := range interfaces {
 		if !slices.ContainsFunc(a.speakers, func(s *speaker) bool { return s.on.equal(i) }) {
-			s, err := newSpeaker(i, a.log)
+			s, err := newSpeaker(i, a.log, a.ended)
 			if err != nil {
 				errs = append(errs, err)
 				continue

@@ -21,6 +21,7 @@ type link struct {
 	gateway, neighbour *lab.Host
 	announcer          *Announcer
 	log                *journal
+	ended              chan struct{}
 }
 
 // journal is a log that can be searched.
@@ -51,7 +52,7 @@ func check(t *testing.T, err error) {
 func newLink(t *testing.T) *link {
 	t.Helper()
 	needroot.Skip(t, "tests of neighbours")
-	l := &link{log: &journal{}}
+	l := &link{log: &journal{}, ended: make(chan struct{}, 9)}
 	for _, h := range []struct {
 		host **lab.Host
 		name string
@@ -66,7 +67,7 @@ func newLink(t *testing.T) *link {
 	check(t, l.neighbour.Addr("eth0", "192.0.2.7/24"))
 	check(t, l.neighbour.Addr("eth0", "2001:db8:1::7/64"))
 	check(t, l.gateway.WaitUp("eth0"))
-	l.announcer = New(slog.New(slog.NewTextHandler(l.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	l.announcer = New(slog.New(slog.NewTextHandler(l.log, &slog.HandlerOptions{Level: slog.LevelDebug})), func() { l.ended <- struct{}{} })
 	t.Cleanup(func() { check(t, l.announcer.Close()) })
 	return l
 }
@@ -201,7 +202,11 @@ func TestAnnounced(t *testing.T) {
 		}
 		return netlink.LinkSetDown(eth0)
 	}))
-	until(t, "the end of the socket", func() bool { return l.log.count("cannot be heard any more") == 1 })
+	select {
+	case <-l.ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody was told that the interface is down")
+	}
 	check(t, l.gateway.Up("eth0"))
 	check(t, l.gateway.WaitUp("eth0"))
 	check(t, l.neighbour.WaitUp("eth0"))

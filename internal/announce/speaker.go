@@ -31,11 +31,13 @@ const conflictEvery = time.Minute
 type speaker struct {
 	on    Interface
 	log   *slog.Logger
+	ended func()
 	conn  *packet.Conn
 	group int // a socket that is member of the multicast groups, so that switches which watch MLD send them here; -1 if none
 
 	addrs   atomic.Pointer[[]netip.Addr]
 	news    chan []netip.Addr
+	closing atomic.Bool
 	done    chan struct{} // closed when there is nothing more to read
 	silence sync.WaitGroup
 
@@ -43,7 +45,7 @@ type speaker struct {
 }
 
 // newSpeaker opens the socket; set gives it addresses.
-func newSpeaker(on Interface, log *slog.Logger) (*speaker, error) {
+func newSpeaker(on Interface, log *slog.Logger, ended func()) (*speaker, error) {
 	filter, err := bpf.Assemble(program)
 	if err != nil {
 		return nil, fmt.Errorf("assemble the filter: %w", err)
@@ -53,7 +55,9 @@ func newSpeaker(on Interface, log *slog.Logger) (*speaker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen to the neighbours on %s: %w", on.Name, err)
 	}
-	s := &speaker{on: on, log: log, conn: conn, news: make(chan []netip.Addr), done: make(chan struct{}), group: -1}
+	s := &speaker{
+		on: on, log: log, ended: ended, conn: conn, news: make(chan []netip.Addr), done: make(chan struct{}), group: -1,
+	}
 	s.addrs.Store(&[]netip.Addr{})
 	s.silence.Go(s.read)
 	s.silence.Go(s.announce)
@@ -81,8 +85,8 @@ var program = []bpf.Instruction{
 	bpf.RetConstant{Val: 0},
 }
 
-// ended is whether the interface went down, or away.
-func (s *speaker) ended() bool {
+// over is whether the interface went down, or away.
+func (s *speaker) over() bool {
 	select {
 	case <-s.done:
 		return true
@@ -155,14 +159,15 @@ func (s *speaker) membership(option int, group netip.Addr) {
 
 // read answers questions until the interface is gone.
 func (s *speaker) read() {
-	defer close(s.done)
 	d := newDecoder()
 	b := make([]byte, 1<<11) // neighbour discovery fits into one frame
 	for {
 		n, _, err := s.conn.ReadFrom(b)
 		if err != nil {
-			if !errors.Is(err, net.ErrClosed) {
-				s.log.Debug("the neighbours cannot be heard any more", "interface", s.on.Name, "err", err)
+			s.log.Debug("the neighbours are not heard any more", "interface", s.on.Name, "err", err)
+			close(s.done)
+			if !s.closing.Load() {
+				go s.ended()
 			}
 			return
 		}
@@ -227,9 +232,14 @@ func (s *speaker) send(frame []byte, err error) {
 	if err != nil {
 		s.log.Debug("a neighbour was not told", "interface", s.on.Name, "err", err)
 	}
+	// The kernel tells of an interface that went down once: to the reader, or here.
+	if errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENXIO) {
+		_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+	}
 }
 
 func (s *speaker) close() error {
+	s.closing.Store(true)
 	err := s.conn.Close()
 	s.silence.Wait()
 	if s.group >= 0 {
