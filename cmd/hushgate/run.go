@@ -138,7 +138,7 @@ func newCheckCommand() *cobra.Command {
 			for _, a := range p.Chosen.Services {
 				fmt.Fprintln(out, "service", a)
 			}
-			for _, w := range append(p.Chosen.Warnings, netenv.Warnings(p.Sysctls)...) {
+			for _, w := range p.Warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 			}
 			fmt.Fprintln(out, "configuration is valid")

@@ -40,7 +40,7 @@ var rules = map[string]rule{
 	"internal/netenv":   {"internal/wire", "the network knows no connections"},
 	"internal/connlog":  {"dataplane internal/mono internal/wire", "a log knows events"},
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/config internal/connlog internal/evidence internal/firewall internal/instance internal/mono internal/netenv internal/privilege internal/wire nat",
+		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/evidence internal/firewall internal/instance internal/mono internal/netenv internal/privilege internal/wire nat",
 		"the gateway wires parts together: what TCP says and what a segment becomes is the shard's",
 	},
 	"internal/privilege": {"", "privileges know the kernel alone"},

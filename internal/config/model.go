@@ -29,9 +29,11 @@ type Global struct {
 	// ever by default)
 	HardStopAfter time.Duration
 	Fail          Fail
-	Logs          []LogTarget
-	Firewall      Firewall
-	Capture       Capture
+	// Announce is whether service addresses that are on no interface are answered for on the outside, and announced there.
+	Announce bool
+	Logs     []LogTarget
+	Firewall Firewall
+	Capture  Capture
 }
 
 // LogTarget is one `log` line: where connection lines and notices go.

@@ -38,6 +38,7 @@ type rawGlobal struct {
 	logsSet          bool
 	firewall         Firewall
 	capture          Capture
+	announce         at[bool]
 }
 
 // rawProxy is a frontend, a backend, both at once (listen), or the defaults that they begin as.

@@ -66,10 +66,11 @@ func (r *resolver) resolveGlobal() {
 				"log global: no global section names a target, so lines go to standard output; HAProxy would write none")
 		}
 	}
+	r.warnGlobal()
 	r.cfg.Global = Global{
 		Outside: g.outside, Inside: g.inside, Shards: g.shards.value, MaxConn: g.maxConn.or(defaultMaxConn),
 		HalfOpen: g.halfOpen.value, ReceiveBuffer: g.buffer.value, Logs: logs, Firewall: g.firewall,
-		Capture:       g.capture,
+		Capture: g.capture, Announce: g.announce.value,
 		HardStopAfter: g.hardStop.or(defaultHardStop), Fail: Fail(g.fail.or(string(FailClosed))),
 	}
 }

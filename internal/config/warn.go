@@ -19,6 +19,14 @@ const (
 	portSubmission  = 587 // RFC 6409
 )
 
+// warnGlobal looks at what belongs to the process.
+func (r *resolver) warnGlobal() {
+	if g := &r.raw.global; g.announce.value && g.fail.value == string(FailOpen) {
+		r.warn(g.announce.line, "announce: when there is no hushgate nobody answers for the service addresses, so that "+
+			"fail: open lets nobody in unless they are on an interface or routed here")
+	}
+}
+
 // warnFrontend looks for settings that are allowed and seldom meant.
 func (r *resolver) warnFrontend(f *rawProxy, out Frontend) {
 	for _, bind := range f.binds {

@@ -24,6 +24,7 @@ func (r *yamlReader) top(node ast.Node) {
 		"half-open":       r.number(&g.halfOpen, 1, math.MaxInt32),
 		"hard-stop-after": r.duration(&g.hardStop),
 		"fail":            r.word(&g.fail, string(FailClosed), string(FailOpen)),
+		"announce":        r.boolean(&g.announce),
 		"log":             r.logs(&g.logs, func(int) { g.logsSet = true }),
 		"firewall":        r.firewall,
 		"capture":         r.capture,

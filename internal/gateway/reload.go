@@ -85,6 +85,7 @@ func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *c
 	g.cfg, g.plan = cfg, plan
 	lines.commit()
 	g.state.set(old.built, b)
+	g.announce()
 	g.tellShards(ctx, dataplane.Reload{Config: &b.shard})
 	g.check(ctx, group, b)
 	added, removed := difference(old.built.serverNames(), b.serverNames())

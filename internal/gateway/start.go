@@ -14,6 +14,7 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/dataplane/port"
+	"hushgate/internal/announce"
 	"hushgate/internal/config"
 	"hushgate/internal/evidence"
 	"hushgate/internal/firewall"
@@ -31,6 +32,7 @@ type Plan struct {
 	Firewall firewall.Plan
 	Open     firewall.Plan // for when there is no hushgate and `fail` is open
 	Sysctls  []netenv.Sysctl
+	Warnings []string // what will not be as one might expect
 	built    *built
 }
 
@@ -44,10 +46,12 @@ func NewPlan(cfg *config.Config, m *netenv.Mirror) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Plan{
+	p := &Plan{
 		Chosen: chosen, Firewall: firewall.NewPlan(b.firewall), Open: firewall.NewOpenPlan(b.firewall),
 		Sysctls: netenv.Sysctls(chosen), built: b,
-	}, nil
+	}
+	p.warn(cfg, m)
+	return p, nil
 }
 
 // gateway is a running instance.
@@ -60,6 +64,7 @@ type gateway struct {
 	shards int
 	loops  []*loop
 	lines  *recorder
+	speech *announce.Announcer
 	keeper *evidence.Keeper // of what rejections are about; nil without `capture`
 	state  serverStates
 
@@ -93,6 +98,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), changed: make(chan struct{}, 1),
 		commands: make(chan command), probers: map[dataplane.ServerID]prober{},
 	}
+	g.speech = announce.New(o.Log, g.networkChanged)
 	s := catchSignals(ctx)
 	defer s.release()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -126,7 +132,7 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	for _, r := range g.plan.Chosen.Reasons {
 		g.log.Info("interface chosen", "why", r)
 	}
-	for _, w := range append(g.plan.Chosen.Warnings, netenv.Warnings(g.plan.Sysctls)...) {
+	for _, w := range g.plan.Warnings {
 		g.log.Warn("network", "warning", w)
 	}
 	for _, s := range g.plan.built.names.Services {
@@ -271,6 +277,9 @@ func (g *gateway) followNetwork(ctx context.Context) error {
 		case <-g.changed:
 		}
 		g.followLinks(ctx)
+		g.mu.Lock()
+		g.announce()
+		g.mu.Unlock()
 		if now := g.mirror.Addresses(); !slices.Equal(now, known) {
 			known = now
 			g.tellShards(ctx, dataplane.LocalAddresses(now))
@@ -309,6 +318,7 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	}
 	g.mu.Lock()
 	g.check(ctx, group, g.plan.built)
+	g.announce()
 	g.mu.Unlock()
 	if g.rules != nil {
 		group.Go(func() error { return g.keepRules(ctx) })
@@ -364,6 +374,7 @@ func (g *gateway) close() error {
 			errs = append(errs, w.poll.Close())
 		}
 	}
+	errs = append(errs, g.speech.Close())
 	g.lines.close()
 	errs = append(errs, g.closeKeeper())
 	if g.rules != nil {

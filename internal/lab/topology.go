@@ -42,6 +42,8 @@ type Lab struct {
 	Client, Gateway *Host
 	Servers         [2]*Host
 	sw              *Host
+	Emulated        string // what of the site this kernel lacks, and what is there instead
+	others          []*Host
 	dirs            []string // of gateways' configurations
 	env             []string // for gateways, besides this process's
 }
@@ -149,7 +151,7 @@ func (l *Lab) Close() error {
 	for _, d := range l.dirs {
 		errs = append(errs, os.RemoveAll(d))
 	}
-	for _, h := range []*Host{l.Client, l.Gateway, l.Servers[0], l.Servers[1], l.sw} {
+	for _, h := range append(l.others, l.Client, l.Gateway, l.Servers[0], l.Servers[1], l.sw) {
 		if h != nil {
 			errs = append(errs, h.Close())
 		}
