@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -150,22 +148,3 @@ func newCheckCommand() *cobra.Command {
 	return cmd
 }
 
-func newRulesCommand() *cobra.Command {
-	var s source
-	cmd := &cobra.Command{
-		Use: "rules -f FILE", Short: "Print the firewall rules that `run` installs", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := s.plan(cmd)
-			if err != nil {
-				return err
-			}
-			_, err = io.WriteString(cmd.OutOrStdout(), p.Firewall.String())
-			if errors.Is(err, os.ErrClosed) {
-				return nil
-			}
-			return err
-		},
-	}
-	s.flags(cmd)
-	return cmd
-}

@@ -40,10 +40,13 @@ var rules = map[string]rule{
 	"internal/netenv":   {"internal/wire", "the network knows no connections"},
 	"internal/connlog":  {"dataplane internal/mono internal/wire", "a log knows events"},
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/evidence internal/firewall internal/instance internal/mono internal/netenv internal/privilege internal/wire nat",
+		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/evidence internal/firewall internal/instance internal/mono internal/netenv internal/policyroute internal/privilege internal/wire nat",
 		"the gateway wires parts together: what TCP says and what a segment becomes is the shard's",
 	},
 	"internal/privilege": {"", "privileges know the kernel alone"},
+
+	"internal/policyroute": {"", "routes know addresses alone"},
+
 	"internal/needroot":  {"", "what every test may use knows nothing"},
 	"internal/segscript": {"internal/wire", "a script is text"},
 	"internal/netsim":    {"internal/mono internal/wire", "a network of models judges the gateway and shares nothing with it"},
@@ -54,7 +57,7 @@ var rules = map[string]rule{
 	"internal/replay":    {"dataplane internal/capture internal/mono internal/wire", "what is judged offline is judged by the core"},
 	"internal/debian":    {"", "the package is made of files, and of tests"},
 	"internal/oracle":    {"", "the comparison with the kernel is made of tests alone"},
-	"cmd/hushgate":       {"internal/config internal/gateway internal/instance internal/lab internal/netenv internal/privilege internal/replay", "main parses flags and calls one function"},
+	"cmd/hushgate":       {"internal/config internal/gateway internal/instance internal/lab internal/netenv internal/policyroute internal/privilege internal/replay", "main parses flags and calls one function"},
 }
 
 // sources calls f for every file of the program, tests left out, with its package's directory.

@@ -1,0 +1,68 @@
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"hushgate/internal/policyroute"
+)
+
+// ServerRoutes finds the way back through this machine for a server, which is given by its name or as BACKEND/NAME. A name
+// that several backends have means one server with several addresses. via are addresses of this machine to be used in
+// place of those found, as where two gateways share one.
+func (p *Plan) ServerRoutes(name string, via []netip.Addr) (routes []policyroute.Route, err error) {
+	for i, s := range p.built.names.Servers {
+		if s.Name != name && s.Backend+"/"+s.Name != name {
+			continue
+		}
+		r, err := p.routeBack(p.built.servers[i], via)
+		if err != nil {
+			return nil, fmt.Errorf("server %s/%s: %w", s.Backend, s.Name, err)
+		}
+		if !slices.Contains(routes, r) {
+			routes = append(routes, r)
+		}
+	}
+	if len(routes) == 0 {
+		return nil, fmt.Errorf("there is no server %q", name)
+	}
+	return routes, nil
+}
+
+func (p *Plan) routeBack(server netip.AddrPort, via []netip.Addr) (r policyroute.Route, err error) {
+	a := server.Addr()
+	r = policyroute.Route{Server: server}
+	for _, l := range p.Chosen.Inside {
+		for _, n := range l.Addrs {
+			if !n.Contains(a) || n.Addr() == a || r.Via.IsValid() && !p.better(n.Addr(), r.Via) {
+				continue
+			}
+			r.Via, r.Net = n.Addr(), n.Masked()
+		}
+	}
+	if !r.Via.IsValid() {
+		return r, fmt.Errorf("%v is in no network of the inside (%v): it is its router that must send what comes from port %d "+
+			"to this machine", a, linkNames(p.Chosen.Inside), server.Port())
+	}
+	for _, v := range via {
+		if v.Is4() == a.Is4() {
+			if !r.Net.Contains(v) {
+				return r, fmt.Errorf("%v is not in the server's network %v", v, r.Net)
+			}
+			r.Via = v
+		}
+	}
+	return r, nil
+}
+
+// better is whether one address of this machine is a better gateway than another: a service address may go away.
+func (p *Plan) better(a, b netip.Addr) bool {
+	service := func(a netip.Addr) bool {
+		return slices.ContainsFunc(p.built.services, func(s netip.AddrPort) bool { return s.Addr() == a })
+	}
+	if service(a) != service(b) {
+		return service(b)
+	}
+	return a.Less(b)
+}
