@@ -49,8 +49,11 @@ type Firewall struct {
 	Manage     bool // false: print, do not install (`hushgate rules`)
 	Forward    bool // accept the servers' other traffic in filter FORWARD
 	Masquerade bool // masquerade the servers' outgoing connections
-	ClampMSS   bool // bring the MSS of the servers' other connections down to what the way takes
-	Sysctls    bool // set ip_forward and, on one arm, send_redirects as needed, and restore them at exit
+	// SNAT is where the servers' outgoing connections come from in place of what Masquerade would take: at most one address
+	// of each family.
+	SNAT     []netip.Addr
+	ClampMSS bool // bring the MSS of the servers' other connections down to what the way takes
+	Sysctls  bool // set ip_forward and, on one arm, send_redirects as needed, and restore them at exit
 }
 
 // Fail is what becomes of clients when there is no hushgate.

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -55,9 +57,32 @@ func (r *yamlReader) firewall(key string, node ast.Node) {
 		"manage":     r.flag(&f.Manage),
 		"forward":    r.flag(&f.Forward),
 		"masquerade": r.flag(&f.Masquerade),
+		"snat":       r.snat(&f.SNAT),
 		"clamp-mss":  r.flag(&f.ClampMSS),
 		"sysctls":    r.flag(&f.Sysctls),
 	})
+}
+
+// snat returns a handler for an address, or one of each family.
+func (r *yamlReader) snat(to *[]netip.Addr) func(string, ast.Node) {
+	const want = "an IP address of this machine's, or one of each family"
+	return func(key string, node ast.Node) {
+		r.list(key, node, true, func(item ast.Node) {
+			s, ok := r.text(key, want, item)
+			if !ok {
+				return
+			}
+			a, err := parseHost(strings.Trim(s.value, "[]"))
+			if err == nil && slices.ContainsFunc(*to, func(o netip.Addr) bool { return o.Is4() == a.Is4() }) {
+				err = errors.New("there is another of its family")
+			}
+			if err != nil {
+				r.add(Error{Line: s.line, Keyword: key, Expected: want, Found: quote(s.value), Reason: err.Error()})
+				return
+			}
+			*to = append(*to, a)
+		})
+	}
 }
 
 // logs returns a handler for a list of targets; an empty list means that nothing is written.

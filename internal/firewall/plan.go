@@ -13,9 +13,10 @@ type Config struct {
 	Outside, Inside []string         // interfaces
 	Services        []netip.AddrPort // addresses and ports that clients connect to
 	Servers         []netip.AddrPort
-	Forward         bool // accept the servers' other traffic in filter FORWARD
-	Masquerade      bool // masquerade the servers' outgoing connections on the outside
-	ClampMSS        bool // bring the MSS of the servers' other connections down to what the way takes
+	Forward         bool         // accept the servers' other traffic in filter FORWARD
+	Masquerade      bool         // masquerade the servers' outgoing connections on the outside
+	SNAT            []netip.Addr // where those come from instead, for each family at most one
+	ClampMSS        bool         // bring the MSS of the servers' other connections down to what the way takes
 	Pools           []Pool
 }
 
@@ -121,12 +122,25 @@ func (p *Plan) addOthers(c Config) {
 					[]string{end, host(a), "-p", "tcp", "--tcp-flags", "SYN,RST", "SYN"}, []string{"-j", "TCPMSS", "--clamp-mss-to-pmtu"})
 			}
 		}
-		if c.Masquerade {
+		if target := c.source(a); target != nil {
 			for _, o := range c.Outside {
-				p.add(a, "nat", "POSTROUTING", "outgoing connections of a server", "-s", host(a), "-o", o, "-j", "MASQUERADE")
+				p.addTo(a, "nat", "POSTROUTING", "outgoing connections of a server", []string{"-s", host(a), "-o", o}, target)
 			}
 		}
 	}
+}
+
+// source is what becomes of the source address of a server's outgoing connections, nil if it stays.
+func (c *Config) source(server netip.Addr) (target []string) {
+	for _, s := range c.SNAT {
+		if s.Is4() == server.Is4() {
+			return []string{"-j", "SNAT", "--to-source", s.String()}
+		}
+	}
+	if c.Masquerade {
+		return []string{"-j", "MASQUERADE"}
+	}
+	return nil
 }
 
 func unique(list []netip.AddrPort) []netip.AddrPort {

@@ -50,6 +50,8 @@ iptables -w -t nat -I POSTROUTING 1 -m comment --comment hushgate -j HUSHGATE-PO
 `
 	only4 := everything()
 	only4.Services, only4.Servers = only4.Services[:1], only4.Servers[:1]
+	snat := only4
+	snat.SNAT = []netip.Addr{ap("198.18.0.1:0").Addr(), ap("[2001:db8::1]:0").Addr()}
 	oneArm := only4
 	oneArm.Outside, oneArm.Inside, oneArm.Forward, oneArm.Masquerade, oneArm.ClampMSS = []string{"eth0"}, []string{"eth0"}, false, false, false
 
@@ -59,6 +61,7 @@ iptables -w -t nat -I POSTROUTING 1 -m comment --comment hushgate -j HUSHGATE-PO
 	}{
 		"nothing":   {Config{}, ""},
 		"two arms":  {twoArm(), raw4 + raw6},
+		"SNAT":      {snat, raw4 + strings.ReplaceAll(other4, "MASQUERADE", "SNAT --to-source 198.18.0.1")},
 		"IPv4 only": {only4, raw4 + other4},
 		"one arm":   {oneArm, strings.NewReplacer("-i outside", "-i eth0", "-i inside", "-i eth0").Replace(raw4)},
 	} {

@@ -112,6 +112,7 @@ func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
 	b.firewall = firewall.Config{
 		Outside: linkNames(c.Outside), Inside: linkNames(c.Inside), Services: b.services, Servers: b.servers,
 		Forward: cfg.Global.Firewall.Forward, Masquerade: cfg.Global.Firewall.Masquerade,
+		SNAT:     cfg.Global.Firewall.SNAT,
 		ClampMSS: cfg.Global.Firewall.ClampMSS, Pools: b.pools(),
 	}
 	return b, nil
