@@ -136,9 +136,19 @@ func newCheckCommand() *cobra.Command {
 			for _, a := range p.Chosen.Services {
 				fmt.Fprintln(out, "service", a)
 			}
-			for _, w := range p.Warnings {
+			warnings := p.Warnings
+			if p.Managed {
+				more, err := p.CheckFirewall()
+				if err != nil {
+					return err
+				}
+				warnings = append(warnings, more...)
+			}
+			for _, w := range warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 			}
+			fmt.Fprintln(out, "not to be seen from here: whether the servers' answers to clients come back this way; this machine is their "+
+				"default gateway, or they need what `hushgate rules --for-server` prints")
 			fmt.Fprintln(out, "configuration is valid")
 			return nil
 		},
@@ -147,4 +157,3 @@ func newCheckCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&offline, "offline", false, "look at the file alone, not at this machine")
 	return cmd
 }
-

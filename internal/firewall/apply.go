@@ -155,27 +155,6 @@ func (f *Firewall) Versions() (versions []string) {
 	return versions
 }
 
-// Warnings tells of rules that were made with the other variant of iptables. The kernel applies those too, and neither
-// this package nor who lists the rules with iptables sees them. A variant that cannot be asked is passed over.
-func (f *Firewall) Warnings() (warnings []string) {
-	for _, v6 := range []bool{false, true} {
-		t := f.tools[v6]
-		if t == nil {
-			continue
-		}
-		other := t.name + "-nft"
-		if t.nft() {
-			other = t.name + "-legacy"
-		}
-		rules, err := exec.Command(other + "-save").Output()
-		if n := strings.Count(string(rules), "\n-A "); err == nil && n > 0 {
-			warnings = append(warnings, fmt.Sprintf("%d rules of %s are in force beside those of %s: %s-save shows them",
-				n, other, t.version, other))
-		}
-	}
-	return warnings
-}
-
 // Install puts the rules in place. Rules that a crashed process left are replaced, and there is no moment without a
 // complete chain: the new one is in force before the old one goes. After an error everything is as it was before, but
 // for an error in taking an old chain away: then old and new are both there, and do the same.

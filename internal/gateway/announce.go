@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	"hushgate/internal/announce"
-	"hushgate/internal/config"
-	"hushgate/internal/netenv"
 	"hushgate/internal/wire"
 )
 
@@ -38,9 +36,4 @@ func homeless(services []netip.AddrPort, local []wire.Addr) (addrs []netip.Addr)
 		}
 	}
 	return addrs
-}
-
-// warn finds out what of the machine is not as the configuration needs it.
-func (p *Plan) warn(cfg *config.Config, m *netenv.Mirror) {
-	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(p.Sysctls))
 }

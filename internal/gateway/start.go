@@ -33,6 +33,7 @@ type Plan struct {
 	Open     firewall.Plan // for when there is no hushgate and `fail` is open
 	Sysctls  []netenv.Sysctl
 	Warnings []string // what will not be as one might expect
+	Managed  bool     // hushgate installs the rules itself
 	built    *built
 }
 
@@ -48,7 +49,7 @@ func NewPlan(cfg *config.Config, m *netenv.Mirror) (*Plan, error) {
 	}
 	p := &Plan{
 		Chosen: chosen, Firewall: firewall.NewPlan(b.firewall), Open: firewall.NewOpenPlan(b.firewall),
-		Sysctls: netenv.Sysctls(chosen), built: b,
+		Sysctls: netenv.Sysctls(chosen), Managed: cfg.Global.Firewall.Manage, built: b,
 	}
 	p.warn(cfg, m)
 	return p, nil

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -302,9 +301,4 @@ func members(port string, id uint16, access bool) error {
 		return fmt.Errorf("put %s into VLAN %d: %w", port, id, err)
 	}
 	return nil
-}
-
-// Check returns what `hushgate check` says about a configuration on the gateway.
-func (l *Lab) Check(ctx context.Context, binary, file string) (string, error) {
-	return l.Gateway.Run(ctx, binary, "check", "-f", file)
 }

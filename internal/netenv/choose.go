@@ -16,6 +16,7 @@ type Wanted struct {
 	Outside, Inside []string         // interfaces named; empty: to be found
 	Services        []netip.AddrPort // addresses that clients connect to; unspecified: every address of the outside
 	Servers         []netip.Addr
+	Announce        bool // service addresses on no interface are answered for
 }
 
 // Chosen is what came of it.

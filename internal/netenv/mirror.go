@@ -28,6 +28,7 @@ type Link struct {
 	MTU      int
 	Up       bool
 	Ethernet bool
+	Bridge   bool
 	Addrs    []netip.Prefix
 }
 
@@ -222,7 +223,7 @@ func (m *Mirror) reload() error {
 		return fmt.Errorf("list the interfaces: %w", err)
 	}
 	for _, l := range links {
-		n.links[l.Attrs().Index] = newLink(l.Attrs())
+		n.links[l.Attrs().Index] = newLink(l)
 	}
 	addrs, err := m.nl.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
@@ -263,9 +264,11 @@ func (m *Mirror) tellChanges(old, now *network) {
 	}
 }
 
-func newLink(a *netlink.LinkAttrs) *Link {
+func newLink(from netlink.Link) *Link {
+	a := from.Attrs()
 	l := &Link{
-		Name: a.Name, Index: a.Index, MTU: a.MTU, Ethernet: a.EncapType == "ether" && len(a.HardwareAddr) == 6,
+		Bridge: from.Type() == "bridge",
+		Name:   a.Name, Index: a.Index, MTU: a.MTU, Ethernet: a.EncapType == "ether" && len(a.HardwareAddr) == 6,
 		Up: a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown),
 	}
 	copy(l.MAC[:], a.HardwareAddr)

@@ -1,0 +1,94 @@
+package firewall
+
+import (
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// Warnings tells of what else is in the kernel's packet filter and has a say in what this plan is about: rules that were
+// made with the other variant of iptables, which neither this package nor who lists the rules with iptables sees; a FORWARD
+// chain that drops the servers' other traffic; tables of nftables that decide on forwarding as well. What cannot be asked
+// is passed over.
+func (f *Firewall) Warnings() (warnings []string) {
+	for _, v6 := range []bool{false, true} {
+		t := f.tools[v6]
+		if t == nil {
+			continue
+		}
+		if w := t.otherVariant(); w != "" {
+			warnings = append(warnings, w)
+		}
+		used := slices.ContainsFunc(f.plan, func(r Rule) bool { return r.V6 == v6 })
+		if used && !f.forwards(v6) && t.policy("filter", "FORWARD") == "DROP" {
+			warnings = append(warnings, fmt.Sprintf("the policy of %s's FORWARD chain is DROP: the servers' other traffic is dropped "+
+				"unless rules of your own accept it (firewall: {forward: true} does)", t.name))
+		}
+	}
+	return append(warnings, f.otherTables()...)
+}
+
+// forwards is whether the plan accepts the servers' other traffic of a family.
+func (f *Firewall) forwards(v6 bool) bool {
+	return len(f.plan.of(chainKey{v6, "filter", "FORWARD"})) > 0
+}
+
+func (t *tool) otherVariant() string {
+	other := t.name + "-nft"
+	if t.nft() {
+		other = t.name + "-legacy"
+	}
+	rules, err := exec.Command(other + "-save").Output()
+	n := strings.Count(string(rules), "\n-A ")
+	if err != nil || n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d rules of %s are in force beside those of %s: %s-save shows them", n, other, t.version, other)
+}
+
+// policy is what a built-in chain does with what no rule decides on; "" if it cannot be told.
+func (t *tool) policy(table, chain string) string {
+	if !t.loaded(table) {
+		return ""
+	}
+	lines, err := t.List(table, chain)
+	if err != nil || len(lines) == 0 {
+		return ""
+	}
+	return strings.TrimPrefix(lines[0], "-P "+chain+" ")
+}
+
+// nftChain is what `nft --json list chains` says of a chain.
+type nftChain struct {
+	Family, Table, Name, Hook, Policy string
+}
+
+// otherTables tells of nftables' own tables, as firewalld's: what one table accepts, another may still drop.
+func (f *Firewall) otherTables() (warnings []string) {
+	out, err := exec.Command("nft", "--json", "list", "chains").Output()
+	if err != nil {
+		return nil
+	}
+	var list struct{ Nftables []struct{ Chain *nftChain } }
+	if json.Unmarshal(out, &list) != nil {
+		return nil
+	}
+	for _, e := range list.Nftables {
+		c := e.Chain
+		if c == nil || c.Hook != "forward" || (c.Family != "inet" && c.Family != "ip" && c.Family != "ip6") || c.ofIPTables() {
+			continue
+		}
+		if c.Policy == "drop" || f.forwards(false) || f.forwards(true) {
+			warnings = append(warnings, fmt.Sprintf("the nftables table %s %s decides on forwarding too (chain %s, policy %s): the "+
+				"servers' other traffic needs its consent as well, whatever hushgate's rules accept", c.Family, c.Table, c.Name, c.Policy))
+		}
+	}
+	return warnings
+}
+
+// ofIPTables is whether the chain is one that iptables, in its nft variant, has made.
+func (c *nftChain) ofIPTables() bool {
+	return c.Family != "inet" && c.Name == "FORWARD" && slices.Contains([]string{"filter", "mangle", "security"}, c.Table)
+}

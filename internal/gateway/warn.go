@@ -1,0 +1,29 @@
+package gateway
+
+import (
+	"slices"
+
+	"hushgate/internal/config"
+	"hushgate/internal/firewall"
+	"hushgate/internal/netenv"
+)
+
+// warn finds out what of the network is not as the configuration needs it.
+func (p *Plan) warn(cfg *config.Config, m *netenv.Mirror) {
+	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(p.Sysctls), netenv.Hazards(m, p.Chosen, wanted(cfg)))
+}
+
+// CheckFirewall finds out whether the plan's rules could be installed, and what else is in the packet filter that has a say.
+// Who may not read the packet filter learns less.
+func (p *Plan) CheckFirewall() (warnings []string, err error) {
+	f, err := firewall.New(p.Firewall)
+	if err != nil {
+		return nil, err
+	}
+	if checkCapabilities() == nil {
+		if err := f.Check(); err != nil {
+			return nil, err
+		}
+	}
+	return f.Warnings(), nil
+}

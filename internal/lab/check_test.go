@@ -1,0 +1,48 @@
+package lab
+
+import (
+	"context"
+	"strings"
+	"testing"
+)
+
+// check is what `hushgate check` says about an example on the gateway.
+func check(ctx context.Context, t *testing.T, l *Lab, name string) string {
+	t.Helper()
+	_, file := example(t, name)
+	out, err := l.Gateway.Run(ctx, binary, "check", "-f", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestCheck: what is not as it should be on a machine is said by `check`, and again at the start; where all is well,
+// nothing is.
+func TestCheck(t *testing.T) {
+	ctx, l := shape(t, TwoArms)
+	if out := check(ctx, t, l, "two-arms.cfg"); strings.Contains(out, "warning:") || !strings.Contains(out, "configuration is valid") {
+		t.Errorf("all is well, but:\n%s", out)
+	}
+	sh(ctx, t, l.Gateway, `
+		sysctl -qw net.ipv4.ip_forward=0
+		iptables-nft -P FORWARD DROP
+		iptables-legacy -A INPUT -s 203.0.113.1 -j DROP
+		ip -6 addr del `+ShapeVIP6+`/64 dev eth0`)
+	out := check(ctx, t, l, "two-arms.cfg")
+	g := startExample(ctx, t, l, "two-arms.cfg")
+	said := strings.Join(g.Lines(), "\n")
+	for _, want := range []string{
+		"net.ipv4.ip_forward is 0, should be 1",
+		"the policy of iptables's FORWARD chain is DROP",
+		"1 rules of iptables-legacy are in force beside those of iptables",
+		"the service address " + ShapeVIP6 + " is on no interface",
+	} {
+		if !strings.Contains(out, "warning: "+want) {
+			t.Errorf("check does not say %q:\n%s", want, out)
+		}
+		if !strings.Contains(said, `warning="`+want) {
+			t.Errorf("at the start nothing says %q:\n%s", want, said)
+		}
+	}
+}
