@@ -6,6 +6,7 @@ import (
 	"hushgate/internal/config"
 	"hushgate/internal/firewall"
 	"hushgate/internal/netenv"
+	"hushgate/internal/privilege"
 )
 
 // warn finds out what of the network is not as the configuration needs it.
@@ -20,7 +21,7 @@ func (p *Plan) CheckFirewall() (warnings []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if checkCapabilities() == nil {
+	if privilege.Check() == nil {
 		if err := f.Check(); err != nil {
 			return nil, err
 		}
