@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"hushgate/internal/lab"
 	"hushgate/internal/needroot"
@@ -214,17 +216,31 @@ func TestAnnounced(t *testing.T) {
 	learnt("the link is back", l.set(t, vip4, vip6))
 }
 
-// TestConflict: another host that has the address is told of, for each family.
+// TestConflict: another host that says that it has the address is told of, for each family.
 func TestConflict(t *testing.T) {
-	for _, tt := range []struct {
-		addr netip.Addr
-		cidr string
-	}{{vip4, "192.0.2.25/24"}, {vip6, "2001:db8:1::ab:cdef/64"}} {
-		l := newLink(t)
-		check(t, l.neighbour.Addr("eth0", tt.cidr))
-		l.set(t, tt.addr)
-		until(t, "a warning", func() bool {
-			return l.log.count("another host says that it has a service address\" address="+tt.addr.String()) >= 1
+	for _, addr := range []netip.Addr{vip4, vip6} {
+		l := newLink(t) // told once a minute at most
+		check(t, l.neighbour.WaitUp("eth0"))
+		l.set(t, addr)
+		check(t, l.neighbour.Do(func() error {
+			eth0, err := net.InterfaceByName("eth0")
+			if err != nil {
+				return err
+			}
+			c, err := packet.Listen(eth0, packet.Raw, unix.ETH_P_ALL, nil)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = c.Close() }()
+			frame, err := announcement(addr, eth0.HardwareAddr)
+			if err != nil {
+				return err
+			}
+			_, err = c.WriteTo(frame, &packet.Addr{HardwareAddr: broadcast})
+			return err
+		}))
+		until(t, "a warning of "+addr.String(), func() bool {
+			return l.log.count("another host says that it has a service address\" address="+addr.String()) == 1
 		})
 	}
 }
