@@ -55,6 +55,9 @@ func newSpeaker(on Interface, log *slog.Logger, ended func()) (*speaker, error) 
 	if err != nil {
 		return nil, fmt.Errorf("listen to the neighbours on %s: %w", on.Name, err)
 	}
+	if err := ignoreOutgoing(conn); err != nil {
+		log.Debug("the kernel copies what this machine sends, too", "interface", on.Name, "err", err)
+	}
 	s := &speaker{
 		on: on, log: log, ended: ended, conn: conn, news: make(chan []netip.Addr), done: make(chan struct{}), group: -1,
 	}
@@ -62,6 +65,18 @@ func newSpeaker(on Interface, log *slog.Logger, ended func()) (*speaker, error) 
 	s.silence.Go(s.read)
 	s.silence.Go(s.announce)
 	return s, nil
+}
+
+// ignoreOutgoing spares the kernel the copies of frames that this machine sends (Linux 4.20), which the filter drops
+// anyway.
+func ignoreOutgoing(conn *packet.Conn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var e error
+	err = raw.Control(func(fd uintptr) { e = unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) })
+	return errors.Join(err, e)
 }
 
 // program lets ARP and neighbour discovery's two messages about addresses in, but for frames that this machine sends, and

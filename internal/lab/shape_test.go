@@ -264,6 +264,9 @@ func TestAnnounced(t *testing.T) {
 		}
 	}
 	mtas := startMTAs(t, l, both...)
+	// As the guide says, so that the kernel does not send back what is not for the service.
+	sh(ctx, t, l.Gateway, fmt.Sprintf("ip route add blackhole %s/32; ip -6 route add blackhole %s/128; ip route add blackhole %s/32; ip -6 route add blackhole %s/128",
+		ShapeRouted4, ShapeRouted6, ShapeVIP4, ShapeVIP6))
 	mislead()
 	startExample(ctx, t, l, "announced.yaml")
 	learnt("at the start")
