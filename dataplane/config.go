@@ -3,6 +3,7 @@ package dataplane
 import (
 	"time"
 
+	"hushgate/internal/proxyproto"
 	"hushgate/internal/wire"
 	"hushgate/nat"
 )
@@ -32,6 +33,10 @@ type Config struct {
 	// Turn is how many turns of each backend's round robin are passed over at the start: shards, which each have their own
 	// round robin, begin with different servers.
 	Turn int
+
+	// Shards is how many shards there are, of which this one is number Turn; 0 means 1. Each has its share of the ports of
+	// a Source: those whose remainder, divided by Shards, is its Turn.
+	Shards int
 
 	// Local are this machine's own addresses: what servers send there, the answers to health checks, is the kernel's.
 	Local []wire.Addr
@@ -109,6 +114,18 @@ type Server struct {
 	Backup  bool
 	Options ServerOptions // what is known of it when the shard starts
 	Up      bool          // its state when the shard starts; later changes come as messages
+
+	// Proxy is the version of the PROXY header that goes ahead of what the client says. (HAProxy: send-proxy)
+	Proxy proxyproto.Version
+	// Source is where the server sees its connections come from. (HAProxy: source)
+	Source Source
+}
+
+// Source is an address of the gateway's own and a range of ports, from which it connects to a server that cannot answer
+// clients through it. The zero value stands for the client's address and port.
+type Source struct {
+	Addr        wire.Addr // of the server's family
+	First, Last uint16    // the ports, both included; none of them is used by anything else
 }
 
 // Limits bounds what strangers can make a shard hold or send. Zero values mean the defaults.

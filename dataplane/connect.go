@@ -12,14 +12,16 @@ func (s *Shard) findServer(id uint32, f *flow) {
 	x, p := s.exts.At(f.ext), s.pool(f)
 	s.renew(x, p)
 	out := x.tried.Union(p.foreign[family(f.client.Is4())])
-	busy := out // the 4-tuple may be taken at a server by a flow to another service address
+	later := false // a port of our own may be free by then
+	busy := out    // the 4-tuple may be taken at a server by a flow to another service address
 	for {
 		slot, ok := p.Pick(busy)
 		if !ok {
 			break
 		}
 		server := p.backend.Servers[slot]
-		if s.claim(id, f, server) {
+		switch s.claim(id, f, server) {
+		case claimed:
 			x.slot, x.connect = uint16(slot), s.now
 			x.counted, x.stale = true, false
 			s.servers[server]++
@@ -27,12 +29,16 @@ func (s *Shard) findServer(id uint32, f *flow) {
 			s.sendSYN(f, x)
 			s.push(id, p.connect[0])
 			return
+		case tupleTaken:
+			s.stats.TuplesInUse++
+		case noPort:
+			s.stats.SourcePortsUsedUp++
+			later = true
 		}
-		s.stats.TuplesInUse++
 		busy = busy.With(slot)
 	}
 	switch {
-	case busy != out: // a server is up, but this client's port cannot be used with it
+	case busy != out && !later: // a server is up, but this client's port cannot be used with it
 		s.refuseTuple(id, f)
 	case s.now.Sub(x.delayOver) >= p.backend.Queue:
 		s.sayNoServer(id, f, CauseNoServer)
@@ -54,22 +60,37 @@ func (s *Shard) refuseTuple(id uint32, f *flow) {
 	s.forget(id, f)
 }
 
-// claim enters the flow in the inside index as one of a server's; false if another flow has that 4-tuple. One that has
-// ended and merely lingers gives way.
-func (s *Shard) claim(id uint32, f *flow, server ServerID) bool {
-	endpoint := s.endpointOf(server)
-	if other := s.lookupIn(f.client, f.clientPort, endpoint); other != 0 {
+// claim is what came of an attempt to use a server.
+type claim uint8
+
+const (
+	claimed    claim = iota
+	tupleTaken       // another flow has the client's address and port there
+	noPort           // no port of our own is free there
+)
+
+// claim enters the flow in the inside index as one of a server's, if no other flow has that 4-tuple. One that has ended and
+// merely lingers gives way, where the client's own port leaves no choice.
+func (s *Shard) claim(id uint32, f *flow, server ServerID) claim {
+	endpoint, x := s.endpointOf(server), s.exts.At(f.ext)
+	if s.cfg.Servers[server].Source.used() {
+		port, ok := s.freePort(server, endpoint)
+		if !ok {
+			return noPort
+		}
+		x.port = port
+	} else if other := s.lookupIn(f.client, f.clientPort, endpoint); other != 0 {
 		o := s.flows.At(other)
 		if o.phase != PhaseLingering {
-			return false
+			return tupleTaken
 		}
 		s.forget(other, o)
 	}
-	x := s.exts.At(f.ext)
 	x.server, x.endpoint, x.indexed = server, endpoint, true
+	x.synISS = f.conn.IRS - wire.Seq(len(s.headerOf(f, x)))
 	s.atSrv[server]++
 	s.byIn.Insert(s.inHash(f), id)
-	return true
+	return claimed
 }
 
 func (s *Shard) leaveInside(id uint32, f *flow) {
@@ -83,9 +104,20 @@ func (s *Shard) leaveInside(id uint32, f *flow) {
 // serverHeader returns a segment from the client to its server.
 func (s *Shard) serverHeader(f *flow, x *splice, seq wire.Seq, flags wire.Flags) wire.Header {
 	srv := &s.cfg.Servers[x.server]
-	return wire.Header{
-		Src: f.client, SrcPort: f.clientPort, Dst: srv.Addr, DstPort: srv.Port, Seq: seq, Flags: flags,
+	from, port := s.origin(f, x)
+	return wire.Header{Src: from, SrcPort: port, Dst: srv.Addr, DstPort: srv.Port, Seq: seq, Flags: flags}
+}
+
+// serverNext is the number of what comes next to a server that has not been heard by the client.
+func serverNext(f *flow, x *splice) wire.Seq {
+	switch f.phase {
+	case PhaseConnecting:
+		return x.synISS + 1
+	case PhaseIntroducing:
+		return x.track.Client.Next
+	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseBannerPending, PhaseSpliced, PhaseLingering, PhaseSaying, phases:
 	}
+	return f.conn.IRS + 1
 }
 
 // sendSYN opens to the server as the client: its address, its port, its number, and no option that the client did not
@@ -154,8 +186,8 @@ func (s *Shard) abandonServer(id uint32, f *flow) {
 	if !x.indexed {
 		return
 	}
-	h := s.serverHeader(f, x, f.conn.IRS+1, wire.RST)
-	if f.phase == PhaseBannerPending {
+	h := s.serverHeader(f, x, serverNext(f, x), wire.RST)
+	if f.phase != PhaseConnecting {
 		h.Flags |= wire.ACK
 		h.Ack = x.serverISS + 1
 		h.Timestamps, h.TSval, h.TSecr = f.conn.Timestamps() && x.serverTS != 0, f.conn.TSRecent, x.serverTS
@@ -175,6 +207,8 @@ func (s *Shard) fromServer(endpoint uint16, seg *wire.Segment) {
 	switch f.phase {
 	case PhaseConnecting:
 		s.serverAnswers(id, f, seg)
+	case PhaseIntroducing:
+		s.headerAnswered(id, f, seg)
 	case PhaseBannerPending, PhaseSpliced, PhaseLingering:
 		s.serverToClient(id, f, seg)
 	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseSaying, phases:
@@ -185,7 +219,7 @@ func (s *Shard) fromServer(endpoint uint16, seg *wire.Segment) {
 // strayFromServer takes a server's segment of no flow that we know. After a restart of the gateway the RST frees the
 // server's end of connections that nobody carries any more.
 func (s *Shard) strayFromServer(seg *wire.Segment) {
-	if _, ours := s.local[seg.Dst]; ours {
+	if _, ours := s.local[seg.Dst]; ours && !s.ofSource(seg) {
 		s.drop(DropNotOurs)
 		return
 	}
@@ -230,8 +264,8 @@ func (s *Shard) granted(id uint32, f *flow, seg *wire.Segment) {
 		e := s.event(f, EventOfferBroken, CauseTimestampsLost)
 		e.ServerOptions = optionsOf(seg)
 		s.stats.OffersBroken++
-		s.enter(f, PhaseBannerPending) // the server is established: its RST needs an ACK's numbers
-		x.serverISS, x.serverTS = seg.Seq, 0
+		s.enter(f, PhaseIntroducing) // the server is established: its RST needs an ACK's numbers
+		x.serverISS, x.serverTS, x.track.Client.Next = seg.Seq, 0, x.synISS+1
 		s.serverFailed(id, f, CauseTimestampsLost)
 		return
 	}
@@ -249,22 +283,37 @@ func (s *Shard) granted(id uint32, f *flow, seg *wire.Segment) {
 			First: seg.Seq + 1, TSval: o.TSval, OwnScale: serverScale, PeerScale: sees,
 			SACK: o.SACKPermitted, Timestamps: o.Timestamps,
 		})
+	if x.synISS != c.IRS {
+		s.introduce(id, f, x, seg)
+		return
+	}
+	s.join(id, f, x)
+	s.sendServerACK(f, x)
+}
+
+// join begins the splice, as soon as the server has all that is ours to say.
+func (s *Shard) join(id uint32, f *flow, x *splice) {
+	c := &f.conn
 	x.track.Client = tcpstate.Half{Next: c.RcvNxt, Acked: c.RcvNxt, Edge: c.RcvNxt + wire.Seq(c.RcvWnd())}
 	x.track.Server = tcpstate.Half{Next: c.SndNxt, Acked: c.SndUna, Edge: c.SndUna + wire.Seq(c.SendWindow())}
 	s.enter(f, PhaseBannerPending)
 	s.stats.Spliced++
-	s.sendServerACK(f, x)
 	s.push(id, s.waits.idleTick)
 }
 
 // sendServerACK completes the handshake with the server. The window is the client's latest, in the shift that the
 // server knows.
 func (s *Shard) sendServerACK(f *flow, x *splice) {
-	h := s.serverHeader(f, x, f.conn.IRS+1, wire.ACK)
+	h := s.ackToServer(f, x, serverNext(f, x))
+	s.send(wire.Inside, &h, nil)
+}
+
+func (s *Shard) ackToServer(f *flow, x *splice, seq wire.Seq) wire.Header {
+	h := s.serverHeader(f, x, seq, wire.ACK)
 	h.Ack = x.serverISS + 1
 	h.Wnd = x.nat.ServerWindow(f.conn.SndWnd)
 	h.Timestamps, h.TSval, h.TSecr = f.conn.Timestamps(), f.conn.TSRecent, x.serverTS
-	s.send(wire.Inside, &h, nil)
+	return h
 }
 
 func optionsOf(seg *wire.Segment) ServerOptions {

@@ -26,6 +26,9 @@ import (
 //	      v          payload, FIN, RST           |
 //	  connecting -------------------------------> (421 if none is left)
 //	      |  SYN-ACK from the server
+//	      v          as connecting
+//	 introducing -----------------------------> as connecting
+//	      |  ACK of our PROXY header; at once if there is none
 //	      v          payload from the client
 //	banner-pending ----------------------------> reset on both sides
 //	      |  payload from the server
@@ -39,6 +42,7 @@ const (
 	PhaseHeld                       // established with us, silent
 	PhaseWaiting                    // has waited; no server is up
 	PhaseConnecting                 // our SYN is with a server
+	PhaseIntroducing                // a server has taken the connection; our PROXY header is on its way to it
 	PhaseBannerPending              // spliced, but the client still has to wait for the banner
 	PhaseSpliced                    // translated both ways
 	PhaseLingering                  // over; late segments are still translated
@@ -57,6 +61,8 @@ func (p Phase) String() string {
 		return "waiting"
 	case PhaseConnecting:
 		return "connecting"
+	case PhaseIntroducing:
+		return "introducing"
 	case PhaseBannerPending:
 		return "banner-pending"
 	case PhaseSpliced:
@@ -128,7 +134,7 @@ type splice struct {
 	firstByte mono.Time
 	lastSeen  mono.Time // the last segment from either end
 	tried     nat.Set   // servers of the backend that this flow was refused by
-	synISS    wire.Seq  // the number of our SYN: the client's IRS
+	synISS    wire.Seq  // the number of our SYN: the client's IRS, less the octets of our PROXY header
 	serverISS wire.Seq
 	serverTS  uint32   // the TSval of the server's SYN-ACK, 0 without
 	clientTS  uint32   // the last TSval that went to the client
@@ -136,6 +142,7 @@ type splice struct {
 	slot      uint16   // the server's place in its backend; noSlot if it is no longer one of its
 	epoch     uint16   // the configuration that slot and tried belong to
 	endpoint  uint16   // the server's address and port, see Shard.endpoints
+	port      uint16   // our port towards the server, if that has a Source
 	retries   uint8    // attempts after the first
 	indexed   bool     // the flow is in the inside index
 	stale     bool     // our SYN went again behind an RST; not another time before the next timeout

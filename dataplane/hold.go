@@ -21,7 +21,7 @@ func (s *Shard) fromClient(svc ServiceID, seg *wire.Segment) {
 	case PhaseBannerPending:
 		s.received(svc, seg)
 		s.watchForBanner(id, f, seg)
-	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseConnecting, PhaseSaying:
+	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseConnecting, PhaseIntroducing, PhaseSaying:
 		s.received(svc, seg)
 		s.ownEnd(id, f, seg)
 	case phases:

@@ -48,6 +48,7 @@ func (s *Shard) errorToServer(svc ServiceID, e *wire.ICMPError) {
 	srv := &s.cfg.Servers[x.server]
 	x.nat.ErrorToServer(e)
 	e.SetQuoteSource(srv.Addr, srv.Port)
+	e.SetQuoteDestination(s.origin(s.flows.At(id), x))
 	e.SetDestination(srv.Addr)
 	s.passError(wire.Inside, e)
 }
@@ -70,7 +71,9 @@ func (s *Shard) errorToClient(endpoint uint16, e *wire.ICMPError) {
 	}
 	svc := &s.cfg.Services[f.service]
 	x.nat.ErrorToClient(e)
+	e.SetQuoteSource(f.client, f.clientPort)
 	e.SetQuoteDestination(svc.Addr, svc.Port)
+	e.SetDestination(f.client)
 	e.SetSource(svc.Addr) // whoever it is from has an address that means nothing outside
 	s.passError(wire.Outside, e)
 }

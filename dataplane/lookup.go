@@ -11,10 +11,11 @@ import (
 // hasher keys the indexes, so that nobody can choose ports that collide.
 type hasher [2]uint64
 
-// The indexes, told apart in what is hashed.
+// The uses of the hash, told apart in what is hashed.
 const (
 	outsideKey = 'o'
 	insideKey  = 'i'
+	sourceKey  = 's'
 )
 
 func (h hasher) tuple(a *wire.Addr, port, other uint16, use byte) uint64 {
@@ -31,7 +32,9 @@ func (s *Shard) outHash(f *flow) uint64 {
 }
 
 func (s *Shard) inHash(f *flow) uint64 {
-	return s.hash.tuple(&f.client, f.clientPort, s.exts.At(f.ext).endpoint, insideKey)
+	x := s.exts.At(f.ext)
+	a, port := s.origin(f, x)
+	return s.hash.tuple(&a, port, x.endpoint, insideKey)
 }
 
 // lookupOut finds the flow of a client to a service, 0 if there is none.
@@ -45,12 +48,14 @@ func (s *Shard) lookupOut(client wire.Addr, port uint16, svc ServiceID) uint32 {
 	return 0
 }
 
-// lookupIn finds the flow of a client that is, or is being, connected to a server's endpoint, 0 if there is none.
-func (s *Shard) lookupIn(client wire.Addr, port, endpoint uint16) uint32 {
-	c := s.byIn.Find(s.hash.tuple(&client, port, endpoint, insideKey))
+// lookupIn finds the flow that is, or is being, connected to a server's endpoint from an address and port (see origin), 0
+// if there is none.
+func (s *Shard) lookupIn(from wire.Addr, port, endpoint uint16) uint32 {
+	c := s.byIn.Find(s.hash.tuple(&from, port, endpoint, insideKey))
 	for id := c.Next(); id != 0; id = c.Next() {
 		f := s.flows.At(id)
-		if f.clientPort == port && f.client == client && s.exts.At(f.ext).endpoint == endpoint {
+		x := s.exts.At(f.ext)
+		if a, p := s.origin(f, x); p == port && a == from && x.endpoint == endpoint {
 			return id
 		}
 	}

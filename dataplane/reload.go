@@ -10,9 +10,10 @@ import (
 )
 
 // Reload replaces the configuration while connections stand. The tables of the new one extend those of the old: a
-// ServiceID or ServerID that a flow may hold (see Uses) means the same address in both, and no table shrinks. An entry
-// that nobody uses and that is to be used by nobody has no address. CookieKey, HashKey, Local, Turn and Limits.Flows
-// stay as they were.
+// ServiceID or ServerID that a flow may hold (see Uses) means the same address in both, and the same Proxy and Source; no
+// table shrinks. An entry
+// that nobody uses and that is to be used by nobody has no address. CookieKey, HashKey, Local, Turn, Shards and
+// Limits.Flows stay as they were.
 //
 // What stands goes on: who is held waits as long as was meant when the hold began, who is handed to a server stays with
 // it, also if it is not of the configuration any more. Timeouts of silence and all later decisions are those of the new
@@ -37,8 +38,8 @@ func (s *Shard) CanReload(cfg *Config) error {
 func (c Reload) apply(s *Shard) {
 	old, oldPools := s.cfg, s.pools
 	cfg := *c.Config
-	cfg.CookieKey, cfg.HashKey, cfg.Turn, cfg.Limits.Flows = old.CookieKey, old.HashKey, old.Turn, old.Limits.Flows
-	cfg.Witness = old.Witness
+	cfg.CookieKey, cfg.HashKey, cfg.Limits.Flows = old.CookieKey, old.HashKey, old.Limits.Flows
+	cfg.Turn, cfg.Shards, cfg.Witness = old.Turn, old.Shards, old.Witness
 	s.cfg = &cfg
 	s.epoch++
 	lim := cfg.Limits.withDefaults()
@@ -68,6 +69,7 @@ func (s *Shard) setTables(cfg *Config) {
 	s.atSvc = grown(s.atSvc, len(cfg.Services))
 	s.atSrv = grown(s.atSrv, len(cfg.Servers))
 	s.servers = grown(s.servers, len(cfg.Servers))
+	s.setNexts(len(cfg.Servers))
 	s.fronts = make([]int, len(cfg.Frontends)) // a service may belong to another one now
 	for i, v := range cfg.Services {
 		s.fronts[v.Frontend] += s.actives[i]

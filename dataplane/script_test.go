@@ -62,6 +62,9 @@ type player struct {
 	build    *wire.Builder
 	dec      *wire.Decoder
 	client   netip.AddrPort
+	origin   netip.AddrPort // where servers see the client
+	header   []byte         // the PROXY header
+	stretch  int64          // by how much it is longer than over IPv4
 }
 
 func addrs(v6 bool) (client, vip, s1, s2 string) {
@@ -101,8 +104,11 @@ func runScript(t *testing.T, file string, steps []segscript.Step, v6 bool, isn w
 		t: t, file: file, v6: v6, cfg: testConfig(v6), start: mono.Time(time.Hour), irs: isn, server: isn - 7,
 		build: wire.NewBuilder(), dec: wire.NewDecoder(), client: netip.AddrPortFrom(netip.MustParseAddr(client), 40000),
 	}
+	p.origin = p.client
 	for i := range steps {
-		p.step = &steps[i]
+		step := steps[i]
+		p.step = &step
+		p.renumber(&step)
 		if p.step.Kind == segscript.Config {
 			p.configure(p.step.Words)
 			continue
@@ -165,6 +171,8 @@ func (p *player) configure(words []string) {
 				n, _ := strconv.Atoi(n)
 				be.Servers = append(be.Servers, ServerID(n-1))
 			}
+		case "send-proxy", "source":
+			p.introduction(words[i], v)
 		case "reject-text":
 			fe.RejectText = v + "\r\n"
 		case "up":
@@ -298,7 +306,7 @@ func (p *player) frame() []byte {
 	h := wire.Header{Flags: s.Flags, Wnd: s.Wnd, WindowScale: wire.NoScale}
 	if s.Server {
 		h.Src, h.SrcPort = addr(map[int]string{0: s1, 1: s1, 2: s2}[s.Peer]), 25
-		h.Dst, h.DstPort = wire.AddrFrom(p.client.Addr()), p.client.Port()
+		h.Dst, h.DstPort = wire.AddrFrom(p.origin.Addr()), p.origin.Port()
 		h.Seq, h.Ack = p.server+wire.Seq(s.Seq), p.irs+wire.Seq(s.Ack)
 	} else {
 		h.Src, h.SrcPort = wire.AddrFrom(p.client.Addr()), p.client.Port()
@@ -421,6 +429,11 @@ func (p *player) expect() {
 	if !ok {
 		p.fatalf("sent %s", p.describe(s))
 	}
+	if end := w.Seq + int64(w.Len); w.Server && end <= 1 && w.Len > 0 {
+		if from := len(p.header) + int(w.Seq) - 1; !bytes.Equal(s.Payload, p.header[from:from+w.Len]) {
+			p.fatalf("sent %q of the header %q", s.Payload, p.header)
+		}
+	}
 	if w.Options != nil {
 		p.expectOptions(s, w.Options)
 	}
@@ -431,7 +444,7 @@ func (p *player) expectAddresses(o Out, s *wire.Segment) {
 	client := wire.AddrFrom(p.client.Addr())
 	good := false
 	if p.step.Server {
-		good = o.Side == wire.Inside && s.Src == client && s.SrcPort == p.client.Port() && s.DstPort == 25 &&
+		good = o.Side == wire.Inside && s.Src == wire.AddrFrom(p.origin.Addr()) && s.SrcPort == p.origin.Port() && s.DstPort == 25 &&
 			(p.step.Peer != 2 && s.Dst == addr(s1) || p.step.Peer != 1 && s.Dst == addr(s2))
 	} else {
 		good = o.Side == wire.Outside && s.Src == addr(vip) && s.SrcPort == 25 && s.Dst == client && s.DstPort == p.client.Port()

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"hushgate/internal/flowtab"
 	"hushgate/internal/mono"
+	"hushgate/internal/proxyproto"
 	"hushgate/internal/wire"
 	"hushgate/nat"
 	"hushgate/tcpstate"
@@ -30,13 +31,15 @@ type Shard struct {
 	texted    words                           // the generation of texts that is said from now on
 	epoch     uint16                          // counts configurations
 
-	active  int   // flows established and not told of yet
-	actives []int // the same, of each service
-	fronts  []int // and of each frontend
-	servers []int // flows that each server has, or is asked to take
-	settled int   // flows in PhaseSaying that have said all
-	atSvc   []int // flows of each service, those that linger too
-	atSrv   []int // flows in the inside index of each server
+	active  int                     // flows established and not told of yet
+	actives []int                   // the same, of each service
+	fronts  []int                   // and of each frontend
+	servers []int                   // flows that each server has, or is asked to take
+	settled int                     // flows in PhaseSaying that have said all
+	nexts   []uint16                // for each server the number of the port of its Source to try next, see freePort
+	header  [proxyproto.MaxLen]byte // the PROXY header that is being sent
+	atSvc   []int                   // flows of each service, those that linger too
+	atSrv   []int                   // flows in the inside index of each server
 	sweep   sweep
 
 	icmpError wire.ICMPError
@@ -183,6 +186,8 @@ func (s *Shard) fire(id uint32, f *flow) {
 		s.findServer(id, f)
 	case PhaseConnecting:
 		s.connectTimeout(id, f)
+	case PhaseIntroducing:
+		s.headerTimeout(id, f)
 	case PhaseBannerPending, PhaseSpliced:
 		s.idleCheck(id, f)
 	case PhaseLingering:

@@ -66,7 +66,7 @@ func (s *Shard) shut(id uint32, f *flow, now bool) bool {
 	switch f.phase {
 	case PhaseHalfOpen:
 		s.sendClient(f, f.conn.RST(s.now), nil)
-	case PhaseHeld, PhaseWaiting, PhaseConnecting:
+	case PhaseHeld, PhaseWaiting, PhaseConnecting, PhaseIntroducing:
 		s.abandonServer(id, f)
 		e := s.event(f, EventClosed, CauseShutdown)
 		if !now {

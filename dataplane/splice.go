@@ -65,6 +65,9 @@ func (s *Shard) clientToServer(id uint32, f *flow, seg *wire.Segment) {
 		seg.SetTSecr(x.serverTS) // it echoes our SYN-ACK; the server never sent anything as old as that
 	}
 	srv := &s.cfg.Servers[x.server]
+	if srv.Source.used() {
+		seg.SetSource(srv.Source.Addr, x.port)
+	}
 	seg.SetDestination(srv.Addr, srv.Port)
 	s.forward(wire.Inside, seg)
 	s.seen(id, f, x, CauseClientRST)
@@ -110,6 +113,9 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 	// A keep-alive probe, with its one garbage octet, or what is left of an older connection is no banner.
 	last := seg.Seq + wire.Seq(len(seg.Payload)) - 1
 	banner := len(seg.Payload) > 0 && last.Within(x.serverISS+1, sane)
+	if f.phase == PhaseBannerPending && x.synISS != f.conn.IRS {
+		hideHeader(seg, f.conn.IRS+1)
+	}
 	x.nat.ToClient(seg)
 	tcpstate.Saw(&x.track.Server, &x.track.Client, seg, uint32(seg.Wnd)<<max(0, f.conn.OwnScale()))
 	if seg.Options.Timestamps && !seg.Flags.Has(wire.RST) {
@@ -126,6 +132,9 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 	}
 	svc := &s.cfg.Services[f.service]
 	seg.SetSource(svc.Addr, svc.Port)
+	if s.cfg.Servers[x.server].Source.used() {
+		seg.SetDestination(f.client, f.clientPort)
+	}
 	s.forward(wire.Outside, seg)
 	s.seen(id, f, x, CauseServerRST)
 }

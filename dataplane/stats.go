@@ -142,9 +142,11 @@ type Stats struct {
 	Spliced           uint64 // connections handed to a server
 	SYNACKsAgain      uint64 // SYN-ACKs sent again
 	SYNsAgain         uint64 // SYNs to servers sent again
+	HeadersAgain      uint64 // PROXY headers sent again
 	ServersFailed     uint64 // connections that a server did not take
 	OffersBroken      uint64 // servers that granted less than clients had been promised
 	TuplesInUse       uint64 // servers passed over because the client's port was in use with them
+	SourcePortsUsedUp uint64 // servers passed over because no port of their source was free
 	ChallengeACKs     uint64
 	ICMPErrors        uint64 // translated and passed on
 	StrayRSTs         uint64 // RSTs for segments of unknown connections

@@ -87,6 +87,14 @@ func (s *Splice) ToClient(seg *wire.Segment) {
 	}
 }
 
+// Rebase joins the two timestamp clocks anew: from now on a segment of the server with the timestamp of server gets that
+// of client. It is for a server that has told the time since the splice was made, unheard by the client.
+func (s *Splice) Rebase(client, server uint32) {
+	if s.flags&spliceTimestamps != 0 {
+		s.tsShift = client - server
+	}
+}
+
 // ServerSeq translates a number of the stream towards the client into the server's numbering.
 func (s *Splice) ServerSeq(seq wire.Seq) wire.Seq { return seq - s.shift }
 

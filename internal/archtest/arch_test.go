@@ -16,7 +16,7 @@ import (
 const root = "../.."
 
 // core are the packages that do no I/O: the same inputs give the same bytes.
-var core = []string{"dataplane", "internal/flowtab", "internal/wire", "nat", "tcpstate"}
+var core = []string{"dataplane", "internal/flowtab", "internal/proxyproto", "internal/wire", "nat", "tcpstate"}
 
 // pure is all that the core may import from outside the project: none of it opens, waits, locks, logs or throws dice.
 var pure = strings.Fields(`bytes cmp encoding/binary errors fmt iter maps math math/bits net/netip reflect slices strconv
@@ -31,21 +31,23 @@ var rules = map[string]rule{
 	"internal/flowtab":  {"internal/mono", "tables do not know what a record is"},
 	"tcpstate":          {"internal/mono internal/wire", "TCP knows no servers: the shard introduces nat"},
 	"nat":               {"internal/wire", "arithmetic knows no states: the shard introduces tcpstate"},
-	"dataplane":         {"internal/flowtab internal/mono internal/wire nat tcpstate", "the core knows no I/O, no configuration and no log"},
+	"dataplane":         {"internal/flowtab internal/mono internal/proxyproto internal/wire nat tcpstate", "the core knows no I/O, no configuration and no log"},
 	"dataplane/port":    {"internal/wire", "a port moves frames and decides nothing"},
-	"health":            {"", "a check knows no clients"},
+	"health":            {"internal/proxyproto", "a check knows no clients"},
 	"internal/config":   {"", "a configuration does not know the machine, nor what will be made of it"},
 	"internal/firewall": {"", "rules know addresses alone"},
 	"internal/instance": {"", "who there is knows nothing of what is done"},
 	"internal/netenv":   {"internal/wire", "the network knows no connections"},
 	"internal/connlog":  {"dataplane internal/mono internal/wire", "a log knows events"},
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/evidence internal/firewall internal/instance internal/mono internal/netenv internal/policyroute internal/privilege internal/wire nat",
+		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/evidence internal/firewall internal/instance internal/mono internal/netenv internal/policyroute internal/privilege internal/proxyproto internal/wire nat",
 		"the gateway wires parts together: what TCP says and what a segment becomes is the shard's",
 	},
 	"internal/privilege": {"", "privileges know the kernel alone"},
 
 	"internal/policyroute": {"", "routes know addresses alone"},
+
+	"internal/proxyproto": {"", "a header is addresses alone"},
 
 	"internal/needroot":  {"", "what every test may use knows nothing"},
 	"internal/segscript": {"internal/wire", "a script is text"},

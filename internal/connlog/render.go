@@ -39,7 +39,7 @@ func termination(e *dataplane.Event) string {
 			return "CC"
 		case dataplane.PhaseWaiting:
 			return "CQ"
-		case dataplane.PhaseSpliced, dataplane.PhaseBannerPending, dataplane.PhaseLingering:
+		case dataplane.PhaseSpliced, dataplane.PhaseIntroducing, dataplane.PhaseBannerPending, dataplane.PhaseLingering:
 			return "CD"
 		default:
 			return "CR"

@@ -103,5 +103,6 @@ func (g *gateway) tellStats(shard int, s *dataplane.Stats) {
 		slog.Group("dropped", drops...), "frames", s.Frames, "forwarded", s.Forwarded, "syns", s.SYNs, "opened", s.Opened,
 		"stateless", s.Stateless, "recalled", s.Recalled, "spliced", s.Spliced, "handshakes_expired", s.HandshakesExpired, "synacks_again", s.SYNACKsAgain, "syns_again", s.SYNsAgain,
 		"servers_failed", s.ServersFailed, "offers_broken", s.OffersBroken, "tuples_in_use", s.TuplesInUse,
+		"source_ports_used_up", s.SourcePortsUsedUp,
 		"challenge_acks", s.ChallengeACKs, "stray_rsts", s.StrayRSTs, "icmp_errors", s.ICMPErrors, "losses", fmt.Sprintf("%+v", g.losses()))
 }

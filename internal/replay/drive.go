@@ -203,7 +203,8 @@ func where(s *driven, client netip.AddrPort) string {
 		return "LISTEN"
 	}
 	switch phase {
-	case dataplane.PhaseHalfOpen, dataplane.PhaseHeld, dataplane.PhaseWaiting, dataplane.PhaseConnecting, dataplane.PhaseSaying:
+	case dataplane.PhaseHalfOpen, dataplane.PhaseHeld, dataplane.PhaseWaiting, dataplane.PhaseConnecting,
+		dataplane.PhaseIntroducing, dataplane.PhaseSaying:
 		return fmt.Sprintf("%v (%v)", phase, state)
 	default:
 		return phase.String()
