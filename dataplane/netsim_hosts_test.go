@@ -107,6 +107,7 @@ func (w *world) drain(in *packet, talk bool) {
 			if talk && len(seg.Payload) > 0 && w.cfg.Frontends[0].Action != ActionObserve {
 				w.fatalf(in.conn, "early talk goes on to a server")
 			}
+			w.opens(seg)
 			w.toServer(o.Frame, corrupt)
 		}
 	}
@@ -114,6 +115,9 @@ func (w *world) drain(in *packet, talk bool) {
 
 // connOf finds the latest connection that a segment from the shard belongs to.
 func (w *world) connOf(side wire.Side, seg *wire.Segment) *simConn {
+	if side == wire.Inside && w.proxied {
+		return w.origins[origin{seg.Src, seg.SrcPort, seg.Dst}]
+	}
 	if side == wire.Inside {
 		for svc := range w.cfg.Services {
 			if c := w.byTuple[tuple4{seg.Src, seg.SrcPort, svc}]; c != nil {
@@ -168,7 +172,7 @@ func (w *world) sent(_ *netsim.Endpoint, frame []byte) {
 	}
 	seg := &w.own.Segment
 	if v := w.serverAt(seg.Src); v != nil {
-		c := w.connOf(wire.Inside, &wire.Segment{Src: seg.Dst, SrcPort: seg.DstPort})
+		c := w.connOf(wire.Inside, &wire.Segment{Src: seg.Dst, SrcPort: seg.DstPort, Dst: seg.Src})
 		w.note(c, seg, "    g < s", w.ship(&v.from, frame, c, wire.Inside, false))
 	} else {
 		svc := w.s.services[addrPort{seg.Dst, seg.DstPort}]
@@ -249,6 +253,7 @@ func (w *world) accept(v *simServer, c *simConn, key tuple4, seg *wire.Segment) 
 	cfg.ISS = w.number()
 	cfg.Patience = 10 * time.Minute
 	cfg.Out, cfg.In, cfg.Script = a.stream, c.stream.Holds, c.script
+	w.expectHeader(a, &cfg)
 	a.tcp = netsim.Accept(w.stack, cfg, w.now, seg)
 	w.arm(a.tcp, &a.armed, nil)
 }

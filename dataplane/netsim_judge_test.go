@@ -40,10 +40,10 @@ func (w *world) judgeConn(c *simConn) {
 	one := c.serving()
 	early := c.early && w.cfg.Frontends[0].Action != ActionObserve
 	for _, a := range c.attempts {
-		if a != one && !a.maybe && (a.tcp.Acked > 0 || a.tcp.Received > 0 && c.patient) {
+		if a != one && !a.maybe && (a.tcp.Acked > 0 || a.heard() > 0 && c.patient) {
 			w.fatalf(c, "%v exchanged octets with a client that has not heard it", a.server.addr)
 		}
-		if early && a.tcp.Received > 0 {
+		if early && a.heard() > 0 {
 			w.fatalf(c, "an early talker is heard by %v", a.server.addr)
 		}
 	}
@@ -66,9 +66,9 @@ func (w *world) judgeStreams(c *simConn, a *attempt) {
 	cl, sv := c.client, a.tcp
 	switch {
 	case len(c.events) > 1 && w.s.stats.Recalled > 0: // the cookie of a connection that had ended opened another one
-	case cl.Acked > sv.Received, sv.Acked > cl.Received:
+	case cl.Acked > a.heard(), sv.Acked > cl.Received:
 		w.fatalf(c, "octets were acknowledged that did not arrive")
-	case cl.FinAcked && (!sv.EOF || sv.Received != cl.Written), sv.FinAcked && (!cl.EOF || cl.Received != sv.Written):
+	case cl.FinAcked && (!sv.EOF || a.heard() != cl.Written), sv.FinAcked && (!cl.EOF || cl.Received != sv.Written):
 		w.fatalf(c, "a FIN was acknowledged that did not arrive, or not behind the whole stream")
 	case cl.Outcome() == netsim.Clean && sv.Outcome() == netsim.Clean:
 		e := &c.events[len(c.events)-1]
@@ -91,7 +91,7 @@ func (w *world) judgePromise(c *simConn, a *attempt) {
 	case c.abrupt && (c.client.Outcome() == netsim.Clean || a.tcp.Outcome() == netsim.Clean):
 		w.fatalf(c, "one end has aborted, and the other one believes that all is well")
 	case c.abrupt:
-	case !c.client.EOF || !a.tcp.EOF || c.client.Received != a.tcp.Written || a.tcp.Received != c.client.Written:
+	case !c.client.EOF || !a.tcp.EOF || c.client.Received != a.tcp.Written || a.heard() != c.client.Written:
 		w.fatalf(c, "a quiet client's streams do not arrive")
 	case c.reopened: // its last ACK may be lost: then the new SYN brings about an RST, and the old connection ends by it
 	case !over(c.client) || !over(a.tcp):

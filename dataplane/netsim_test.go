@@ -23,12 +23,17 @@ var (
 // TestNetsim lets model TCPs talk with one another through a shard, over links that lose, repeat, reorder and corrupt,
 // with servers that fail, clients that talk early, and floods. Each stream arrives as it was sent, or the connection ends
 // on both sides; and nothing is left in the shard.
-func TestNetsim(t *testing.T) {
+func TestNetsim(t *testing.T) { simulate(t, false) }
+
+// TestNetsimProxied is the same with servers that want a PROXY header, or see an address of ours.
+func TestNetsimProxied(t *testing.T) { simulate(t, true) }
+
+func simulate(t *testing.T, proxied bool) {
 	began := time.Now()
 	var sum tally
 	seed := *netsimSeed
 	for ; sum.connections < *netsimConnections; seed++ {
-		w := newWorld(t, seed)
+		w := newWorld(t, seed, proxied)
 		w.run()
 		w.judge()
 		sum.add(w)
@@ -60,7 +65,7 @@ func (s *tally) add(w *world) {
 	for _, c := range w.conns {
 		if c.serving() != nil {
 			s.served++
-			s.octets += c.client.Received + c.serving().tcp.Received
+			s.octets += c.client.Received + c.serving().heard()
 		}
 		if c.early {
 			s.early++
@@ -107,6 +112,9 @@ type world struct {
 
 	closed  uint64
 	excused int
+
+	proxied bool // servers want a PROXY header, or see an address of ours, or both
+	origins map[origin]*simConn
 }
 
 // tuple4 is a client's end, and a service's number.
@@ -134,6 +142,7 @@ type attempt struct {
 	stream netsim.Stream
 	armed  mono.Time
 	maybe  bool // all that the client has received may have come from here
+	header []byte
 }
 
 // simConn is one connection as its client sees it.
@@ -240,7 +249,7 @@ func (w *world) fatalf(c *simConn, format string, args ...any) {
 				e.Closed.Sub(mono.Time(time.Hour)).Seconds(), e.BytesToClient, e.BytesToServer)
 		}
 	}
-	w.t.Fatalf("-netsim-seed %d -netsim-connections 1 (weather %d), at %.6f s: %s\n%s", w.seed, w.weather,
+	w.t.Fatalf("%s -netsim-seed %d -netsim-connections 1 (weather %d), at %.6f s: %s\n%s", w.t.Name(), w.seed, w.weather,
 		w.now.Sub(mono.Time(time.Hour)).Seconds(), fmt.Sprintf(format, args...), b.String())
 }
 

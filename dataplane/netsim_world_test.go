@@ -18,11 +18,12 @@ const (
 )
 
 // newWorld makes a world and puts its connections and its misfortunes on the agenda.
-func newWorld(t *testing.T, seed uint64) *world {
+func newWorld(t *testing.T, seed uint64, proxied bool) *world {
 	r := rand.New(rand.NewPCG(seed, 25))
 	w := &world{
 		t: t, seed: seed, r: r, weather: pick(r, calm, calm, besieged, stormy, stormy), now: mono.Time(time.Hour),
 		dec: wire.NewDecoder(), own: wire.NewDecoder(), byTuple: map[tuple4]*simConn{},
+		proxied: proxied, origins: map[origin]*simConn{},
 	}
 	w.stack = netsim.NewStack(w.sent)
 	w.configure()
@@ -77,6 +78,9 @@ func (w *world) addServer(a wire.Addr) {
 	s := Server{Addr: a, Port: 25, Weight: 1 + r.IntN(3), Up: true}
 	if r.IntN(3) > 0 {
 		s.Options = v.grants()
+	}
+	if w.proxied {
+		w.proxy(&s)
 	}
 	w.cfg.Servers = append(w.cfg.Servers, s)
 	w.cfg.Backends[0].Servers = append(w.cfg.Backends[0].Servers, id)
