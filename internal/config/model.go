@@ -167,6 +167,9 @@ type Server struct {
 	Rise, Fall                  int           // 2 and 3
 	Weight                      int           // 0 to 256, default 1
 	Backup                      bool
-	Disabled                    bool // starts in maintenance: no check, no connections
-	Line                        int  // of the configuration file, for messages
+	Disabled                    bool   // starts in maintenance: no check, no connections
+	Proxy                       int    // version of the PROXY header that clients are announced by; 0: none
+	CheckProxy                  int    // version of that of health checks
+	Source                      Source // source; of the backend unless the server has its own
+	Line                        int    // of the configuration file, for messages
 }

@@ -30,33 +30,6 @@ func (p *haproxyParser) atMost(name string, args []string, n int) {
 	}
 }
 
-// source handles `source ADDR usesrc clientip|client`. That servers see the client's address is what hushgate does
-// anyway; the line is accepted as a statement of it. Any other source is one that hushgate cannot give.
-func (p *haproxyParser) source(args []string, _ bool) {
-	const want = "0.0.0.0 usesrc clientip (servers always see the client's own address)"
-	addr, _, _ := strings.Cut(args[0], ":")
-	if args[0] == "0.0.0.0" || args[0] == "*" || args[0] == "::" || args[0] == "[::]" {
-		addr = "*"
-	} else if _, err := parseAddr(addr); err != nil {
-		p.expected(p.line, "source", want, strings.Join(args, " "))
-		return
-	}
-	if len(args) < 3 || args[1] != "usesrc" || args[2] != "clientip" && args[2] != "client" {
-		p.expected(p.line, "source", want, strings.Join(args, " "))
-		return
-	}
-	if p.proxy.kind == inFrontend {
-		p.note(p.line, "source: HAProxy ignores it in a frontend, so that servers see the proxy's address; "+
-			"here they see the client's")
-	}
-	if addr != "*" {
-		p.note(p.line, "source: the address %s is not used; servers see the client's", addr)
-	}
-	if len(args) > 3 {
-		p.expected(p.line, "source", "nothing after usesrc "+args[2], strings.Join(args[3:], " "))
-	}
-}
-
 func (p *haproxyParser) log(args []string, negated bool) {
 	switch {
 	case negated && len(args) == 0:

@@ -67,6 +67,7 @@ type rawProxy struct {
 	retries    at[int]
 	redispatch at[bool]
 	check      at[Check]
+	source     Source    // of servers that have none
 	template   rawServer // default-server
 	servers    []rawServer
 	users      []*rawProxy // the frontends of this backend; found by resolve
@@ -81,6 +82,9 @@ type rawServer struct {
 	checkAddr                  bool
 	checkPort                  bool
 	fastInterSet, downInterSet bool
+	sourceSet                  bool
+	proxyV1, proxyV2           bool // both may be set: then it is version 2, as in HAProxy
+	checkProxy                 bool
 }
 
 // begin returns a copy of the defaults d as the start of a section of its own.

@@ -283,6 +283,7 @@ func (r *resolver) resolveBackend(b *rawProxy) {
 		out.Servers = append(out.Servers, r.resolveServer(b, s))
 	}
 	r.warnBackend(b, out)
+	r.warnSources(out)
 	r.cfg.Backends = append(r.cfg.Backends, out)
 }
 
@@ -302,6 +303,7 @@ func (r *resolver) resolveServer(b *rawProxy, s rawServer) Server {
 	if !s.downInterSet {
 		s.DownInter = s.Inter
 	}
+	r.resolveSource(b, &s)
 	return s.Server
 }
 

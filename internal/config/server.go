@@ -129,6 +129,13 @@ var serverFlags = map[string]func(s *rawServer){
 	"no-backup": func(s *rawServer) { s.Backup = false },
 	"disabled":  func(s *rawServer) { s.Disabled = true },
 	"enabled":   func(s *rawServer) { s.Disabled = false },
+
+	"send-proxy":          func(s *rawServer) { s.proxyV1 = true },
+	"no-send-proxy":       func(s *rawServer) { s.proxyV1 = false },
+	"send-proxy-v2":       func(s *rawServer) { s.proxyV2 = true },
+	"no-send-proxy-v2":    func(s *rawServer) { s.proxyV2 = false },
+	"check-send-proxy":    func(s *rawServer) { s.checkProxy = true },
+	"no-check-send-proxy": func(s *rawServer) { s.checkProxy = false },
 }
 
 // serverValues are settings with one value; each says what was expected when it cannot be had.
@@ -183,32 +190,31 @@ func setInt(n *int, v string, least, most int) (want string) {
 }
 
 var refusedServerSettings = map[string]string{
-	"agent-check":      "state comes from health checks",
-	"ca-file":          "hushgate speaks no TLS",
-	"check-send-proxy": "servers see the client's own address without it",
-	"check-ssl":        "checks speak SMTP in the clear",
-	"cookie":           "hushgate does not tie clients to servers",
-	"crt":              "hushgate speaks no TLS",
-	"error-limit":      "state comes from health checks",
-	"init-addr":        "names are not looked up",
-	"maxconn":          "hushgate does not limit connections to a server; let the server do so",
-	"maxqueue":         "hushgate does not limit connections to a server; let the server do so",
-	"minconn":          "hushgate does not limit connections to a server; let the server do so",
-	"namespace":        "start hushgate in the namespace",
-	"observe":          "state comes from health checks",
-	"on-error":         "state comes from health checks",
-	"on-marked-down":   "connections that stand live on",
-	"on-marked-up":     "connections that stand live on",
-	"redir":            "it is about HTTP",
-	"resolvers":        "names are not looked up",
-	"send-proxy":       "servers see the client's own address without it",
-	"send-proxy-v2":    "servers see the client's own address without it",
-	"slowstart":        "a server that comes up takes its full share at once",
-	"source":           "servers always see the client's own address",
-	"ssl":              "hushgate speaks no TLS; STARTTLS passes through it",
-	"tfo":              "hushgate sends no data in a SYN",
-	"track":            "each server is checked by itself",
-	"verify":           "hushgate speaks no TLS",
+	"agent-check":          "state comes from health checks",
+	"ca-file":              "hushgate speaks no TLS",
+	"check-ssl":            "checks speak SMTP in the clear",
+	"cookie":               "hushgate does not tie clients to servers",
+	"crt":                  "hushgate speaks no TLS",
+	"error-limit":          "state comes from health checks",
+	"init-addr":            "names are not looked up",
+	"maxconn":              "hushgate does not limit connections to a server; let the server do so",
+	"maxqueue":             "hushgate does not limit connections to a server; let the server do so",
+	"minconn":              "hushgate does not limit connections to a server; let the server do so",
+	"namespace":            "start hushgate in the namespace",
+	"observe":              "state comes from health checks",
+	"on-error":             "state comes from health checks",
+	"on-marked-down":       "connections that stand live on",
+	"on-marked-up":         "connections that stand live on",
+	"redir":                "it is about HTTP",
+	"resolvers":            "names are not looked up",
+	"send-proxy-v2-ssl":    "hushgate speaks no TLS",
+	"send-proxy-v2-ssl-cn": "hushgate speaks no TLS",
+	"proxy-v2-options":     "the header has addresses alone",
+	"slowstart":            "a server that comes up takes its full share at once",
+	"ssl":                  "hushgate speaks no TLS; STARTTLS passes through it",
+	"tfo":                  "hushgate sends no data in a SYN",
+	"track":                "each server is checked by itself",
+	"verify":               "hushgate speaks no TLS",
 }
 
 func (p *haproxyParser) serverSettings(keyword string, s *rawServer, args []string) {
@@ -229,9 +235,12 @@ func (p *haproxyParser) serverSettings(keyword string, s *rawServer, args []stri
 			}
 			continue
 		}
-		if word == "source" && len(args) >= 3 && args[1] == "usesrc" { // what hushgate does anyway: see source
-			p.source(args[:3], false)
-			args = args[3:]
+		if word == "source" {
+			source, rest, ok := p.sourceOf(keyword+" source", args)
+			if !ok {
+				return
+			}
+			s.Source, s.sourceSet, args = source, true, rest
 			continue
 		}
 		if word == "id" && len(args) > 0 {
@@ -249,5 +258,5 @@ func (p *haproxyParser) serverSettings(keyword string, s *rawServer, args []stri
 }
 
 func knownServerSettings() []string {
-	return slices.Concat(slices.Sorted(maps.Keys(serverFlags)), slices.Sorted(maps.Keys(serverValues)))
+	return slices.Concat(slices.Sorted(maps.Keys(serverFlags)), slices.Sorted(maps.Keys(serverValues)), []string{"source"})
 }

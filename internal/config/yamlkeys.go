@@ -234,6 +234,13 @@ func (r *yamlReader) backend(node ast.Node) {
 				b.check = at[Check]{r.smtpCheck(s.line, strings.Fields(s.value)), s.line}
 			}
 		},
+		"source": func(key string, node ast.Node) {
+			var s rawServer
+			if want := setSource(&s, scalarText(node)); want != "" {
+				r.mismatch(key, want, node)
+			}
+			b.source = s.Source
+		},
 		"retries":    r.number(&b.retries, 0, maxRetries),
 		"redispatch": r.boolean(&b.redispatch),
 		"timeout":    r.timeouts(b, "connect", "queue", "server", "server-fin", "check"),
@@ -278,6 +285,15 @@ func (r *yamlReader) serverKeys(s *rawServer) yamlKeys {
 		"check":    r.flag(&s.Check),
 		"backup":   r.flag(&s.Backup),
 		"disabled": r.flag(&s.Disabled),
+
+		"send-proxy":       r.flag(&s.proxyV1),
+		"send-proxy-v2":    r.flag(&s.proxyV2),
+		"check-send-proxy": r.flag(&s.checkProxy),
+	}
+	keys["source"] = func(key string, node ast.Node) {
+		if want := setSource(s, scalarText(node)); want != "" {
+			r.mismatch(key, want, node)
+		}
 	}
 	for name, set := range serverValues {
 		keys[name] = func(key string, node ast.Node) {

@@ -1,0 +1,186 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Source is where a server sees its connections come from: an address of the gateway's own, and the ports that are used
+// with it. The zero value stands for the client's address and port.
+type Source struct {
+	Addr        netip.Addr
+	First, Last uint16 // both included
+}
+
+// The ports of a source that names none: below those that Linux takes for connections of its own (ip_local_port_range).
+const (
+	firstSourcePort = 1024
+	lastSourcePort  = 32767
+)
+
+// Set reports whether there is a source.
+func (s Source) Set() bool { return s.Addr.IsValid() }
+
+// String writes the source as a source line does.
+func (s Source) String() string {
+	if !s.Set() {
+		return "0.0.0.0 usesrc clientip"
+	}
+	host := s.Addr.String()
+	if s.Addr.Is6() {
+		host = "[" + host + "]"
+	}
+	return fmt.Sprintf("%s:%d-%d", host, s.First, s.Last)
+}
+
+// parseSource reads ADDR[:PORT[-PORT]].
+func parseSource(text string) (s Source, err error) {
+	host, ports := text, ""
+	if _, bare := netip.ParseAddr(text); bare != nil { // an IPv6 address without a port needs no brackets here
+		if host, ports, err = splitAddress(text); err != nil {
+			return s, err
+		}
+	}
+	if slices.Contains(anyAddress, host) {
+		return s, errors.New("name an address of the gateway's own")
+	}
+	if s.Addr, err = parseHost(host); err != nil {
+		return s, err
+	}
+	s.First, s.Last = firstSourcePort, lastSourcePort
+	if ports == "" {
+		return s, nil
+	}
+	low, high, isRange := strings.Cut(ports, "-")
+	if !isRange {
+		high = low
+	}
+	if s.First, err = parsePort(low); err == nil {
+		s.Last, err = parsePort(high)
+	}
+	switch {
+	case err != nil:
+		return s, fmt.Errorf("the port is %w", err)
+	case s.Last < s.First:
+		return s, errors.New("a range of ports goes upwards")
+	}
+	return s, nil
+}
+
+const (
+	wantSource = "ADDR[:PORT[-PORT]] of the gateway's own, or 0.0.0.0 usesrc clientip"
+	usesClient = "client" // in YAML: what is done without a source, too
+)
+
+var anyAddress = []string{"0.0.0.0", "*", "::", "[::]", ""}
+
+// source handles `source ADDR[:PORT[-PORT]] [usesrc clientip|client]`.
+func (p *haproxyParser) source(args []string, _ bool) {
+	s, rest, ok := p.sourceOf("source", args)
+	if !ok {
+		return
+	}
+	switch p.proxy.kind {
+	case inFrontend:
+		if s.Set() {
+			p.note(p.line, "source: it has no effect in a frontend, as in HAProxy: servers see the client's address")
+		} else {
+			p.note(p.line, "source: HAProxy ignores it in a frontend, so that servers see the proxy's address; "+
+				"here they see the client's")
+		}
+	default:
+		p.proxy.source = s
+	}
+	if len(rest) > 0 {
+		p.expected(p.line, "source", "nothing after "+strings.Join(args[:len(args)-len(rest)], " "), strings.Join(rest, " "))
+	}
+}
+
+// sourceOf reads the words after source, and returns those that are not its own.
+func (p *haproxyParser) sourceOf(keyword string, args []string) (s Source, rest []string, ok bool) {
+	wrong := func(reason string) (Source, []string, bool) {
+		p.add(Error{Line: p.line, Keyword: keyword, Expected: wantSource, Found: quote(strings.Join(args, " ")), Reason: reason})
+		return s, nil, false
+	}
+	if len(args) == 0 {
+		p.expected(p.line, keyword, wantSource, "")
+		return s, nil, false
+	}
+	if len(args) < 2 || args[1] != "usesrc" {
+		s, err := parseSource(args[0])
+		if err != nil {
+			return wrong(err.Error())
+		}
+		return s, args[1:], true
+	}
+	if host, _, err := splitAddress(args[0]); !slices.Contains(anyAddress, args[0]) {
+		if err == nil && !slices.Contains(anyAddress, host) {
+			_, err = parseAddr(host)
+		}
+		if err != nil {
+			return wrong(err.Error())
+		}
+		p.note(p.line, "source: the address %s is not used; servers see the client's", host)
+	}
+	if len(args) < 3 || args[2] != "clientip" && args[2] != usesClient {
+		return wrong("")
+	}
+	return s, args[3:], true
+}
+
+// setSource sets the source of a server in YAML.
+func setSource(s *rawServer, v string) (want string) {
+	s.sourceSet = true
+	if v == usesClient {
+		s.Source = Source{}
+		return ""
+	}
+	var err error
+	if s.Source, err = parseSource(v); err != nil {
+		return `ADDR[:PORT[-PORT]] of the gateway's own, or "client"`
+	}
+	return ""
+}
+
+// resolveSource completes how a server hears of its clients.
+func (r *resolver) resolveSource(b *rawProxy, s *rawServer) {
+	if !s.sourceSet {
+		s.Source = b.source
+	}
+	if s.Source.Set() && s.addrSet && s.Source.Addr.Is4() != s.Addr.Is4() {
+		r.wrong(s.Line, "server "+quoteOdd(s.Name), "its source %s is not of its own family: give it one with source on its line",
+			s.Source.Addr)
+	}
+	if s.Source.Set() && s.Source.Addr == s.Addr {
+		r.wrong(s.Line, "server "+quoteOdd(s.Name), "its source is its own address")
+	}
+	switch {
+	case s.proxyV2:
+		s.Proxy = 2
+	case s.proxyV1:
+		s.Proxy = 1
+	}
+	switch {
+	case s.Proxy > 0 && !s.checkAddr && !s.checkPort:
+		s.CheckProxy = s.Proxy
+	case s.checkProxy:
+		s.CheckProxy = max(1, s.Proxy)
+	}
+}
+
+// warnSources looks for sources that are seldom meant so.
+func (r *resolver) warnSources(out Backend) {
+	for _, s := range out.Servers {
+		if s.Source.Set() && s.Proxy == 0 {
+			r.warn(s.Line, "server %s has the source %s and no send-proxy: it takes every client for the gateway, in its log and "+
+				"in all that it decides by address (blocklists, SPF, limits)", s.Name, s.Source.Addr)
+		}
+		if r.cfg.Global.Fail == FailOpen && (s.Proxy > 0 || s.Source.Set()) {
+			r.warn(s.Line, "server %s gets no clients while hushgate is not there, in spite of fail: open: the kernel sends no "+
+				"PROXY header, and takes no address of its own for them", s.Name)
+		}
+	}
+}
