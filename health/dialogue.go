@@ -29,6 +29,12 @@ func Check(ctx context.Context, c *Config, dial Dialer, look bool) Result {
 		return Result{Code: connectCode(err), Info: reason(err), Duration: time.Since(start)}
 	}
 	defer func() { _ = conn.Close() }()
+	if header := c.Proxy.AppendLocal(nil); len(header) > 0 {
+		_ = conn.SetWriteDeadline(start.Add(c.Timeout))
+		if _, err := conn.Write(header); err != nil {
+			return Result{Code: L4CON, Info: reason(err), Duration: time.Since(start)}
+		}
+	}
 	r := Result{Code: L4OK, Granted: granted(conn), Duration: time.Since(start)}
 	if c.SMTP {
 		deadline, _ := ctx.Deadline()

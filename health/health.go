@@ -4,21 +4,24 @@ package health
 import (
 	"net/netip"
 	"time"
+
+	"hushgate/internal/proxyproto"
 )
 
 // Config is one server's check, valid by construction.
 type Config struct {
 	Backend, Server string
-	Addr            netip.AddrPort // where to connect
-	SMTP            bool           // speak SMTP after connecting; else the connection alone is the check
-	Verb, Domain    string         // "HELO" or "EHLO", and its argument
-	Inter           time.Duration  // between checks while the state is settled and up
-	FastInter       time.Duration  // while it is changing
-	DownInter       time.Duration  // while it is settled and down
-	Timeout         time.Duration  // of one whole check
-	Rise, Fall      int            // checks in a row that turn a server up, or down
-	Down            bool           // what is known of its state when the check begins
-	Observe         bool           // learn of the server (options, PIPECONNECT, greeting time), never change its state
+	Addr            netip.AddrPort     // where to connect
+	SMTP            bool               // speak SMTP after connecting; else the connection alone is the check
+	Verb, Domain    string             // "HELO" or "EHLO", and its argument
+	Inter           time.Duration      // between checks while the state is settled and up
+	FastInter       time.Duration      // while it is changing
+	DownInter       time.Duration      // while it is settled and down
+	Timeout         time.Duration      // of one whole check
+	Rise, Fall      int                // checks in a row that turn a server up, or down
+	Down            bool               // what is known of its state when the check begins
+	Proxy           proxyproto.Version // of the header that says that a check is nobody's connection; None: there is none
+	Observe         bool               // learn of the server (options, PIPECONNECT, greeting time), never change its state
 }
 
 // Code is HAProxy's name for the outcome of a check.

@@ -19,6 +19,9 @@ type Filter struct {
 	Sides    wire.Side
 	Services []netip.AddrPort
 	Servers  []netip.AddrPort
+	// Sources are addresses of this machine that servers see their clients at: what comes back to them goes to the shard
+	// that has the port, see Selector.
+	Sources []netip.Addr
 }
 
 // maxInstructions is the kernel's limit for one program (BPF_MAXINSNS).
@@ -224,16 +227,18 @@ const netOffset = 0xfff00000
 
 // Selector returns the program that shares frames among the shards: a hash of the client's address, which is the source
 // on the way to a service and else the destination. The address alone decides, and not the port too: fragments have no
-// ports, extension headers hide them, and limits for one client then are one shard's affair.
+// ports, extension headers hide them, and limits for one client then are one shard's affair. What goes to a source is told
+// by its port, in which the shard that chose it has put its number: the kernel takes the remainder. IPv6 extension headers
+// would hide that, and no server's TCP sends any.
 func (f Filter) Selector() ([]bpf.RawInstruction, error) {
 	var prog []bpf.Instruction
 	switch {
 	case f.Sides == wire.Outside:
 		prog = clientHash(true)
 	case f.Sides == wire.Inside:
-		prog = clientHash(false)
+		prog = f.toSources(clientHash(false))
 	default: // one arm: what goes to a service is from a client, all else goes to one
-		source, dest := clientHash(true), clientHash(false)
+		source, dest := clientHash(true), f.toSources(clientHash(false))
 		for i := len(f.Services) - 1; i >= 0; i-- { // backwards: a jump is as long as what follows it
 			jump := bpf.Jump{Skip: uint32(len(prog) + len(dest))}
 			prog = slices.Concat(unlessTo(f.Services[i].Addr().Unmap(), 1), []bpf.Instruction{jump}, prog)

@@ -18,6 +18,14 @@ type Config struct {
 	SNAT            []netip.Addr // where those come from instead, for each family at most one
 	ClampMSS        bool         // bring the MSS of the servers' other connections down to what the way takes
 	Pools           []Pool
+	Sources         []Source
+}
+
+// Source is an address of the gateway's own, and ports of it, both included, from which clients come to a server.
+type Source struct {
+	Server      netip.AddrPort
+	Addr        netip.Addr
+	First, Last uint16
 }
 
 // Pool is where the clients of a service go when there is no hushgate (see NewOpenPlan).
@@ -47,7 +55,7 @@ type Plan []Rule
 //
 // In raw PREROUTING, before connection tracking, so that our flows cost no entry there: what clients send to a service,
 // and what servers answer from their service port. AF_PACKET has seen the frame by then. The addrtype match lets the
-// answers to the gateway's own health checks through.
+// answers to the gateway's own health checks through, and so do the ports of a source.
 func NewPlan(c Config) Plan {
 	var p Plan
 	for _, i := range c.Outside {
@@ -60,6 +68,10 @@ func NewPlan(c Config) Plan {
 		for _, s := range unique(c.Servers) {
 			p.add(s.Addr(), "raw", "PREROUTING", "server to client: hushgate translates", "-i", i, "-s", host(s.Addr()), "-p",
 				"tcp", "--sport", port(s), "-m", "addrtype", "!", "--dst-type", "LOCAL", "-j", "DROP")
+		}
+		for _, s := range c.Sources {
+			p.add(s.Addr, "raw", "PREROUTING", "server to a source of ours: hushgate translates", "-i", i, "-s", host(s.Server.Addr()),
+				"-d", host(s.Addr), "-p", "tcp", "--sport", port(s.Server), "--dport", fmt.Sprintf("%d:%d", s.First, s.Last), "-j", "DROP")
 		}
 	}
 	p.addOthers(c)

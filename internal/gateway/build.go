@@ -14,6 +14,7 @@ import (
 	"hushgate/internal/connlog"
 	"hushgate/internal/firewall"
 	"hushgate/internal/netenv"
+	"hushgate/internal/proxyproto"
 	"hushgate/internal/wire"
 	"hushgate/nat"
 )
@@ -114,19 +115,20 @@ func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
 		Forward: cfg.Global.Firewall.Forward, Masquerade: cfg.Global.Firewall.Masquerade,
 		SNAT:     cfg.Global.Firewall.SNAT,
 		ClampMSS: cfg.Global.Firewall.ClampMSS, Pools: b.pools(),
+		Sources: b.sources(),
 	}
 	return b, nil
 }
 
-// pools lists for each service the servers that take its clients, those of the client's family: backups if there are no
-// others.
+// pools lists for each service the servers that take its clients when the kernel hands them over: those of the client's
+// family that want no PROXY header and answer through this machine; backups if there are no others.
 func (b *built) pools() (pools []firewall.Pool) {
 	for _, v := range b.shard.Services {
 		p := firewall.Pool{Service: netip.AddrPortFrom(v.Addr.Netip(), v.Port)}
 		for _, backup := range []bool{false, true} {
 			for _, id := range b.shard.Backends[b.shard.Frontends[v.Frontend].Backend].Servers {
 				s := &b.shard.Servers[id]
-				if s.Backup != backup || !s.Up || s.Weight == 0 || s.Addr.Is4() != v.Addr.Is4() {
+				if s.Backup != backup || !s.Up || s.Weight == 0 || s.Addr.Is4() != v.Addr.Is4() || !plain(s) {
 					continue
 				}
 				p.Servers = append(p.Servers, firewall.Weighted{
@@ -170,6 +172,7 @@ func (b *built) backend(c *config.Backend) {
 		id := dataplane.ServerID(len(b.shard.Servers))
 		b.shard.Servers = append(b.shard.Servers, dataplane.Server{
 			Addr: wire.AddrFrom(s.Addr), Port: s.Port, Weight: s.Weight, Backup: s.Backup, Up: !s.Disabled,
+			Proxy: proxyproto.Version(s.Proxy), Source: sourceOf(s.Source),
 		})
 		b.names.Servers = append(b.names.Servers, connlog.Server{Backend: c.Name, Name: s.Name})
 		b.servers = append(b.servers, netip.AddrPortFrom(s.Addr, s.Port))
@@ -191,10 +194,12 @@ func healthConfig(c *config.Backend, s *config.Server) health.Config {
 		Backend: c.Name, Server: s.Name, Addr: netip.AddrPortFrom(s.CheckAddr, s.CheckPort), Inter: s.Inter,
 		FastInter: s.FastInter, DownInter: s.DownInter, Timeout: timeout, Rise: s.Rise, Fall: s.Fall,
 		SMTP: c.Check.Kind == config.CheckSMTP, Verb: c.Check.Verb, Domain: c.Check.Domain, Observe: !s.Check,
+		Proxy: proxyproto.Version(s.CheckProxy),
 	}
 	if !s.Check { // an unchecked server is only looked at, politely, to learn what its TCP grants
 		h.Addr = netip.AddrPortFrom(s.Addr, s.Port)
 		h.SMTP, h.Verb, h.Domain, h.Timeout = true, "HELO", "localhost", 30*time.Second
+		h.Proxy = proxyproto.Version(s.Proxy)
 	}
 	return h
 }

@@ -6,6 +6,7 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/internal/connlog"
+	"hushgate/internal/proxyproto"
 	"hushgate/internal/wire"
 )
 
@@ -69,13 +70,17 @@ func (t *table[K]) number(keys []K) (ids []int) {
 type serverKey struct {
 	backend, name string
 	addr          netip.AddrPort
+	proxy         proxyproto.Version
+	source        dataplane.Source
 }
 
 func (b *built) serverKeys() (keys []serverKey) {
 	for i, s := range b.shard.Servers {
 		k := serverKey{}
 		if s.Addr != (wire.Addr{}) {
-			k = serverKey{b.names.Servers[i].Backend, b.names.Servers[i].Name, netip.AddrPortFrom(s.Addr.Netip(), s.Port)}
+			k = serverKey{
+				b.names.Servers[i].Backend, b.names.Servers[i].Name, netip.AddrPortFrom(s.Addr.Netip(), s.Port), s.Proxy, s.Source,
+			}
 		}
 		keys = append(keys, k)
 	}
@@ -133,7 +138,7 @@ func (b *built) inherit(old *built, used uses) *built {
 		out.servers = append(out.servers, k.addr)
 	}
 	out.servers = present(out.servers)
-	out.firewall.Services, out.firewall.Servers = out.services, out.servers
+	out.firewall.Services, out.firewall.Servers, out.firewall.Sources = out.services, out.servers, out.sources()
 	return &out
 }
 

@@ -136,6 +136,7 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	for _, w := range g.plan.Warnings {
 		g.log.Warn("network", "warning", w)
 	}
+	g.warnSources(g.plan.built)
 	for _, s := range g.plan.built.names.Services {
 		g.log.Info("service", "vip", s.Address, "frontend", s.Frontend, "backend", s.Backend)
 	}
@@ -238,7 +239,7 @@ func (g *gateway) openLoop(i int) (err error) {
 	}
 	w.watch()
 	cfg := g.plan.built.shard
-	cfg.Turn = i
+	cfg.Turn, cfg.Shards = i, g.shards
 	cfg.Limits.Flows = (cfg.Limits.Flows + g.shards - 1) / g.shards
 	g.loops = append(g.loops, newLoop(dataplane.New(&cfg), g.clock, ports, w.poll, g.mirror, g.witnessed(&cfg)))
 	return nil

@@ -1,0 +1,75 @@
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+
+	"hushgate/dataplane"
+	"hushgate/internal/config"
+	"hushgate/internal/firewall"
+	"hushgate/internal/proxyproto"
+	"hushgate/internal/wire"
+)
+
+// sourceOf is a source in the core's terms.
+func sourceOf(s config.Source) dataplane.Source {
+	if !s.Set() {
+		return dataplane.Source{}
+	}
+	return dataplane.Source{Addr: wire.AddrFrom(s.Addr), First: s.First, Last: s.Last}
+}
+
+// plain reports whether the kernel can hand a client to a server.
+func plain(s *dataplane.Server) bool {
+	return s.Proxy == proxyproto.None && s.Source == dataplane.Source{}
+}
+
+// sources lists the sources of all servers, those that have only connections left included, without doubles.
+func (b *built) sources() (list []firewall.Source) {
+	for _, s := range b.shard.Servers {
+		if s.Source == (dataplane.Source{}) {
+			continue
+		}
+		v := firewall.Source{
+			Server: netip.AddrPortFrom(s.Addr.Netip(), s.Port), Addr: s.Source.Addr.Netip(), First: s.Source.First, Last: s.Source.Last,
+		}
+		if !slices.Contains(list, v) {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// warnSources looks whether this machine fits the sources.
+func (g *gateway) warnSources(b *built) {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		g.log.Debug("read the kernel's port range", "err", err)
+	}
+	for _, w := range sourceWarnings(b.sources(), g.mirror.Addresses(), string(text)) {
+		g.log.Warn("source", "warning", w)
+	}
+}
+
+// sourceWarnings compares sources with this machine's addresses and with what ip_local_port_range says.
+func sourceWarnings(sources []firewall.Source, local []wire.Addr, portRange string) (warnings []string) {
+	var low, high uint16
+	if _, err := fmt.Sscan(portRange, &low, &high); err != nil {
+		low, high = 0, 0
+	}
+	for _, s := range sources {
+		own := slices.Contains(local, wire.AddrFrom(s.Addr))
+		switch {
+		case !own:
+			warnings = append(warnings, fmt.Sprintf("the source %v towards the server %v is not an address of this machine: nobody "+
+				"answers ARP or neighbour solicitations for it, so it must be routed here", s.Addr, s.Server))
+		case s.First <= high && low <= s.Last:
+			warnings = append(warnings, fmt.Sprintf("the source %v:%d-%d overlaps with the ports %d to %d of the kernel's own "+
+				"connections (net.ipv4.ip_local_port_range): health checks of the server %v get no answer at those",
+				s.Addr, s.First, s.Last, low, high, s.Server))
+		}
+	}
+	return warnings
+}
