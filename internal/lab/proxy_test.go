@@ -1,0 +1,241 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
+)
+
+// TestProxyProtocol runs the example for servers that cannot answer through the gateway: Postfix with
+// smtpd_upstream_proxy_protocol (version 1) and HAProxy with accept-proxy (version 2), both without a route to any client,
+// log the clients' own addresses, and never hear of an early talker.
+func TestProxyProtocol(t *testing.T) {
+	for _, f := range families {
+		for _, shards := range []int{1, 2} {
+			t.Run(fmt.Sprintf("%s/shards=%d", f.name, shards), func(t *testing.T) { proxyProtocol(t, f, shards) })
+		}
+	}
+}
+
+func proxyProtocol(t *testing.T, f family, shards int) {
+	ctx, l := site(t, Options{})
+	for _, s := range l.Servers {
+		withoutDefault(t, s)
+	}
+	mail := postfix(ctx, t, l.Servers[0], f.a, "haproxy")
+	proxied := haproxyReceiver(t, l.Servers[1], f.b)
+	text, err := os.ReadFile("../../docs/examples/proxy.cfg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := strings.ReplaceAll(string(text), "inspect-delay 20s", "inspect-delay 1s")
+	cfg = strings.Replace(cfg, "global\n", fmt.Sprintf("global\n    nbthread %d\n", shards), 1)
+	g := gateway(ctx, t, l, []byte(cfg))
+	vip := net.JoinHostPort(f.vip, "25")
+	seen, err := l.Bot(ctx, f.talker, vip, 100*time.Millisecond, "EHLO bot\r\n", 5*time.Second)
+	if err != nil || seen.End != EndReset || seen.Text != "" {
+		t.Errorf("the early talker saw %+v, %v", seen, err)
+	}
+	body := plainMail(1 << 20)
+	var group errgroup.Group
+	for range 20 {
+		group.Go(func() error {
+			_, err := l.Deliver(ctx, f.client, vip, bytes.NewReader(body))
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	where := "[" + f.client + "]"
+	waitFor(t, "Postfix to have logged 10 mails of the client", func() bool { return strings.Count(read(t, mail), "client=unknown"+where) == 10 })
+	waitFor(t, "HAProxy to have logged 10 connections of the client", func() bool {
+		return strings.Count(proxied(), "from="+f.client+" to="+f.vip+" ") == 10
+	})
+	for what, text := range map[string]string{"Postfix": read(t, mail), "HAProxy": proxied()} {
+		if strings.Contains(text, f.talker+"]") || strings.Contains(text, "from="+f.talker+" ") {
+			t.Errorf("%s has heard of the early talker", what)
+		}
+	}
+	if n := g.Count(f.client, " mx", "--"); n != 20 {
+		t.Errorf("%d lines name the client as the one who delivered, want 20", n)
+	}
+	if n := g.Count("is DOWN"); n != 0 {
+		t.Errorf("%d times a server was taken for down: the checks' headers are not understood", n)
+	}
+	if t.Failed() {
+		t.Logf("Postfix:\n%s\nHAProxy:\n%s", read(t, mail), proxied())
+	}
+}
+
+// TestProxyHeaderOfClient: a server that answers through the gateway sees the client's address on the wire, and in the
+// header too.
+func TestProxyHeaderOfClient(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			ctx, l := site(t, Options{})
+			mail := postfix(ctx, t, l.Servers[0], f.a, "haproxy")
+			cfg := strings.ReplaceAll(string(f.config(time.Second)), " check\n", " check send-proxy-v2\n")
+			gateway(ctx, t, l, []byte(cfg))
+			if _, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), bytes.NewReader(plainMail(1<<20))); err != nil {
+				t.Error(err)
+			}
+			waitFor(t, "Postfix to have logged the client", func() bool {
+				return strings.Contains(read(t, mail), "client=unknown["+f.client+"]")
+			})
+			if t.Failed() {
+				t.Log(read(t, mail))
+			}
+		})
+	}
+}
+
+// withoutDefault takes a host's default routes away: it can answer its own network alone.
+func withoutDefault(t *testing.T, h *Host) {
+	t.Helper()
+	err := h.Do(func() error {
+		routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+		if err != nil {
+			return err
+		}
+		for _, r := range routes {
+			if ones, _ := maskOf(r.Dst); r.Gw != nil && ones == 0 {
+				if err := netlink.RouteDel(&r); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func maskOf(n *net.IPNet) (ones, bits int) {
+	if n == nil {
+		return 0, 0
+	}
+	return n.Mask.Size()
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// postfix starts a Postfix of its own on a host, whose smtpd listens at an address behind a proxy, and throws mail away. It
+// returns its log file.
+func postfix(ctx context.Context, t *testing.T, h *Host, addr, upstream string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "hushgate-postfix-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	log := filepath.Join(dir, "mail.log")
+	main := fmt.Sprintf(`compatibility_level = 3.6
+queue_directory = %[1]s/spool
+data_directory = %[1]s/data
+maillog_file = %[1]s/mail.log
+maillog_file_prefixes = %[1]s
+inet_interfaces = %[2]s
+inet_protocols = all
+myhostname = mx.example.com
+mydestination =
+relay_domains = example.com
+default_transport = discard:
+relay_transport = discard:
+alias_maps =
+smtpd_peername_lookup = no
+smtpd_relay_restrictions = permit
+smtpd_recipient_restrictions = permit
+smtpd_upstream_proxy_protocol = %[3]s
+smtpd_upstream_proxy_timeout = 5s
+`, dir, addr, upstream)
+	const master = `smtp inet n - n - - smtpd
+postlog unix-dgram n - n - 1 postlogd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+error unix - - n - - error
+discard unix - - n - - discard
+anvil unix - - n - 1 anvil
+proxymap unix - - n - - proxymap
+`
+	conf := filepath.Join(dir, "conf")
+	if err := errorsJoin(os.Chmod(dir, 0o755), os.Mkdir(conf, 0o755), os.Mkdir(filepath.Join(dir, "spool"), 0o755),
+		os.WriteFile(filepath.Join(conf, "main.cf"), []byte(main), 0o644),
+		os.WriteFile(filepath.Join(conf, "master.cf"), []byte(master), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := h.Run(ctx, "postfix", "-c", conf, "check"); err != nil { // which makes the directories
+		t.Fatalf("check Postfix: %v: %s", err, out)
+	}
+	if err := h.Start(exec.Command("/usr/lib/postfix/sbin/master", "-c", conf, "-d")); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "Postfix to listen on "+addr, func() bool {
+		c, err := h.Dial(ctx, "", net.JoinHostPort(addr, "25"))
+		if err != nil {
+			return false
+		}
+		_ = c.Close()
+		return true
+	})
+	return log
+}
+
+// haproxyReceiver starts an HAProxy on a host that expects a PROXY header, in front of an smtp-sink. It returns what gives
+// its log.
+func haproxyReceiver(t *testing.T, h *Host, addr string) func() string {
+	t.Helper()
+	sink(t, h, "127.0.0.1")
+	dir := t.TempDir()
+	cfg := fmt.Sprintf(`global
+    log stdout format raw local0
+defaults
+    mode tcp
+    log global
+    timeout connect 5s
+    timeout client 1m
+    timeout server 1m
+frontend in
+    bind %s accept-proxy
+    log-format "from=%%[src] to=%%[dst] %%B"
+    default_backend out
+backend out
+    server sink 127.0.0.1:25
+`, net.JoinHostPort(addr, "25"))
+	file, out := filepath.Join(dir, "haproxy.cfg"), filepath.Join(dir, "out")
+	w, err := os.Create(out)
+	if err := errorsJoin(err, os.WriteFile(file, []byte(cfg), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("haproxy", "-db", "-f", file)
+	cmd.Stdout, cmd.Stderr = w, w
+	err = h.Start(cmd)
+	_ = w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() string { return read(t, out) }
+}
