@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"net/textproto"
 	"os"
 	"strconv"
@@ -29,7 +30,7 @@ func Check(ctx context.Context, c *Config, dial Dialer, look bool) Result {
 		return Result{Code: connectCode(err), Info: reason(err), Duration: time.Since(start)}
 	}
 	defer func() { _ = conn.Close() }()
-	if header := c.Proxy.AppendLocal(nil); len(header) > 0 {
+	if header := c.Proxy.AppendLocal(nil, endOf(conn.LocalAddr()), endOf(conn.RemoteAddr())); len(header) > 0 {
 		_ = conn.SetWriteDeadline(start.Add(c.Timeout))
 		if _, err := conn.Write(header); err != nil {
 			return Result{Code: L4CON, Info: reason(err), Duration: time.Since(start)}
@@ -48,6 +49,16 @@ func Check(ctx context.Context, c *Config, dial Dialer, look bool) Result {
 		stop()
 	}
 	return r
+}
+
+// endOf is a TCP address, the zero value if it is none.
+func endOf(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	p := t.AddrPort()
+	return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
 }
 
 func connectCode(err error) Code {

@@ -67,11 +67,15 @@ func appendV2(b []byte, client, service netip.AddrPort) []byte {
 	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, client.Port()), service.Port())
 }
 
-// AppendLocal appends the header of a connection that is the sender's own, such as a health check: LOCAL in version 2,
-// UNKNOWN in version 1, which has no better word.
-func (v Version) AppendLocal(b []byte) []byte {
+// AppendLocal appends the header of a connection that is the sender's own, such as a health check: LOCAL in version 2. In
+// version 1 it names the connection's own two ends, as HAProxy's does, for Postfix (3.7) refuses UNKNOWN; that is
+// said only if the ends are not known.
+func (v Version) AppendLocal(b []byte, from, to netip.AddrPort) []byte {
 	switch v {
 	case V1:
+		if from.IsValid() && to.IsValid() {
+			return appendV1(b, from, to)
+		}
 		return append(b, "PROXY UNKNOWN\r\n"...)
 	case V2:
 		return append(append(b, signature...), v2Local, 0, 0, 0)

@@ -26,9 +26,13 @@ func TestHeaders(t *testing.T) {
 		}
 	}
 	for v, want := range map[Version]string{None: "", V1: "PROXY UNKNOWN\r\n", V2: signature + "\x20\x00\x00\x00"} {
-		if got := v.AppendLocal(nil); string(got) != want {
+		if got := v.AppendLocal(nil, netip.AddrPort{}, netip.AddrPort{}); string(got) != want {
 			t.Errorf("local header of version %d: %q, want %q", v, got, want)
 		}
+	}
+	from, to := netip.MustParseAddrPort("10.0.0.1:4000"), netip.MustParseAddrPort("10.0.0.11:25")
+	if got := V1.AppendLocal(nil, from, to); string(got) != "PROXY TCP4 10.0.0.1 10.0.0.11 4000 25\r\n" {
+		t.Errorf("local header of version 1: %q", got)
 	}
 }
 
