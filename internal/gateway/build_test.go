@@ -6,8 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"hushgate/dataplane"
 	"hushgate/internal/config"
+	"hushgate/internal/firewall"
 	"hushgate/internal/netenv"
+	"hushgate/internal/proxyproto"
+	"hushgate/internal/wire"
 )
 
 func chosen() *netenv.Chosen {
@@ -104,5 +108,48 @@ func TestBoundInterfaces(t *testing.T) {
 	_, err = build(parse(t, strings.Replace(text, "eth2", "eth9", 1)), chosen())
 	if err == nil || !strings.Contains(err.Error(), "eth9 is not an outside interface") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestSources: what belongs to a source reaches the core, the rules and the filter; the kernel gets no such server.
+func TestSources(t *testing.T) {
+	b, err := build(parse(t, `
+frontends:
+  - {name: fe, bind: ["192.0.2.25:25"], inspect-delay: 1s, default_backend: bk}
+backends:
+  - name: bk
+    source: 10.0.0.1:2000-2999
+    servers:
+      - {name: a, address: "10.0.0.11:25", check: true, send-proxy-v2: true}
+      - {name: b, address: "10.0.0.12:25", check: true, send-proxy: true, source: client, port: 2525}
+      - {name: c, address: "10.0.0.13:25", source: client}
+`), chosen())
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, other := b.shard.Servers[0], b.shard.Servers[1]
+	if one.Proxy != proxyproto.V2 || one.Source.First != 2000 || one.Source.Last != 2999 || other.Proxy != proxyproto.V1 ||
+		other.Source != (dataplane.Source{}) {
+		t.Errorf("servers %+v, %+v", one, other)
+	}
+	if b.checks[0].Proxy != proxyproto.V2 || b.checks[1].Proxy != proxyproto.None {
+		t.Errorf("checks %+v, %+v: with a port of its own a check has no header", b.checks[0], b.checks[1])
+	}
+	if pools := b.firewall.Pools; len(pools) != 1 || len(pools[0].Servers) != 1 || pools[0].Servers[0].Addr().String() != "10.0.0.13" {
+		t.Errorf("without hushgate the kernel hands clients to %+v", pools)
+	}
+	const rule = "-s 10.0.0.11/32 -d 10.0.0.1/32 -p tcp --sport 25 --dport 2000:2999"
+	if plan := firewall.NewPlan(b.firewall).String(); strings.Count(plan, rule) != 1 {
+		t.Errorf("no rule for the source in\n%s", plan)
+	}
+	local := []wire.Addr{wire.AddrFrom(netip.MustParseAddr("10.0.0.1"))}
+	for _, c := range []struct {
+		local []wire.Addr
+		ports string
+		want  int
+	}{{local, "32768 60999", 0}, {local, "2999 60999", 1}, {nil, "32768 60999", 1}} {
+		if got := sourceWarnings(b.sources(), c.local, c.ports); len(got) != c.want {
+			t.Errorf("local %v, ports %s: %q", c.local, c.ports, got)
+		}
 	}
 }

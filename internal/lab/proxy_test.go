@@ -77,10 +77,9 @@ func proxyProtocol(t *testing.T, f family, shards int) {
 			t.Errorf("%s has heard of the early talker", what)
 		}
 	}
-	if n := g.Count(f.client, " mx", "--"); n != 20 {
-		t.Errorf("%d lines name the client as the one who delivered, want 20", n)
-	}
-	if n := g.Count("is DOWN"); n != 0 {
+	waitFor(t, "20 lines that name the client as the one who delivered", func() bool { return g.Count(f.client, " mx", "--") == 20 })
+	backend := map[string]string{VIP4: "mx", VIP6: "mx6"}[f.vip]
+	if n := g.Count("Server "+backend+"/", "is DOWN"); n != 0 {
 		t.Errorf("%d times a server was taken for down: the checks' headers are not understood", n)
 	}
 }
