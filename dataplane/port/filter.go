@@ -19,9 +19,8 @@ type Filter struct {
 	Sides    wire.Side
 	Services []netip.AddrPort
 	Servers  []netip.AddrPort
-	// Sources are addresses of this machine that servers see their clients at: what comes back to them goes to the shard
-	// that has the port, see Selector.
-	Sources []netip.Addr
+	// Sources are where servers see their clients: what comes back there goes to the shard that has the port, see Selector.
+	Sources []Source
 }
 
 // maxInstructions is the kernel's limit for one program (BPF_MAXINSNS).
@@ -236,17 +235,21 @@ func (f Filter) Selector() ([]bpf.RawInstruction, error) {
 	case f.Sides == wire.Outside:
 		prog = clientHash(true)
 	case f.Sides == wire.Inside:
-		prog = f.toSources(clientHash(false))
+		prog = clientHash(false)
 	default: // one arm: what goes to a service is from a client, all else goes to one
-		source, dest := clientHash(true), f.toSources(clientHash(false))
+		source, dest := clientHash(true), clientHash(false)
 		for i := len(f.Services) - 1; i >= 0; i-- { // backwards: a jump is as long as what follows it
 			jump := bpf.Jump{Skip: uint32(len(prog) + len(dest))}
 			prog = slices.Concat(unlessTo(f.Services[i].Addr().Unmap(), 1), []bpf.Instruction{jump}, prog)
 		}
 		prog = slices.Concat(prog, dest, source)
 	}
+	if f.Sides.Has(wire.Inside) {
+		prog = f.toSources(prog)
+	}
 	if len(prog) > maxInstructions {
-		return nil, fmt.Errorf("too many service addresses (%d) for several shards on one arm: run one shard", len(f.Services))
+		return nil, fmt.Errorf("too many service addresses on one arm (%d) or sources (%d) for several shards: run one shard",
+			len(f.Services), len(f.Sources))
 	}
 	raw, err := bpf.Assemble(prog)
 	if err != nil {

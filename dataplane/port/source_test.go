@@ -7,8 +7,8 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestSourcesGoByPort: what comes back to a source of ours is told by its port, an ICMP error by the port that it quotes;
-// what goes to a client is told by the client's address as ever.
+// TestSourcesGoByPort: what a server sends to a port of ours, and what a router says about what we sent from there, is told
+// by that port, also where the address is a service's; what goes to other ports of it is shared like anything else.
 func TestSourcesGoByPort(t *testing.T) {
 	b := wire.NewBuilder()
 	packet := func(src, dst netip.AddrPort) []byte {
@@ -16,24 +16,41 @@ func TestSourcesGoByPort(t *testing.T) {
 			Src: wire.AddrFrom(src.Addr()), Dst: wire.AddrFrom(dst.Addr()), SrcPort: src.Port(), DstPort: dst.Port(),
 		}, nil)[wire.PacketAt:]
 	}
-	sources := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("2001:db8:2::1"), netip.MustParseAddr("10.0.0.1")}
-	for _, side := range []wire.Side{wire.Inside, wire.Both} {
-		f := Filter{Sides: side, Services: services, Servers: servers, Sources: sources}
-		plain := Filter{Sides: side, Services: services, Servers: servers}
-		for _, a := range []struct{ server, source, client string }{
-			{"10.0.0.11:25", "10.0.0.1:4321", "192.0.2.9:4321"},
-			{"[2001:db8:2::11]:25", "[2001:db8:2::1]:4321", "[2001:db8:9::9]:4321"},
-		} {
-			server, source, client := ap(a.server), ap(a.source), ap(a.client)
-			if got := selectorHash(t, f, packet(server, source)); got != 4321 {
-				t.Errorf("%v: %v to %v: %d", side, server, source, got)
+	for _, c := range []struct{ source, server, client string }{
+		{"10.0.0.1", "10.0.0.11:25", "192.0.2.7:4000"},
+		{"2001:db8:2::1", "[2001:db8:2::11]:2525", "[2001:db8::7]:4000"},
+		{services[0].Addr().String(), "10.0.0.11:25", "192.0.2.7:4000"},
+		{services[2].Addr().String(), "[2001:db8:2::11]:2525", "[2001:db8::7]:4000"},
+	} {
+		own := netip.MustParseAddr(c.source)
+		with := Filter{Services: services, Servers: servers, Sources: []Source{
+			{netip.MustParseAddr("10.0.0.2"), 1, 65535}, {netip.MustParseAddr("2001:db8:2::2"), 1, 65535}, {own, 2000, 2999}, {own, 2000, 2999},
+		}}
+		plain := Filter{Services: services, Servers: servers}
+		for _, sides := range []wire.Side{wire.Inside, wire.Both} {
+			with.Sides, plain.Sides = sides, sides
+			for _, port := range []uint16{2000, 2001, 2500, 2999} {
+				if got := selectorHash(t, with, packet(ap(c.server), netip.AddrPortFrom(own, port))); got != int(port) {
+					t.Errorf("%v, %s to port %d of %v: %d", sides, c.server, port, own, got)
+				}
+				quoted := icmpError(packet(netip.AddrPortFrom(own, port), ap(c.server)))
+				if got := selectorHash(t, with, quoted); got != int(port) {
+					t.Errorf("%v, an error about port %d of %v: %d", sides, port, own, got)
+				}
 			}
-			if got := selectorHash(t, f, icmpError(packet(source, server))); got != 4321 {
-				t.Errorf("%v: ICMP error about %v to %v: %d", side, source, server, got)
+			for _, p := range [][]byte{
+				packet(ap(c.server), netip.AddrPortFrom(own, 1999)), packet(ap(c.server), netip.AddrPortFrom(own, 3000)),
+				packet(ap(c.server), ap(c.client)), packet(ap(c.client), netip.AddrPortFrom(own, 25)),
+			} {
+				if got, want := selectorHash(t, with, p), selectorHash(t, plain, p); got != want {
+					t.Errorf("%v, what goes elsewhere: %d, without sources %d", sides, got, want)
+				}
 			}
-			if got, want := selectorHash(t, f, packet(server, client)), selectorHash(t, plain, packet(server, client)); got != want {
-				t.Errorf("%v: %v to %v: %d, want %d", side, server, client, got, want)
-			}
+		}
+		with.Sides, plain.Sides = wire.Outside, wire.Outside
+		p := packet(ap(c.client), netip.AddrPortFrom(own, 2000))
+		if selectorHash(t, with, p) != selectorHash(t, plain, p) {
+			t.Error("a client is told by its port")
 		}
 	}
 }

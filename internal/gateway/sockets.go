@@ -100,7 +100,7 @@ type programs struct{ filter, selector []bpf.RawInstruction }
 func (b *built) programs(side wire.Side, shards int) (p programs, err error) {
 	f := port.Filter{Sides: side, Services: b.services, Servers: b.servers}
 	for _, s := range b.sources() {
-		f.Sources = append(f.Sources, s.Addr)
+		f.Sources = append(f.Sources, port.Source{Addr: s.Addr, First: s.First, Last: s.Last})
 	}
 	if p.filter, err = f.Program(); err != nil {
 		return p, err
