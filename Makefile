@@ -7,7 +7,8 @@ PEERS   := iptables nftables iproute2 ethtool postfix swaks haproxy procps gcc l
 # What the tests of the package and of the Vagrantfile need: Debian machines, and who judges such files.
 PEERS   += mmdebstrap systemd-container lintian shellcheck vagrant ruby
 BENCH   ?= 1x
-FUZZ    ?= 5s
+# A number of runs, not a time: at the end of a time the fuzzer may take its own deadline for a failure.
+FUZZ    ?= 50000x
 
 # The tools for the system's administration are in directories that a user's PATH may lack.
 export PATH := $(PATH):/usr/sbin:/sbin
