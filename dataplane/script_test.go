@@ -36,7 +36,7 @@ func TestScripts(t *testing.T) {
 		for _, v6 := range []bool{false, true} {
 			for _, isn := range []wire.Seq{1_000_000, 0xffffffff} {
 				name := fmt.Sprintf("%s/v6=%v/isn=%d", strings.TrimSuffix(strings.TrimPrefix(file, "testdata/"), ".pkt"), v6, isn)
-				t.Run(name, func(t *testing.T) { runScript(t, file, steps, v6, isn) })
+				t.Run(name, func(t *testing.T) { runScript(t, file, steps, v6, isn, nil) })
 			}
 		}
 	}
@@ -65,6 +65,7 @@ type player struct {
 	origin   netip.AddrPort // where servers see the client
 	header   []byte         // the PROXY header
 	stretch  int64          // by how much it is longer than over IPv4
+	between  func(*player)  // called between any two steps and deadlines; may be nil
 }
 
 func addrs(v6 bool) (client, vip, s1, s2 string) {
@@ -98,11 +99,11 @@ func testConfig(v6 bool) *Config {
 	}
 }
 
-func runScript(t *testing.T, file string, steps []segscript.Step, v6 bool, isn wire.Seq) {
+func runScript(t *testing.T, file string, steps []segscript.Step, v6 bool, isn wire.Seq, between func(*player)) {
 	client, _, _, _ := addrs(v6)
 	p := &player{
 		t: t, file: file, v6: v6, cfg: testConfig(v6), start: mono.Time(time.Hour), irs: isn, server: isn - 7,
-		build: wire.NewBuilder(), dec: wire.NewDecoder(), client: netip.AddrPortFrom(netip.MustParseAddr(client), 40000),
+		build: wire.NewBuilder(), dec: wire.NewDecoder(), between: between, client: netip.AddrPortFrom(netip.MustParseAddr(client), 40000),
 	}
 	p.origin = p.client
 	for i := range steps {
@@ -207,12 +208,19 @@ func (p *player) play() {
 }
 
 func (p *player) advanceTo(now mono.Time) {
-	for p.shard.NextDeadline() < now {
+	for p.pause(); p.shard.NextDeadline() < now; p.pause() {
 		p.shard.Advance(p.shard.NextDeadline())
 		p.collect()
 	}
 	p.shard.Advance(now)
 	p.collect()
+	p.pause()
+}
+
+func (p *player) pause() {
+	if p.between != nil {
+		p.between(p)
+	}
 }
 
 func (p *player) collect() {

@@ -42,6 +42,8 @@ type Shard struct {
 	atSrv   []int                   // flows in the inside index of each server
 	sweep   sweep
 
+	sameSlots []bool // between Resume and Settle: the services whose backends have the servers that they had, in that order
+
 	icmpError wire.ICMPError
 	dec       *wire.Decoder
 	build     *wire.Builder

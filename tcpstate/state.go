@@ -32,6 +32,9 @@ const (
 	states // how many there are
 )
 
+// States is how many states there are.
+const States = states
+
 // String returns the state's name as the RFC writes it.
 func (s State) String() string {
 	switch s {

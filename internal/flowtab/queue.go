@@ -28,6 +28,7 @@ type list struct {
 	delay      time.Duration
 	head, tail uint32
 	retired    bool // nobody asked for its delay since Retire
+	unsorted   bool // until Settle
 }
 
 // maxQueues is how many queues there can be: as many as a QueueID can name.

@@ -1,0 +1,171 @@
+package dataplane
+
+import (
+	"fmt"
+	"reflect"
+	"time"
+
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+	"hushgate/nat"
+	"hushgate/tcpstate"
+)
+
+// A shard can be given to another process, maybe of another release: as a ShardState, and a FlowState for each connection.
+// Ids in both are those of a Config whose tables extend those of the old one, as for Reload.
+
+// FlowState is one connection. Nothing in it depends on how a shard keeps its records.
+type FlowState struct {
+	Client     wire.Addr
+	ClientPort uint16
+	Service    ServiceID
+	Phase      Phase
+	Tries      uint8
+	Settled    bool  // all is said and acknowledged
+	Words      uint8 // which of our texts is being said, 0 for none
+	Generation uint8 // the texts of which configuration: an index of ShardState.Texts
+	Told       bool  // EventClosed was emitted
+	Observed   bool
+
+	SYN, Established mono.Time
+	Due              mono.Time     // the deadline
+	Wait             time.Duration // how long a flow waits that has this kind of deadline
+	Conn             tcpstate.Saved
+
+	// Sought: a server was looked for, and all that follows counts.
+	Sought                                                     bool
+	Splice                                                     nat.Saved
+	FromClient, FromServer                                     tcpstate.Half
+	DelayOver, Connect, Connected, Banner, FirstByte, LastSeen mono.Time
+	Tried                                                      nat.Set
+	SynISS, ServerISS                                          wire.Seq
+	ServerTS, ClientTS                                         uint32
+	Server                                                     ServerID
+	Slot, Port                                                 uint16
+	Retries                                                    uint8
+	Indexed, Stale, Counted                                    bool
+}
+
+// ShardState is what a shard knows beside its connections.
+type ShardState struct {
+	Now       mono.Time         `json:"now"`
+	Flood     mono.Time         `json:"flood"`
+	Secret    [2]uint64         `json:"secret"`
+	OldSecret [2]uint64         `json:"old_secret"`
+	Clock     [2]uint64         `json:"clock_secret"`
+	Texts     [][][]string      `json:"texts"`    // by generation, service and which
+	Texted    uint8             `json:"texted"`   // the generation that is said from now on
+	Services  []BackendID       `json:"services"` // the backend of each
+	Backends  [][]MemberState   `json:"backends"`
+	Ports     []uint16          `json:"ports"` // the port to try next, of each server with a Source
+	Counters  map[string]uint64 `json:"counters"`
+}
+
+// MemberState is a server in a backend.
+type MemberState struct {
+	Server  ServerID      `json:"server"`
+	Enabled bool          `json:"enabled"` // Server.Up in the configuration
+	Up      bool          `json:"up"`
+	Credit  int           `json:"credit"` // in the round robin
+	Options ServerOptions `json:"options"`
+}
+
+// Save returns the shard's state but for its flows. It is called between batches, after Drain.
+func (s *Shard) Save() *ShardState {
+	v := &ShardState{
+		Now: s.now, Flood: s.flood, Secret: s.secret, OldSecret: s.oldSecret, Clock: s.clock,
+		Texted: uint8(s.texted), Ports: s.nexts, Counters: s.stats.counters(),
+	}
+	for _, services := range s.texts {
+		list := make([][]string, len(services))
+		for i, texts := range services {
+			for _, text := range texts {
+				list[i] = append(list[i], string(text))
+			}
+		}
+		v.Texts = append(v.Texts, list)
+	}
+	for _, svc := range s.cfg.Services {
+		v.Services = append(v.Services, s.cfg.Frontends[svc.Frontend].Backend)
+	}
+	for i := range s.pools {
+		p := &s.pools[i]
+		credits := p.Credits()
+		members := make([]MemberState, len(credits))
+		for slot, id := range p.backend.Servers {
+			members[slot] = MemberState{id, s.cfg.Servers[id].Up, p.Up(slot), credits[slot], p.Options(slot)}
+		}
+		v.Backends = append(v.Backends, members)
+	}
+	return v
+}
+
+// SaveFlows calls yield for each connection, in the order in which Restore is quickest. What yield is given is valid until
+// it returns; an error of it ends the walk. The shard is not changed.
+func (s *Shard) SaveFlows(yield func(*FlowState) error) (err error) {
+	var v FlowState
+	n := 0
+	s.queues.Each(func(id uint32, wait time.Duration, due mono.Time) {
+		n++
+		if err == nil {
+			s.saveFlow(&v, s.flows.At(id))
+			v.Wait, v.Due = wait, due
+			err = yield(&v)
+		}
+	})
+	if err == nil && n != s.flows.Len() {
+		err = fmt.Errorf("%d of %d connections have no deadline", s.flows.Len()-n, s.flows.Len())
+	}
+	return err
+}
+
+func (s *Shard) saveFlow(v *FlowState, f *flow) {
+	*v = FlowState{
+		Client: f.client, ClientPort: f.clientPort, Service: f.service, Phase: f.phase, Tries: f.tries,
+		Words: uint8(f.words & wordMask), Generation: uint8(f.words &^ marks >> generation),
+		Told: f.words&told != 0, Observed: f.words&observed != 0,
+		SYN: f.syn, Established: f.established, Conn: f.conn.Save(), Server: NoServer, Slot: noSlot,
+	}
+	if f.phase == PhaseSaying && f.tries == settled {
+		v.Settled, v.Tries = true, 0
+	}
+	if f.ext == 0 {
+		return
+	}
+	x := s.exts.At(f.ext)
+	s.renew(x, s.pool(f))
+	v.Sought, v.Splice, v.FromClient, v.FromServer = true, x.nat.Save(), x.track.Client, x.track.Server
+	v.DelayOver, v.Connect, v.Connected, v.Banner, v.FirstByte, v.LastSeen = x.delayOver, x.connect, x.connected, x.banner, x.firstByte, x.lastSeen
+	v.Tried, v.SynISS, v.ServerISS, v.ServerTS, v.ClientTS = x.tried, x.synISS, x.serverISS, x.serverTS, x.clientTS
+	v.Server, v.Slot, v.Port, v.Retries = x.server, x.slot, x.port, x.retries
+	v.Indexed, v.Stale, v.Counted = x.indexed, x.stale, x.counted
+}
+
+// counters names every counter that only grows.
+func (t *Stats) counters() map[string]uint64 {
+	list := map[string]uint64{}
+	t.eachCounter(func(name string, n *uint64) { list[name] = *n })
+	return list
+}
+
+// eachCounter calls f for every counter: the fields of Stats by their names, those of an array with the reason's or the
+// verdict's.
+func (t *Stats) eachCounter(f func(name string, n *uint64)) {
+	for d := range t.Dropped {
+		f("Dropped."+Drop(d).String(), &t.Dropped[d])
+	}
+	for v := range t.Verdict {
+		f("Verdict."+Verdict(v).String(), &t.Verdict[v])
+	}
+	fields := reflect.ValueOf(t).Elem()
+	for i := range fields.NumField() {
+		if n, ok := fields.Field(i).Addr().Interface().(*uint64); ok {
+			f(fields.Type().Field(i).Name, n)
+		}
+	}
+}
+
+// Count adds another shard's counters. One that is not known is left out: it counts what is counted no more.
+func (s *Shard) Count(counters map[string]uint64) {
+	s.stats.eachCounter(func(name string, n *uint64) { *n += counters[name] })
+}
