@@ -23,17 +23,19 @@ var (
 // TestNetsim lets model TCPs talk with one another through a shard, over links that lose, repeat, reorder and corrupt,
 // with servers that fail, clients that talk early, and floods. Each stream arrives as it was sent, or the connection ends
 // on both sides; and nothing is left in the shard.
-func TestNetsim(t *testing.T) { simulate(t, false) }
+func TestNetsim(t *testing.T) { simulate(t, false, 0) }
 
 // TestNetsimProxied is the same with servers that want a PROXY header, or see an address of ours.
-func TestNetsimProxied(t *testing.T) { simulate(t, true) }
+func TestNetsimProxied(t *testing.T) { simulate(t, true, 0) }
 
-func simulate(t *testing.T, proxied bool) {
+// simulate makes worlds; in each of them so many shards take over from the one before.
+func simulate(t *testing.T, proxied bool, takeovers int) {
 	began := time.Now()
 	var sum tally
 	seed := *netsimSeed
 	for ; sum.connections < *netsimConnections; seed++ {
 		w := newWorld(t, seed, proxied)
+		w.takeOvers(takeovers)
 		w.run()
 		w.judge()
 		sum.add(w)
