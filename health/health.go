@@ -20,6 +20,7 @@ type Config struct {
 	Timeout         time.Duration      // of one whole check
 	Rise, Fall      int                // checks in a row that turn a server up, or down
 	Down            bool               // what is known of its state when the check begins
+	Counter         int                // and how settled that is: an earlier Report's; 0 if nothing is known of it
 	Proxy           proxyproto.Version // of the header that says that a check is nobody's connection; None: there is none
 	Observe         bool               // learn of the server (options, PIPECONNECT, greeting time), never change its state
 }

@@ -20,6 +20,7 @@ type Report struct {
 	Result  Result
 	Up      bool // the server's state now
 	Changed bool // by this check
+	Counter int  // how settled the state is, for Config.Counter
 }
 
 // lookEvery is how often a server is asked for its keywords, and how often one is looked at that is not checked.
@@ -30,8 +31,11 @@ const lookEvery = 5 * time.Minute
 // out together.
 func Probe(ctx context.Context, c *Config, spread time.Duration, dial Dialer, report func(Report)) {
 	status := NewStatus(c.Rise, c.Fall)
-	if c.Down {
-		status.health = 0
+	switch {
+	case c.Down:
+		status.health = min(max(c.Counter, 0), c.Rise-1)
+	case c.Counter > 0:
+		status.health = min(max(c.Counter, c.Rise), c.Rise+c.Fall-1)
 	}
 	wait := time.Duration(0)
 	var looked time.Time
@@ -57,7 +61,7 @@ func Probe(ctx context.Context, c *Config, spread time.Duration, dial Dialer, re
 			continue
 		}
 		changed := status.Note(r.OK())
-		report(Report{Result: r, Up: status.Up(), Changed: changed})
+		report(Report{Result: r, Up: status.Up(), Changed: changed, Counter: status.health})
 		wait = status.Wait(c) + spread
 		spread = 0
 	}

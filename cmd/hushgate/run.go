@@ -73,6 +73,7 @@ func (s *source) read() (*config.Config, []string, error) {
 func newRunCommand() *cobra.Command {
 	var s source
 	var user string
+	var takeOver bool
 	cmd := &cobra.Command{
 		Use: "run -f FILE", Short: "Run the gateway", Args: cobra.NoArgs,
 		Long: "Run the gateway in the foreground until SIGTERM or SIGINT. Everything is checked before anything is changed.\n" +
@@ -88,11 +89,12 @@ func newRunCommand() *cobra.Command {
 				return err
 			}
 			return gateway.Run(context.WithoutCancel(cmd.Context()), gateway.Options{
-				Config: cfg, Load: s.read, Log: newLogger(s.verbose),
+				Config: cfg, Load: s.read, Log: newLogger(s.verbose), TakeOver: takeOver,
 			})
 		},
 	}
 	s.flags(cmd)
+	cmd.Flags().BoolVar(&takeOver, "takeover", false, "go on with the connections of the gateway that runs here, if one does, and have it end")
 	cmd.Flags().StringVar(&user, "user", "", "run as this user, who must be able to read the configuration (default: who started it)")
 	return cmd
 }

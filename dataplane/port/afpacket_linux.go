@@ -127,12 +127,17 @@ func (p *AFPacket) setUp(cfg Config) (err error) {
 	if err := p.joinFanout(cfg); err != nil {
 		return err
 	}
-	if p.in.mem, err = unix.Mmap(-1, 0, Batch*frameRoom, unix.PROT_READ|unix.PROT_WRITE,
+	return p.in.room()
+}
+
+// room makes the buffers of those that receive.
+func (m *mmsgs) room() (err error) {
+	if m.mem, err = unix.Mmap(-1, 0, Batch*frameRoom, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE); err != nil {
 		return fmt.Errorf("map the receive buffers: %w", err)
 	}
 	for i := range Batch {
-		p.in.point(i, p.in.mem[i*frameRoom:(i+1)*frameRoom])
+		m.point(i, m.mem[i*frameRoom:(i+1)*frameRoom])
 	}
 	return nil
 }
@@ -182,8 +187,15 @@ func (m *mmsgs) point(i int, b []byte) {
 // Read receives what is there, without waiting: up to min(len(frames), Batch) frames, each valid until the next Read.
 // An interface that is down has no frames; ErrGone means that it no longer exists.
 func (p *AFPacket) Read(frames [][]byte) (int, error) {
+	n, err := p.in.receive(p.fd, p.ifi.Name, frames)
+	p.stats.received.Add(uint64(n))
+	return n, err
+}
+
+// receive is Read for any packet socket.
+func (m *mmsgs) receive(fd int, name string, frames [][]byte) (int, error) {
 	want := min(len(frames), Batch)
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(p.fd), uintptr(unsafe.Pointer(&p.in.hdr[0])), uintptr(want),
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&m.hdr[0])), uintptr(want),
 		unix.MSG_DONTWAIT, 0, 0)
 	switch errno {
 	case 0:
@@ -192,13 +204,12 @@ func (p *AFPacket) Read(frames [][]byte) (int, error) {
 	case unix.ENODEV, unix.ENXIO:
 		return 0, ErrGone
 	default:
-		return 0, fmt.Errorf("receive from %s: %w", p.ifi.Name, errno)
+		return 0, fmt.Errorf("receive from %s: %w", name, errno)
 	}
 	for i := range int(n) {
 		at := i * frameRoom
-		frames[i] = p.in.mem[at : at+int(p.in.hdr[i].len) : at+int(p.in.hdr[i].len)]
+		frames[i] = m.mem[at : at+int(m.hdr[i].len) : at+int(m.hdr[i].len)]
 	}
-	p.stats.received.Add(uint64(n))
 	return int(n), nil
 }
 

@@ -278,6 +278,9 @@ func unlessTo(a netip.Addr, n int) []bpf.Instruction {
 	return prog
 }
 
+// golden is 2^32 over the golden ratio.
+const golden uint32 = 0x9e3779b9
+
 // clientHash returns a hash of the source or the destination address: its words added up, multiplied by 2^32 over the
 // golden ratio so that every bit counts (Knuth volume 3, section 6.4). Of an ICMP error that comes from the clients' side
 // it is where the quoted packet went; on the servers' side such a message goes to the client itself.
@@ -309,7 +312,7 @@ func clientHash(source bool) []bpf.Instruction {
 	prog = append(append(prog, v4...), bpf.Jump{Skip: uint32(len(v6))})
 	prog = append(prog, v6...)
 	return append(prog, []bpf.Instruction{
-		bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: 0x9e3779b9},
+		bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: golden},
 		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16},
 		bpf.RetA{},
 	}...)

@@ -37,10 +37,11 @@ var rules = map[string]rule{
 	"internal/config":   {"", "a configuration does not know the machine, nor what will be made of it"},
 	"internal/firewall": {"", "rules know addresses alone"},
 	"internal/instance": {"", "who there is knows nothing of what is done"},
+	"internal/handover": {"dataplane", "a conversation carries connections and does not know what becomes of them"},
 	"internal/netenv":   {"internal/wire", "the network knows no connections"},
 	"internal/connlog":  {"dataplane internal/mono internal/wire", "a log knows events"},
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/evidence internal/firewall internal/instance internal/mono internal/netenv internal/policyroute internal/privilege internal/proxyproto internal/wire nat",
+		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/evidence internal/firewall internal/handover internal/instance internal/mono internal/netenv internal/policyroute internal/privilege internal/proxyproto internal/wire nat",
 		"the gateway wires parts together: what TCP says and what a segment becomes is the shard's",
 	},
 	"internal/privilege": {"", "privileges know the kernel alone"},
@@ -125,7 +126,7 @@ func TestImports(t *testing.T) {
 // clocks are the functions that look at a clock or wait for one, by package.
 var clocks = map[string][]string{
 	"time": {"After", "AfterFunc", "NewTicker", "NewTimer", "Now", "Since", "Sleep", "Tick", "Until"},
-	"mono": {"NewClock", "NewClockAt"},
+	"mono": {"NewClock", "NewClockAt", "NewClockFrom"},
 }
 
 // TestCoreIsPure: no goroutine, no channel, no look at the clock.

@@ -22,20 +22,22 @@ type serverStates struct {
 	names   []connlog.Server
 	servers []dataplane.Server // as they are now; without an address if they are not of the configuration
 	up      []bool
+	counter []int // health.Report.Counter, 0 if nothing is known
 }
 
 // set takes the servers of a configuration. Those that were there before keep their state, as in dataplane.Reload.
 func (t *serverStates) set(old, b *built) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	up := make([]bool, len(b.shard.Servers))
+	up, counter := make([]bool, len(b.shard.Servers)), make([]int, len(b.shard.Servers))
 	for i, s := range b.shard.Servers {
 		up[i] = s.Up
 		if old != nil && i < len(old.shard.Servers) && old.shard.Servers[i].Up && !old.retired(dataplane.ServerID(i)) {
 			up[i] = s.Up && t.up[i]
+			counter[i] = t.counter[i]
 		}
 	}
-	t.names, t.up, t.servers = b.names.Servers, up, slices.Clone(b.shard.Servers)
+	t.names, t.up, t.counter, t.servers = b.names.Servers, up, counter, slices.Clone(b.shard.Servers)
 	for id := range b.retiredServers {
 		t.servers[id] = dataplane.Server{}
 	}
@@ -45,6 +47,39 @@ func (t *serverStates) isUp(id dataplane.ServerID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.up[id]
+}
+
+// settled is how settled a server's state is.
+func (t *serverStates) settled(id dataplane.ServerID) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.counter[id]
+}
+
+func (t *serverStates) note(id dataplane.ServerID, counter int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counter[id] = counter
+}
+
+// save returns what restore takes.
+func (t *serverStates) save() (list []serverState) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.up {
+		list = append(list, serverState{t.up[i], t.counter[i]})
+	}
+	return list
+}
+
+// restore takes what another process knew of the servers of a configuration.
+func (t *serverStates) restore(b *built, list []serverState) {
+	t.set(nil, b)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range min(len(list), len(t.up)) {
+		t.up[i], t.counter[i] = list[i].Up, list[i].Counter
+	}
 }
 
 // change notes a server's state and counts what is left of its backend.
@@ -110,7 +145,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *built) {
 			g.state.change(c.server, true)
 			g.tellShards(ctx, dataplane.ServerState{Server: c.server, Up: true})
 		}
-		c.Down = !g.state.isUp(c.server)
+		c.Down, c.Counter = !g.state.isUp(c.server), g.state.settled(c.server)
 		spread := c.Inter * time.Duration(i) / time.Duration(len(b.checks))
 		follow := g.follow(probe, &c)
 		group.Go(func() error {
@@ -126,6 +161,7 @@ func (g *gateway) follow(ctx context.Context, c *check) func(health.Report) {
 	var granted health.Granted
 	told := map[health.Concern]bool{}
 	return func(r health.Report) {
+		g.state.note(c.server, r.Counter)
 		if r.Changed {
 			g.tellShards(ctx, dataplane.ServerState{Server: c.server, Up: r.Up})
 			g.tellState(c, r)

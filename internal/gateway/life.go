@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -56,13 +57,15 @@ func catchSignals(ctx context.Context) *signals {
 type command struct {
 	name   string
 	answer chan<- instance.Answer
+	taker  *net.UnixConn // of a takeover, which has no answer; closed when it is over
+	over   chan<- struct{}
 }
 
 // command hands a command to live and waits for what comes of it.
 func (g *gateway) command(ctx context.Context, name string) instance.Answer {
 	answer := make(chan instance.Answer, 1)
 	select {
-	case g.commands <- command{name, answer}:
+	case g.commands <- command{name: name, answer: answer}:
 	case <-ctx.Done():
 		return instance.Answer{Error: "hushgate is ending"}
 	}
@@ -90,7 +93,15 @@ func (g *gateway) live(ctx context.Context, group *errgroup.Group, s *signals) e
 		case <-s.reload:
 			_, _ = g.reload(ctx, group, "SIGHUP") // it has told the log
 		case c := <-g.commands:
-			c.answer <- g.carryOut(ctx, group, c.name)
+			if c.taker == nil {
+				c.answer <- g.carryOut(ctx, group, c.name)
+				continue
+			}
+			given := g.giveAway(ctx, c.taker)
+			close(c.over)
+			if given {
+				return errEnd
+			}
 		case <-prune.C:
 			if err := g.prune(ctx, group); err != nil {
 				g.log.Error("what a reload has taken out cannot be forgotten", "err", err)

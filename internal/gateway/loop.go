@@ -46,6 +46,7 @@ type loop struct {
 	events func([]dataplane.Event)
 	orders chan func(*dataplane.Shard)
 	frames [port.Batch][]byte
+	given  bool // the shard is another process's: not one frame more
 }
 
 func newLoop(shard *dataplane.Shard, clock mono.Clock, ports []Port, w Waiter, r Resolver, events func([]dataplane.Event)) *loop {
@@ -95,6 +96,9 @@ func (l *loop) turn() (busy bool, err error) {
 		default:
 		}
 		break
+	}
+	if l.given {
+		return false, errEnd
 	}
 	for _, p := range l.ports {
 		n, err := p.Read(l.frames[:])
@@ -213,6 +217,14 @@ func (e *egress) park(now mono.Time, o *dataplane.Out) {
 	e.resolver.Probe(o.Dst)
 	if e.retry == mono.Never {
 		e.retry = now.Add(parkRetry)
+	}
+}
+
+// inherit parks a frame that another process had parked.
+func (e *egress) inherit(p parkedFrame) {
+	if len(e.parked) < parkRoom {
+		e.parked = append(e.parked, parked{dataplane.Out{Side: p.Side, Dst: p.Dst, Frame: p.Frame}, p.Until})
+		e.retry = 0
 	}
 }
 

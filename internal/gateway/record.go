@@ -84,6 +84,12 @@ func (c *change) open(cfg *config.Config) error {
 	}
 	for i, s := range c.names.Services {
 		f, known := byName[s.Frontend]
+		if !known && i >= len(c.r.fronts) { // it comes from a process before this one
+			f.format = config.LogTCP
+			for _, t := range cfg.Global.Logs {
+				f.targets = append(f.targets, c.lineup.targets[t])
+			}
+		}
 		if !known && i < len(c.r.fronts) { // its last connections are told of as they always were
 			f = c.r.fronts[i]
 			for t, to := range c.r.targets {

@@ -19,6 +19,8 @@ type socket struct {
 	side wire.Side
 	now  atomic.Pointer[port.AFPacket] // nil while the interface is not there; replaced by the loop's goroutine alone
 
+	echoes *echoes // behind a takeover, for a moment
+
 	lost     atomic.Uint64 // frames that were to go out while it was not there
 	past     atomic.Uint64 // SendDrop and
 	pastFull atomic.Uint64 // KernelDrop of the sockets before
@@ -32,6 +34,9 @@ func (s *socket) Read(frames [][]byte) (int, error) {
 	n, err := p.Read(frames)
 	if errors.Is(err, port.ErrGone) { // what netlink says of it is on its way
 		return 0, nil
+	}
+	if s.echoes != nil {
+		return s.withoutEchoes(frames, n), err
 	}
 	return n, err
 }
@@ -97,11 +102,16 @@ func (w *watched) watch() {
 // programs are what the kernel runs on each frame of an interface.
 type programs struct{ filter, selector []bpf.RawInstruction }
 
-func (b *built) programs(side wire.Side, shards int) (p programs, err error) {
+func (b *built) filter(side wire.Side) port.Filter {
 	f := port.Filter{Sides: side, Services: b.services, Servers: b.servers}
 	for _, s := range b.sources() {
 		f.Sources = append(f.Sources, port.Source{Addr: s.Addr, First: s.First, Last: s.Last})
 	}
+	return f
+}
+
+func (b *built) programs(side wire.Side, shards int) (p programs, err error) {
+	f := b.filter(side)
 	if p.filter, err = f.Program(); err != nil {
 		return p, err
 	}
@@ -128,7 +138,7 @@ func (g *gateway) openPort(name string, side wire.Side) (*port.AFPacket, error) 
 	}
 	return port.Open(port.Config{
 		Interface: name, Side: side, Filter: deaf, ReceiveBuffer: g.cfg.Global.ReceiveBuffer,
-		FanoutSize: g.shards, FanoutGroup: fanoutGroup(link.Index), Selector: prog.selector,
+		FanoutSize: g.shards, FanoutGroup: fanoutGroup(link.Index, g.secondGroup), Selector: prog.selector,
 	})
 }
 
@@ -189,6 +199,24 @@ func (w *watched) socket(name string) *socket {
 	for _, s := range w.sockets {
 		if s.name == name {
 			return s
+		}
+	}
+	return nil
+}
+
+// setFilters is setPrograms for sockets that have their selector already.
+func (g *gateway) setFilters(b *built) error {
+	for _, w := range g.watched {
+		for _, s := range w.sockets {
+			prog, err := b.programs(s.side, g.shards)
+			if err != nil {
+				return err
+			}
+			if p := s.now.Load(); p != nil {
+				if err := p.SetFilter(prog.filter); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil

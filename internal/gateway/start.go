@@ -78,7 +78,17 @@ type gateway struct {
 
 	changed  chan struct{}
 	commands chan command
-	restore  []func() error // undoes what setSysctls did
+	restore  []sysctl // what setSysctls changed
+
+	heir        *heir // in a process that takes over, until it has
+	given       bool  // another process has taken over
+	secondGroup bool  // see fanoutGroup
+}
+
+// sysctl is a switch and what it was.
+type sysctl struct {
+	netenv.Sysctl
+	was string
 }
 
 // verifyEvery is how often the rules are looked at.
@@ -90,6 +100,8 @@ type Options struct {
 	// Load reads the configuration anew, for a reload; the strings are warnings. The error is as long as it needs to be.
 	Load func() (*config.Config, []string, error)
 	Log  *slog.Logger
+	// TakeOver goes on with the connections of the gateway that runs in this network namespace, which ends, if there is one.
+	TakeOver bool
 }
 
 // Run runs a gateway until ctx is done, or SIGTERM or SIGINT asks for its end (see drain). Everything is checked before
@@ -105,12 +117,23 @@ func Run(ctx context.Context, o Options) (err error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer func() { err = errors.Join(err, g.unlock()) }()
+	if o.TakeOver {
+		if g.heir, err = g.askForAll(s.asked); err != nil {
+			return err
+		}
+	}
+	defer func() { err = errors.Join(err, g.heir.end(err)) }()
 	if err := g.prepare(ctx, s.asked); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.close()) }()
 	if err := g.open(); err != nil {
 		return err
+	}
+	if g.heir != nil {
+		if err := g.takeOver(); err != nil {
+			return err
+		}
 	}
 	return g.serve(ctx, s)
 }
@@ -120,13 +143,18 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	if err := privilege.Check(); err != nil {
 		return err
 	}
-	if g.lock, err = instance.Acquire(); err != nil {
-		return err
+	if g.heir == nil {
+		if g.lock, err = instance.Acquire(); err != nil {
+			return err
+		}
 	}
 	if g.mirror, err = netenv.NewMirror(ctx, g.log, g.networkChanged); err != nil {
 		return fmt.Errorf("read the network: %w", err)
 	}
 	if err := g.choose(asked); err != nil {
+		return err
+	}
+	if err := g.heir.extend(g.plan); err != nil {
 		return err
 	}
 	g.plan.built.shard.Local = g.mirror.Addresses()
@@ -199,6 +227,9 @@ func (g *gateway) open() error {
 			return err
 		}
 	}
+	if g.heir != nil { // the other process hears for us yet
+		return nil
+	}
 	return g.setPrograms(g.plan.built)
 }
 
@@ -216,7 +247,7 @@ func (g *gateway) setSysctls() error {
 			return err
 		}
 		g.log.Info("sysctl set", "name", s.Name(), "from", was, "to", s.Want)
-		g.restore = append(g.restore, func() error { return s.Set(was) })
+		g.restore = append(g.restore, sysctl{s, was})
 	}
 	return nil
 }
@@ -241,12 +272,21 @@ func (g *gateway) openLoop(i int) (err error) {
 	cfg := g.plan.built.shard
 	cfg.Turn, cfg.Shards = i, g.shards
 	cfg.Limits.Flows = (cfg.Limits.Flows + g.shards - 1) / g.shards
-	g.loops = append(g.loops, newLoop(dataplane.New(&cfg), g.clock, ports, w.poll, g.mirror, g.witnessed(&cfg)))
+	events := g.witnessed(&cfg)
+	g.loops = append(g.loops, newLoop(dataplane.New(&cfg), g.clock, ports, w.poll, g.mirror, events))
+	g.heir.note(&cfg)
 	return nil
 }
 
 // fanoutGroup is an id that no other interface's group has in this network namespace.
-func fanoutGroup(ifindex int) uint16 { return uint16(0x4800 ^ ifindex) }
+// Two processes, one of which takes over from the other, have one each.
+func fanoutGroup(ifindex int, second bool) uint16 {
+	id := uint16(0x4800 ^ ifindex)
+	if second {
+		id ^= 0x8000
+	}
+	return id
+}
 
 // sides maps each interface to its side or, one-armed, sides.
 func (g *gateway) sides() map[string]wire.Side {
@@ -330,7 +370,7 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	group.Go(func() error { return g.watchLosses(ctx) })
 	group.Go(func() error { return g.watchClock(ctx) })
 	group.Go(func() error { return g.tellOnSignal(ctx) })
-	group.Go(func() error { return g.lock.Serve(ctx, g.command) })
+	group.Go(func() error { return g.lock.Serve(ctx, g.command, map[string]instance.Talk{takeOverCommand: g.talk}) })
 	group.Go(func() error { return g.watchdog(ctx) })
 	group.Go(func() error { return g.live(ctx, group, s) })
 	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.built.services), "servers", len(g.plan.built.servers))
@@ -379,11 +419,13 @@ func (g *gateway) close() error {
 	errs = append(errs, g.speech.Close())
 	g.lines.close()
 	errs = append(errs, g.closeKeeper())
-	if g.rules != nil {
+	if g.rules != nil && !g.given && g.heir == nil { // else they are another process's
 		errs = append(errs, g.leaveRules())
 	}
-	for _, undo := range g.restore {
-		errs = append(errs, undo())
+	if !g.given {
+		for _, s := range g.restore {
+			errs = append(errs, s.Set(s.was))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -66,7 +66,7 @@ func TestAsk(t *testing.T) {
 	go func() {
 		ended <- l.Serve(ctx, func(_ context.Context, command string) Answer {
 			return Answer{Warnings: []string{"careful"}, Error: "no " + command}
-		})
+		}, nil)
 	}()
 	if _, err := Acquire(); err == nil { // one that only looks who is there does no harm
 		t.Error("a second lock")

@@ -57,6 +57,19 @@ func Adopt(f *os.File) (*Lock, error) {
 	return &Lock{u}, nil
 }
 
+// Claim makes this process the one that the kernel names as the lock's holder, after Adopt.
+func (l *Lock) Claim() error {
+	raw, err := l.l.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("claim the lock: %w", err)
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = unix.Listen(int(fd), unix.SOMAXCONN) }); err != nil || failed != nil {
+		return fmt.Errorf("claim the lock: %w", errors.Join(err, failed))
+	}
+	return nil
+}
+
 // File returns a copy of the socket, to be handed to the process that takes over. The lock is free when all copies are
 // closed.
 func (l *Lock) File() (*os.File, error) { return l.l.File() }

@@ -40,12 +40,17 @@ func (l *Lab) StartGateway(ctx context.Context, binary string, config []byte, on
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return nil, err
 	}
+	return l.runGateway(ctx, binary, file, onLine)
+}
+
+// runGateway runs the binary with a configuration file, and more arguments, and waits until it is ready.
+func (l *Lab) runGateway(ctx context.Context, binary, file string, onLine func(string), args ...string) (*Gateway, error) {
 	g := &Gateway{File: file, wake: make(chan struct{}), ended: make(chan struct{}), onLine: onLine}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	g.cmd = exec.Command(binary, "run", "-f", file)
+	g.cmd = exec.Command(binary, append([]string{"run", "-f", file}, args...)...)
 	g.cmd.Stdout, g.cmd.Stderr = w, w
 	g.cmd.Env = append(os.Environ(), l.env...)
 	err = l.Gateway.Start(g.cmd)

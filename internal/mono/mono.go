@@ -40,6 +40,11 @@ type Clock struct {
 // NewClock returns a clock whose origin is the present moment.
 func NewClock() Clock { return Clock{origin: time.Now(), step: &atomic.Int64{}} }
 
+// NewClockFrom returns a clock that says now at the present moment: one that goes on from another process's.
+func NewClockFrom(now Time) Clock {
+	return Clock{origin: time.Now().Add(-time.Duration(now)), step: &atomic.Int64{}}
+}
+
 // NewClockAt returns a clock with the given origin, for replays and tests.
 func NewClockAt(origin time.Time) Clock { return Clock{origin: origin} }
 

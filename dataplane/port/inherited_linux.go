@@ -1,0 +1,82 @@
+package port
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"hushgate/internal/wire"
+)
+
+// File returns a copy of the packet socket, for the process that takes over: with it goes what the kernel has queued.
+func (p *AFPacket) File() (*os.File, error) {
+	fd, err := unix.FcntlInt(uintptr(p.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("copy the packet socket on %s: %w", p.ifi.Name, err)
+	}
+	return os.NewFile(uintptr(fd), p.ifi.Name), nil
+}
+
+// Inherited is the packet socket of another process that was handed over, to be read to its end.
+type Inherited struct {
+	name string
+	side wire.Side
+	file *os.File
+	fd   int
+	in   mmsgs
+}
+
+// Inherit takes a packet socket that came from File; the file is the Inherited's from then on.
+func Inherit(f *os.File, name string, side wire.Side) (*Inherited, error) {
+	i := &Inherited{name: name, side: side, file: f}
+	raw, err := f.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { i.fd = int(fd) })
+	}
+	if err == nil {
+		err = i.check()
+	}
+	if err == nil {
+		err = i.in.room()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("inherit the packet socket on %s: %w", name, err), f.Close())
+	}
+	return i, nil
+}
+
+// check is whether frames come in the form that they have here.
+func (i *Inherited) check() error {
+	domain, err := unix.GetsockoptInt(i.fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil || domain != unix.AF_PACKET {
+		return errors.Join(errors.New("it is none"), err)
+	}
+	header, err := unix.GetsockoptInt(i.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR)
+	if err != nil || header != 1 {
+		return errors.Join(errors.New("its frames have no virtio header"), err)
+	}
+	return nil
+}
+
+// Read is AFPacket's.
+func (i *Inherited) Read(frames [][]byte) (int, error) { return i.in.receive(i.fd, i.name, frames) }
+
+// Deafen lets no more frames in. What is queued stays.
+func (i *Inherited) Deafen() error {
+	deaf := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K} // return 0
+	if err := unix.SetsockoptSockFprog(i.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &deaf}); err != nil {
+		return fmt.Errorf("set the filter of the inherited socket on %s: %w", i.name, err)
+	}
+	return nil
+}
+
+// Name returns the interface's name, Side the side that it is on.
+func (i *Inherited) Name() string { return i.name }
+
+// Side returns which side the port is on.
+func (i *Inherited) Side() wire.Side { return i.side }
+
+// Close closes the socket.
+func (i *Inherited) Close() error { return errors.Join(i.file.Close(), unix.Munmap(i.in.mem)) }

@@ -1,0 +1,35 @@
+package port
+
+import (
+	"encoding/binary"
+
+	"hushgate/internal/wire"
+)
+
+// Shard is what the Selector's program says of a TCP segment, and the kernel makes of it: to which of n shards it goes.
+func (f Filter) Shard(src, dst wire.Addr, dstPort uint16, n int) int {
+	toService := f.Sides == wire.Outside
+	if f.Sides.Has(wire.Outside) && f.Sides.Has(wire.Inside) {
+		for _, s := range f.Services {
+			toService = toService || wire.AddrFrom(s.Addr()) == dst
+		}
+	}
+	if toService {
+		return ClientShard(src, n)
+	}
+	for _, s := range f.Sources {
+		if wire.AddrFrom(s) == dst {
+			return int(dstPort) % n
+		}
+	}
+	return ClientShard(dst, n)
+}
+
+// ClientShard is to which of n shards a client's connections belong.
+func ClientShard(a wire.Addr, n int) int {
+	var sum uint32
+	for b := a.IP(); len(b) > 0; b = b[4:] {
+		sum += binary.BigEndian.Uint32(b)
+	}
+	return int(sum*golden>>16) % n
+}

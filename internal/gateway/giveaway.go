@@ -1,0 +1,241 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hushgate/dataplane"
+	"hushgate/internal/handover"
+	"hushgate/internal/instance"
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+)
+
+// takeOverCommand begins the conversation of package handover.
+const takeOverCommand = "takeover"
+
+// hello is what a taker begins with.
+type hello struct {
+	Versions []int `json:"versions"`
+}
+
+// head is what a taker has to know to get ready.
+type head struct {
+	Version     int                     `json:"version"`
+	Records     []dataplane.RecordField `json:"records"`
+	Tables      tables                  `json:"tables"`
+	Clock       clockReading            `json:"clock"`
+	SecondGroup bool                    `json:"second_group"` // the giver has the second of the two fan-out groups
+}
+
+// clockReading is a moment on the clock of connections and on the kernel's monotonic one, which all processes share.
+type clockReading struct {
+	Now       mono.Time `json:"now"`
+	Monotonic int64     `json:"monotonic"` // CLOCK_MONOTONIC, ns
+}
+
+// state is what a giver knows, stopped, beside its connections.
+type state struct {
+	Shards  []*dataplane.ShardState `json:"shards"`
+	Servers []serverState           `json:"servers"` // by number
+	Parked  []parkedFrame           `json:"parked"`
+	Sysctls []changedSysctl         `json:"sysctls"`
+}
+
+// serverState is what the health checks know of a server.
+type serverState struct {
+	Up      bool `json:"up"`
+	Counter int  `json:"counter"` // health.Report.Counter
+}
+
+// parkedFrame is a frame that waits for its next hop's link address.
+type parkedFrame struct {
+	Side  wire.Side `json:"side"`
+	Dst   wire.Addr `json:"dst"`
+	Frame []byte    `json:"frame"`
+	Until mono.Time `json:"until"`
+}
+
+// changedSysctl is a switch that the giver has set, and would have set back at its end.
+type changedSysctl struct {
+	Path string `json:"path"`
+	Was  string `json:"was"`
+}
+
+// fileNote says what a file is: the packet socket of a shard on an interface or, without an interface, the lock.
+type fileNote struct {
+	Interface string    `json:"interface"`
+	Side      wire.Side `json:"side"`
+	Shard     int       `json:"shard"`
+}
+
+// How long a giver waits: for a taker that gets ready, while everything goes on, and stopped, for one that takes.
+const (
+	readyPatience = time.Minute
+	stopPatience  = 10 * time.Second
+)
+
+// monotonic reads the clock that all processes share.
+func monotonic() int64 {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // never fails
+	return now.Nano()
+}
+
+// talk hands the conversation with a taker to live, and waits for its end.
+func (g *gateway) talk(ctx context.Context, conn *net.UnixConn) {
+	over := make(chan struct{})
+	select {
+	case g.commands <- command{name: takeOverCommand, taker: conn, over: over}:
+	case <-ctx.Done():
+		return
+	}
+	<-over
+}
+
+// giveAway lets another process take over; true if it has, and this one has to end. Otherwise everything is as it was.
+func (g *gateway) giveAway(ctx context.Context, to *net.UnixConn) (given bool) {
+	g.mu.Lock() // nothing changes meanwhile, and nobody mends the rules
+	defer g.mu.Unlock()
+	pid := instance.PID(to)
+	conn, release := handover.New(ctx, to)
+	defer release()
+	err := g.converse(ctx, conn)
+	if g.given {
+		g.log.Info("another process has taken over", "pid", pid)
+		g.notify("MAINPID=" + strconv.Itoa(pid))
+		return true
+	}
+	conn.Refuse(err)
+	g.log.Warn("another process wanted to take over and did not: all goes on here", "pid", pid, "err", err)
+	if g.rules != nil {
+		if _, err := g.rules.Repair(); err != nil { // the other may have put its own in their place
+			g.log.Error("the firewall rules cannot be verified", "err", err)
+		}
+	}
+	return false
+}
+
+func (g *gateway) converse(ctx context.Context, conn *handover.Conn) error {
+	var h hello
+	if err := errors.Join(conn.Within(readyPatience), conn.ReceiveJSON(handover.Hello, &h)); err != nil {
+		return err
+	}
+	known := false
+	for _, v := range h.Versions {
+		known = known || v == handover.Version
+	}
+	if !known {
+		return fmt.Errorf("this one hands over in version %d, the other knows %v: restart it instead", handover.Version, h.Versions)
+	}
+	about := head{
+		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: g.plan.built.tables(g.used(ctx)),
+		Clock: clockReading{g.clock.Now(), monotonic()}, SecondGroup: g.secondGroup,
+	}
+	if err := conn.SendJSON(handover.Head, about, nil); err != nil {
+		return err
+	}
+	if _, _, _, err := conn.Receive(handover.Ready); err != nil {
+		return err
+	}
+	return g.stopped(ctx, func() error { return g.hand(conn) })
+}
+
+// stopped stops all loops between two batches, and calls f. If another process has the connections then, the loops do
+// nothing more.
+func (g *gateway) stopped(ctx context.Context, f func() error) error {
+	on, here := make(chan struct{}), make(chan struct{}, len(g.loops))
+	defer close(on)
+	for _, l := range g.loops {
+		l.do(ctx, func(*dataplane.Shard) {
+			if err := l.drain(l.clock.Now()); err != nil {
+				g.log.Error("before a takeover", "err", err)
+			}
+			here <- struct{}{}
+			<-on
+			l.given = g.given
+		})
+	}
+	enough := time.NewTimer(stopPatience)
+	defer enough.Stop()
+	for range g.loops {
+		select {
+		case <-here:
+		case <-enough.C:
+			return errors.New("a shard does not stop")
+		}
+	}
+	return f()
+}
+
+// hand gives everything away. The loops have stopped.
+func (g *gateway) hand(conn *handover.Conn) error {
+	if err := conn.Within(stopPatience); err != nil {
+		return err
+	}
+	if err := conn.SendJSON(handover.State, g.known(), nil); err != nil {
+		return err
+	}
+	if err := g.handFiles(conn); err != nil {
+		return err
+	}
+	w := conn.NewWriter()
+	for _, l := range g.loops {
+		if err := l.shard.SaveFlows(w.Write); err != nil {
+			return fmt.Errorf("hand over the connections: %w", err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	if _, _, _, err := conn.Receive(handover.Take); err != nil {
+		return err
+	}
+	if err := conn.Send(handover.Yours, nil, nil); err != nil {
+		return err
+	}
+	g.given = true
+	return nil
+}
+
+func (g *gateway) known() (v state) {
+	for _, l := range g.loops {
+		v.Shards = append(v.Shards, l.shard.Save())
+		for _, p := range l.egress.parked {
+			v.Parked = append(v.Parked, parkedFrame{p.out.Side, p.out.Dst, p.out.Frame, p.until})
+		}
+	}
+	v.Servers = g.state.save()
+	for _, s := range g.restore {
+		v.Sysctls = append(v.Sysctls, changedSysctl{s.Path, s.was})
+	}
+	return v
+}
+
+func (g *gateway) handFiles(conn *handover.Conn) error {
+	for i, w := range g.watched {
+		for _, s := range w.sockets {
+			if p := s.now.Load(); p != nil {
+				if err := handFile(conn, fileNote{s.name, s.side, i}, p.File); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return handFile(conn, fileNote{}, g.lock.File)
+}
+
+func handFile(conn *handover.Conn, note fileNote, open func() (*os.File, error)) error {
+	f, err := open()
+	if err != nil {
+		return fmt.Errorf("hand over: %w", err)
+	}
+	return errors.Join(conn.SendJSON(handover.File, note, f), f.Close())
+}

@@ -1,0 +1,349 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"hushgate/dataplane"
+	"hushgate/dataplane/port"
+	"hushgate/internal/firewall"
+	"hushgate/internal/handover"
+	"hushgate/internal/instance"
+	"hushgate/internal/mono"
+	"hushgate/internal/netenv"
+	"hushgate/internal/wire"
+)
+
+// heir is a process that takes over, until it has. A nil heir is a process that begins by itself.
+type heir struct {
+	socket  *net.UnixConn
+	conn    *handover.Conn
+	release func()
+	head    head
+	old     *built
+	used    uses
+	configs []*dataplane.Config // of the shards
+	sockets []*port.Inherited
+	state   state
+	count   int // connections
+}
+
+// askForAll begins the conversation with the gateway that runs; nil if there is none.
+func (g *gateway) askForAll(ctx context.Context) (h *heir, err error) {
+	socket, err := instance.Begin(ctx, takeOverCommand)
+	if errors.Is(err, instance.ErrNone) {
+		g.log.Info("nobody to take over from: an ordinary start")
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("take over: %w", err)
+	}
+	h = &heir{socket: socket}
+	h.conn, h.release = handover.New(ctx, socket)
+	if err := h.listen(); err != nil {
+		return nil, errors.Join(fmt.Errorf("take over: %w", err), h.end(err))
+	}
+	since := time.Duration(monotonic() - h.head.Clock.Monotonic)
+	g.clock = mono.NewClockFrom(h.head.Clock.Now.Add(since))
+	g.secondGroup = !h.head.SecondGroup
+	g.log.Info("taking over", "from", instance.PID(socket))
+	return h, nil
+}
+
+// listen hears what has to be known to get ready.
+func (h *heir) listen() (err error) {
+	if err := h.conn.Within(readyPatience); err != nil {
+		return err
+	}
+	if err := h.conn.SendJSON(handover.Hello, hello{[]int{handover.Version}}, nil); err != nil {
+		return err
+	}
+	if err := h.conn.ReceiveJSON(handover.Head, &h.head); err != nil {
+		return err
+	}
+	if h.head.Version != handover.Version {
+		return fmt.Errorf("the other hushgate hands over in version %d, this one takes over in version %d", h.head.Version, handover.Version)
+	}
+	if _, err := dataplane.NewRecordReader(h.head.Records); err != nil {
+		return err
+	}
+	if h.head.Clock.Now < 0 || h.head.Clock.Monotonic > monotonic() {
+		return errors.New("the other hushgate's clock is ahead of ours")
+	}
+	h.old, h.used, err = h.head.Tables.built()
+	return err
+}
+
+// end ends the conversation; why is the reason if there was nothing to take over.
+func (h *heir) end(why error) error {
+	if h == nil {
+		return nil
+	}
+	if why != nil {
+		h.conn.Refuse(why)
+	}
+	h.release()
+	errs := []error{h.socket.Close()}
+	for _, s := range h.sockets {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// extend numbers a plan like the configuration that connections refer to, as a reload does.
+func (h *heir) extend(p *Plan) error {
+	if h == nil {
+		return nil
+	}
+	p.built = p.built.inherit(h.old, h.used)
+	if p.built.distinctWaits() > maxWaits {
+		return dataplane.ErrTooManyWaits
+	}
+	p.Firewall = firewall.NewPlan(p.built.firewall)
+	return nil
+}
+
+// note keeps the configuration of a shard that is to go on from another.
+func (h *heir) note(cfg *dataplane.Config) {
+	if h != nil {
+		h.configs = append(h.configs, cfg)
+	}
+}
+
+// takeOver has the other process stop, and goes on in its place. Up to where it says "yours" an error leaves that one
+// running as if nothing had been.
+func (g *gateway) takeOver() error {
+	h := g.heir
+	err := g.receive(h)
+	if err == nil {
+		err = h.take()
+	}
+	if err != nil {
+		return fmt.Errorf("take over: %w", err)
+	}
+	began := time.Now()
+	g.heir = nil // all is ours from here on
+	if err := errors.Join(g.lock.Claim(), g.goOn(h)); err != nil {
+		return errors.Join(fmt.Errorf("go on behind a takeover: %w", err), h.end(nil))
+	}
+	g.log.Info("taken over", "connections", h.count, "shards", len(h.state.Shards), "switched_in", time.Since(began))
+	go func() { // the kernel takes its time to close a packet socket, and connections wait
+		if err := h.end(nil); err != nil {
+			g.log.Debug("end a takeover", "err", err)
+		}
+	}()
+	return nil
+}
+
+// receive takes over all that the other process knows, and changes nothing.
+func (g *gateway) receive(h *heir) error {
+	if err := h.conn.Within(readyPatience); err != nil {
+		return err
+	}
+	if err := h.conn.Send(handover.Ready, nil, nil); err != nil {
+		return err
+	}
+	if err := h.conn.ReceiveJSON(handover.State, &h.state); err != nil {
+		return err
+	}
+	if err := g.resume(h); err != nil {
+		return err
+	}
+	if err := g.receiveFiles(h); err != nil {
+		return err
+	}
+	n, err := h.conn.ReadFlows(h.head.Records, func(f *dataplane.FlowState) error {
+		return g.loops[port.ClientShard(f.Client, len(g.loops))].shard.Restore(f)
+	})
+	if err != nil {
+		return err
+	}
+	h.count = n
+	for _, l := range g.loops {
+		l.shard.Settle()
+	}
+	g.state.restore(h.old, h.state.Servers)
+	g.state.set(h.old, g.plan.built)
+	return nil
+}
+
+// resume gives each loop a shard that goes on from one of the old ones. What all of those have in common, such as secrets,
+// each has from its own; there may be more or fewer of them.
+func (g *gateway) resume(h *heir) error {
+	if len(h.state.Shards) == 0 {
+		return errors.New("the other hushgate has no shards")
+	}
+	var now, flood mono.Time
+	for _, v := range h.state.Shards {
+		if v == nil {
+			return errors.New("the other hushgate has no shards")
+		}
+		now, flood = max(now, v.Now), max(flood, v.Flood)
+	}
+	for i, l := range g.loops {
+		v := *h.state.Shards[i%len(h.state.Shards)]
+		v.Now, v.Flood = now, flood
+		shard, err := dataplane.Resume(h.configs[i], &v)
+		if err != nil {
+			return err
+		}
+		l.shard = shard
+	}
+	for i, v := range h.state.Shards {
+		g.loops[i%len(g.loops)].shard.Count(v.Counters)
+	}
+	return nil
+}
+
+// receiveFiles receives the packet sockets, and the lock.
+func (g *gateway) receiveFiles(h *heir) error {
+	for {
+		_, body, file, err := h.conn.Receive(handover.File)
+		if err != nil {
+			return err
+		}
+		if file == nil {
+			return errors.New("the other hushgate speaks of a file and sends none")
+		}
+		var note fileNote
+		if err := handover.Decode(body, &note); err != nil {
+			return errors.Join(err, file.Close())
+		}
+		if note.Interface == "" {
+			return g.adopt(file)
+		}
+		s, err := port.Inherit(file, note.Interface, note.Side)
+		if err != nil {
+			return err
+		}
+		h.sockets = append(h.sockets, s)
+	}
+}
+
+func (g *gateway) adopt(lock *os.File) (err error) {
+	g.lock, err = instance.Adopt(lock)
+	return errors.Join(err, lock.Close())
+}
+
+// take has the other process give up. It waits for as long as that one is there: to go away before the answer could mean
+// that nobody has the connections.
+func (h *heir) take() error {
+	h.release()
+	if err := h.conn.Within(24 * time.Hour); err != nil {
+		return err
+	}
+	if err := h.conn.Send(handover.Take, nil, nil); err != nil {
+		return err
+	}
+	_, _, _, err := h.conn.Receive(handover.Yours)
+	return err
+}
+
+// goOn puts our sockets in the place of the other's. First comes what the kernel has queued there since it stopped. For a
+// moment then both hear: what came in that moment is taken from the old ones, and left out when it comes again.
+func (g *gateway) goOn(h *heir) error {
+	for _, s := range h.state.Sysctls {
+		if !filepath.IsLocal(s.Path) {
+			return fmt.Errorf("%q is no sysctl", s.Path)
+		}
+		g.restore = append(g.restore, sysctl{netenv.Sysctl{Path: s.Path}, s.Was})
+	}
+	for i, p := range h.state.Parked {
+		if len(p.Frame) < wire.PacketAt {
+			continue
+		}
+		g.loops[i%len(g.loops)].egress.inherit(p)
+	}
+	r := &reader{g: g, dec: wire.NewDecoder(), filters: map[wire.Side]port.Filter{}}
+	for _, s := range h.sockets {
+		r.filters[s.Side()] = g.plan.built.filter(s.Side())
+	}
+	if err := r.readAll(h.sockets); err != nil {
+		return err
+	}
+	if err := g.setFilters(g.plan.built); err != nil {
+		return err
+	}
+	for _, s := range h.sockets {
+		if err := s.Deafen(); err != nil {
+			g.log.Debug("take over", "err", err) // its interface is gone
+		}
+	}
+	now := time.Now()
+	for _, w := range g.watched {
+		for _, s := range w.sockets {
+			s.echoes = newEchoes(now)
+		}
+	}
+	return r.readAll(h.sockets)
+}
+
+// reader gives the frames of inherited sockets to the loops, which have not begun.
+type reader struct {
+	g       *gateway
+	dec     *wire.Decoder
+	filters map[wire.Side]port.Filter
+	frames  [port.Batch][]byte
+}
+
+func (r *reader) readAll(sockets []*port.Inherited) error {
+	for _, s := range sockets {
+		for {
+			n, err := s.Read(r.frames[:])
+			if errors.Is(err, port.ErrGone) {
+				n, err = 0, nil
+			}
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				break
+			}
+			if err := r.give(s, r.frames[:n]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// give hands frames to their shards, before they are overwritten.
+func (r *reader) give(from *port.Inherited, frames [][]byte) error {
+	now := r.g.clock.Now()
+	for _, f := range frames {
+		one, all := r.shardOf(from, f)
+		for i, l := range r.g.loops {
+			if i != one && !all {
+				continue
+			}
+			if s := r.g.watched[i].socket(from.Name()); s != nil && s.echoes != nil {
+				s.echoes.note(f)
+			}
+			frame := f
+			if all {
+				frame = append([]byte(nil), f...) // each may change it
+			}
+			l.shard.Input(now, from.Side(), frame)
+		}
+	}
+	for _, l := range r.g.loops {
+		if err := l.drain(now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shardOf finds out whose a frame is: one shard's, or, as of an ICMP error, that of the one that knows what it is about.
+func (r *reader) shardOf(from *port.Inherited, frame []byte) (one int, all bool) {
+	if r.dec.Decode(frame) != wire.KindTCP {
+		return 0, true
+	}
+	seg := &r.dec.Segment
+	return r.filters[from.Side()].Shard(seg.Src, seg.Dst, seg.DstPort, len(r.g.loops)), false
+}

@@ -1,0 +1,256 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// takeOver starts a gateway that takes over from another, and waits until it is ready and the other has ended.
+func takeOver(ctx context.Context, t *testing.T, l *Lab, from *Gateway) *Gateway {
+	t.Helper()
+	next, err := l.runGateway(ctx, binary, from.File, nil, "--takeover")
+	if err != nil {
+		t.Fatalf("%v; the other said:\n%s", err, strings.Join(from.Lines(), "\n"))
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(strings.Join(next.Lines(), "\n"))
+		}
+	})
+	if err := from.Wait(); err != nil {
+		t.Error(err)
+	}
+	return next
+}
+
+// setShards replaces the number of shards in a gateway's file.
+func setShards(t *testing.T, g *Gateway, from, to int) {
+	t.Helper()
+	text, err := os.ReadFile(g.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(text), fmt.Sprintf("nbthread %d", from), fmt.Sprintf("nbthread %d", to), 1)
+	if err := os.WriteFile(g.File, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTakeOver: 200 slow mails are in flight, and bots talk early all the time, while three gateways one after the other
+// take over, with other numbers of shards. All mails arrive, none is reset, nobody waits for longer than the delay, every bot
+// is caught, and every connection has one line.
+func TestTakeOver(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) { threeTakeOvers(t, f) })
+	}
+}
+
+func threeTakeOvers(t *testing.T, f family) {
+	const mails, delay = 200, 2 * time.Second
+	ctx, l := site(t, Options{})
+	m := mtas(t, l, f)
+	g := gateway(ctx, t, l, life(f, "", "2s", f.a, f.b))
+	seen := watch(t, l.sw, "up", f.talker)
+	vip := net.JoinHostPort(f.vip, "25")
+
+	var group errgroup.Group
+	stop := make(chan struct{})
+	var sent atomic.Int64 // lines of all mails
+	sums := make([]string, mails)
+	waits := make([]time.Duration, mails)
+	for i := range mails {
+		group.Go(func() (err error) {
+			time.Sleep(time.Duration(i) * 30 * time.Millisecond) // they begin over six seconds
+			sums[i], waits[i], err = trickle(ctx, l, f.client, vip, i, stop, &sent)
+			return err
+		})
+	}
+	var bots, across, caught atomic.Int64
+	var generation atomic.Int64
+	ended := make(chan struct{})
+	var talkers errgroup.Group
+	for n := range 20 {
+		talkers.Go(func() error {
+			time.Sleep(time.Duration(n) * 50 * time.Millisecond)
+			for {
+				select {
+				case <-ended:
+					return nil
+				default:
+				}
+				bots.Add(1)
+				before := generation.Load()
+				s, err := l.Bot(ctx, f.talker, vip, 900*time.Millisecond, "EHLO bot\r\n", 5*time.Second)
+				if err != nil {
+					return err
+				}
+				if s.End != EndReset || s.Text != "" {
+					return fmt.Errorf("a bot got %q, %s", s.Text, s.End)
+				}
+				caught.Add(1)
+				if generation.Load() != before {
+					across.Add(1)
+				}
+			}
+		})
+	}
+	gateways := []*Gateway{g}
+	shards := []int{2, 3, 1, 2}
+	for i := 1; i < len(shards); i++ {
+		time.Sleep(1700 * time.Millisecond) // some are in the delay, some in their mail
+		setShards(t, g, shards[i-1], shards[i])
+		began := time.Now()
+		g = takeOver(ctx, t, l, g)
+		generation.Add(1)
+		line, err := g.WaitLine(ctx, "taken over", fmt.Sprintf("shards=%d", shards[i-1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("takeover %d, %d to %d shards, %v from start to ready: %s", i, shards[i-1], shards[i], time.Since(began).Round(time.Millisecond), line)
+		gateways = append(gateways, g)
+	}
+	time.Sleep(3 * time.Second) // the last ones wait for their banner
+	close(ended)
+	if err := talkers.Wait(); err != nil {
+		t.Error(err)
+	}
+	close(stop)
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	var longest time.Duration
+	for i, w := range waits {
+		longest = max(longest, w)
+		if w < delay-50*time.Millisecond || w > delay+time.Second { // the client begins to count a little late
+			t.Errorf("mail %d had its banner after %v, with a delay of %v", i, w, delay)
+		}
+	}
+	got := map[string]int{}
+	for _, m := range m {
+		for _, mail := range m.Mails() {
+			got[mail.SHA256]++
+			if mail.Client != f.client {
+				t.Errorf("the server saw %s", mail.Client)
+			}
+		}
+	}
+	delivered := 0
+	for i, sum := range sums {
+		if got[sum] == 1 {
+			delivered++
+		} else {
+			t.Errorf("mail %d arrived %d times as it was sent", i, got[sum])
+		}
+	}
+	if n := seen(); n != 0 {
+		t.Errorf("%d frames of the bots were seen on the inside", n)
+	}
+	if across.Load() == 0 {
+		t.Error("no bot lived through a takeover")
+	}
+	lines := func(state string) (n int) {
+		for _, g := range gateways {
+			n += g.Count("bk_smtp", state)
+		}
+		return n
+	}
+	waitFor(t, "the lines of all mails", func() bool { return lines(" -- ") >= mails })
+	rejected := 0
+	for _, g := range gateways {
+		rejected += g.Count(" PR ")
+	}
+	if n := lines(" -- "); n != mails || rejected != int(caught.Load()) {
+		t.Errorf("%d lines of mails, %d of bots: there were %d and %d", n, rejected, mails, caught.Load())
+	}
+	for _, g := range gateways {
+		for _, bad := range []string{" CD ", " SD ", " sD ", " KD ", " KR ", " KQ ", " KC ", " CR ", "level=error", "ERR"} {
+			if n := g.Count(bad); n > 0 {
+				t.Errorf("%d lines with %q", n, bad)
+			}
+		}
+	}
+	t.Logf("%d of %d mails delivered, %d lines of text in %d takeovers; banner after %v at the latest (delay %v); %d of %d bots caught, %d of them begun before a takeover and caught after it",
+		delivered, mails, sent.Load(), len(shards)-1, longest.Round(time.Millisecond), delay, caught.Load(), bots.Load(), across.Load())
+	if err := g.Stop(); err != nil {
+		t.Error(err)
+	}
+	if s := saved(ctx, t, l); strings.Contains(s, "HUSHGATE") {
+		t.Errorf("rules are left:\n%s", s)
+	}
+}
+
+// trickle sends a mail line by line until stop is closed. It returns the sum of the mail, as the server sees it, and how long
+// the banner took.
+func trickle(ctx context.Context, l *Lab, from, to string, id int, stop <-chan struct{}, sent *atomic.Int64) (string, time.Duration, error) {
+	fail := func(err error) (string, time.Duration, error) { return "", 0, fmt.Errorf("mail %d: %w", id, err) }
+	c, err := l.Client.Dial(ctx, from, to)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = c.Close() }()
+	began := time.Now()
+	r := bufio.NewReader(c)
+	expect := func(code string) error {
+		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil || !strings.HasPrefix(line, code) {
+				return fmt.Errorf("got %q (%w), want %s", line, err, code)
+			}
+			if line[3] == ' ' {
+				return nil
+			}
+		}
+	}
+	if err := expect("220"); err != nil {
+		return fail(err)
+	}
+	waited := time.Since(began)
+	for _, s := range [][2]string{
+		{"HELO client.example.org", "250"}, {"MAIL FROM:<a@example.org>", "250"}, {"RCPT TO:<b@example.com>", "250"}, {"DATA", "354"},
+	} {
+		if _, err := io.WriteString(c, s[0]+"\r\n"); err != nil {
+			return fail(err)
+		}
+		if err := expect(s[1]); err != nil {
+			return fail(fmt.Errorf("%s: %w", s[0], err))
+		}
+	}
+	h := sha256.New()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		line := fmt.Sprintf("mail %d line %d %s\r\n", id, n, strings.Repeat("x", 50))
+		if _, err := io.WriteString(c, line); err != nil {
+			return fail(err)
+		}
+		_, _ = io.WriteString(h, line)
+		sent.Add(1)
+		select {
+		case <-stop:
+			if _, err := io.WriteString(c, ".\r\n"); err != nil {
+				return fail(err)
+			}
+			if err := expect("250"); err != nil {
+				return fail(err)
+			}
+			if _, err := io.WriteString(c, "QUIT\r\n"); err != nil {
+				return fail(err)
+			}
+			return hex.EncodeToString(h.Sum(nil)), waited, expect("221")
+		case <-tick.C:
+		}
+	}
+}
