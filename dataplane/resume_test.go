@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hushgate/internal/segscript"
 	"hushgate/internal/wire"
+	"hushgate/tcpstate"
 )
 
 // saved is what a shard gives to another process, as octets.
@@ -33,19 +35,19 @@ func save(s *Shard) (v saved, err error) {
 
 // resume makes a shard of what others gave; wants says which connections are its own.
 func resume(cfg *Config, from []saved, wants func(*FlowState) bool) (*Shard, error) {
-	var s *Shard
+	states := make([]ShardState, len(from))
 	for i, v := range from {
-		var state ShardState
-		if err := json.Unmarshal(v.state, &state); err != nil {
+		if err := json.Unmarshal(v.state, &states[i]); err != nil {
 			return nil, err
 		}
-		if i == 0 {
-			var err error
-			if s, err = Resume(cfg, &state); err != nil {
-				return nil, err
-			}
-		}
-		s.Count(state.Counters)
+		states[0].Now = max(states[0].Now, states[i].Now)
+	}
+	s, err := Resume(cfg, &states[0])
+	if err != nil {
+		return nil, err
+	}
+	for i := range states {
+		s.Count(states[i].Counters)
 	}
 	for _, v := range from {
 		var schema []RecordField
@@ -184,4 +186,283 @@ func TestRecordSchema(t *testing.T) {
 	if _, err := r.Read(AppendRecord(nil, &FlowState{Phase: 1})[:40], &v); !errors.Is(err, errCut) {
 		t.Errorf("a cut record: %v", err)
 	}
+}
+
+// TestOtherNumberOfShards: connections of two shards go to three others, and of these to one. Each keeps its deadline: the
+// one that came first is handed to a server first.
+func TestOtherNumberOfShards(t *testing.T) {
+	const flows = 300
+	shardsOf := func(n int) (list []*Config) {
+		for i := range n {
+			cfg := testConfig(false)
+			cfg.Turn, cfg.Shards = i, n
+			list = append(list, cfg)
+		}
+		return list
+	}
+	d := newDriver(t, nil)
+	var old []*Shard
+	for _, cfg := range shardsOf(2) {
+		old = append(old, New(cfg))
+	}
+	began := map[uint16]time.Duration{} // by port
+	for n := range flows {              // by turns: the deadlines of both shards lie between one another
+		d.now = d.now.Add(time.Millisecond)
+		d.shard = old[n%2]
+		d.hold(n)
+		_, port := peer(n)
+		began[port] = d.now.Sub(0)
+	}
+	regroup := func(old []*Shard, n int) (next []*Shard) {
+		var all []saved
+		for _, s := range old {
+			v, err := save(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, v)
+		}
+		for i, cfg := range shardsOf(n) {
+			s, err := resume(cfg, all, func(f *FlowState) bool { return int(f.ClientPort)%n == i })
+			if err != nil {
+				t.Fatal(err)
+			}
+			next = append(next, s)
+		}
+		return next
+	}
+	three := regroup(old, 3)
+	if n := three[0].Flows() + three[1].Flows() + three[2].Flows(); n != flows {
+		t.Fatalf("%d flows in three shards", n)
+	}
+	d.shard = regroup(three, 1)[0]
+	if n := d.shard.Stats().SYNs; n != 3*flows { // resume counts for each of the three
+		t.Errorf("%d SYNs are counted", n)
+	}
+	handed := 0
+	for last := time.Duration(0); d.shard.NextDeadline() < d.now.Add(29*time.Second+900*time.Millisecond); {
+		d.now = d.shard.NextDeadline()
+		d.shard.Advance(d.now)
+		out, _ := d.shard.Drain()
+		for _, o := range out {
+			d.dec.Decode(o.Frame)
+			at := began[d.dec.Segment.SrcPort]
+			if at < last || d.now.Sub(0)-at != 30*time.Second {
+				t.Fatalf("port %d, begun at %v behind one of %v, was handed on at %v", d.dec.Segment.SrcPort, at, last, d.now)
+			}
+			last = at
+			handed++
+		}
+		if handed == flows {
+			break
+		}
+	}
+	if handed != flows {
+		t.Errorf("%d of %d were handed on", handed, flows)
+	}
+}
+
+// TestRestoreRefuses: what cannot be a connection of this shard is refused with a reason.
+func TestRestoreRefuses(t *testing.T) {
+	base := saveOne(t)
+	for _, c := range []struct {
+		change func(*FlowState)
+		want   string
+	}{
+		{func(v *FlowState) {}, ""},
+		{func(v *FlowState) { v.Service = 7 }, "there is no service 7"},
+		{func(v *FlowState) { v.Client = addr("2001:db8::1") }, "of another family"},
+		{func(v *FlowState) { v.Phase = phases }, "no such phase"},
+		{func(v *FlowState) { v.Phase = PhaseHalfOpen }, "cannot be in ESTABLISHED"},
+		{func(v *FlowState) { v.Conn.State = 99 }, "state 99"},
+		{func(v *FlowState) { v.Conn.MSS = 1 }, "an MSS of 1"},
+		{func(v *FlowState) { v.Conn.OwnScale = 15 }, "shift"},
+		{func(v *FlowState) { v.Splice.ClientReads = 15 }, "shift"},
+		{func(v *FlowState) { v.Sought = false }, "do not fit together"},
+		{func(v *FlowState) { v.Indexed = false }, "do not fit together"},
+		{func(v *FlowState) { v.Server = 9 }, "there is no server 9"},
+		{func(v *FlowState) { v.Slot = 9 }, "no server number 9"},
+		{func(v *FlowState) { v.Due = v.Due.Add(time.Hour) }, "deadline is too far"},
+		{func(v *FlowState) { v.Wait = -1 }, "deadline is too far"},
+		{func(v *FlowState) { v.Words = 9 }, "words"},
+		{func(v *FlowState) { v.Generation = 200 }, "words"},
+		{func(v *FlowState) { v.Settled = true }, "said nothing"},
+	} {
+		s, err := Resume(testConfig(false), base.state(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := base.flow
+		c.change(&v)
+		err = s.Restore(&v)
+		if err == nil && c.want != "" || err != nil && (c.want == "" || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%v, want %q", err, c.want)
+		}
+		if c.want == "" {
+			if err := s.Restore(&v); err == nil || !strings.Contains(err.Error(), "twice") {
+				t.Errorf("the same once more: %v", err)
+			}
+		}
+	}
+}
+
+// TestSourceKeepsItsShard: a port of a source belongs to a shard; with another number of shards its connection has no home.
+func TestSourceKeepsItsShard(t *testing.T) {
+	base := saveOne(t)
+	cfg := testConfig(false)
+	for i := range cfg.Servers {
+		cfg.Servers[i].Source = Source{addr("10.0.0.1"), 1000, 1999}
+	}
+	for shards, want := range map[int]string{1: "", 2: "", 4: "the number of shards cannot change"} {
+		cfg := *cfg
+		cfg.Turn, cfg.Shards = 1%shards, shards
+		s, err := Resume(&cfg, base.state(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := base.flow
+		v.Port = 1003
+		if err := s.Restore(&v); err == nil && want != "" || err != nil && (want == "" || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%d shards: %v, want %q", shards, err, want)
+		}
+	}
+}
+
+// one is a shard with a spliced connection, saved.
+type one struct {
+	saved
+	flow FlowState
+}
+
+func saveOne(t testing.TB) (v one) {
+	d := newDriver(t, nil)
+	d.splice(0)
+	var err error
+	if v.saved, err = save(d.shard); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.shard.SaveFlows(func(f *FlowState) error { v.flow = *f; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func (v *one) state(t testing.TB) *ShardState {
+	var state ShardState
+	if err := json.Unmarshal(v.saved.state, &state); err != nil {
+		t.Fatal(err)
+	}
+	return &state
+}
+
+// FuzzRestore: whatever is in records, a shard refuses it or can live with it.
+func FuzzRestore(f *testing.F) {
+	base := saveOne(f)
+	f.Add(base.records, []byte{})
+	for _, phase := range []Phase{PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseConnecting, PhaseIntroducing, PhaseBannerPending, PhaseLingering, PhaseSaying} {
+		v := base.flow
+		v.Phase, v.Sought, v.Indexed = phase, phase.seeks(), phase.connected()
+		switch phase {
+		case PhaseHalfOpen:
+			v.Conn.State = tcpstate.SynReceived
+		case PhaseSaying:
+			v.Conn.State, v.Words = tcpstate.FinWait1, 1
+		default:
+		}
+		f.Add(AppendRecord(nil, &v), []byte{0, 16, 1, 1, 0, 0, 0, 0, 31, 0, 0, 0, 0, 0, 0, 0})
+	}
+	reader, err := NewRecordReader(RecordSchema())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, records, frames []byte) {
+		cfg := testConfig(false)
+		cfg.Limits.Flows = 64
+		cfg.Servers[1].Proxy = 1
+		s, err := Resume(cfg, base.state(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v FlowState
+		for len(records) > 0 {
+			if records, err = reader.Read(records, &v); err != nil {
+				return
+			}
+			if s.Restore(&v) != nil {
+				return
+			}
+		}
+		s.Settle()
+		if s.Flows() == 0 {
+			return
+		}
+		b := wire.NewBuilder()
+		now := s.now
+		for ; len(frames) >= 8; frames = frames[8:] {
+			h := wire.Header{
+				Flags: wire.Flags(frames[1]), Wnd: uint16(frames[2]) << 8, Seq: v.Conn.RcvNxt + wire.Seq(int8(frames[3])),
+				Ack: v.Conn.SndNxt + wire.Seq(int8(frames[4])),
+			}
+			side := wire.Outside
+			h.Src, h.SrcPort, h.Dst, h.DstPort = v.Client, v.ClientPort, cfg.Services[0].Addr, 25
+			if frames[0]&1 == 1 {
+				side = wire.Inside
+				srv := &cfg.Servers[frames[5]&1]
+				h.Dst, h.DstPort, h.Src, h.SrcPort = v.Client, v.ClientPort, srv.Addr, srv.Port
+				h.Seq, h.Ack = v.ServerISS+wire.Seq(int8(frames[3])), v.SynISS+wire.Seq(int8(frames[4]))
+			}
+			s.Input(now, side, b.Append(nil, &h, make([]byte, frames[6]&7)))
+			now = now.Add(time.Duration(frames[7]) * 100 * time.Millisecond)
+			s.Advance(now)
+			s.Drain()
+		}
+		for range 10000 {
+			next := s.NextDeadline()
+			if next > now.Add(24*time.Hour) {
+				return
+			}
+			s.Advance(next)
+			s.Drain()
+		}
+	})
+}
+
+// BenchmarkTakeOver hands 100,000 held connections from one shard to another, records and all but the socket between.
+func BenchmarkTakeOver(b *testing.B) {
+	const flows = 100_000
+	d := newDriver(b, nil)
+	for n := range flows {
+		d.hold(n)
+	}
+	reader, err := NewRecordReader(RecordSchema())
+	if err != nil {
+		b.Fatal(err)
+	}
+	records := make([]byte, 0, flows*128)
+	var v FlowState
+	b.ReportAllocs()
+	for b.Loop() {
+		records = records[:0]
+		if err := d.shard.SaveFlows(func(f *FlowState) error { records = AppendRecord(records, f); return nil }); err != nil {
+			b.Fatal(err)
+		}
+		s, err := Resume(d.shard.cfg, d.shard.Save())
+		if err != nil {
+			b.Fatal(err)
+		}
+		for rest := records; len(rest) > 0; {
+			if rest, err = reader.Read(rest, &v); err != nil {
+				b.Fatal(err)
+			}
+			if err := s.Restore(&v); err != nil {
+				b.Fatal(err)
+			}
+		}
+		s.Settle()
+		if s.Flows() != flows {
+			b.Fatal(s.Flows())
+		}
+	}
+	b.ReportMetric(float64(len(records))/flows, "B/flow")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/flows, "ns/flow")
 }
