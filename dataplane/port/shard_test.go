@@ -1,0 +1,46 @@
+package port
+
+import (
+	"net/netip"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"hushgate/internal/wire"
+)
+
+// TestShardIsTheKernels: Shard says of a segment what the kernel's program says.
+func TestShardIsTheKernels(t *testing.T) {
+	b := wire.NewBuilder()
+	sources := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("2001:db8:2::1")}
+	var known []netip.Addr
+	for _, a := range append(append([]netip.AddrPort{}, services...), servers...) {
+		known = append(known, a.Addr())
+	}
+	known = append(known, sources...)
+	rapid.Check(t, func(t2 *rapid.T) {
+		v6 := rapid.Bool().Draw(t2, "v6")
+		draw := func(name string) netip.Addr {
+			if i := rapid.IntRange(0, 2*len(known)-1).Draw(t2, name); i < len(known) && known[i].Is6() == v6 {
+				return known[i]
+			}
+			if v6 {
+				return netip.AddrFrom16([16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Filter(func(b []byte) bool { return b[0] != 0 }).Draw(t2, "v6 address")))
+			}
+			return netip.AddrFrom4([4]byte(rapid.SliceOfN(rapid.Byte(), 4, 4).Draw(t2, "v4 address")))
+		}
+		f := Filter{
+			Sides:    rapid.SampledFrom([]wire.Side{wire.Outside, wire.Inside, wire.Both}).Draw(t2, "side"),
+			Services: services, Servers: servers, Sources: sources,
+		}
+		h := wire.Header{
+			Src: wire.AddrFrom(draw("source")), Dst: wire.AddrFrom(draw("destination")), SrcPort: 25,
+			DstPort: rapid.Uint16().Draw(t2, "port"), Flags: wire.ACK,
+		}
+		n := rapid.IntRange(1, 16).Draw(t2, "shards")
+		want := selectorHash(t, f, b.Append(nil, &h, nil)[wire.PacketAt:]) % n
+		if got := f.Shard(h.Src, h.Dst, h.DstPort, n); got != want {
+			t2.Fatalf("%v: %v to %v:%d: shard %d of %d, the kernel says %d", f.Sides, h.Src, h.Dst, h.DstPort, got, n, want)
+		}
+	})
+}
