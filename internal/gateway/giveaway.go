@@ -43,6 +43,7 @@ type clockReading struct {
 
 // state is what a giver knows, stopped, beside its connections.
 type state struct {
+	Stopped mono.Time               `json:"stopped"` // when
 	Shards  []*dataplane.ShardState `json:"shards"`
 	Servers []serverState           `json:"servers"` // by number
 	Parked  []parkedFrame           `json:"parked"`
@@ -206,6 +207,7 @@ func (g *gateway) hand(conn *handover.Conn) error {
 }
 
 func (g *gateway) known() (v state) {
+	v.Stopped = g.clock.Now()
 	for _, l := range g.loops {
 		v.Shards = append(v.Shards, l.shard.Save())
 		for _, p := range l.egress.parked {

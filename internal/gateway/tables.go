@@ -9,7 +9,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// tables are a configuration for the process that takes over: what connections refer to by number. testdata/head.json shows
+// tables are a configuration for the process that takes over: what connections refer to by number. testdata/giver.json shows
 // all that is in them; what it looks like may only change together with handover.Version.
 type tables struct {
 	Services  []serviceEntry  `json:"services"`

@@ -126,12 +126,12 @@ func (g *gateway) takeOver() error {
 	if err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
-	began := time.Now()
 	g.heir = nil // all is ours from here on
 	if err := errors.Join(g.lock.Claim(), g.goOn(h)); err != nil {
 		return errors.Join(fmt.Errorf("go on behind a takeover: %w", err), h.end(nil))
 	}
-	g.log.Info("taken over", "connections", h.count, "shards", len(h.state.Shards), "switched_in", time.Since(began))
+	g.log.Info("taken over", "connections", h.count, "shards", len(h.state.Shards),
+		"stood_still", g.clock.Now().Sub(h.state.Stopped).Round(time.Microsecond))
 	go func() { // the kernel takes its time to close a packet socket, and connections wait
 		if err := h.end(nil); err != nil {
 			g.log.Debug("end a takeover", "err", err)

@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"reflect"
+	"testing"
+	"time"
+
+	"hushgate/dataplane"
+	"hushgate/internal/handover"
+	"hushgate/internal/mono"
+	"hushgate/internal/netenv"
+	"hushgate/internal/wire"
+)
+
+type giverSays struct {
+	Head  head  `json:"head"`
+	State state `json:"state"`
+}
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestGiverSays: what a giver says in JSON. A difference means that an older or newer hushgate may not understand it: see
+// handover.Version.
+func TestGiverSays(t *testing.T) {
+	const file = "testdata/giver.json"
+	b, err := build(parse(t, twoFrontends), chosen())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.retiredServices, b.retiredServers = map[dataplane.ServiceID]bool{1: true}, map[dataplane.ServerID]bool{2: true}
+	used := uses{[]bool{false, true, false}, []bool{true, false, true}}
+	h := head{
+		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: b.tables(used), Clock: clockReading{mono.Time(time.Hour), 1},
+		SecondGroup: true,
+	}
+	b.shard.CookieKey, b.shard.HashKey = [2]uint64{1, 1 << 63}, [2]uint64{3, 4}
+	says := giverSays{h, state{
+		Stopped: 7, Shards: []*dataplane.ShardState{dataplane.New(&b.shard).Save()}, Servers: []serverState{{true, 4}},
+		Parked: []parkedFrame{{Side: wire.Inside, Frame: []byte("frame")}}, Sysctls: []changedSysctl{{"net/ipv4/ip_forward", "0"}},
+	}}
+	got, err := json.MarshalIndent(says, "", "\t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(file, append(got, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) != string(got)+"\n" {
+		t.Errorf("%s does not show what is said now: if it is meant, -update rewrites it", file)
+	}
+	var both giverSays
+	if err := handover.Decode(want, &both); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(both.State, says.State) {
+		t.Errorf("the state %+v\nwant %+v", both.State, says.State)
+	}
+	heard := both.Head
+	old, stillUsed, err := heard.Tables.built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, pair := range map[string][2]any{
+		"services":  {old.shard.Services, b.shard.Services},
+		"frontends": {old.shard.Frontends, b.shard.Frontends},
+		"backends":  {old.shard.Backends, b.shard.Backends},
+		"servers":   {old.shard.Servers, b.shard.Servers},
+		"names":     {old.names, b.names},
+		"retired":   {[]any{old.retiredServices, old.retiredServers}, []any{b.retiredServices, b.retiredServers}},
+		"used":      {stillUsed, used},
+		"keys":      {[]any{old.serviceKeys(), old.serverKeys()}, []any{b.serviceKeys(), b.serverKeys()}},
+	} {
+		if !reflect.DeepEqual(pair[0], pair[1]) {
+			t.Errorf("%s: %+v\nwant %+v", what, pair[0], pair[1])
+		}
+	}
+	heard.Tables.Services[0].Frontend = 99
+	if _, _, err := heard.Tables.built(); err == nil {
+		t.Error("a service without a frontend was taken")
+	}
+}
+
+// TestStateOfServers: the checks go on from where they were; what the new configuration has switched on or off begins anew.
+func TestStateOfServers(t *testing.T) {
+	old, err := build(parse(t, twoFrontends), chosen())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after serverStates
+	before.set(nil, old)
+	before.change(1, false)
+	before.note(0, 5)
+	before.note(1, 1)
+	after.restore(old, before.save())
+	after.set(old, old.inherit(old, uses{make([]bool, len(old.shard.Services)), make([]bool, len(old.shard.Servers))}))
+	if !after.isUp(0) || after.isUp(1) || after.isUp(2) || after.settled(0) != 5 || after.settled(1) != 1 {
+		t.Errorf("%+v", after.save())
+	}
+}
+
+// TestEchoes: a frame that was read from the old socket is left out when it comes from the new one, as often as it was read
+// and no oftener; and in the end nobody asks any more.
+func TestEchoes(t *testing.T) {
+	s := &socket{echoes: newEchoes(time.Now().Add(-time.Minute))}
+	s.echoes.note([]byte("twice"))
+	s.echoes.note([]byte("twice"))
+	s.echoes.note([]byte("once"))
+	frames := [][]byte{[]byte("new"), []byte("twice"), []byte("once"), []byte("twice"), []byte("twice"), []byte("once")}
+	n := s.withoutEchoes(frames, len(frames))
+	var got []string
+	for _, f := range frames[:n] {
+		got = append(got, string(f))
+	}
+	if !reflect.DeepEqual(got, []string{"new", "twice", "once"}) {
+		t.Errorf("%q", got)
+	}
+	if s.echoes == nil {
+		t.Error("there was no end of the queue yet")
+	}
+	if n := s.withoutEchoes(frames, 0); n != 0 || s.echoes != nil {
+		t.Error("the queue was empty, and echoes are still looked for")
+	}
+}
+
+// TestInheritParked: a frame that waited for its next hop waits on, as long as it was meant to.
+func TestInheritParked(t *testing.T) {
+	w := &wires{side: wire.Inside, index: 1}
+	e := newEgress([]Port{w}, w)
+	e.inherit(parkedFrame{Side: wire.Inside, Frame: make([]byte, 100), Until: mono.Time(time.Second)})
+	w.state = netenv.Unresolved
+	if err := e.send(mono.Time(1), nil); err != nil || len(e.parked) != 1 || len(w.out) != 0 {
+		t.Errorf("%d frames are parked, %d sent, %v", len(e.parked), len(w.out), err)
+	}
+	w.state = netenv.Resolved
+	if err := e.send(mono.Time(parkRetry)+1, nil); err != nil || len(e.parked) != 0 || len(w.out) != 1 {
+		t.Errorf("%d frames are parked, %d sent, %v", len(e.parked), len(w.out), err)
+	}
+}
