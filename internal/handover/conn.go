@@ -104,8 +104,14 @@ func (c *Conn) SendJSON(k Kind, v any, file *os.File) error {
 	return c.Send(k, body, file)
 }
 
-// Refuse tells the other side why there is nothing more to say.
-func (c *Conn) Refuse(reason error) { _ = c.Send(No, []byte(reason.Error()), nil) }
+// Refuse tells the other side, if it still listens, why there is nothing more to say.
+func (c *Conn) Refuse(reason error) {
+	_ = c.Within(lastWord) // the time for what went before may be over
+	_ = c.Send(No, []byte(reason.Error()), nil)
+}
+
+// lastWord is how long it may take to say why there is nothing more to say.
+const lastWord = time.Second
 
 // Receive waits for a message of one of the kinds. The body is the caller's; the file is nil if there was none.
 func (c *Conn) Receive(kinds ...Kind) (k Kind, body []byte, file *os.File, err error) {
