@@ -34,6 +34,26 @@ func newReloadCommand() *cobra.Command {
 	}
 }
 
+func newUpgradeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "upgrade", Short: "Have the running gateway start its program anew, and hand all connections over", Args: cobra.NoArgs,
+		Long: "Have the gateway that runs in this network namespace start its program anew, with the same arguments and the\n" +
+			"configuration as it is now: it may have been replaced by another release, or what a reload cannot change may\n" +
+			"have changed. The new process takes over all connections (`run --takeover`), which do not notice, and the old\n" +
+			"one ends. If the new one cannot, the old one goes on, and the exit status is 1; the log says why.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a, err := instance.AskLong(cmd.Context(), "upgrade")
+			if err != nil {
+				return err
+			}
+			if a.Error != "" {
+				return errors.New(a.Error)
+			}
+			return nil
+		},
+	}
+}
+
 func newFailCommand() *cobra.Command {
 	var s source
 	var as string

@@ -58,7 +58,7 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 		Version:       versionString(),
 	}
-	root.AddCommand(newRunCommand(), newReloadCommand(), newFailCommand(), newCheckCommand(), newRulesCommand(),
+	root.AddCommand(newRunCommand(), newReloadCommand(), newUpgradeCommand(), newFailCommand(), newCheckCommand(), newRulesCommand(),
 		newReplayCommand(), newLabCommand(), newVersionCommand())
 	for _, c := range extraCommands {
 		root.AddCommand(c())

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -89,7 +91,7 @@ func newRunCommand() *cobra.Command {
 				return err
 			}
 			return gateway.Run(context.WithoutCancel(cmd.Context()), gateway.Options{
-				Config: cfg, Load: s.read, Log: newLogger(s.verbose), TakeOver: takeOver,
+				Config: cfg, Load: s.read, Log: newLogger(s.verbose), TakeOver: takeOver, Program: successor(),
 			})
 		},
 	}
@@ -97,6 +99,20 @@ func newRunCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&takeOver, "takeover", false, "go on with the connections of the gateway that runs here, if one does, and have it end")
 	cmd.Flags().StringVar(&user, "user", "", "run as this user, who must be able to read the configuration (default: who started it)")
 	return cmd
+}
+
+// successor is the command that takes over from this process: the file that this program was started from, whatever is there
+// by then, with the same arguments.
+func successor() []string {
+	program, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	args := slices.Clone(os.Args[1:])
+	if !slices.Contains(args, "--takeover") {
+		args = append(args, "--takeover")
+	}
+	return append([]string{program}, args...)
 }
 
 // plan works out what a configuration means on this machine.

@@ -160,8 +160,8 @@ func (m *machine) pid(t *testing.T, ctx context.Context) string {
 	return strings.TrimPrefix(m.sh(t, ctx, "systemctl show -p MainPID hushgate"), "MainPID=")
 }
 
-// TestPackage goes the way of the deployment guide on a machine with systemd: install, configure, start; then reload, a
-// crash, an upgrade with a changed configuration, removal, purge. Mail goes through a gateway that runs as its own user,
+// TestPackage goes the way of the deployment guide on a machine with systemd: install, configure, start; then reload,
+// another process in place of this one, a crash, an upgrade with a changed configuration, removal, purge. Mail goes through a gateway that runs as its own user,
 // with two capabilities, in the sandbox that the unit describes.
 func TestPackage(t *testing.T) {
 	ctx := need(t, "systemd-nspawn", "mmdebstrap", "nsenter", "dpkg-deb")
@@ -188,6 +188,18 @@ func TestPackage(t *testing.T) {
 	if now := m.pid(t, ctx); now != before {
 		t.Errorf("reload: the process was %s, is %s", before, now)
 	}
+	works(t, ctx, l)
+
+	m.sh(t, ctx, "hushgate upgrade")
+	waitFor(t, "another process to be the service", func() bool {
+		now := m.pid(t, ctx)
+		return now != before && now != "0"
+	})
+	if state := m.sh(t, ctx, "systemctl show -p ActiveState -p NRestarts hushgate | sort"); state != "ActiveState=active\nNRestarts=0" {
+		t.Errorf("hushgate upgrade: %q", state)
+	}
+	before = m.pid(t, ctx)
+	m.confined(t, ctx, before, 2)
 	works(t, ctx, l)
 
 	m.sh(t, ctx, "kill -9 "+before)

@@ -82,7 +82,9 @@ type gateway struct {
 
 	heir        *heir // in a process that takes over, until it has
 	given       bool  // another process has taken over
-	secondGroup bool  // see fanoutGroup
+	program     []string
+	talking     sync.WaitGroup // conversations that have something to say yet
+	secondGroup bool           // see fanoutGroup
 }
 
 // sysctl is a switch and what it was.
@@ -102,6 +104,8 @@ type Options struct {
 	Log  *slog.Logger
 	// TakeOver goes on with the connections of the gateway that runs in this network namespace, which ends, if there is one.
 	TakeOver bool
+	// Program is the command that an upgrade starts, to take over from this process.
+	Program []string
 }
 
 // Run runs a gateway until ctx is done, or SIGTERM or SIGINT asks for its end (see drain). Everything is checked before
@@ -109,7 +113,7 @@ type Options struct {
 func Run(ctx context.Context, o Options) (err error) {
 	g := &gateway{
 		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), changed: make(chan struct{}, 1),
-		commands: make(chan command), probers: map[dataplane.ServerID]prober{},
+		commands: make(chan command), probers: map[dataplane.ServerID]prober{}, program: o.Program,
 	}
 	g.speech = announce.New(o.Log, g.networkChanged)
 	s := catchSignals(ctx)
@@ -370,7 +374,9 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	group.Go(func() error { return g.watchLosses(ctx) })
 	group.Go(func() error { return g.watchClock(ctx) })
 	group.Go(func() error { return g.tellOnSignal(ctx) })
-	group.Go(func() error { return g.lock.Serve(ctx, g.command, map[string]instance.Talk{takeOverCommand: g.talk}) })
+	group.Go(func() error {
+		return g.lock.Serve(ctx, g.command, map[string]instance.Talk{takeOverCommand: g.talk, upgradeCommand: g.upgrade})
+	})
 	group.Go(func() error { return g.watchdog(ctx) })
 	group.Go(func() error { return g.live(ctx, group, s) })
 	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.built.services), "servers", len(g.plan.built.servers))
@@ -379,6 +385,7 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	if errors.Is(err, errEnd) {
 		err = nil
 	}
+	g.talking.Wait()
 	g.log.Info("stopped")
 	return err
 }

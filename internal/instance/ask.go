@@ -94,6 +94,18 @@ func Ask(ctx context.Context, command string) (Answer, error) {
 	return ask(ctx, conn, command)
 }
 
+// AskLong is Ask for a command that is a Talk, in which the other side says nothing but an Answer when it is over.
+func AskLong(ctx context.Context, command string) (a Answer, err error) {
+	conn, err := Begin(ctx, command)
+	if err != nil {
+		return a, err
+	}
+	defer func() { _ = conn.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
+	defer stop()
+	return readAnswer(conn)
+}
+
 // Begin begins a Talk with the hushgate of this network namespace; ErrNone if there is none. It must be root's, or of the
 // user that this process runs as: anybody could have the socket while there is no hushgate.
 func Begin(ctx context.Context, command string) (*net.UnixConn, error) {
@@ -132,9 +144,26 @@ func ask(ctx context.Context, conn *net.UnixConn, command string) (Answer, error
 	if err := json.NewEncoder(conn).Encode(request{command}); err != nil {
 		return Answer{}, fmt.Errorf("ask hushgate: %w", err)
 	}
-	var a Answer
-	if err := json.NewDecoder(conn).Decode(&a); err != nil {
-		return Answer{}, fmt.Errorf("hushgate ended before it answered: %w", err)
+	return readAnswer(conn)
+}
+
+// maxAnswer is how long an answer may be, in octets.
+const maxAnswer = 1 << 20
+
+// readAnswer reads the line of an answer, and not an octet of what may come behind it.
+func readAnswer(conn *net.UnixConn) (a Answer, err error) {
+	var line []byte
+	for next := make([]byte, 1); len(line) < maxAnswer; {
+		if _, err := conn.Read(next); err != nil {
+			return a, fmt.Errorf("hushgate ended before it answered: %w", err)
+		}
+		if next[0] == '\n' {
+			break
+		}
+		line = append(line, next[0])
+	}
+	if err := json.Unmarshal(line, &a); err != nil {
+		return a, fmt.Errorf("understand hushgate's answer: %w", err)
 	}
 	return a, nil
 }

@@ -9,8 +9,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -186,6 +189,69 @@ func threeTakeOvers(t *testing.T, f family) {
 	if err := g.Stop(); err != nil {
 		t.Error(err)
 	}
+	if s := saved(ctx, t, l); strings.Contains(s, "HUSHGATE") {
+		t.Errorf("rules are left:\n%s", s)
+	}
+}
+
+// TestUpgrade: the gateway starts its program anew, tells systemd, and ends; a mail in flight and one in the delay go on. If
+// the new one cannot begin, the old one goes on and says so.
+func TestUpgrade(t *testing.T) {
+	f := families[0]
+	ctx, l := site(t, Options{})
+	m := mtas(t, l, f)
+	socket := net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"}
+	systemd, err := net.ListenUnixgram("unixgram", &socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = systemd.Close() }()
+	l.env = []string{"NOTIFY_SOCKET=" + socket.Name, "WATCHDOG_USEC=600000"}
+	g := gateway(ctx, t, l, life(f, "", "1s", f.a))
+	vip := net.JoinHostPort(f.vip, "25")
+	slow := beginMail(ctx, t, l, f.client, vip)
+
+	good, err := os.ReadFile(g.File)
+	must(t, err)
+	must(t, os.WriteFile(g.File, []byte("nonsense\n"), 0o600))
+	if out, err := l.hushgate(ctx, "upgrade"); err == nil || !strings.Contains(out, "the new process did not take over (exit status 1)") {
+		t.Errorf("with a configuration of nonsense: %v, %s", err, out)
+	}
+	must(t, os.WriteFile(g.File, good, 0o600))
+
+	held, err := l.Client.Dial(ctx, f.client, vip)
+	must(t, err)
+	defer func() { _ = held.Close() }()
+	if out, err := l.hushgate(ctx, "upgrade"); err != nil {
+		t.Fatal(err, out)
+	}
+	heard := func(word string) string {
+		b := make([]byte, 4096)
+		for _ = systemd.SetReadDeadline(time.Now().Add(10 * time.Second)); ; {
+			n, err := systemd.Read(b)
+			if err != nil {
+				t.Fatalf("systemd does not hear %q: %v", word, err)
+			}
+			if _, rest, found := strings.Cut(string(b[:n]), word); found {
+				return rest
+			}
+		}
+	}
+	pid, err := strconv.Atoi(heard("MAINPID="))
+	if err != nil || pid == g.PID() {
+		t.Fatalf("systemd hears of process %d, %v", pid, err)
+	}
+	heard("WATCHDOG=1")
+	_ = held.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if banner, err := bufio.NewReader(held).ReadString('\n'); err != nil || !strings.HasPrefix(banner, "220") {
+		t.Errorf("the client in the delay got %q, %v", banner, err)
+	}
+	slow.end()
+	if n := len(m[0].Mails()); n != 1 {
+		t.Errorf("%d mails arrived", n)
+	}
+	must(t, syscall.Kill(pid, syscall.SIGTERM))
+	must(t, g.Wait()) // the old one has ended already; its output ends with the new one's
 	if s := saved(ctx, t, l); strings.Contains(s, "HUSHGATE") {
 		t.Errorf("rules are left:\n%s", s)
 	}
