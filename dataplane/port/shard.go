@@ -8,6 +8,13 @@ import (
 
 // Shard is what the Selector's program says of a TCP segment, and the kernel makes of it: to which of n shards it goes.
 func (f Filter) Shard(src, dst wire.Addr, dstPort uint16, n int) int {
+	if f.Sides.Has(wire.Inside) {
+		for _, s := range f.Sources {
+			if wire.AddrFrom(s.Addr) == dst && s.First <= dstPort && dstPort <= s.Last {
+				return int(dstPort) % n
+			}
+		}
+	}
 	toService := f.Sides == wire.Outside
 	if f.Sides.Has(wire.Outside) && f.Sides.Has(wire.Inside) {
 		for _, s := range f.Services {
@@ -16,11 +23,6 @@ func (f Filter) Shard(src, dst wire.Addr, dstPort uint16, n int) int {
 	}
 	if toService {
 		return ClientShard(src, n)
-	}
-	for _, s := range f.Sources {
-		if wire.AddrFrom(s) == dst {
-			return int(dstPort) % n
-		}
 	}
 	return ClientShard(dst, n)
 }

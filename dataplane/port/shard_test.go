@@ -12,12 +12,16 @@ import (
 // TestShardIsTheKernels: Shard says of a segment what the kernel's program says.
 func TestShardIsTheKernels(t *testing.T) {
 	b := wire.NewBuilder()
-	sources := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("2001:db8:2::1")}
+	sources := []Source{
+		{netip.MustParseAddr("10.0.0.1"), 1024, 65535}, {netip.MustParseAddr("2001:db8:2::1"), 20000, 40000}, {services[0].Addr(), 30000, 65535},
+	}
 	var known []netip.Addr
 	for _, a := range append(append([]netip.AddrPort{}, services...), servers...) {
 		known = append(known, a.Addr())
 	}
-	known = append(known, sources...)
+	for _, s := range sources {
+		known = append(known, s.Addr)
+	}
 	rapid.Check(t, func(t2 *rapid.T) {
 		v6 := rapid.Bool().Draw(t2, "v6")
 		draw := func(name string) netip.Addr {
