@@ -1,10 +1,13 @@
 package debian
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -148,6 +151,24 @@ func works(t *testing.T, ctx context.Context, l *lab.Lab) {
 	}
 }
 
+// greeted returns a connection that has the server's banner.
+func greeted(t *testing.T, ctx context.Context, l *lab.Lab) net.Conn {
+	t.Helper()
+	c, err := l.Client.Dial(ctx, lab.ClientAddr4(1), net.JoinHostPort(lab.VIP4, "25"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
+	var banner []byte
+	for b := make([]byte, 1); !bytes.HasSuffix(banner, []byte("\n")); banner = append(banner, b[0]) {
+		if _, err := c.Read(b); err != nil {
+			t.Fatalf("no banner: %v", err)
+		}
+	}
+	return c
+}
+
 // rules is how many rules of the gateway's its machine has.
 func (m *machine) rules(t *testing.T, ctx context.Context) int {
 	t.Helper()
@@ -161,8 +182,9 @@ func (m *machine) pid(t *testing.T, ctx context.Context) string {
 }
 
 // TestPackage goes the way of the deployment guide on a machine with systemd: install, configure, start; then reload,
-// another process in place of this one, a crash, an upgrade with a changed configuration, removal, purge. Mail goes through a gateway that runs as its own user,
-// with two capabilities, in the sandbox that the unit describes.
+// another process in place of this one, a crash, an upgrade with a changed configuration, which a connection survives,
+// removal, purge. Mail goes through a gateway that runs as its own user, with two capabilities, in the sandbox that the unit
+// describes.
 func TestPackage(t *testing.T) {
 	ctx := need(t, "systemd-nspawn", "mmdebstrap", "nsenter", "dpkg-deb")
 	l, m := site(t, ctx)
@@ -210,17 +232,31 @@ func TestPackage(t *testing.T) {
 	works(t, ctx, l)
 
 	before = m.pid(t, ctx)
-	m.upgrade(t, ctx)
-	if now := m.pid(t, ctx); now == before {
-		t.Error("upgrade: the old process goes on")
+	c := greeted(t, ctx, l)
+	out := m.upgrade(t, ctx)
+	waitFor(t, "the new release to be the service", func() bool {
+		now := m.pid(t, ctx)
+		return now != before && now != "0"
+	})
+	_, err := io.WriteString(c, "QUIT\r\n")
+	if line, e := bufio.NewReader(c).ReadString('\n'); err != nil || e != nil || !strings.HasPrefix(line, "221") {
+		t.Errorf("a connection across the upgrade got %q, %v, %v; dpkg said:\n%s", line, err, e, out)
 	}
+	_ = c.Close() // nothing is left to drain
 	if text := m.sh(t, ctx, "cat /etc/hushgate/hushgate.yaml"); !strings.Contains(text, "1500ms") || strings.Contains(text, "# a new line") {
 		t.Errorf("upgrade: the changed configuration was not kept:\n%s", text)
 	}
 	m.sh(t, ctx, "grep '# a new line' /etc/hushgate/hushgate.yaml.dpkg-dist")
 	works(t, ctx, l)
 
-	m.sh(t, ctx, "dpkg --remove hushgate")
+	m.sh(t, ctx, "systemctl stop hushgate")
+	if state := m.sh(t, ctx, "systemctl show -p ActiveState -p Result hushgate | sort"); state != "ActiveState=inactive\nResult=success" {
+		t.Errorf("stopped: %q", state)
+	}
+	if n := m.rules(t, ctx); n != 0 {
+		t.Errorf("stopped: %d lines of rules are left", n)
+	}
+	m.sh(t, ctx, "systemctl start hushgate && dpkg --remove hushgate")
 	if n := m.rules(t, ctx); n != 0 {
 		t.Errorf("removed: %d lines of rules are left", n)
 	}
@@ -278,9 +314,9 @@ func (m *machine) confined(t *testing.T, ctx context.Context, pid string, seccom
 }
 
 // upgrade makes a next version, whose configuration is another, and installs it as apt does when it may not ask.
-func (m *machine) upgrade(t *testing.T, ctx context.Context) {
+func (m *machine) upgrade(t *testing.T, ctx context.Context) (out string) {
 	t.Helper()
-	m.sh(t, ctx, `set -e
+	return m.sh(t, ctx, `set -e
 		dpkg-deb -R /dist/hushgate.deb /tmp/next
 		sed -i 's/^Version: .*/Version: 1.0.1/' /tmp/next/DEBIAN/control
 		echo '# a new line' >>/tmp/next/etc/hushgate/hushgate.yaml

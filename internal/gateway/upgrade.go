@@ -3,12 +3,15 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"hushgate/internal/instance"
 )
@@ -31,24 +34,51 @@ func (g *gateway) upgrade(ctx context.Context, conn *net.UnixConn) {
 // waits until it has.
 func (g *gateway) succeed(ctx context.Context) error {
 	if len(g.program) == 0 {
-		return fmt.Errorf("this process does not know its program")
+		return errors.New("this process does not know its program")
 	}
-	cmd := exec.Command(g.program[0], g.program[1:]...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WATCHDOG_PID=") }) // it is not us
-	if err := cmd.Start(); err != nil {
+	pid, ended, err := startBeside(g.program)
+	if err != nil {
 		return fmt.Errorf("start the process that is to take over: %w", err)
 	}
-	g.log.Info("upgrade", "program", strings.Join(g.program, " "), "pid", cmd.Process.Pid)
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	g.log.Info("upgrade", "program", strings.Join(g.program, " "), "pid", pid)
 	select {
-	case err := <-ended:
-		return fmt.Errorf("the new process did not take over (%v): its log says why", err)
+	case <-ended:
+		return errors.New("the new process did not take over: its log says why")
 	case <-ctx.Done():
 		if !g.given {
-			return fmt.Errorf("hushgate is ending")
+			return errors.New("hushgate is ending")
 		}
 		return nil
 	}
+}
+
+// startBeside starts a process that is no child of this one but of its parent: systemd supervises only its own children
+// well, and takes what is none of them, yet or for ever, for one that ends at once when it is told to stop. The channel is
+// closed when the process has ended.
+func startBeside(command []string) (pid int, ended <-chan struct{}, err error) {
+	fd := -1
+	p, err := os.StartProcess(command[0], command, &os.ProcAttr{
+		Env:   slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WATCHDOG_PID=") }), // it is not us
+		Files: []*os.File{nil, os.Stdout, os.Stderr},
+		Sys:   &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT, PidFD: &fd},
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	pid = p.Pid
+	_ = p.Release()
+	if fd < 0 {
+		return 0, nil, errors.New("this kernel has no file descriptors for processes")
+	}
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		defer func() { _ = unix.Close(fd) }()
+		for {
+			if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1); !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	}()
+	return pid, over, nil
 }

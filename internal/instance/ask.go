@@ -96,11 +96,14 @@ func Ask(ctx context.Context, command string) (Answer, error) {
 
 // AskLong is Ask for a command that is a Talk, in which the other side says nothing but an Answer when it is over.
 func AskLong(ctx context.Context, command string) (a Answer, err error) {
-	conn, err := Begin(ctx, command)
+	conn, err := dial(ctx)
 	if err != nil {
 		return a, err
 	}
 	defer func() { _ = conn.Close() }()
+	if a, err = ask(ctx, conn, command); err != nil || a.Error != "" {
+		return a, err
+	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
 	return readAnswer(conn)
@@ -114,7 +117,8 @@ func Begin(ctx context.Context, command string) (*net.UnixConn, error) {
 		return nil, err
 	}
 	if !trusted(conn) {
-		return nil, errors.Join(errors.New("the hushgate that runs belongs to another user"), conn.Close())
+		return nil, errors.Join(errors.New("the hushgate that runs belongs to another user: be that one (--user), or have it "+
+			"start its successor itself (hushgate upgrade)"), conn.Close())
 	}
 	a, err := ask(ctx, conn, command)
 	if err == nil && a.Error != "" {
