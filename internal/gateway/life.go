@@ -24,16 +24,18 @@ type signals struct {
 	asked   context.Context // done when it is asked to end
 	hurry   chan struct{}   // closed when it is asked again
 	reload  chan os.Signal
+	tell    chan os.Signal // by default this one would kill us, at whatever moment it comes
 	release func()
 }
 
 // catchSignals catches signals from now on; the end of ctx counts as asking for ours.
 func catchSignals(ctx context.Context) *signals {
 	asked, ask := context.WithCancel(ctx)
-	s := &signals{asked: asked, hurry: make(chan struct{}), reload: make(chan os.Signal, 1)}
+	s := &signals{asked: asked, hurry: make(chan struct{}), reload: make(chan os.Signal, 1), tell: make(chan os.Signal, 1)}
 	ends, done := make(chan os.Signal, 2), make(chan struct{})
 	signal.Notify(ends, syscall.SIGTERM, syscall.SIGINT)
 	signal.Notify(s.reload, syscall.SIGHUP)
+	signal.Notify(s.tell, syscall.SIGUSR1)
 	go func() {
 		for _, then := range []func(){ask, func() { close(s.hurry) }} {
 			select {
@@ -47,6 +49,7 @@ func catchSignals(ctx context.Context) *signals {
 	s.release = func() {
 		signal.Stop(ends)
 		signal.Stop(s.reload)
+		signal.Stop(s.tell)
 		close(done)
 		ask()
 	}

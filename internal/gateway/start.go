@@ -373,7 +373,7 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	group.Go(func() error { return g.renewSecrets(ctx) })
 	group.Go(func() error { return g.watchLosses(ctx) })
 	group.Go(func() error { return g.watchClock(ctx) })
-	group.Go(func() error { return g.tellOnSignal(ctx) })
+	group.Go(func() error { return g.tellOnSignal(ctx, s.tell) })
 	group.Go(func() error {
 		return g.lock.Serve(ctx, g.command, map[string]instance.Talk{takeOverCommand: g.talk, upgradeCommand: g.upgrade})
 	})

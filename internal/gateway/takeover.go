@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"hushgate/dataplane"
@@ -136,6 +137,7 @@ func (g *gateway) takeOver() error {
 		if err := h.end(nil); err != nil {
 			g.log.Debug("end a takeover", "err", err)
 		}
+		debug.FreeOSMemory() // what the conversation took
 	}()
 	return nil
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"hushgate/dataplane"
@@ -67,10 +65,7 @@ func (g *gateway) watchClock(ctx context.Context) error {
 }
 
 // tellOnSignal logs every counter when SIGUSR1 arrives.
-func (g *gateway) tellOnSignal(ctx context.Context) error {
-	usr1 := make(chan os.Signal, 1)
-	signal.Notify(usr1, syscall.SIGUSR1)
-	defer signal.Stop(usr1)
+func (g *gateway) tellOnSignal(ctx context.Context, usr1 <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():

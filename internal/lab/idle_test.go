@@ -78,7 +78,7 @@ func residentMemory(t *testing.T, pid int) (octets int) {
 	return 0
 }
 
-// TestIdle: 100,000 connections that are held cost no processor time.
+// TestIdle: 100,000 connections that are held cost no processor time, and another process takes all of them over.
 func TestIdle(t *testing.T) {
 	const held, window = 100_000, 4_096 // the raw clients have that many handshakes in flight
 	ctx, l := site(t, Options{})
@@ -120,6 +120,19 @@ backends:
 	if used > look/200 {
 		t.Errorf("%v of processor time in %v", used, look)
 	}
+
+	g = takeOver(ctx, t, l, g)
+	line, err := g.WaitLine(ctx, "taken over", fmt.Sprintf("connections=%d", held))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.counters(t, "100,000 held connections in the other process", "flows.held", func(sum int) bool { return sum == held })
+	t.Log(line)
+	waitFor(t, "the memory of the conversation to be given back", func() bool {
+		memory = residentMemory(t, g.PID()) - before
+		return memory/held < 160
+	})
+	t.Logf("then %d octets each (VmRSS)", memory/held)
 }
 
 // TestLimitsUnderLoad: the limit of half-open connections and the receive buffer are as configured; SYNs beyond the limit

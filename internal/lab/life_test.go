@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -484,5 +486,31 @@ backends:
 	}
 	if s := saved(ctx, t, l); strings.Contains(s, "HUSHGATE") {
 		t.Errorf("rules in the end:\n%s", s)
+	}
+}
+
+// TestEarlySignal: SIGUSR1, which by default ends a process, does not end one that begins.
+func TestEarlySignal(t *testing.T) {
+	f := families[0]
+	_, l := site(t, Options{})
+	file := filepath.Join(t.TempDir(), "hushgate.cfg")
+	must(t, os.WriteFile(file, life(f, "", "1s", f.a), 0o600))
+	cmd := exec.Command(binary, "run", "-f", file)
+	out, err := cmd.StderrPipe()
+	must(t, err)
+	must(t, l.Gateway.Start(cmd))
+	var lines []string
+	told := false
+	for s := bufio.NewScanner(out); s.Scan(); {
+		if lines = append(lines, s.Text()); len(lines) == 1 {
+			must(t, cmd.Process.Signal(syscall.SIGUSR1))
+		}
+		if !told && strings.Contains(s.Text(), "msg=counters") {
+			told = true
+			must(t, cmd.Process.Signal(syscall.SIGTERM))
+		}
+	}
+	if err := cmd.Wait(); err != nil || !told {
+		t.Errorf("%v:\n%s", err, strings.Join(lines, "\n"))
 	}
 }
