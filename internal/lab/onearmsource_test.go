@@ -2,19 +2,22 @@ package lab
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
 )
 
-// TestSourceIsTheServiceAddress: a machine with one interface and one address of a family, which is both what clients
-// connect to and what the servers see, has four shards share the work: what the servers answer goes to the shard that has the
-// connection, and not to that of a client which the server would be.
-func TestSourceIsTheServiceAddress(t *testing.T) {
-	ctx, l := shape(t, OneArm)
+// oneAddress is a machine with one interface and one address of a family, which is both what clients connect to and what the
+// servers see, and a gateway on it with four shards.
+func oneAddress(t *testing.T) (ctx context.Context, l *Lab, mtas map[string]*MTA, g *Gateway) {
+	t.Helper()
+	ctx, l = shape(t, OneArm)
 	cfg := "#yaml\nshards: 4\nfrontends:\n"
 	for name, vip := range map[string]string{"four": ShapeVIP4, "six": ShapeVIP6} {
 		cfg += fmt.Sprintf("  - {name: %s, bind: %q, inspect-delay: 200ms, default_backend: %s}\n", name, net.JoinHostPort(vip, "25"), name)
@@ -23,7 +26,7 @@ func TestSourceIsTheServiceAddress(t *testing.T) {
   - {name: four, source: "%s", servers: [{name: s1, address: "192.0.2.11:25"}]}
   - {name: six, source: "[%s]", servers: [{name: s2, address: "[2001:db8:1::12]:25"}]}
 `, ShapeVIP4, ShapeVIP6)
-	mtas := map[string]*MTA{}
+	mtas = map[string]*MTA{}
 	for vip, server := range map[string]struct {
 		host *Host
 		addr string
@@ -35,7 +38,13 @@ func TestSourceIsTheServiceAddress(t *testing.T) {
 		}
 		mtas[vip] = m
 	}
-	gateway(ctx, t, l, []byte(cfg))
+	return ctx, l, mtas, gateway(ctx, t, l, []byte(cfg))
+}
+
+// TestSourceIsTheServiceAddress: four shards share the work of such a machine: what the servers answer goes to the shard that
+// has the connection, and not to that of a client which the server would be.
+func TestSourceIsTheServiceAddress(t *testing.T) {
+	ctx, l, mtas, _ := oneAddress(t)
 	var group errgroup.Group
 	const each = 4
 	for vip := range mtas {
@@ -64,4 +73,63 @@ func TestSourceIsTheServiceAddress(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestTakeOverWithSource: mail goes on through three takeovers where servers see the gateway's address. The number of shards
+// cannot change meanwhile: a taker that has another one is refused.
+func TestTakeOverWithSource(t *testing.T) {
+	ctx, l, mtas, g := oneAddress(t)
+	var group errgroup.Group
+	stop := make(chan struct{})
+	var sent, opened atomic.Int64
+	for vip := range mtas {
+		for n := 1; n <= Clients; n++ {
+			group.Go(func() error {
+				var lines atomic.Int64
+				if _, _, err := trickle(ctx, l, clientOf(vip, n), net.JoinHostPort(vip, "25"), n, stop, &lines); err != nil {
+					return fmt.Errorf("slowly from %s: %w", clientOf(vip, n), err)
+				}
+				sent.Add(1)
+				return nil
+			})
+			group.Go(func() error {
+				for {
+					select {
+					case <-stop:
+						return nil
+					default:
+					}
+					if _, err := l.Deliver(ctx, clientOf(vip, n), net.JoinHostPort(vip, "25"), bytes.NewReader(plainMail(100_000))); err != nil {
+						return fmt.Errorf("from %s: %w", clientOf(vip, n), err)
+					}
+					sent.Add(1)
+					opened.Add(1)
+				}
+			})
+		}
+	}
+	for i := range int64(3) {
+		waitFor(t, "mails", func() bool { return opened.Load() >= (i+1)*10 })
+		g = takeOver(ctx, t, l, g)
+	}
+	text, err := os.ReadFile(g.File)
+	must(t, err)
+	must(t, os.WriteFile(g.File+".3.yaml", bytes.Replace(text, []byte("shards: 4"), []byte("shards: 3"), 1), 0o600))
+	if out, err := l.hushgate(ctx, "run", "-f", g.File+".3.yaml", "--takeover"); err == nil || !strings.Contains(out, "the number of shards cannot change") {
+		t.Errorf("with three shards: %v, %s", err, out)
+	}
+	before := opened.Load()
+	waitFor(t, "mails", func() bool { return opened.Load() >= before+5 })
+	close(stop)
+	if err := group.Wait(); err != nil {
+		t.Error(err)
+	}
+	arrived := 0
+	for _, m := range mtas {
+		arrived += len(m.Mails())
+	}
+	if int64(arrived) != sent.Load() {
+		t.Errorf("%d mails were sent, %d arrived", sent.Load(), arrived)
+	}
+	t.Logf("%d mails", arrived)
 }
