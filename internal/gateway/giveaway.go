@@ -95,23 +95,37 @@ func (g *gateway) talk(ctx context.Context, conn *net.UnixConn) {
 	over := make(chan struct{})
 	select {
 	case g.commands <- command{name: takeOverCommand, taker: conn, over: over}:
+	case <-g.ending:
+		c, release := handover.New(ctx, conn)
+		defer release()
+		_ = c.Within(readyPatience)
+		_, _, _, _ = c.Receive(handover.Hello) // it listens when it has spoken
+		c.Refuse(errEnding)
+		return
 	case <-ctx.Done():
 		return
 	}
 	<-over
 }
 
-// giveAway lets another process take over; true if it has, and this one has to end. Otherwise everything is as it was.
-func (g *gateway) giveAway(ctx context.Context, to *net.UnixConn) (given bool) {
+// giveAway lets another process take over; true if it has, and this one has to end. Otherwise everything is as it was. When
+// this process is asked to end that counts, and nothing is given away.
+func (g *gateway) giveAway(ctx, asked context.Context, to *net.UnixConn) (given bool) {
 	g.mu.Lock() // nothing changes meanwhile, and nobody mends the rules
 	defer g.mu.Unlock()
 	pid := instance.PID(to)
-	conn, release := handover.New(ctx, to)
+	conn, release := handover.New(asked, to)
 	defer release()
 	err := g.converse(ctx, conn)
+	if asked.Err() != nil {
+		err = errors.Join(errEnding, err)
+	}
 	if g.given {
 		g.log.Info("another process has taken over", "pid", pid)
 		g.notify("MAINPID=" + strconv.Itoa(pid))
+		if asked.Err() != nil && pid > 0 { // it came too late for us
+			_ = unix.Kill(pid, unix.SIGTERM)
+		}
 		return true
 	}
 	conn.Refuse(err)
@@ -197,6 +211,9 @@ func (g *gateway) hand(conn *handover.Conn) error {
 		return err
 	}
 	if _, _, _, err := conn.Receive(handover.Take); err != nil {
+		return err
+	}
+	if err := conn.Within(stopPatience); err != nil { // the last moment to be asked to end
 		return err
 	}
 	if err := conn.Send(handover.Yours, nil, nil); err != nil {

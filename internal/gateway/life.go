@@ -64,19 +64,24 @@ type command struct {
 	over   chan<- struct{}
 }
 
+// errEnding is what a command comes to when the end has begun.
+var errEnding = errors.New("hushgate is ending")
+
 // command hands a command to live and waits for what comes of it.
 func (g *gateway) command(ctx context.Context, name string) instance.Answer {
 	answer := make(chan instance.Answer, 1)
 	select {
 	case g.commands <- command{name: name, answer: answer}:
+	case <-g.ending:
+		return instance.Answer{Error: errEnding.Error()}
 	case <-ctx.Done():
-		return instance.Answer{Error: "hushgate is ending"}
+		return instance.Answer{Error: errEnding.Error()}
 	}
 	select {
 	case a := <-answer:
 		return a
 	case <-ctx.Done():
-		return instance.Answer{Error: "hushgate is ending"}
+		return instance.Answer{Error: errEnding.Error()}
 	}
 }
 
@@ -92,6 +97,7 @@ func (g *gateway) live(ctx context.Context, group *errgroup.Group, s *signals) e
 		case <-ctx.Done():
 			return nil
 		case <-s.asked.Done():
+			close(g.ending)
 			return g.drain(ctx, s.hurry)
 		case <-s.reload:
 			_, _ = g.reload(ctx, group, "SIGHUP") // it has told the log
@@ -100,7 +106,7 @@ func (g *gateway) live(ctx context.Context, group *errgroup.Group, s *signals) e
 				c.answer <- g.carryOut(ctx, group, c.name)
 				continue
 			}
-			given := g.giveAway(ctx, c.taker)
+			given := g.giveAway(ctx, s.asked, c.taker)
 			close(c.over)
 			if given {
 				return errEnd

@@ -78,6 +78,7 @@ type gateway struct {
 
 	changed  chan struct{}
 	commands chan command
+	ending   chan struct{} // closed when no command is carried out any more
 	restore  []sysctl // what setSysctls changed
 
 	heir        *heir // in a process that takes over, until it has
@@ -113,7 +114,7 @@ type Options struct {
 func Run(ctx context.Context, o Options) (err error) {
 	g := &gateway{
 		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), changed: make(chan struct{}, 1),
-		commands: make(chan command), probers: map[dataplane.ServerID]prober{}, program: o.Program,
+		commands: make(chan command), ending: make(chan struct{}), probers: map[dataplane.ServerID]prober{}, program: o.Program,
 	}
 	g.speech = announce.New(o.Log, g.networkChanged)
 	s := catchSignals(ctx)

@@ -33,6 +33,11 @@ func (g *gateway) upgrade(ctx context.Context, conn *net.UnixConn) {
 // succeed starts the process that is to take over, in the place where this one is (its control group, for systemd), and
 // waits until it has.
 func (g *gateway) succeed(ctx context.Context) error {
+	select {
+	case <-g.ending:
+		return errEnding
+	default:
+	}
 	if len(g.program) == 0 {
 		return errors.New("this process does not know its program")
 	}
@@ -46,7 +51,7 @@ func (g *gateway) succeed(ctx context.Context) error {
 		return errors.New("the new process did not take over: its log says why")
 	case <-ctx.Done():
 		if !g.given {
-			return errors.New("hushgate is ending")
+			return errEnding
 		}
 		return nil
 	}

@@ -50,6 +50,7 @@ func (e *RefusedError) Error() string { return "the other hushgate refuses: " + 
 // Conn is one end of the conversation.
 type Conn struct {
 	unix *net.UnixConn
+	ctx  context.Context
 	buf  []byte
 }
 
@@ -57,11 +58,13 @@ type Conn struct {
 // for fails.
 func New(ctx context.Context, c *net.UnixConn) (conn *Conn, release func()) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	return &Conn{unix: c}, func() { stop() }
+	return &Conn{unix: c, ctx: ctx}, func() { stop() }
 }
 
-// Within bounds how long all that follows may take, until it is called again.
-func (c *Conn) Within(d time.Duration) error { return c.unix.SetDeadline(time.Now().Add(d)) }
+// Within bounds how long all that follows may take, until it is called again. It fails if the conversation is to end.
+func (c *Conn) Within(d time.Duration) error {
+	return errors.Join(c.unix.SetDeadline(time.Now().Add(d)), c.ctx.Err()) // in that order: what is done later sets its own
+}
 
 // Send sends a message, with a file if it is not nil.
 func (c *Conn) Send(k Kind, body []byte, file *os.File) error {

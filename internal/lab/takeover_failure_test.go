@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -102,7 +103,7 @@ func TestTakeOverFails(t *testing.T) {
 			c.Refuse(errors.New("it does not suit me"))
 			return err
 		}},
-		{"ends in the middle", "broken pipe", func(c *handover.Conn) error {
+		{"ends in the middle", "the other hushgate: ", func(c *handover.Conn) error {
 			_, err := upTo(c, hello, handover.State)
 			return err
 		}},
@@ -249,4 +250,43 @@ func TestNobodyToTakeOverFrom(t *testing.T) {
 		t.Error(err)
 	}
 	must(t, g.Stop())
+}
+
+// TestTakeOverAndTheEnd: a gateway that is asked to end does not wait for a taker that is slow, and hands nothing over; while
+// mail in flight comes to its end it says at once that it takes no more commands.
+func TestTakeOverAndTheEnd(t *testing.T) {
+	u := newUnshaken(t)
+	ending := "hushgate is ending"
+	err := u.talk(func(c *handover.Conn) error {
+		if err := c.SendJSON(handover.Hello, map[string][]int{"versions": {handover.Version}}, nil); err != nil {
+			return err
+		}
+		if _, _, _, err := c.Receive(handover.Head); err != nil {
+			return err
+		}
+		must(t, u.g.cmd.Process.Signal(syscall.SIGTERM))
+		var refused *handover.RefusedError
+		if _, _, _, err := c.Receive(handover.State); !errors.As(err, &refused) || !strings.Contains(refused.Reason, ending) {
+			return fmt.Errorf("it was answered %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if _, err := u.g.WaitLine(u.ctx, "msg=stopping"); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"reload"}, {"upgrade"}, {"run", "-f", u.g.File, "--takeover"}} {
+		if out, err := u.l.hushgate(u.ctx, args...); err == nil || !strings.Contains(out+err.Error(), ending) {
+			t.Errorf("%s: %v, %s", args[0], err, out)
+		}
+	}
+	u.slow.end()
+	if err := u.g.Wait(); err != nil {
+		t.Error(err)
+	}
+	if n := len(u.mtas[0].Mails()) + len(u.mtas[1].Mails()); n != 1 {
+		t.Errorf("%d mails arrived, want 1", n)
+	}
 }
