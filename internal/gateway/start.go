@@ -79,7 +79,7 @@ type gateway struct {
 	changed  chan struct{}
 	commands chan command
 	ending   chan struct{} // closed when no command is carried out any more
-	restore  []sysctl // what setSysctls changed
+	restore  []sysctl      // what setSysctls changed
 
 	heir        *heir // in a process that takes over, until it has
 	given       bool  // another process has taken over
