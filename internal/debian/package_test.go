@@ -267,7 +267,7 @@ func TestPackage(t *testing.T) {
 	m.sh(t, ctx, "test -z \"$(systemctl --failed --no-legend)\"")
 }
 
-// TestUser: started by root, without systemd's help, as another user and with the older iptables, whose lock is a file
+// TestUser: started by root, without systemd's help, as another user, also behind an upgrade, and with the older iptables, whose lock is a file
 // of root's that the package opens to this user.
 func TestUser(t *testing.T) {
 	ctx := need(t, "systemd-nspawn", "mmdebstrap", "nsenter")
@@ -284,6 +284,9 @@ func TestUser(t *testing.T) {
 	if out := m.sh(t, ctx, "iptables --version; cat /tmp/log"); strings.Count(out, "(legacy)") < 2 || m.rules(t, ctx) == 0 {
 		t.Errorf("no rules of iptables-legacy:\n%s", out)
 	}
+	m.sh(t, ctx, "hushgate upgrade && tail --pid=$(cat /tmp/pid) -f /dev/null && pgrep -x hushgate >/tmp/pid")
+	works(t, ctx, l)
+	m.confined(t, ctx, m.sh(t, ctx, "cat /tmp/pid"), 0)
 	m.sh(t, ctx, "kill $(cat /tmp/pid) && tail --pid=$(cat /tmp/pid) -f /dev/null")
 	if n := m.rules(t, ctx); n != 0 {
 		t.Errorf("%d lines of rules are left:\n%s", n, m.sh(t, ctx, "cat /tmp/log"))
