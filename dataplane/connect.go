@@ -97,6 +97,9 @@ func (s *Shard) leaveInside(id uint32, f *flow) {
 	if x := s.exts.At(f.ext); x.indexed {
 		s.byIn.Delete(s.inHash(f), id)
 		s.atSrv[x.server]--
+		if src := &s.cfg.Servers[x.server].Source; src.used() {
+			s.ports[x.server].Release(s.portOf(src, x))
+		}
 		x.indexed = false
 	}
 }

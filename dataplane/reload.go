@@ -69,7 +69,7 @@ func (s *Shard) setTables(cfg *Config) {
 	s.atSvc = grown(s.atSvc, len(cfg.Services))
 	s.atSrv = grown(s.atSrv, len(cfg.Servers))
 	s.servers = grown(s.servers, len(cfg.Servers))
-	s.setNexts(len(cfg.Servers))
+	s.setPorts(cfg)
 	s.fronts = make([]int, len(cfg.Frontends)) // a service may belong to another one now
 	for i, v := range cfg.Services {
 		s.fronts[v.Frontend] += s.actives[i]

@@ -22,7 +22,11 @@ func Resume(cfg *Config, v *ShardState) (*Shard, error) {
 	s := New(cfg)
 	s.now, s.flood = v.Now, v.Flood
 	s.secret, s.oldSecret, s.clock = v.Secret, v.OldSecret, v.Clock
-	copy(s.nexts, v.Ports)
+	for i, next := range v.Ports {
+		if i < len(s.ports) {
+			s.ports[i] = nat.NewPorts(s.ports[i].Len(), int(next))
+		}
+	}
 	if err := s.resumeTexts(v); err != nil {
 		return nil, err
 	}
@@ -203,6 +207,9 @@ func (s *Shard) restoreSplice(id uint32, f *flow, v *FlowState) error {
 	x.endpoint = s.endpointOf(v.Server)
 	if from, port := s.origin(f, x); s.lookupIn(from, port, x.endpoint) != 0 {
 		return fmt.Errorf("its 4-tuple is taken at server %d", v.Server)
+	}
+	if src := &s.cfg.Servers[v.Server].Source; src.used() {
+		s.ports[v.Server].Mark(s.portOf(src, x))
 	}
 	s.atSrv[v.Server]++
 	s.byIn.Insert(s.inHash(f), id)

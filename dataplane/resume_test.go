@@ -100,8 +100,12 @@ func takeOver(p *player) {
 
 // counts is what a shard counts.
 func counts(s *Shard) string {
-	return fmt.Sprintf("%+v\nflows %d, active %d %v %v, servers %v, settled %d, of services %v, of servers %v, index %d %d",
-		s.stats, s.Flows(), s.active, s.actives, s.fronts, s.servers, s.settled, s.atSvc, s.atSrv, s.byOut.Len(), s.byIn.Len())
+	var ports []int
+	for i := range s.ports {
+		ports = append(ports, s.ports[i].Next(), s.ports[i].Busy())
+	}
+	return fmt.Sprintf("%+v\nports %v, flows %d, active %d %v %v, servers %v, settled %d, of services %v, of servers %v, index %d %d",
+		s.stats, ports, s.Flows(), s.active, s.actives, s.fronts, s.servers, s.settled, s.atSvc, s.atSrv, s.byOut.Len(), s.byIn.Len())
 }
 
 // TestScriptsTakenOver runs every script with a takeover between any two steps and deadlines: what was saved and brought

@@ -57,7 +57,7 @@ type ShardState struct {
 	Texted    uint8             `json:"texted"`   // the generation that is said from now on
 	Services  []BackendID       `json:"services"` // the backend of each
 	Backends  [][]MemberState   `json:"backends"`
-	Ports     []uint16          `json:"ports"` // the port to try next, of each server with a Source
+	Ports     []uint16          `json:"ports"` // whose turn it is among the ports of each server's Source
 	Counters  map[string]uint64 `json:"counters"`
 }
 
@@ -74,7 +74,7 @@ type MemberState struct {
 func (s *Shard) Save() *ShardState {
 	v := &ShardState{
 		Now: s.now, Flood: s.flood, Secret: s.secret, OldSecret: s.oldSecret, Clock: s.clock,
-		Texted: uint8(s.texted), Ports: s.nexts, Counters: s.stats.counters(),
+		Texted: uint8(s.texted), Ports: s.savePorts(), Counters: s.stats.counters(),
 	}
 	for _, services := range s.texts {
 		list := make([][]string, len(services))
@@ -98,6 +98,14 @@ func (s *Shard) Save() *ShardState {
 		v.Backends = append(v.Backends, members)
 	}
 	return v
+}
+
+// savePorts returns whose turn it is among each server's ports.
+func (s *Shard) savePorts() (list []uint16) {
+	for i := range s.ports {
+		list = append(list, uint16(s.ports[i].Next()))
+	}
+	return list
 }
 
 // SaveFlows calls yield for each connection, in the order in which Restore is quickest. What yield is given is valid until

@@ -36,7 +36,8 @@ type Shard struct {
 	fronts  []int                   // and of each frontend
 	servers []int                   // flows that each server has, or is asked to take
 	settled int                     // flows in PhaseSaying that have said all
-	nexts   []uint16                // for each server the number of the port of its Source to try next, see freePort
+	ports   []nat.Ports             // of each server with a Source
+	sources []Source                // which they are of
 	header  [proxyproto.MaxLen]byte // the PROXY header that is being sent
 	atSvc   []int                   // flows of each service, those that linger too
 	atSrv   []int                   // flows in the inside index of each server

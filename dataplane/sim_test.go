@@ -434,7 +434,8 @@ func (z *sim) audit() {
 	exts := 0
 	counted, atSrv := make([]int, len(z.cfg.Servers)), make([]int, len(z.cfg.Servers))
 	atSvc, fronts := make([]int, len(z.cfg.Services)), make([]int, len(z.cfg.Frontends))
-	idle := 0 // saying no more
+	sourced := make([]int, len(z.cfg.Servers)) // with a port of a source
+	idle := 0                                  // saying no more
 	for id := uint32(1); id <= uint32(z.cfg.Limits.Flows) && s.flows.Len() > 0; id++ {
 		f := s.liveFlow(id)
 		if f == nil {
@@ -462,8 +463,11 @@ func (z *sim) audit() {
 			if x.indexed {
 				in++
 				atSrv[x.server]++
-				if s.lookupIn(f.client, f.clientPort, x.endpoint) != id {
+				if from, port := s.origin(f, x); s.lookupIn(from, port, x.endpoint) != id {
 					z.fail("inside")
+				}
+				if src := &s.cfg.Servers[x.server].Source; src.used() {
+					sourced[x.server]++
 				}
 			}
 			if (f.phase == PhaseConnecting || f.phase == PhaseBannerPending || f.phase == PhaseSpliced) && !x.indexed {
@@ -483,6 +487,11 @@ func (z *sim) audit() {
 	if !slices.Equal(atSvc, s.atSvc) || !slices.Equal(atSrv, s.atSrv) || !slices.Equal(fronts, s.fronts) || idle != s.settled {
 		z.fail("at services %v/%v, at servers %v/%v, of frontends %v/%v, settled %d/%d", atSvc, s.atSvc, atSrv, s.atSrv,
 			fronts, s.fronts, idle, s.settled)
+	}
+	for i, n := range sourced {
+		if busy := s.ports[i].Busy(); busy != n {
+			z.fail("%d ports of server %d's source are in use, by %d flows", busy, i, n)
+		}
 	}
 	for i := range counted {
 		if counted[i] != s.servers[i] {

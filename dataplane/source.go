@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"hushgate/internal/wire"
+	"hushgate/nat"
 )
 
 // used reports whether there is a source: else the server sees the client's address.
@@ -28,30 +29,49 @@ func (v *Source) share(turn, shards int) (first, n int) {
 	return first, (int(v.Last)-first)/shards + 1
 }
 
-// portTries bounds how many ports in a row are looked at that are all in use.
-const portTries = 1024
-
-// freePort finds a port of a server's source that no flow has with that endpoint, not even one that only lingers: the
-// server may still be in TIME-WAIT. The ports are used in turn, so that each rests as long as can be.
-func (s *Shard) freePort(server ServerID, endpoint uint16) (uint16, bool) {
-	v := &s.cfg.Servers[server].Source
-	first, n := v.share(s.cfg.Turn, s.cfg.Shards)
-	for range min(n, portTries) {
-		i := int(s.nexts[server]) % n
-		s.nexts[server] = uint16((i + 1) % n)
+// freePort takes a port of a server's source that no flow has with that endpoint, not even one that only lingers: the
+// server may still be in TIME-WAIT.
+func (s *Shard) freePort(server ServerID, endpoint uint16) (port uint16, ok bool) {
+	src, ports := &s.cfg.Servers[server].Source, &s.ports[server]
+	first, _ := src.share(s.cfg.Turn, s.cfg.Shards)
+	for range ports.Len() {
+		i, ok := ports.Take()
+		if !ok {
+			break
+		}
 		port := uint16(first + i*max(1, s.cfg.Shards))
-		if s.lookupIn(v.Addr, port, endpoint) == 0 {
+		if s.lookupIn(src.Addr, port, endpoint) == 0 {
 			return port, true
 		}
+		ports.Release(i) // a flow has it that knows the same server, and source, by another number
 	}
 	return 0, false
 }
 
-// setNexts begins the turns of new servers' ports anywhere: who has restarted should not begin with the ports that he used
-// last.
-func (s *Shard) setNexts(servers int) {
-	for i := len(s.nexts); i < servers; i++ {
-		s.nexts = append(s.nexts, uint16(s.hash.tuple(&wire.Addr{}, uint16(i), 0, sourceKey)&math.MaxUint16))
+// portOf returns the number of a flow's port among the shard's ports of a source.
+func (s *Shard) portOf(src *Source, x *splice) int {
+	first, _ := src.share(s.cfg.Turn, s.cfg.Shards)
+	return (int(x.port) - first) / max(1, s.cfg.Shards)
+}
+
+// setPorts makes room for the ports of servers that are new, or are others now. Their turns begin anywhere: who has
+// restarted should not begin with the ports that he used last.
+func (s *Shard) setPorts(cfg *Config) {
+	for i := range cfg.Servers {
+		src := &cfg.Servers[i].Source
+		if i < len(s.ports) && s.sources[i] == *src {
+			continue
+		}
+		n := 0
+		if src.used() {
+			_, n = src.share(cfg.Turn, cfg.Shards)
+		}
+		ports := nat.NewPorts(n, int(s.hash.tuple(&wire.Addr{}, uint16(i), 0, sourceKey)&math.MaxUint16))
+		if i < len(s.ports) {
+			s.ports[i], s.sources[i] = ports, *src
+		} else {
+			s.ports, s.sources = append(s.ports, ports), append(s.sources, *src)
+		}
 	}
 }
 
