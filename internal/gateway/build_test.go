@@ -148,7 +148,8 @@ backends:
 		ports string
 		want  int
 	}{{local, "32768 60999", 0}, {local, "2999 60999", 1}, {nil, "32768 60999", 1}} {
-		if got := sourceWarnings(b.sources(), c.local, c.ports); len(got) != c.want {
+		low, high := portRange(c.ports)
+		if got := sourceWarnings(b.sources(), c.local, low, high); len(got) != c.want {
 			t.Errorf("local %v, ports %s: %q", c.local, c.ports, got)
 		}
 	}

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -150,7 +149,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *built) {
 		follow := g.follow(probe, &c)
 		group.Go(func() error {
 			defer stop()
-			health.Probe(probe, &c.Config, spread, &net.Dialer{}, follow)
+			health.Probe(probe, &c.Config, spread, dialer(&b.shard.Servers[c.server]), follow)
 			return nil
 		})
 	}

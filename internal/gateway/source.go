@@ -3,7 +3,6 @@ package gateway
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 
 	"hushgate/dataplane"
@@ -44,21 +43,23 @@ func (b *built) sources() (list []firewall.Source) {
 
 // warnSources looks whether this machine fits the sources.
 func (g *gateway) warnSources(b *built) {
-	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
-	if err != nil {
-		g.log.Debug("read the kernel's port range", "err", err)
-	}
-	for _, w := range sourceWarnings(b.sources(), g.mirror.Addresses(), string(text)) {
+	low, high := kernelsPorts()
+	for _, w := range sourceWarnings(b.sources(), g.mirror.Addresses(), low, high) {
 		g.log.Warn("source", "warning", w)
 	}
 }
 
-// sourceWarnings compares sources with this machine's addresses and with what ip_local_port_range says.
-func sourceWarnings(sources []firewall.Source, local []wire.Addr, portRange string) (warnings []string) {
-	var low, high uint16
-	if _, err := fmt.Sscan(portRange, &low, &high); err != nil {
-		low, high = 0, 0
+// portRange reads what ip_local_port_range says; a range without any port if it is not understood.
+func portRange(text string) (low, high uint16) {
+	if _, err := fmt.Sscan(text, &low, &high); err != nil {
+		return 1, 0
 	}
+	return low, high
+}
+
+// sourceWarnings compares sources with this machine's addresses and with the ports that the kernel gives to connections of
+// its own.
+func sourceWarnings(sources []firewall.Source, local []wire.Addr, low, high uint16) (warnings []string) {
 	for _, s := range sources {
 		own := slices.Contains(local, wire.AddrFrom(s.Addr))
 		switch {
@@ -67,8 +68,8 @@ func sourceWarnings(sources []firewall.Source, local []wire.Addr, portRange stri
 				"answers ARP or neighbour solicitations for it, so it must be routed here", s.Addr, s.Server))
 		case s.First <= high && low <= s.Last:
 			warnings = append(warnings, fmt.Sprintf("the source %v:%d-%d overlaps with the ports %d to %d of the kernel's own "+
-				"connections (net.ipv4.ip_local_port_range): health checks of the server %v get no answer at those",
-				s.Addr, s.First, s.Last, low, high, s.Server))
+				"connections (net.ipv4.ip_local_port_range): what else this machine connects to the server %v for gets no answer "+
+				"at those; health checks avoid them, if there are others", s.Addr, s.First, s.Last, low, high, s.Server))
 		}
 	}
 	return warnings

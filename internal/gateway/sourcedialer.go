@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"hushgate/dataplane"
+	"hushgate/health"
+)
+
+// dialer returns how a server's health checks connect to it: from where its clients seem to come, if that is an address of
+// this machine's, so that what admits clients admits checks, and the other way round.
+func dialer(s *dataplane.Server) health.Dialer {
+	if (s.Source == dataplane.Source{}) {
+		return &net.Dialer{}
+	}
+	return &sourceDialer{addr: s.Source.Addr.Netip(), first: s.Source.First, last: s.Source.Last, kernels: kernelsPorts}
+}
+
+// sourceDialer connects from an address, but from none of some ports of it: what is sent to those, the kernel never sees.
+type sourceDialer struct {
+	addr        netip.Addr
+	first, last uint16
+	kernels     func() (low, high uint16) // ip_local_port_range
+}
+
+// dialTries bounds how many ports are tried that somebody has.
+const dialTries = 16
+
+// DialContext is net.Dialer's.
+func (d *sourceDialer) DialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	for range dialTries {
+		port, ok := d.port()
+		if !ok {
+			break
+		}
+		from := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(d.addr, port))}
+		conn, err = from.DialContext(ctx, network, address)
+		switch {
+		case errors.Is(err, unix.EADDRINUSE):
+			continue
+		case errors.Is(err, unix.EADDRNOTAVAIL): // it is routed here, and no interface has it
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}
+		return conn, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	return new(net.Dialer).DialContext(ctx, network, address)
+}
+
+// port returns a port that a connection of our own can have: 0, which leaves it to the kernel, where none of the kernel's is
+// among those of the source; otherwise any of the kernel's that is not. False if all of them are.
+func (d *sourceDialer) port() (port uint16, ok bool) {
+	low, high := d.kernels()
+	if low > high || high < d.first || d.last < low {
+		return 0, true
+	}
+	below, above := max(0, int(d.first)-int(low)), max(0, int(high)-int(d.last))
+	if below+above == 0 {
+		return 0, false
+	}
+	if i := rand.IntN(below + above); i < below {
+		return low + uint16(i), true
+	} else {
+		return high - uint16(i-below), true
+	}
+}
+
+// kernelsPorts reads which ports the kernel gives to connections of this machine's own; a range without any if it cannot be
+// read.
+func kernelsPorts() (low, high uint16) {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return 1, 0
+	}
+	return portRange(string(text))
+}

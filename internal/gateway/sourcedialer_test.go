@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"hushgate/dataplane"
+	"hushgate/internal/wire"
+)
+
+// TestCheckPorts: a check never has a port of the source, and one of the kernel's wherever there is one that is not.
+func TestCheckPorts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := rapid.Uint16Range(1, 200)
+		first, low := draw.Draw(t, "first"), draw.Draw(t, "low")
+		last, high := rapid.Uint16Range(first, 200).Draw(t, "last"), rapid.Uint16Range(low-1, 200).Draw(t, "high")
+		d := sourceDialer{first: first, last: last, kernels: func() (uint16, uint16) { return low, high }}
+		free, shared := 0, false
+		for p := low; p <= high; p++ {
+			if first <= p && p <= last {
+				shared = true
+			} else {
+				free++
+			}
+		}
+		port, ok := d.port()
+		switch {
+		case !shared:
+			if port != 0 || !ok {
+				t.Fatalf("port %d, %v: the kernel can choose", port, ok)
+			}
+		case ok != (free > 0), ok && (port < low || port > high || first <= port && port <= last):
+			t.Fatalf("port %d, %v of %d that are free", port, ok, free)
+		}
+	})
+}
+
+// TestCheckComesFromSource: a check comes from the source, where this machine has that address, and from ports that are not
+// the source's; else from wherever it can.
+func TestCheckComesFromSource(t *testing.T) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	seen := make(chan netip.AddrPort)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			seen <- c.RemoteAddr().(*net.TCPAddr).AddrPort()
+			_ = c.Close()
+		}
+	}()
+	dial := func(d interface {
+		DialContext(ctx context.Context, network, address string) (net.Conn, error)
+	}) netip.AddrPort {
+		t.Helper()
+		c, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		return <-seen
+	}
+	source := dataplane.Source{Addr: wire.AddrFrom(netip.MustParseAddr("127.0.0.5")), First: 1024, Last: 2000}
+	if from := dial(dialer(&dataplane.Server{Source: source})); from.Addr() != source.Addr.Netip() {
+		t.Errorf("a check comes from %v", from)
+	}
+	if from := dial(dialer(&dataplane.Server{})); from.Addr() != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("without a source a check comes from %v", from)
+	}
+	narrow := &sourceDialer{addr: source.Addr.Netip(), first: 21000, last: 21007, kernels: func() (uint16, uint16) { return 21000, 21009 }}
+	taken, err := lc.Listen(t.Context(), "tcp", "127.0.0.5:21008")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	if from := dial(narrow); from != netip.MustParseAddrPort("127.0.0.5:21009") {
+		t.Errorf("a check comes from %v, though 21009 alone is free", from)
+	}
+	narrow.last = 21009
+	if from := dial(narrow); from.Addr() != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("where all ports are the source's a check comes from %v", from)
+	}
+	narrow.addr, narrow.last = netip.MustParseAddr("192.0.2.77"), 21007
+	if from := dial(narrow); from.Addr() != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("where the source is of no interface a check comes from %v", from)
+	}
+}
