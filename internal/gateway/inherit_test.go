@@ -189,7 +189,7 @@ func TestUnchangeable(t *testing.T) {
 		t.Errorf("what can change is refused: %v", err)
 	}
 	now.Shards, now.Outside = 3, []string{"eth0", "eth2"}
-	const want = "these cannot change while hushgate runs: outside ([eth0], now [eth0 eth2]), shards (nbthread) (2, now 3): restart it"
+	const want = "these cannot change while hushgate runs: outside ([eth0], now [eth0 eth2]), shards (nbthread) (2, now 3): hushgate upgrade does it"
 	if err := unchangeable(&old, &now); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -54,7 +54,7 @@ func unchangeable(old, now *config.Global) error {
 	differs("firewall.manage", old.Firewall.Manage, now.Firewall.Manage)
 	differs("firewall.sysctls", old.Firewall.Sysctls, now.Firewall.Sysctls)
 	if len(changes) > 0 {
-		return fmt.Errorf("these cannot change while hushgate runs: %s: restart it", strings.Join(changes, ", "))
+		return fmt.Errorf("these cannot change while hushgate runs: %s: hushgate upgrade does it", strings.Join(changes, ", "))
 	}
 	return nil
 }

@@ -133,3 +133,54 @@ func TestTakeOverWithSource(t *testing.T) {
 	}
 	t.Logf("%d mails", arrived)
 }
+
+// TestReloadOfSource: mail in flight goes on from the source that it began with; new mail, and the health checks, come from
+// the new one.
+func TestReloadOfSource(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			ctx, l := site(t, Options{})
+			withoutDefault(t, l.Servers[0])
+			one, other, bits := "10.0.0.1", "10.0.0.9", "/24"
+			if f.vip == VIP6 {
+				one, other, bits = "2001:db8:2::1", "2001:db8:2::9", "/64"
+			}
+			must(t, l.Gateway.Addr("inside", other+bits))
+			m := mtas(t, l, f)[0]
+			cfg := func(source string) []byte {
+				return fmt.Appendf(nil, `#yaml
+frontends:
+  - {name: ft, bind: %q, inspect-delay: 200ms, default_backend: bk}
+backends:
+  - {name: bk, source: %q, default-server: {check: true, inter: 100ms}, servers: [{name: smtp1, address: %q}]}
+`, net.JoinHostPort(f.vip, "25"), strings.TrimSuffix(net.JoinHostPort(source, ""), ":"), net.JoinHostPort(f.a, "25"))
+			}
+			vip := net.JoinHostPort(f.vip, "25")
+			g := gateway(ctx, t, l, cfg(one))
+			slow := beginMail(ctx, t, l, f.client, vip)
+			waitFor(t, "checks from the first source", func() bool { n, _ := m.Connections(one); return n > 2 })
+			if n, _ := m.Connections(other); n != 0 {
+				t.Errorf("%d connections from %s", n, other)
+			}
+
+			must(t, os.WriteFile(g.File, cfg(other), 0o600))
+			if out, err := l.hushgate(ctx, "reload"); err != nil {
+				t.Fatal(err, out)
+			}
+			if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil {
+				t.Error(err)
+			}
+			waitFor(t, "checks from the second source", func() bool { n, _ := m.Connections(other); return n > 3 })
+			before, _ := m.Connections(one)
+			waitFor(t, "more of them", func() bool { n, _ := m.Connections(other); return n > 6 })
+			if now, _ := m.Connections(one); now > before+1 { // a check may have been on its way
+				t.Errorf("there are checks from %s yet: %d, %d", one, before, now)
+			}
+			slow.end()
+			mails := m.Mails()
+			if len(mails) != 2 || mails[0].Client != other || mails[1].Client != one {
+				t.Errorf("mails %+v, want one from %s and then that from %s", mails, other, one)
+			}
+		})
+	}
+}
