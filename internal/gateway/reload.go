@@ -16,7 +16,7 @@ import (
 )
 
 // reload reads the configuration anew and puts it in the place of the one in force, whole or not at all. What stands is
-// not touched. It tells the log how that went; the warnings are the file's.
+// not touched. It tells the log how that went; the warnings are the file's, and what is new to be said of the machine.
 func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string) (warnings []string, err error) {
 	g.notify(reloadingState())
 	defer func() { g.notify(readyState, g.state.status()) }()
@@ -27,12 +27,19 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 	if err == nil {
 		err = unchangeable(&g.cfg.Global, &cfg.Global)
 	}
+	known := g.plan.Warnings
 	if err == nil {
 		err = g.reconfigure(ctx, group, cfg)
 	}
 	if err != nil {
 		g.log.Error("the configuration was not reloaded: the one before stays in force", "asked_by", why, "err", err)
 		return warnings, err
+	}
+	for _, w := range g.plan.Warnings {
+		if !slices.Contains(known, w) {
+			g.log.Warn("network", "warning", w)
+			warnings = append(warnings, w)
+		}
 	}
 	return warnings, nil
 }
@@ -105,7 +112,7 @@ func (g *gateway) planAnew(cfg *config.Config, used uses) (*Plan, error) {
 		old, now []*netenv.Link
 	}{{"outside", g.plan.Chosen.Outside, plan.Chosen.Outside}, {"inside", g.plan.Chosen.Inside, plan.Chosen.Inside}} {
 		if old, now := sorted(side.old), sorted(side.now); !slices.Equal(old, now) {
-			return nil, fmt.Errorf("the %s would be %s, and is %s: restart hushgate for that", side.name,
+			return nil, fmt.Errorf("the %s would be %s, and is %s: hushgate upgrade does that", side.name,
 				strings.Join(now, ", "), strings.Join(old, ", "))
 		}
 	}

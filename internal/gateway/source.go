@@ -41,14 +41,6 @@ func (b *built) sources() (list []firewall.Source) {
 	return list
 }
 
-// warnSources looks whether this machine fits the sources.
-func (g *gateway) warnSources(b *built) {
-	low, high := kernelsPorts()
-	for _, w := range sourceWarnings(b.sources(), g.mirror.Addresses(), low, high) {
-		g.log.Warn("source", "warning", w)
-	}
-}
-
 // portRange reads what ip_local_port_range says; a range without any port if it is not understood.
 func portRange(text string) (low, high uint16) {
 	if _, err := fmt.Sscan(text, &low, &high); err != nil {

@@ -169,7 +169,6 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	for _, w := range g.plan.Warnings {
 		g.log.Warn("network", "warning", w)
 	}
-	g.warnSources(g.plan.built)
 	for _, s := range g.plan.built.names.Services {
 		g.log.Info("service", "vip", s.Address, "frontend", s.Frontend, "backend", s.Backend)
 	}

@@ -11,7 +11,9 @@ import (
 
 // warn finds out what of the network is not as the configuration needs it.
 func (p *Plan) warn(cfg *config.Config, m *netenv.Mirror) {
-	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(p.Sysctls), netenv.Hazards(m, p.Chosen, wanted(cfg)))
+	low, high := kernelsPorts()
+	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(p.Sysctls), netenv.Hazards(m, p.Chosen, wanted(cfg)),
+		sourceWarnings(p.built.sources(), m.Addresses(), low, high))
 }
 
 // CheckFirewall finds out whether the plan's rules could be installed, and what else is in the packet filter that has a say.

@@ -176,6 +176,14 @@ backends:
 			if now, _ := m.Connections(one); now > before+1 { // a check may have been on its way
 				t.Errorf("there are checks from %s yet: %d, %d", one, before, now)
 			}
+			must(t, os.WriteFile(g.File, cfg(f.talker), 0o600)) // which is not the gateway's
+			const warning = "is not an address of this machine"
+			if out, err := l.hushgate(ctx, "reload"); err != nil || !strings.Contains(out, warning) || g.Count(warning) != 1 {
+				t.Errorf("a reload with a source of nobody's: %v, %s", err, out)
+			}
+			if out, err := l.hushgate(ctx, "check", "-f", g.File); err != nil || !strings.Contains(out, warning) {
+				t.Errorf("check with a source of nobody's: %v, %s", err, out)
+			}
 			slow.end()
 			mails := m.Mails()
 			if len(mails) != 2 || mails[0].Client != other || mails[1].Client != one {
