@@ -157,6 +157,16 @@ func (r *resolver) resolveSource(b *rawProxy, s *rawServer) {
 	if s.Source.Set() && s.Source.Addr == s.Addr {
 		r.wrong(s.Line, "server "+quoteOdd(s.Name), "its source is its own address")
 	}
+	for _, c := range r.claims {
+		if s.Source.Addr == c.bind.Addr && s.Source.First <= c.bind.Port && c.bind.Port <= s.Source.Last {
+			first, last := c.bind.Port+1, s.Source.Last
+			if c.bind.Port-s.Source.First > s.Source.Last-c.bind.Port {
+				first, last = s.Source.First, c.bind.Port-1
+			}
+			r.wrong(s.Line, "server "+quoteOdd(s.Name), "its source has the port of bind %s of %s: give it a range without "+
+				"that one, such as source %s:%d-%d", c.bind, c.proxy.title(), s.Source.Addr, first, max(first, last))
+		}
+	}
 	switch {
 	case s.proxyV2:
 		s.Proxy = 2

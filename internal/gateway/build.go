@@ -106,6 +106,9 @@ func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
 	if n := b.distinctWaits(); n > maxWaits {
 		return nil, fmt.Errorf("%d different inspect-delay, timeout connect, half-open and time-wait values: at most %d can be kept apart", n, maxWaits)
 	}
+	if err := b.apart(); err != nil {
+		return nil, err
+	}
 	b.delays()
 	b.shard.OutsideMTU, b.shard.InsideMTU = smallestMTU(c.Outside), smallestMTU(c.Inside)
 	b.shard.Limits.Flows, b.shard.Limits.HalfOpen = cfg.Global.MaxConn, cfg.Global.HalfOpen

@@ -154,3 +154,20 @@ backends:
 		}
 	}
 }
+
+// TestServiceAmongSources: what a service's clients and a source's server send must be told apart by its port.
+func TestServiceAmongSources(t *testing.T) {
+	for source, fits := range map[string]bool{
+		"192.0.2.25:2000-2525": false, "192.0.2.25:2525-2525": false, "192.0.2.25:2526-2999": true, "192.0.2.129": true,
+	} {
+		_, err := build(parse(t, `
+frontends:
+  - {name: fe, bind: [":2525"], inspect-delay: 1s, default_backend: bk}
+backends:
+  - {name: bk, servers: [{name: a, address: "10.0.0.11:25", send-proxy: true, source: "`+source+`"}]}
+`), chosen())
+		if fits != (err == nil) || err != nil && !strings.Contains(err.Error(), "the service 192.0.2.25:2525 has a port of the source") {
+			t.Errorf("source %s: %v", source, err)
+		}
+	}
+}

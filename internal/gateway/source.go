@@ -41,6 +41,19 @@ func (b *built) sources() (list []firewall.Source) {
 	return list
 }
 
+// apart reports a service whose port is one of a source's, on the same address: what comes there is told by the port.
+func (b *built) apart() error {
+	for _, s := range b.sources() {
+		for _, v := range b.services {
+			if v.Addr() == s.Addr && s.First <= v.Port() && v.Port() <= s.Last {
+				return fmt.Errorf("the service %v has a port of the source %v:%d-%d towards the server %v: give that a range without it",
+					v, s.Addr, s.First, s.Last, s.Server)
+			}
+		}
+	}
+	return nil
+}
+
 // portRange reads what ip_local_port_range says; a range without any port if it is not understood.
 func portRange(text string) (low, high uint16) {
 	if _, err := fmt.Sscan(text, &low, &high); err != nil {
