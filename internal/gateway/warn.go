@@ -11,7 +11,11 @@ import (
 
 // warn finds out what of the network is not as the configuration needs it.
 func (p *Plan) warn(cfg *config.Config, m *netenv.Mirror) {
-	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(p.Sysctls), netenv.Hazards(m, p.Chosen, wanted(cfg)))
+	switches := p.Sysctls
+	if cfg.Global.Firewall.Sysctls { // the start sets them
+		switches = nil
+	}
+	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(switches), netenv.Hazards(m, p.Chosen, wanted(cfg)))
 }
 
 // CheckFirewall finds out whether the plan's rules could be installed, and what else is in the packet filter that has a say.
