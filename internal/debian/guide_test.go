@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -226,12 +227,13 @@ func (w *walk) settled(ctx context.Context, b *block, out string) string {
 // TestGuide goes through the deployment guide on new machines, word for word and in its order, from the package to its
 // removal, and again without the package.
 func TestGuide(t *testing.T) {
+	t.Parallel()
 	ctx := need(t, "systemd-nspawn", "mmdebstrap", "nsenter", "dpkg-deb", "swaks", "nc")
 	w := newWalk(t, ctx)
 	for _, b := range blocks(t) {
 		switch {
-		case b.on == "policy-routing":
-			continue // another site: TestGuidePolicyRouting
+		case slices.Contains([]string{"yaml", "cfg", "policy-routing"}, b.on):
+			continue // another site: TestGuideShapes
 		case b.file != "":
 			w.gateway.sh(t, ctx, "cat >"+b.file+" <<'END'\n"+b.text+"END")
 			continue
@@ -252,32 +254,4 @@ func TestGuide(t *testing.T) {
 		t.Errorf("without the package: the bot: %+v, %v; want RST", seen, err)
 	}
 	w.gateway.confined(t, ctx, w.gateway.pid(t, ctx), 2)
-}
-
-// TestGuidePolicyRouting: what the guide shows of another site's commands is what they print there.
-func TestGuidePolicyRouting(t *testing.T) {
-	ctx := need(t, "dpkg-deb")
-	l, err := lab.NewShape(lab.PolicyRouting)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	dir, n := sources(t, ctx), 0
-	for _, b := range blocks(t) {
-		if b.on != "policy-routing" {
-			continue
-		}
-		n++
-		out, err := l.Gateway.Run(ctx, "sh", "-ec", `cd "$1/docs/examples"; PATH=$1:$PATH; `+b.text, "sh", dir)
-		if err != nil || out != b.prints {
-			t.Errorf("%v:\n%sprints\n%s\nbut should print\n%s", err, b.text, out, b.prints)
-		}
-	}
-	if n == 0 {
-		t.Errorf("%s has no such command", guide)
-	}
 }
