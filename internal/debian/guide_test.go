@@ -239,7 +239,7 @@ func TestGuide(t *testing.T) {
 			continue
 		case strings.HasPrefix(b.text, "apt install"):
 			w.nextPackage(t, ctx)
-		case strings.HasPrefix(b.text, "apt remove"):
+		case strings.HasPrefix(b.text, "systemctl stop"):
 			w.arrived(t, ctx)
 		}
 		start := time.Now()
