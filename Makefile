@@ -3,7 +3,7 @@
 
 GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-PEERS   := iptables nftables iproute2 ethtool postfix swaks haproxy procps gcc libc6-dev
+PEERS   := iptables nftables iproute2 ethtool postfix swaks netcat-openbsd haproxy procps gcc libc6-dev
 # What the tests of the package and of the Vagrantfile need: Debian machines, and who judges such files.
 PEERS   += mmdebstrap systemd-container lintian shellcheck vagrant ruby
 BENCH   ?= 1x

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -124,6 +125,9 @@ type machine struct {
 	leader int // the process that is its first
 }
 
+// booted counts the machines, so that those of one name are told apart.
+var booted atomic.Int32
+
 // boot starts a machine on a host. Binds are paths of this machine that it sees: HERE:THERE.
 func boot(t *testing.T, ctx context.Context, h *lab.Host, binds ...string) *machine {
 	t.Helper()
@@ -133,7 +137,7 @@ func boot(t *testing.T, ctx context.Context, h *lab.Host, binds ...string) *mach
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = ready.Close() })
-	group := fmt.Sprintf("hushgate-%d-%s", os.Getpid(), h.Name)
+	group := fmt.Sprintf("hushgate-%d-%d-%s", os.Getpid(), booted.Add(1), h.Name)
 	args := []string{
 		"--quiet", "--directory=" + base, "--volatile=overlay", "--boot", "--register=no", "--keep-unit",
 		"--console=pipe", "--notify-ready=yes", "--machine=" + group, "--hostname=" + h.Name,
@@ -166,7 +170,7 @@ func boot(t *testing.T, ctx context.Context, h *lab.Host, binds ...string) *mach
 		removeGroup(t, group)
 		_ = os.RemoveAll("/run/systemd/nspawn/propagate/" + group) // systemd-nspawn leaves it
 	})
-	booted := false
+	up := false
 	for b, deadline := make([]byte, 4096), time.Now().Add(time.Minute); ; {
 		_ = ready.SetReadDeadline(deadline)
 		n, err := ready.Read(b)
@@ -179,9 +183,9 @@ func boot(t *testing.T, ctx context.Context, h *lab.Host, binds ...string) *mach
 					t.Fatalf("%s: %v", h.Name, err)
 				}
 			}
-			booted = booted || strings.TrimSpace(line) == "READY=1"
+			up = up || strings.TrimSpace(line) == "READY=1"
 		}
-		if booted && m.leader != 0 {
+		if up && m.leader != 0 {
 			return m
 		}
 	}

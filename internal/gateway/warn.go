@@ -11,8 +11,12 @@ import (
 
 // warn finds out what of the network is not as the configuration needs it.
 func (p *Plan) warn(cfg *config.Config, m *netenv.Mirror) {
+	switches := p.Sysctls
+	if cfg.Global.Firewall.Sysctls { // the start sets them
+		switches = nil
+	}
 	low, high := kernelsPorts()
-	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(p.Sysctls), netenv.Hazards(m, p.Chosen, wanted(cfg)),
+	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(switches), netenv.Hazards(m, p.Chosen, wanted(cfg)),
 		sourceWarnings(p.built.sources(), m.Addresses(), low, high))
 }
 
