@@ -41,7 +41,11 @@ func (s *Shard) findServer(id uint32, f *flow) {
 	case busy != out && !later: // a server is up, but this client's port cannot be used with it
 		s.refuseTuple(id, f)
 	case s.now.Sub(x.delayOver) >= p.backend.Queue:
-		s.sayNoServer(id, f, CauseNoServer)
+		why := CauseNoServer
+		if later {
+			why = CausePortsInUse
+		}
+		s.sayNoServer(id, f, why)
 	default:
 		x.tried = nat.Set{} // whoever refused may accept by then
 		if f.phase != PhaseWaiting {

@@ -73,6 +73,7 @@ const (
 	CauseTimestampsLost          // the server refused timestamps that the client had been promised
 	CauseServerUnreachable       // an ICMP error said that the server cannot be reached
 	CauseReused                  // the client opened the same 4-tuple anew
+	CausePortsInUse              // all ports of the source of each server that could be chosen were in use
 )
 
 // String returns the cause's word in logs.
@@ -106,6 +107,8 @@ func (c Cause) String() string {
 		return "server-unreachable"
 	case CauseReused:
 		return "reopened"
+	case CausePortsInUse:
+		return "ports-in-use"
 	}
 	return "unknown"
 }
@@ -121,6 +124,8 @@ type Event struct {
 	ClientPort uint16
 	Service    ServiceID // index of Config.Services: the address, port and frontend that the client connected to
 	Server     ServerID  // NoServer if none was chosen
+	Source     wire.Addr // where Server saw the connection come from, if that was an address of the gateway's; else zero
+	SourcePort uint16
 
 	SYN         mono.Time // the client's first SYN
 	Established mono.Time // the handshake's last ACK: the delay counts from here

@@ -178,6 +178,9 @@ func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
 	if f.ext != 0 {
 		x := s.exts.At(f.ext)
 		e.Server, e.Retries = x.server, x.retries
+		if e.Server != NoServer && s.cfg.Servers[e.Server].Source.used() {
+			e.Source, e.SourcePort = s.origin(f, x)
+		}
 		e.Connect, e.Connected, e.Banner, e.FirstByte = x.connect, x.connected, x.banner, x.firstByte
 	}
 	return e

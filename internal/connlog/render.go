@@ -53,7 +53,7 @@ func termination(e *dataplane.Event) string {
 		return "sC"
 	case dataplane.CauseNoServer:
 		return "SC"
-	case dataplane.CauseTupleInUse:
+	case dataplane.CauseTupleInUse, dataplane.CausePortsInUse:
 		return "RC"
 	case dataplane.CauseTimestampsLost, dataplane.CauseServerUnreachable:
 		return "SC"
@@ -154,6 +154,10 @@ func (r *Renderer) AppendJSON(b []byte, e *dataplane.Event, c Counts) []byte {
 	o.str("backend", svc.Backend)
 	if e.Server != dataplane.NoServer {
 		o.str("server", r.server(e))
+	}
+	if e.SourcePort != 0 {
+		o.str("source", e.Source.String())
+		o.num("source_port", int64(e.SourcePort))
 	}
 	o.str("verdict", e.Verdict.String())
 	if e.Observed {

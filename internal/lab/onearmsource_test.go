@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -190,5 +192,37 @@ backends:
 				t.Errorf("mails %+v, want one from %s and then that from %s", mails, other, one)
 			}
 		})
+	}
+}
+
+// TestSourcePortsInUse: with one port only one client at a time reaches the server; the next one is told 421, and the log why.
+func TestSourcePortsInUse(t *testing.T) {
+	f := families[0]
+	ctx, l := site(t, Options{})
+	mtas(t, l, f)
+	g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
+shards: 1
+frontends:
+  - {name: ft, bind: %q, log-format: json, inspect-delay: 200ms, default_backend: bk}
+backends:
+  - {name: bk, source: "10.0.0.1:2000", servers: [{name: smtp1, address: %q}]}
+`, net.JoinHostPort(f.vip, "25"), net.JoinHostPort(f.a, "25")))
+	vip := net.JoinHostPort(f.vip, "25")
+	slow := beginMail(ctx, t, l, f.client, vip)
+	second, err := l.Client.Dial(ctx, f.client, vip)
+	must(t, err)
+	defer func() { _ = second.Close() }()
+	_ = second.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if said, err := bufio.NewReader(second).ReadString('\n'); err != nil || !strings.HasPrefix(said, "421 ") {
+		t.Errorf("the second client got %q, %v", said, err)
+	}
+	slow.end()
+	for _, line := range [][]string{
+		{`"cause":"ports-in-use"`, `"termination":"RC"`, `"verdict":"no-server"`},
+		{`"cause":"finished"`, `"server":"smtp1"`, `"source":"10.0.0.1","source_port":2000`},
+	} {
+		if _, err := g.WaitLine(ctx, line...); err != nil {
+			t.Error(err)
+		}
 	}
 }
