@@ -50,6 +50,9 @@ func (s *Shard) errorToServer(svc ServiceID, e *wire.ICMPError) {
 	e.SetQuoteSource(srv.Addr, srv.Port)
 	e.SetQuoteDestination(s.origin(s.flows.At(id), x))
 	e.SetDestination(srv.Addr)
+	if srv.Source.used() {
+		e.SetSource(srv.Source.Addr) // of whoever it is from the server may know no more than of the client
+	}
 	s.passError(wire.Inside, e)
 }
 

@@ -63,3 +63,41 @@ func TestUnreachableServer(t *testing.T) {
 		t.Errorf("then sent %v to %v", s.Flags, s.Dst)
 	}
 }
+
+// TestErrorWithSource: what a router says about a segment to the client reaches a server that knows the gateway alone as from
+// that, and about a segment to that.
+func TestErrorWithSource(t *testing.T) {
+	const tooBig = 4
+	cfg := testConfig(false)
+	own, server := addr("10.0.0.9"), addr("10.0.0.11") // the router is 10.0.0.1
+	cfg.Servers[0].Source = Source{own, 61000, 61000}
+	r := newRig(t, cfg)
+	r.put(wire.Outside, wire.Header{Flags: wire.SYN, Seq: rigIRS, Wnd: 60000, MSS: 1460}, 0, nil)
+	r.d.Decode(r.out[0].Frame)
+	r.iss = r.d.Segment.Seq
+	r.client(wire.ACK, 1, 1, 0, nil)
+	r.wait(30 * time.Second)
+	for _, h := range []wire.Header{{Flags: wire.SYN | wire.ACK, Seq: rigServer, MSS: 1460}, {Flags: wire.ACK, Seq: rigServer + 1}} {
+		payload := make([]byte, 20)
+		if h.Flags.Has(wire.SYN) {
+			payload = nil
+		}
+		h.Src, h.SrcPort, h.Dst, h.DstPort, h.Ack, h.Wnd = server, 25, own, 61000, rigIRS+1, 60000
+		r.s.Input(r.now, wire.Inside, r.b.Append(nil, &h, payload))
+		r.collect()
+	}
+	if len(r.out) != 1 || r.out[0].Side != wire.Outside {
+		t.Fatalf("the banner makes %d frames", len(r.out))
+	}
+	r.s.Input(r.now, wire.Outside, unreachable(r.out[0].Frame, tooBig))
+	r.collect()
+	var e wire.ICMPError
+	if len(r.out) != 1 || r.out[0].Side != wire.Inside || r.out[0].Dst != server || r.d.Decode(r.out[0].Frame) != wire.KindICMP ||
+		!r.d.ICMPError(&e) {
+		t.Fatalf("the error makes %+v", r.out)
+	}
+	if e.Src != own || e.Dst != server || e.QuoteSrc != server || e.QuoteSrcPort != 25 || e.QuoteDst != own || e.QuoteDstPort != 61000 ||
+		e.QuoteSeq != rigServer+1 {
+		t.Errorf("from %v to %v about %v:%d to %v:%d, number %d", e.Src, e.Dst, e.QuoteSrc, e.QuoteSrcPort, e.QuoteDst, e.QuoteDstPort, e.QuoteSeq)
+	}
+}
