@@ -3,6 +3,7 @@ package port
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"sync/atomic"
 	"syscall"
@@ -29,12 +30,12 @@ type Config struct {
 	Filter        []bpf.RawInstruction // what is let in; see Filter
 	ReceiveBuffer int                  // octets; 0 means DefaultReceiveBuffer
 
-	// FanoutSize above 0 shares the interface's frames among that many ports of one FanoutGroup, opened in the order of
-	// their shards, by the client's address (Selector). The kernel puts IPv4 fragments together before, within its own
-	// bounds; without a group nobody does.
-	FanoutSize  int
-	FanoutGroup uint16
-	Selector    []bpf.RawInstruction
+	// FanoutSize above 0 shares the interface's frames among that many ports of one fan-out group, opened in the order of
+	// their shards, by the client's address (Selector). The group is that of the port Beside, or a new one if that is nil.
+	// The kernel puts IPv4 fragments together before, within its own bounds; without a group nobody does.
+	FanoutSize int
+	Beside     *AFPacket
+	Selector   []bpf.RawInstruction
 }
 
 // Stats counts what an AFPacket did.
@@ -146,9 +147,18 @@ func (p *AFPacket) joinFanout(cfg Config) error {
 	if cfg.FanoutSize == 0 {
 		return nil
 	}
-	arg := int(cfg.FanoutGroup) | (unix.PACKET_FANOUT_CBPF|unix.PACKET_FANOUT_FLAG_DEFRAG)<<16
+	// The kernel chooses a group of which nobody is yet. In one whose id we had chosen there could be sockets of a process
+	// that has not quite ended, or of one that was stopped when it was to take over: they would get our frames.
+	arg := (unix.PACKET_FANOUT_CBPF | unix.PACKET_FANOUT_FLAG_DEFRAG | unix.PACKET_FANOUT_FLAG_UNIQUEID) << 16
+	if cfg.Beside != nil {
+		group, err := unix.GetsockoptInt(cfg.Beside.fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
+		if err != nil {
+			return fmt.Errorf("find the fan-out group of %s: %w", p.ifi.Name, err)
+		}
+		arg = group&math.MaxUint16 | (unix.PACKET_FANOUT_CBPF|unix.PACKET_FANOUT_FLAG_DEFRAG)<<16
+	}
 	if err := unix.SetsockoptInt(p.fd, unix.SOL_PACKET, unix.PACKET_FANOUT, arg); err != nil {
-		return fmt.Errorf("join fan-out group %d: %w", cfg.FanoutGroup, err)
+		return fmt.Errorf("join a fan-out group: %w", err)
 	}
 	return p.SetSelector(cfg.Selector)
 }

@@ -28,11 +28,10 @@ type hello struct {
 
 // head is what a taker has to know to get ready.
 type head struct {
-	Version     int                     `json:"version"`
-	Records     []dataplane.RecordField `json:"records"`
-	Tables      tables                  `json:"tables"`
-	Clock       clockReading            `json:"clock"`
-	SecondGroup bool                    `json:"second_group"` // the giver has the second of the two fan-out groups
+	Version int                     `json:"version"`
+	Records []dataplane.RecordField `json:"records"`
+	Tables  tables                  `json:"tables"`
+	Clock   clockReading            `json:"clock"`
 }
 
 // clockReading is a moment on the clock of connections and on the kernel's monotonic one, which all processes share.
@@ -152,7 +151,7 @@ func (g *gateway) converse(ctx context.Context, conn *handover.Conn) error {
 	}
 	about := head{
 		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: g.plan.built.tables(g.used(ctx)),
-		Clock: clockReading{g.clock.Now(), monotonic()}, SecondGroup: g.secondGroup,
+		Clock: clockReading{g.clock.Now(), monotonic()},
 	}
 	if err := conn.SendJSON(handover.Head, about, nil); err != nil {
 		return err

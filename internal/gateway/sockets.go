@@ -126,19 +126,19 @@ func (b *built) programs(side wire.Side, shards int) (p programs, err error) {
 // their frames to others, who would answer them with an RST.
 var deaf = []bpf.RawInstruction{{Op: 0x06}} // return 0
 
-// openPort opens a port on an interface that is there. It hears nothing before setPrograms.
-func (g *gateway) openPort(name string, side wire.Side) (*port.AFPacket, error) {
+// openPort opens a port on an interface that is there; first is that of the first shard, nil if this one is. It hears nothing
+// before setPrograms.
+func (g *gateway) openPort(name string, side wire.Side, first *port.AFPacket) (*port.AFPacket, error) {
 	prog, err := g.plan.built.programs(side, g.shards)
 	if err != nil {
 		return nil, err
 	}
-	link := g.mirror.Links()[name]
-	if link == nil {
+	if g.mirror.Links()[name] == nil {
 		return nil, fmt.Errorf("interface %s is gone", name)
 	}
 	return port.Open(port.Config{
 		Interface: name, Side: side, Filter: deaf, ReceiveBuffer: g.cfg.Global.ReceiveBuffer,
-		FanoutSize: g.shards, FanoutGroup: fanoutGroup(link.Index, g.secondGroup), Selector: prog.selector,
+		FanoutSize: g.shards, Beside: first, Selector: prog.selector,
 	})
 }
 
@@ -170,7 +170,11 @@ func (g *gateway) followLinks(ctx context.Context) {
 // openPorts opens a port for each loop, in their order: the kernel counts the members of a fan-out group.
 func (g *gateway) openPorts(name string, side wire.Side) (ports []*port.AFPacket, err error) {
 	for range g.watched {
-		p, err := g.openPort(name, side)
+		var first *port.AFPacket
+		if len(ports) > 0 {
+			first = ports[0]
+		}
+		p, err := g.openPort(name, side, first)
 		if err != nil {
 			for _, p := range ports {
 				_ = p.Close()

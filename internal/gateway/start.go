@@ -81,11 +81,10 @@ type gateway struct {
 	ending   chan struct{} // closed when no command is carried out any more
 	restore  []sysctl      // what setSysctls changed
 
-	heir        *heir // in a process that takes over, until it has
-	given       bool  // another process has taken over
-	program     []string
-	talking     sync.WaitGroup // conversations that have something to say yet
-	secondGroup bool           // see fanoutGroup
+	heir    *heir // in a process that takes over, until it has
+	given   bool  // another process has taken over
+	program []string
+	talking sync.WaitGroup // conversations that have something to say yet
 }
 
 // sysctl is a switch and what it was.
@@ -261,7 +260,11 @@ func (g *gateway) openLoop(i int) (err error) {
 	g.watched = append(g.watched, w) // so that it is closed whatever comes
 	var ports []Port
 	for name, side := range g.sides() {
-		p, err := g.openPort(name, side)
+		var first *port.AFPacket
+		if i > 0 {
+			first = g.watched[0].socket(name).now.Load()
+		}
+		p, err := g.openPort(name, side, first)
 		if err != nil {
 			return err
 		}
@@ -280,16 +283,6 @@ func (g *gateway) openLoop(i int) (err error) {
 	g.loops = append(g.loops, newLoop(dataplane.New(&cfg), g.clock, ports, w.poll, g.mirror, events))
 	g.heir.note(&cfg)
 	return nil
-}
-
-// fanoutGroup is an id that no other interface's group has in this network namespace.
-// Two processes, one of which takes over from the other, have one each.
-func fanoutGroup(ifindex int, second bool) uint16 {
-	id := uint16(0x4800 ^ ifindex)
-	if second {
-		id ^= 0x8000
-	}
-	return id
 }
 
 // sides maps each interface to its side or, one-armed, sides.

@@ -51,7 +51,6 @@ func (g *gateway) askForAll(ctx context.Context) (h *heir, err error) {
 	}
 	since := time.Duration(monotonic() - h.head.Clock.Monotonic)
 	g.clock = mono.NewClockFrom(h.head.Clock.Now.Add(since))
-	g.secondGroup = !h.head.SecondGroup
 	g.log.Info("taking over", "from", instance.PID(socket))
 	return h, nil
 }

@@ -34,7 +34,6 @@ func TestGiverSays(t *testing.T) {
 	used := uses{[]bool{false, true, false}, []bool{true, false, true}}
 	h := head{
 		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: b.tables(used), Clock: clockReading{mono.Time(time.Hour), 1},
-		SecondGroup: true,
 	}
 	b.shard.CookieKey, b.shard.HashKey = [2]uint64{1, 1 << 63}, [2]uint64{3, 4}
 	says := giverSays{h, state{
