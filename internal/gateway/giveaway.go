@@ -107,13 +107,16 @@ func (g *gateway) talk(ctx context.Context, conn *net.UnixConn) {
 	<-over
 }
 
-// giveAway lets another process take over; true if it has, and this one has to end. Otherwise everything is as it was. When
-// this process is asked to end that counts, and nothing is given away.
+// giveAway lets another process take over; true if it has, and this one has to end. Otherwise everything is as it was, as
+// when this one is asked to end meanwhile.
 func (g *gateway) giveAway(ctx, asked context.Context, to *net.UnixConn) (given bool) {
 	g.mu.Lock() // nothing changes meanwhile, and nobody mends the rules
 	defer g.mu.Unlock()
 	pid := instance.PID(to)
-	conn, release := handover.New(asked, to)
+	talk, enough := context.WithCancel(ctx)
+	defer enough()
+	defer context.AfterFunc(asked, enough)()
+	conn, release := handover.New(talk, to)
 	defer release()
 	err := g.converse(ctx, conn)
 	if asked.Err() != nil {

@@ -146,6 +146,9 @@ func (g *gateway) openPort(name string, side wire.Side, first *port.AFPacket) (*
 func (g *gateway) followLinks(ctx context.Context) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.given {
+		return
+	}
 	links := g.mirror.Links()
 	for name, side := range g.sides() {
 		first := g.watched[0].socket(name).now.Load()

@@ -393,9 +393,7 @@ func (g *gateway) keepRules(ctx context.Context) error {
 			return nil
 		case <-t.C:
 		}
-		g.mu.Lock()
-		repaired, err := g.rules.Repair()
-		g.mu.Unlock()
+		repaired, err := g.repairRules()
 		switch {
 		case err != nil:
 			g.log.Error("the firewall rules cannot be verified", "err", err)
@@ -403,6 +401,16 @@ func (g *gateway) keepRules(ctx context.Context) error {
 			g.log.Warn("firewall rules were missing and have been installed again")
 		}
 	}
+}
+
+// repairRules puts our rules back if they are not there. Behind a takeover, for which it may have waited, they are another's.
+func (g *gateway) repairRules() (bool, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.given {
+		return false, nil
+	}
+	return g.rules.Repair()
 }
 
 // close undoes what open did, the rules last.

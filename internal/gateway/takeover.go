@@ -234,8 +234,7 @@ func (g *gateway) adopt(lock *os.File) (err error) {
 // take has the other process give up. It waits for as long as that one is there: to go away before the answer could mean
 // that nobody has the connections.
 func (h *heir) take() error {
-	h.release()
-	if err := h.conn.Within(24 * time.Hour); err != nil {
+	if err := errors.Join(h.conn.Commit(), h.conn.Within(24*time.Hour)); err != nil {
 		return err
 	}
 	if err := h.conn.Send(handover.Take, nil, nil); err != nil {

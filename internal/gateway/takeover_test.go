@@ -144,3 +144,12 @@ func TestInheritParked(t *testing.T) {
 		t.Errorf("%d frames are parked, %d sent, %v", len(e.parked), len(w.out), err)
 	}
 }
+
+// TestGivenRules: who has given all away, and waited meanwhile to look after the rules, leaves them alone: they would become
+// those of its own configuration again.
+func TestGivenRules(t *testing.T) {
+	g := &gateway{given: true} // without rules: to look at them is to panic
+	if repaired, err := g.repairRules(); repaired || err != nil {
+		t.Error(repaired, err)
+	}
+}

@@ -50,20 +50,30 @@ func (e *RefusedError) Error() string { return "the other hushgate refuses: " + 
 // Conn is one end of the conversation.
 type Conn struct {
 	unix *net.UnixConn
-	ctx  context.Context
 	buf  []byte
+	ctx  context.Context // see New
+	stop func() bool     // ctx counts no more; false if it was done
 }
 
 // New returns an end of a conversation over a connection, which stays the caller's to close. When ctx is done, what it waits
 // for fails.
 func New(ctx context.Context, c *net.UnixConn) (conn *Conn, release func()) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	return &Conn{unix: c, ctx: ctx}, func() { stop() }
+	return &Conn{unix: c, ctx: ctx, stop: stop}, func() { stop() }
 }
 
-// Within bounds how long all that follows may take, until it is called again. It fails if the conversation is to end.
+// Within bounds how long all that follows may take, until it is called again. It fails when New's ctx is done.
 func (c *Conn) Within(d time.Duration) error {
-	return errors.Join(c.unix.SetDeadline(time.Now().Add(d)), c.ctx.Err()) // in that order: what is done later sets its own
+	return errors.Join(c.unix.SetDeadline(time.Now().Add(d)), c.ctx.Err())
+}
+
+// Commit has New's ctx count no more. It fails when that is done already.
+func (c *Conn) Commit() error {
+	if !c.stop() {
+		return c.ctx.Err()
+	}
+	c.ctx = context.Background()
+	return nil
 }
 
 // Send sends a message, with a file if it is not nil.
@@ -109,7 +119,7 @@ func (c *Conn) SendJSON(k Kind, v any, file *os.File) error {
 
 // Refuse tells the other side, if it still listens, why there is nothing more to say.
 func (c *Conn) Refuse(reason error) {
-	_ = c.Within(lastWord) // the time for what went before may be over
+	_ = c.unix.SetDeadline(time.Now().Add(lastWord)) // the time for what went before may be over
 	_ = c.Send(No, []byte(reason.Error()), nil)
 }
 

@@ -205,3 +205,35 @@ func FuzzReceive(f *testing.F) {
 		}
 	})
 }
+
+// TestCancelled: what ends the conversation ends it for good, whoever sets a new bound behind it; but behind Commit nothing
+// does, and there is no Commit behind the end.
+func TestCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	_, sockets := pair(t)
+	ended, release := New(ctx, sockets[0])
+	defer release()
+	committed, release := New(ctx, sockets[1])
+	defer release()
+	if err := committed.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, _, _, err := ended.Receive(Take); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("what it waits for: %v", err)
+	}
+	if err := ended.Within(time.Minute); !errors.Is(err, context.Canceled) {
+		t.Errorf("a new bound: %v", err)
+	}
+	if err := ended.Commit(); !errors.Is(err, context.Canceled) {
+		t.Errorf("to go on for good: %v", err)
+	}
+	if err := committed.Within(time.Minute); err != nil {
+		t.Error(err)
+	}
+	ended.Refuse(errors.New("the end"))
+	var no *RefusedError
+	if _, _, _, err := committed.Receive(Yours); !errors.As(err, &no) {
+		t.Errorf("the last word: %v", err)
+	}
+}
