@@ -152,6 +152,9 @@ func (g *gateway) receive(h *heir) error {
 	if err := h.conn.ReceiveJSON(handover.State, &h.state); err != nil {
 		return err
 	}
+	if err := h.state.check(); err != nil {
+		return err
+	}
 	if err := g.resume(h); err != nil {
 		return err
 	}
@@ -170,6 +173,16 @@ func (g *gateway) receive(h *heir) error {
 	}
 	g.state.restore(h.old, h.state.Servers)
 	g.state.set(h.old, g.plan.built)
+	return nil
+}
+
+// check is what can be wrong with a state besides its shards: found while the other process can still go on.
+func (v *state) check() error {
+	for _, s := range v.Sysctls {
+		if !filepath.IsLocal(s.Path) {
+			return fmt.Errorf("%q is no sysctl", s.Path)
+		}
+	}
 	return nil
 }
 
@@ -248,9 +261,6 @@ func (h *heir) take() error {
 // moment then both hear: what came in that moment is taken from the old ones, and left out when it comes again.
 func (g *gateway) goOn(h *heir) error {
 	for _, s := range h.state.Sysctls {
-		if !filepath.IsLocal(s.Path) {
-			return fmt.Errorf("%q is no sysctl", s.Path)
-		}
 		g.restore = append(g.restore, sysctl{netenv.Sysctl{Path: s.Path}, s.Was})
 	}
 	for i, p := range h.state.Parked {

@@ -2,11 +2,16 @@ package gateway
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
+	"net"
 	"os"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"hushgate/dataplane"
 	"hushgate/internal/handover"
@@ -152,4 +157,39 @@ func TestGivenRules(t *testing.T) {
 	if repaired, err := g.repairRules(); repaired || err != nil {
 		t.Error(repaired, err)
 	}
+}
+
+// TestStateIsChecked: a switch that is none is found before the other process gives up.
+func TestStateIsChecked(t *testing.T) {
+	for path, ok := range map[string]bool{"net/ipv4/ip_forward": true, "../kernel/x": false, "/etc/x": false} {
+		g, h := &gateway{}, takerOf(t, &state{Sysctls: []changedSysctl{{path, "0"}}})
+		err := g.receive(h)
+		if wrong := strings.Contains(err.Error(), "is no sysctl"); wrong == ok {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// takerOf is a taker whose giver says a state and no more.
+func takerOf(t *testing.T, v *state) *heir {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]*handover.Conn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "pair")
+		c, err := net.FileConn(f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		conn, release := handover.New(t.Context(), c.(*net.UnixConn))
+		t.Cleanup(func() { release(); _ = c.Close() })
+		ends[i] = conn
+	}
+	if err := ends[1].SendJSON(handover.State, v, nil); err != nil {
+		t.Fatal(err)
+	}
+	return &heir{conn: ends[0]}
 }
