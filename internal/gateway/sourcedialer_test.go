@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"testing"
@@ -70,7 +71,8 @@ func TestCheckComesFromSource(t *testing.T) {
 		defer func() { _ = c.Close() }()
 		return <-seen
 	}
-	source := dataplane.Source{Addr: wire.AddrFrom(netip.MustParseAddr("127.0.0.5")), First: 1024, Last: 2000}
+	own := netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(255)), byte(rand.IntN(256)), 5}) // whose ports nobody has used lately
+	source := dataplane.Source{Addr: wire.AddrFrom(own), First: 1024, Last: 2000}
 	if from := dial(dialer(&dataplane.Server{Source: source})); from.Addr() != source.Addr.Netip() {
 		t.Errorf("a check comes from %v", from)
 	}
@@ -78,12 +80,12 @@ func TestCheckComesFromSource(t *testing.T) {
 		t.Errorf("without a source a check comes from %v", from)
 	}
 	narrow := &sourceDialer{addr: source.Addr.Netip(), first: 21000, last: 21007, kernels: func() (uint16, uint16) { return 21000, 21009 }}
-	taken, err := lc.Listen(t.Context(), "tcp", "127.0.0.5:21008")
+	taken, err := lc.Listen(t.Context(), "tcp", netip.AddrPortFrom(own, 21008).String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = taken.Close() }()
-	if from := dial(narrow); from != netip.MustParseAddrPort("127.0.0.5:21009") {
+	if from := dial(narrow); from != netip.AddrPortFrom(own, 21009) {
 		t.Errorf("a check comes from %v, though 21009 alone is free", from)
 	}
 	narrow.last = 21009

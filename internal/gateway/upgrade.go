@@ -31,7 +31,7 @@ func (g *gateway) upgrade(ctx context.Context, conn *net.UnixConn) {
 }
 
 // succeed starts the process that is to take over, in the place where this one is (its control group, for systemd), and
-// waits until it has.
+// waits until it has. When this process ends before, that one has to end too: it would find nobody, and begin by itself.
 func (g *gateway) succeed(ctx context.Context) error {
 	select {
 	case <-g.ending:
@@ -41,16 +41,17 @@ func (g *gateway) succeed(ctx context.Context) error {
 	if len(g.program) == 0 {
 		return errors.New("this process does not know its program")
 	}
-	pid, ended, err := startBeside(g.program)
+	next, ended, err := startBeside(g.program)
 	if err != nil {
 		return fmt.Errorf("start the process that is to take over: %w", err)
 	}
-	g.log.Info("upgrade", "program", strings.Join(g.program, " "), "pid", pid)
+	g.log.Info("upgrade", "program", strings.Join(g.program, " "), "pid", next.Pid)
 	select {
 	case <-ended:
 		return errors.New("the new process did not take over: its log says why")
 	case <-ctx.Done():
 		if !g.given {
+			_ = next.Signal(syscall.SIGTERM) // it may have ended
 			return errEnding
 		}
 		return nil
@@ -60,20 +61,18 @@ func (g *gateway) succeed(ctx context.Context) error {
 // startBeside starts a process that is no child of this one but of its parent: systemd supervises only its own children
 // well, and takes what is none of them, yet or for ever, for one that ends at once when it is told to stop. The channel is
 // closed when the process has ended.
-func startBeside(command []string) (pid int, ended <-chan struct{}, err error) {
+func startBeside(command []string) (p *os.Process, ended <-chan struct{}, err error) {
 	fd := -1
-	p, err := os.StartProcess(command[0], command, &os.ProcAttr{
+	p, err = os.StartProcess(command[0], command, &os.ProcAttr{
 		Env:   slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WATCHDOG_PID=") }), // it is not us
 		Files: []*os.File{nil, os.Stdout, os.Stderr},
 		Sys:   &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT, PidFD: &fd},
 	})
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
-	pid = p.Pid
-	_ = p.Release()
 	if fd < 0 {
-		return 0, nil, errors.New("this kernel has no file descriptors for processes")
+		return nil, nil, errors.New("this kernel has no file descriptors for processes")
 	}
 	over := make(chan struct{})
 	go func() {
@@ -85,5 +84,5 @@ func startBeside(command []string) (pid int, ended <-chan struct{}, err error) {
 			}
 		}
 	}()
-	return pid, over, nil
+	return p, over, nil
 }

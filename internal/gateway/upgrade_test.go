@@ -1,0 +1,60 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestUpgradeEnds: a process that has not taken over yet when the gateway ends has to end too. It would find nobody to take
+// over from, and begin by itself.
+func TestUpgradeEnds(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pid")
+	g := &gateway{log: slog.New(slog.DiscardHandler), program: []string{"/bin/sh", "-c", "echo $$ > '" + file + "'; exec sleep 60"}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- g.succeed(ctx) }()
+	deadline := time.Now().Add(20 * time.Second)
+	eventually := func(what string, is func() bool) {
+		t.Helper()
+		for !is() {
+			if time.Now().After(deadline) {
+				t.Fatal("waited in vain: ", what)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	pid := 0
+	eventually("the new process begins", func() bool {
+		text, _ := os.ReadFile(file)
+		if !strings.HasSuffix(string(text), "\n") {
+			return false
+		}
+		pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+		return pid > 0
+	})
+	fd, err := unix.PidfdOpen(pid, 0) // it is not our child: nobody may have waited for it when it has ended
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		_ = unix.Close(fd)
+	})
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("an upgrade that did not come to its end was one")
+	}
+	ends := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	eventually("the new process ends", func() bool {
+		n, err := unix.Poll(ends, 0)
+		return n == 1 && err == nil
+	})
+}
