@@ -178,6 +178,45 @@ func TestKeeper(t *testing.T) {
 	}
 }
 
+// TestSucceed: a process that is to take over touches nothing of the one before until it has something to keep; nothing is lost
+// of either.
+func TestSucceed(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "rejected.pcapng")
+	bounds, warn := Bounds{Size: 4000, Files: 3, Age: 3 * time.Hour}, func(err error) { t.Error(err) }
+	one := Case{Wall: func(m mono.Time) time.Time { return time.Unix(1, 0) }, Packets: []Packet{{Data: make([]byte, 40), Length: 40}}}
+	before, err := NewKeeper(file, bounds, "before", time.Now, warn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 { // they do not come to it
+		k, err := Succeed(file, bounds, "fails", time.Now, warn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	next, err := Succeed(file, bounds, "next", time.Now, warn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before.Keep(one)
+	next.Keep(one)
+	next.Keep(one)
+	if err := errors.Join(next.Close(), before.Close()); err != nil {
+		t.Error(err)
+	}
+	old, err := filepath.Glob(filepath.Join(dir, "rejected-*.pcapng"))
+	if err != nil || len(old) != 1 || kept(t, old[0]) != 1 || kept(t, file) != 2 {
+		t.Errorf("%v, %v: %d packets in %s", old, err, kept(t, file), file)
+	}
+	if _, err := Succeed(filepath.Join(dir, "none", "x.pcapng"), bounds, "", time.Now, warn); err == nil {
+		t.Error("no directory to write to")
+	}
+}
+
 func ours(t *testing.T, dir string) (files int, total int64) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, "rejected*.pcapng"))

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hushgate/internal/capture"
 	"hushgate/internal/mono"
 )
@@ -60,21 +62,43 @@ const (
 	lookAway = time.Hour
 )
 
-// NewKeeper returns a Keeper; the file's name ends in .pcapng. Warnings are of files that cannot be written; now is the
-// wall clock.
+// NewKeeper returns a Keeper that begins a file at once; the file's name ends in .pcapng. Warnings are of files that cannot be
+// written; now is the wall clock.
 func NewKeeper(path string, b Bounds, application string, now func() time.Time, warn func(error)) (*Keeper, error) {
-	if filepath.Ext(path) != suffix {
-		return nil, fmt.Errorf("keep captures in %s: expected a name that ends in %s", path, suffix)
-	}
-	k := &Keeper{
-		path: path, application: application, bounds: b, now: now, warn: warn, cases: make(chan Case, backlog),
-		done: make(chan struct{}),
+	k, err := newKeeper(path, b, application, now, warn)
+	if err != nil {
+		return nil, err
 	}
 	if err := k.begin(); err != nil {
 		return nil, err
 	}
 	go k.run()
 	return k, nil
+}
+
+// Succeed is NewKeeper for a process that may take over from another, which writes the file yet: nothing is touched before
+// the first case. That files can be made there is looked at now.
+func Succeed(path string, b Bounds, application string, now func() time.Time, warn func(error)) (*Keeper, error) {
+	k, err := newKeeper(path, b, application, now, warn)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK); err != nil {
+		return nil, fmt.Errorf("keep captures: write to %s: %w", filepath.Dir(path), err)
+	}
+	k.begun = now()
+	go k.run()
+	return k, nil
+}
+
+func newKeeper(path string, b Bounds, application string, now func() time.Time, warn func(error)) (*Keeper, error) {
+	if filepath.Ext(path) != suffix {
+		return nil, fmt.Errorf("keep captures in %s: expected a name that ends in %s", path, suffix)
+	}
+	return &Keeper{
+		path: path, application: application, bounds: b, now: now, warn: warn, cases: make(chan Case, backlog),
+		done: make(chan struct{}),
+	}, nil
 }
 
 // Keep hands a case over. It does not wait: when the disk is too slow cases are lost, and counted.

@@ -32,6 +32,7 @@ type head struct {
 	Records []dataplane.RecordField `json:"records"`
 	Tables  tables                  `json:"tables"`
 	Clock   clockReading            `json:"clock"`
+	Managed bool                    `json:"managed"` // the firewall rules are the giver's own
 }
 
 // clockReading is a moment on the clock of connections and on the kernel's monotonic one, which all processes share.
@@ -154,7 +155,7 @@ func (g *gateway) converse(ctx context.Context, conn *handover.Conn) error {
 	}
 	about := head{
 		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: g.plan.built.tables(g.used(ctx)),
-		Clock: clockReading{g.clock.Now(), monotonic()},
+		Clock: clockReading{g.clock.Now(), monotonic()}, Managed: g.rules != nil,
 	}
 	if err := conn.SendJSON(handover.Head, about, nil); err != nil {
 		return err

@@ -11,13 +11,17 @@ import (
 
 // The packets of rejected connections: the configuration's `capture`.
 
-// openKeeper begins the file.
+// openKeeper begins the file or, in a process that takes over, goes on where the other ends.
 func (g *gateway) openKeeper() (err error) {
 	c := &g.cfg.Global.Capture
 	if c.File == "" {
 		return nil
 	}
-	g.keeper, err = evidence.NewKeeper(c.File, evidence.Bounds{Size: int64(c.Size), Files: c.Files, Age: c.Age}, "hushgate", time.Now,
+	begin := evidence.NewKeeper
+	if g.heir != nil {
+		begin = evidence.Succeed
+	}
+	g.keeper, err = begin(c.File, evidence.Bounds{Size: int64(c.Size), Files: c.Files, Age: c.Age}, "hushgate", time.Now,
 		func(err error) { g.log.Warn("capture", "err", err) })
 	return err
 }

@@ -46,7 +46,7 @@ func (g *gateway) askForAll(ctx context.Context) (h *heir, err error) {
 	}
 	h = &heir{socket: socket}
 	h.conn, h.release = handover.New(ctx, socket)
-	if err := h.listen(); err != nil {
+	if err := h.listen(g.cfg.Global.Firewall.Manage); err != nil {
 		return nil, errors.Join(fmt.Errorf("take over: %w", err), h.end(err))
 	}
 	since := time.Duration(monotonic() - h.head.Clock.Monotonic)
@@ -55,8 +55,8 @@ func (g *gateway) askForAll(ctx context.Context) (h *heir, err error) {
 	return h, nil
 }
 
-// listen hears what has to be known to get ready.
-func (h *heir) listen() (err error) {
+// listen hears what has to be known to get ready; managed is whether firewall rules will be.
+func (h *heir) listen(managed bool) (err error) {
 	if err := h.conn.Within(readyPatience); err != nil {
 		return err
 	}
@@ -74,6 +74,9 @@ func (h *heir) listen() (err error) {
 	}
 	if h.head.Clock.Now < 0 || h.head.Clock.Monotonic > monotonic() {
 		return errors.New("the other hushgate's clock is ahead of ours")
+	}
+	if h.head.Managed && !managed {
+		return errors.New("firewall.manage is off, and the rules of the hushgate that runs would be left to nobody: restart it instead")
 	}
 	h.old, h.used, err = h.head.Tables.built()
 	return err

@@ -290,3 +290,29 @@ func TestTakeOverAndTheEnd(t *testing.T) {
 		t.Errorf("%d mails arrived, want 1", n)
 	}
 }
+
+// TestTakeOverOfRules: a taker that would not look after the rules is refused, for nobody would.
+func TestTakeOverOfRules(t *testing.T) {
+	f := families[0]
+	ctx, l := site(t, Options{})
+	mtas(t, l, f)
+	vip := net.JoinHostPort(f.vip, "25")
+	cfg := fmt.Sprintf(`#yaml
+frontends:
+  - {name: ft, bind: %q, inspect-delay: 100ms, default_backend: bk}
+backends:
+  - {name: bk, servers: [{name: smtp1, address: %q}]}
+`, vip, net.JoinHostPort(f.a, "25"))
+	g := gateway(ctx, t, l, []byte(cfg))
+	must(t, os.WriteFile(g.File, []byte(cfg+"firewall: {manage: false}\n"), 0o600))
+	if out, err := l.hushgate(ctx, "upgrade"); err == nil {
+		t.Errorf("it took over: %s", out)
+	}
+	if _, err := g.WaitLine(ctx, "wanted to take over and did not", "firewall.manage is off"); err != nil {
+		t.Error(err)
+	}
+	if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil {
+		t.Error(err)
+	}
+	must(t, g.Stop())
+}
