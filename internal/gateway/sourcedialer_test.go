@@ -62,7 +62,8 @@ func TestCheckComesFromSource(t *testing.T) {
 	}()
 	dial := func(d interface {
 		DialContext(ctx context.Context, network, address string) (net.Conn, error)
-	}) netip.AddrPort {
+	},
+	) netip.AddrPort {
 		t.Helper()
 		c, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
 		if err != nil {
