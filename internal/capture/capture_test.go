@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -164,6 +165,47 @@ func TestTruncated(t *testing.T) {
 		k := d.Decode(f.Data)
 		if kept >= 40 && (k != wire.KindTCP || len(d.Segment.Payload) != 8 || d.Segment.Seq != 5 || !f.Truncated) {
 			t.Errorf("%d octets kept: kind %d, %d octets of payload", kept, k, len(d.Segment.Payload))
+		}
+	}
+}
+
+// TestLeftToHardware: a length of 0, as of a packet that the sender's hardware was to cut into many, is that of what was
+// captured; a wrong checksum of an IPv4 header, of a capture that somebody has made anonymous perhaps, can be ignored with all
+// others.
+func TestLeftToHardware(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		good := tPacket(v6, "EHLO x\r\n")
+		length := 2
+		if v6 {
+			length = 4
+		}
+		unsaid, wrong, changed := slices.Clone(good), slices.Clone(good), slices.Clone(good)
+		unsaid[length], unsaid[length+1] = 0, 0
+		wrong[10] ^= 1 // of an IPv6 packet this is its address
+		changed[len(changed)-1] = '!'
+		for _, c := range []struct {
+			name         string
+			packet       []byte
+			ignore, good bool
+		}{
+			{"as it was sent", good, false, true},
+			{"without a length", unsaid, false, true},
+			{"without a length, checksums ignored", unsaid, true, true},
+			{"with a wrong header", wrong, false, false},
+			{"with a wrong header, checksums ignored", wrong, true, true},
+			{"with other payload", changed, false, false},
+			{"with other payload, checksums ignored", changed, true, true},
+		} {
+			f, d := NewFramer(), wire.NewDecoder()
+			f.IgnoreChecksums = c.ignore
+			before := slices.Clone(c.packet)
+			frame, ok := f.Frame(&Packet{Link: LinkRaw, Data: c.packet, Length: len(c.packet)})
+			if !ok || !bytes.Equal(before, c.packet) {
+				t.Fatalf("v6 %v, %s: %v, and the packet is %x", v6, c.name, ok, c.packet)
+			}
+			if got := d.Decode(frame.Data) == wire.KindTCP && d.Segment.ChecksumOK() && len(d.Segment.Payload) == 8; got != c.good {
+				t.Errorf("v6 %v, %s: %v", v6, c.name, got)
+			}
 		}
 	}
 }

@@ -20,8 +20,11 @@ type Frame struct {
 	Truncated bool
 }
 
-// Framer makes frames of captured packets. IPv4 fragments are put together, within bounds.
+// Framer makes frames of captured packets. IPv4 fragments are put together, within bounds; what a sender has left to its
+// hardware, an IPv4 header's checksum or a packet's length of 0, is filled in.
 type Framer struct {
+	IgnoreChecksums bool // takes them all for right
+
 	defrag    *ip4defrag.IPv4Defragmenter
 	fragments int // taken since defrag is new
 	buf       []byte
@@ -43,9 +46,9 @@ func (f *Framer) Frame(p *Packet) (Frame, bool) {
 	if !ok {
 		return Frame{}, false
 	}
-	total := ipLength(ip)
+	total, unsaid := ipLength(ip), false
 	if total == 0 { // left to the hardware, which cuts it into many
-		total = p.Length - (len(p.Data) - len(ip))
+		total, unsaid = p.Length-(len(p.Data)-len(ip)), true
 	}
 	truncated := false
 	switch {
@@ -62,11 +65,20 @@ func (f *Framer) Frame(p *Packet) (Frame, bool) {
 			return Frame{}, false
 		}
 	}
-	f.buf = wire.AppendPacket(f.buf[:0], ip, truncated)
+	f.buf = wire.AppendPacket(f.buf[:0], ip, truncated || f.IgnoreChecksums)
 	if truncated {
 		f.buf = append(f.buf, make([]byte, total-len(ip))...)
 	}
+	f.mend(f.buf[wire.PacketAt:], unsaid)
 	return Frame{f.buf, truncated}, true
+}
+
+// mend writes what a packet's header does not say, or says wrong if nobody minds.
+func (f *Framer) mend(packet []byte, unsaid bool) {
+	said := unsaid && wire.SetIPLength(packet, len(packet))
+	if packet[0]>>4 == 4 && (said || f.IgnoreChecksums) {
+		wire.SealIPv4(packet)
+	}
 }
 
 // ipLength is what a packet's header says of its length, 0 if it does not say.

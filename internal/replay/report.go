@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"hushgate/internal/wire"
 )
 
 // Format is how results are written.
@@ -178,22 +180,36 @@ func escape(b []byte) string {
 	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
 }
 
-// summary writes what many delays would have done, and how far that can be trusted.
-func summary(w io.Writer, t *Tally, s *Stats, delays []time.Duration) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "\n%d connections: %d judged, %d begun before the capture, %d without a handshake\n", t.Results,
-		t.Outcomes[Talked]+t.Outcomes[HungUp]+t.Outcomes[Waited], t.Outcomes[Unjudged], t.Outcomes[NoHandshake])
+// remarks say how far the capture can be trusted.
+func (r *run) remarks() (list []string) {
+	s := &r.observer.Stats
 	for _, c := range []struct {
 		n    int
 		what string
 	}{
+		{r.truncate, "packets are cut off by the capture: judged by the lengths in their headers"},
 		{s.Checksums, "segments ignored for a wrong checksum (--ignore-checksums takes them)"},
+		{r.unread[wire.KindBadIP], "packets ignored for a wrong IP header (--ignore-checksums takes those whose checksum alone is wrong)"},
+		{r.unread[wire.KindShort] + r.unread[wire.KindBadTCP] + r.unread[wire.KindBadAddress] + r.unread[wire.KindExtension],
+			"packets ignored that are too short, or have headers that no TCP segment can have"},
+		{r.unread[wire.KindFragment], "IPv6 fragments ignored"},
 		{s.Backwards, "packets older than the one before them"},
 		{s.Evicted, "connections judged before their end, for want of room (--max-connections)"},
 	} {
 		if c.n > 0 {
-			fmt.Fprintf(&b, "%d %s\n", c.n, c.what)
+			list = append(list, fmt.Sprintf("%d %s", c.n, c.what))
 		}
+	}
+	return list
+}
+
+// summary writes what many delays would have done, and how far that can be trusted.
+func summary(w io.Writer, t *Tally, remarks []string, delays []time.Duration) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%d connections: %d judged, %d begun before the capture, %d without a handshake\n", t.Results,
+		t.Outcomes[Talked]+t.Outcomes[HungUp]+t.Outcomes[Waited], t.Outcomes[Unjudged], t.Outcomes[NoHandshake])
+	for _, r := range remarks {
+		fmt.Fprintln(&b, r)
 	}
 	const row = "%8s  %13s %9s %9s  %9s %9s  %9s\n"
 	fmt.Fprintf(&b, "\n"+row, "delay", "early talkers", "senders", "networks", "hang-ups", "quiet", "untested")

@@ -49,7 +49,8 @@ type run struct {
 	sink     sink
 	read     int64 // octets of the files before this one
 	total    int64
-	truncate int // packets that were cut off
+	truncate int             // packets that were cut off
+	unread   [wire.Kinds]int // packets that are none of TCP's
 }
 
 // sink takes the segments that were looked at.
@@ -70,7 +71,9 @@ func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
 		return err
 	}
 	var tally Tally
-	r := &run{Request: q, framer: capture.NewFramer(), dec: wire.NewDecoder(), total: sizes(q.Files)}
+	framer := capture.NewFramer()
+	framer.IgnoreChecksums = q.IgnoreChecksums
+	r := &run{Request: q, framer: framer, dec: wire.NewDecoder(), total: sizes(q.Files)}
 	r.observer = NewObserver(q.Options, func(c *Result) {
 		tally.Add(c)
 		if q.Extract == "" && !q.Drive {
@@ -96,10 +99,7 @@ func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
 		return err
 	}
 	if q.Extract == "" && !q.Drive && q.Format == Table {
-		if r.truncate > 0 {
-			fmt.Fprintf(buffered, "\n%d packets are cut off by the capture: judged by the lengths in their headers\n", r.truncate)
-		}
-		if err := summary(buffered, &tally, &r.observer.Stats, q.Delays); err != nil {
+		if err := summary(buffered, &tally, r.remarks(), q.Delays); err != nil {
 			return err
 		}
 	}
@@ -208,7 +208,11 @@ func (r *run) packet(p *capture.Packet) error {
 		return nil
 	}
 	f, ok := r.framer.Frame(p)
-	if !ok || r.dec.Decode(f.Data) != wire.KindTCP {
+	if !ok {
+		return nil
+	}
+	if kind := r.dec.Decode(f.Data); kind != wire.KindTCP {
+		r.unread[kind]++
 		return nil
 	}
 	seg := &r.dec.Segment

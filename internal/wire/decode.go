@@ -10,15 +10,16 @@ type Kind uint8
 
 // The kinds. All but KindTCP and KindICMP are reasons to drop a frame.
 const (
-	KindTCP        Kind = iota // Decoder.Segment is filled in
-	KindICMP                   // Decoder.ICMP is filled in
-	KindOther                  // another protocol: nothing to do with us
-	KindShort                  // shorter than its headers say, or not even that long
-	KindBadIP                  // an IP header that contradicts itself, whose checksum is wrong, or that has a source route
-	KindFragment               // a fragment of an IP packet; not an atomic one (RFC 6946), which is a whole packet
-	KindExtension              // IPv6 extension headers that are too many, out of order, or not done with; see walk6
-	KindBadTCP                 // a TCP header that contradicts itself
-	KindBadAddress             // an address that no TCP peer can have
+	KindTCP        Kind   = iota // Decoder.Segment is filled in
+	KindICMP                     // Decoder.ICMP is filled in
+	KindOther                    // another protocol: nothing to do with us
+	KindShort                    // shorter than its headers say, or not even that long
+	KindBadIP                    // an IP header that contradicts itself, whose checksum is wrong, or that has a source route
+	KindFragment                 // a fragment of an IP packet; not an atomic one (RFC 6946), which is a whole packet
+	KindExtension                // IPv6 extension headers that are too many, out of order, or not done with; see walk6
+	KindBadTCP                   // a TCP header that contradicts itself
+	KindBadAddress               // an address that no TCP peer can have
+	Kinds          = iota        // how many there are
 )
 
 // Decoder turns frames into segments. It holds the layers that gopacket decodes into, so that decoding allocates

@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // Sizes of the headers that every frame begins with.
 const (
@@ -62,9 +65,30 @@ func AppendPacket(dst, packet []byte, valid bool) []byte {
 	}
 	binary.BigEndian.PutUint16(dst[at+PacketAt-2:], kind)
 	dst = append(dst, packet...)
-	ip := dst[at+PacketAt:]
-	if n := int(ip[0]&0x0f) * 4; kind == EtherTypeIPv4 && n >= 20 && n <= len(ip) && be16(ip, 10) == 0 {
-		binary.BigEndian.PutUint16(ip[10:], ^fold(sum(0, ip[:n])))
+	if ip := dst[at+PacketAt:]; kind == EtherTypeIPv4 && len(ip) >= ip4MinLen && be16(ip, 10) == 0 {
+		SealIPv4(ip)
 	}
 	return dst
+}
+
+// SealIPv4 writes the header checksum of an IPv4 packet, if there is all of its header.
+func SealIPv4(packet []byte) {
+	if n := int(packet[0]&0x0f) * 4; n >= ip4MinLen && n <= len(packet) {
+		binary.BigEndian.PutUint16(packet[10:], 0)
+		binary.BigEndian.PutUint16(packet[10:], ^fold(sum(0, packet[:n])))
+	}
+}
+
+// SetIPLength writes the length of an IP packet, header included, in octets; false if its header cannot say so much. The
+// checksum of an IPv4 header is SealIPv4's.
+func SetIPLength(packet []byte, n int) bool {
+	field := packet[2:]
+	if packet[0]>>4 == 6 {
+		field, n = packet[4:], n-ip6Len
+	}
+	if n < 0 || n > math.MaxUint16 {
+		return false
+	}
+	binary.BigEndian.PutUint16(field, uint16(n))
+	return true
 }
