@@ -106,6 +106,26 @@ func (d *difference) text() string {
 	return b.String()
 }
 
+// is reports whether what a script has come to is what the golden file has of it; expected are that file's paragraphs.
+func (o *outcome) is(x *script, expected []string) bool {
+	was := 0
+	for _, e := range expected {
+		if strings.HasPrefix(e, x.name+" (") {
+			was++
+		}
+	}
+	return was == len(o.differences) && !slices.ContainsFunc(o.differences, func(d *difference) bool {
+		return !slices.Contains(expected, strings.TrimSuffix(d.text(), "\n"))
+	})
+}
+
+// add takes what another run found.
+func (o *outcome) add(part *outcome) {
+	o.scripts += part.scripts
+	o.segments += part.segments
+	o.differences = append(o.differences, part.differences...)
+}
+
 // text is the golden file.
 func (o *outcome) text() string {
 	var b strings.Builder
