@@ -190,8 +190,10 @@ func (r *run) remarks() (list []string) {
 		{r.truncate, "packets are cut off by the capture: judged by the lengths in their headers"},
 		{s.Checksums, "segments ignored for a wrong checksum (--ignore-checksums takes them)"},
 		{r.unread[wire.KindBadIP], "packets ignored for a wrong IP header (--ignore-checksums takes those whose checksum alone is wrong)"},
-		{r.unread[wire.KindShort] + r.unread[wire.KindBadTCP] + r.unread[wire.KindBadAddress] + r.unread[wire.KindExtension],
-			"packets ignored that are too short, or have headers that no TCP segment can have"},
+		{
+			r.unread[wire.KindShort] + r.unread[wire.KindBadTCP] + r.unread[wire.KindBadAddress] + r.unread[wire.KindExtension],
+			"packets ignored that are too short, or have headers that no TCP segment can have",
+		},
 		{r.unread[wire.KindFragment], "IPv6 fragments ignored"},
 		{s.Backwards, "packets older than the one before them"},
 		{s.Evicted, "connections judged before their end, for want of room (--max-connections)"},
