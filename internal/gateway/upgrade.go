@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,15 +25,18 @@ func (g *gateway) upgrade(ctx context.Context, conn *net.UnixConn) {
 	g.talking.Add(1)
 	defer g.talking.Done()
 	var a instance.Answer
-	if err := g.succeed(ctx); err != nil {
+	if err := g.succeed(ctx, upgradePatience); err != nil {
 		a.Error = err.Error()
 	}
 	_ = json.NewEncoder(conn).Encode(a) // who asked may have gone
 }
 
+// upgradePatience is how long a process may take that is to take over: to begin, and then for the conversation.
+const upgradePatience = 30*time.Second + readyPatience + stopPatience
+
 // succeed starts the process that is to take over, in the place where this one is (its control group, for systemd), and
 // waits until it has. When this process ends before, that one has to end too: it would find nobody, and begin by itself.
-func (g *gateway) succeed(ctx context.Context) error {
+func (g *gateway) succeed(ctx context.Context, patience time.Duration) error {
 	select {
 	case <-g.ending:
 		return errEnding
@@ -46,7 +50,11 @@ func (g *gateway) succeed(ctx context.Context) error {
 		return fmt.Errorf("start the process that is to take over: %w", err)
 	}
 	g.log.Info("upgrade", "program", strings.Join(g.program, " "), "pid", next.Pid)
+	enough := time.NewTimer(patience)
+	defer enough.Stop()
 	select {
+	case <-enough.C:
+		return g.giveUp(ctx, next, ended)
 	case <-ended:
 		return errors.New("the new process did not take over: its log says why")
 	case <-ctx.Done():
@@ -56,6 +64,20 @@ func (g *gateway) succeed(ctx context.Context) error {
 		}
 		return nil
 	}
+}
+
+// giveUp ends a process that was to take over and has not in all that time, unless it does so now.
+func (g *gateway) giveUp(ctx context.Context, next *os.Process, ended <-chan struct{}) error {
+	g.mu.Lock() // so that it is not in the midst of the conversation
+	if g.given {
+		g.mu.Unlock()
+		<-ctx.Done()
+		return nil
+	}
+	_ = next.Kill() // it may have ended
+	<-ended
+	g.mu.Unlock()
+	return errors.New("the new process hangs, and was killed: all goes on in the old one")
 }
 
 // startBeside starts a process that is no child of this one but of its parent: systemd supervises only its own children

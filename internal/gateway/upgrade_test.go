@@ -20,7 +20,7 @@ func TestUpgradeEnds(t *testing.T) {
 	g := &gateway{log: slog.New(slog.DiscardHandler), program: []string{"/bin/sh", "-c", "echo $$ > '" + file + "'; exec sleep 60"}}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- g.succeed(ctx) }()
+	go func() { done <- g.succeed(ctx, time.Minute) }()
 	deadline := time.Now().Add(20 * time.Second)
 	eventually := func(what string, is func() bool) {
 		t.Helper()
@@ -57,4 +57,14 @@ func TestUpgradeEnds(t *testing.T) {
 		n, err := unix.Poll(ends, 0)
 		return n == 1 && err == nil
 	})
+}
+
+// TestUpgradeHangs: a new process that does nothing is killed, and the upgrade has failed.
+func TestUpgradeHangs(t *testing.T) {
+	g := &gateway{log: slog.New(slog.DiscardHandler), program: []string{"/bin/sleep", "60"}}
+	begun := time.Now()
+	err := g.succeed(t.Context(), time.Millisecond)
+	if err == nil || !strings.Contains(err.Error(), "was killed") || time.Since(begun) > 30*time.Second {
+		t.Errorf("%v, after %v", err, time.Since(begun))
+	}
 }
