@@ -16,21 +16,9 @@ func newReloadCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "reload", Short: "Have the running gateway read its configuration anew", Args: cobra.NoArgs,
 		Long: "Have the gateway that runs in this network namespace read its configuration anew. Standing connections are\n" +
-			"not touched. A configuration with an error in it, or that changes what can only change with a restart, is\n" +
+			"not touched. A configuration with an error in it, or that changes what only an upgrade can change, is\n" +
 			"refused whole: the one before stays in force, and the exit status is 1.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			a, err := instance.Ask(cmd.Context(), "reload")
-			if err != nil {
-				return err
-			}
-			for _, w := range a.Warnings {
-				fmt.Fprintln(cmd.ErrOrStderr(), w)
-			}
-			if a.Error != "" {
-				return errors.New(a.Error)
-			}
-			return nil
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, "reload") },
 	}
 }
 
@@ -41,17 +29,23 @@ func newUpgradeCommand() *cobra.Command {
 			"configuration as it is now: it may have been replaced by another release, or what a reload cannot change may\n" +
 			"have changed. The new process takes over all connections (`run --takeover`), which do not notice, and the old\n" +
 			"one ends. If the new one cannot, the old one goes on, and the exit status is 1; the log says why.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			a, err := instance.AskLong(cmd.Context(), "upgrade")
-			if err != nil {
-				return err
-			}
-			if a.Error != "" {
-				return errors.New(a.Error)
-			}
-			return nil
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, "upgrade") },
 	}
+}
+
+// ask has the running gateway carry out a command, and prints its warnings.
+func ask(cmd *cobra.Command, command string) error {
+	a, err := instance.Ask(cmd.Context(), command)
+	if err != nil {
+		return err
+	}
+	for _, w := range a.Warnings {
+		fmt.Fprintln(cmd.ErrOrStderr(), w)
+	}
+	if a.Error != "" {
+		return errors.New(a.Error)
+	}
+	return nil
 }
 
 func newFailCommand() *cobra.Command {

@@ -86,7 +86,6 @@ func Succeed(path string, b Bounds, application string, now func() time.Time, wa
 	if err := unix.Access(filepath.Dir(path), unix.W_OK|unix.X_OK); err != nil {
 		return nil, fmt.Errorf("keep captures: write to %s: %w", filepath.Dir(path), err)
 	}
-	k.begun = now()
 	go k.run()
 	return k, nil
 }

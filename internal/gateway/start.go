@@ -84,7 +84,6 @@ type gateway struct {
 	heir    *heir // in a process that takes over, until it has
 	given   bool  // another process has taken over
 	program []string
-	talking sync.WaitGroup // conversations that have something to say yet
 }
 
 // sysctl is a switch and what it was.
@@ -368,7 +367,7 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	group.Go(func() error { return g.watchClock(ctx) })
 	group.Go(func() error { return g.tellOnSignal(ctx, s.tell) })
 	group.Go(func() error {
-		return g.lock.Serve(ctx, g.command, map[string]instance.Talk{takeOverCommand: g.talk, upgradeCommand: g.upgrade})
+		return g.lock.Serve(ctx, g.command, map[string]instance.Talk{takeOverCommand: g.talk})
 	})
 	group.Go(func() error { return g.watchdog(ctx) })
 	group.Go(func() error { return g.live(ctx, group, s) })
@@ -378,7 +377,6 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	if errors.Is(err, errEnd) {
 		err = nil
 	}
-	g.talking.Wait()
 	g.log.Info("stopped")
 	return err
 }

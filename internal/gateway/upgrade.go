@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -13,23 +11,10 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"hushgate/internal/instance"
 )
 
 // upgradeCommand has the gateway start its program anew, which may be another by now, and let that take over.
 const upgradeCommand = "upgrade"
-
-// upgrade is the conversation of upgradeCommand: an Answer when it is over, either way.
-func (g *gateway) upgrade(ctx context.Context, conn *net.UnixConn) {
-	g.talking.Add(1)
-	defer g.talking.Done()
-	var a instance.Answer
-	if err := g.succeed(ctx, upgradePatience); err != nil {
-		a.Error = err.Error()
-	}
-	_ = json.NewEncoder(conn).Encode(a) // who asked may have gone
-}
 
 // upgradePatience is how long a process may take that is to take over: to begin, and then for the conversation.
 const upgradePatience = 30*time.Second + readyPatience + stopPatience

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,10 +31,12 @@ type Talk func(ctx context.Context, conn *net.UnixConn)
 
 // Serve answers the commands of other processes until ctx is done. Only root, and the user that this process runs as,
 // are listened to: an abstract socket has no permissions of its own. A command that talks knows is answered without an
-// error, and goes on there.
+// error, and goes on there. It returns when the last answer has been given.
 func (l *Lock) Serve(ctx context.Context, do func(ctx context.Context, command string) Answer, talks map[string]Talk) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.l.SetDeadline(time.Now()) })
 	defer stop()
+	var answers sync.WaitGroup
+	defer answers.Wait()
 	for {
 		conn, err := l.l.AcceptUnix()
 		switch {
@@ -44,7 +47,7 @@ func (l *Lock) Serve(ctx context.Context, do func(ctx context.Context, command s
 		case err != nil:
 			return fmt.Errorf("wait for commands: %w", err)
 		default:
-			go answer(ctx, conn, do, talks)
+			answers.Go(func() { answer(ctx, conn, do, talks) })
 		}
 	}
 }
@@ -52,8 +55,11 @@ func (l *Lock) Serve(ctx context.Context, do func(ctx context.Context, command s
 func answer(ctx context.Context, conn *net.UnixConn, do func(context.Context, string) Answer, talks map[string]Talk) {
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetReadDeadline(time.Now().Add(askPatience))
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	var r request
-	if err := json.NewDecoder(conn).Decode(&r); err != nil {
+	err := json.NewDecoder(conn).Decode(&r)
+	stop()
+	if err != nil {
 		return // who asks for the lock's holder says nothing
 	}
 	a := Answer{Error: "permission denied: only root and hushgate's own user may do that"}
@@ -92,21 +98,6 @@ func Ask(ctx context.Context, command string) (Answer, error) {
 	}
 	defer func() { _ = conn.Close() }()
 	return ask(ctx, conn, command)
-}
-
-// AskLong is Ask for a command that is a Talk, in which the other side says nothing but an Answer when it is over.
-func AskLong(ctx context.Context, command string) (a Answer, err error) {
-	conn, err := dial(ctx)
-	if err != nil {
-		return a, err
-	}
-	defer func() { _ = conn.Close() }()
-	if a, err = ask(ctx, conn, command); err != nil || a.Error != "" {
-		return a, err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
-	defer stop()
-	return readAnswer(conn)
 }
 
 // Begin begins a Talk with the hushgate of this network namespace; ErrNone if there is none. It must be root's, or of the
