@@ -81,13 +81,19 @@ func ttl1(f []byte) {
 // bannerPending brings a quiet client to a server that has not said a word.
 func bannerPending(t *testing.T) *rig { return pending(t, testConfig(false)) }
 
-func pending(t *testing.T, cfg *Config) *rig {
+// connecting brings a quiet client to where our SYN has gone to a server.
+func connecting(t *testing.T, cfg *Config) *rig {
 	r := newRig(t, cfg)
 	r.put(wire.Outside, wire.Header{Flags: wire.SYN, Seq: rigIRS, Wnd: 60000, MSS: 1460}, 0, nil)
 	r.d.Decode(r.out[0].Frame)
 	r.iss = r.d.Segment.Seq
 	r.client(wire.ACK, 1, 1, 0, nil)
 	r.wait(30 * time.Second)
+	return r
+}
+
+func pending(t *testing.T, cfg *Config) *rig {
+	r := connecting(t, cfg)
 	r.server(wire.SYN|wire.ACK, 0, 1, 0)
 	if r.s.stats.Phase[PhaseBannerPending] != 1 {
 		t.Fatalf("phases %v", r.s.stats.Phase)

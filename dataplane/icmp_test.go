@@ -3,7 +3,6 @@ package dataplane
 import (
 	"encoding/binary"
 	"testing"
-	"time"
 
 	"hushgate/internal/wire"
 )
@@ -31,12 +30,7 @@ func unreachable(frame []byte, code byte) []byte {
 // tried at once.
 func TestUnreachableServer(t *testing.T) {
 	const hostUnreachable, tooBig = 1, 4
-	r := newRig(t, testConfig(false))
-	r.put(wire.Outside, wire.Header{Flags: wire.SYN, Seq: rigIRS, Wnd: 60000, MSS: 1460}, 0, nil)
-	r.d.Decode(r.out[0].Frame)
-	r.iss = r.d.Segment.Seq
-	r.client(wire.ACK, 1, 1, 0, nil)
-	r.wait(30 * time.Second)
+	r := connecting(t, testConfig(false))
 	syn := r.out[0].Frame
 	guessed := append([]byte{}, syn...)
 	guessed[wire.PacketAt+20+4] ^= 1 // its number
@@ -71,12 +65,7 @@ func TestErrorWithSource(t *testing.T) {
 	cfg := testConfig(false)
 	own, server := addr("10.0.0.9"), addr("10.0.0.11") // the router is 10.0.0.1
 	cfg.Servers[0].Source = Source{own, 61000, 61000}
-	r := newRig(t, cfg)
-	r.put(wire.Outside, wire.Header{Flags: wire.SYN, Seq: rigIRS, Wnd: 60000, MSS: 1460}, 0, nil)
-	r.d.Decode(r.out[0].Frame)
-	r.iss = r.d.Segment.Seq
-	r.client(wire.ACK, 1, 1, 0, nil)
-	r.wait(30 * time.Second)
+	r := connecting(t, cfg)
 	for _, h := range []wire.Header{{Flags: wire.SYN | wire.ACK, Seq: rigServer, MSS: 1460}, {Flags: wire.ACK, Seq: rigServer + 1}} {
 		payload := make([]byte, 20)
 		if h.Flags.Has(wire.SYN) {

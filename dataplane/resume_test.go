@@ -1,18 +1,14 @@
 package dataplane
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"hushgate/internal/segscript"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
 )
@@ -111,37 +107,16 @@ func counts(s *Shard) string {
 // TestScriptsTakenOver runs every script with a takeover between any two steps and deadlines: what was saved and brought
 // back is all that there is to know.
 func TestScriptsTakenOver(t *testing.T) {
-	files, err := filepath.Glob("testdata/*/*.pkt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scripts: %v", err)
-	}
 	takeovers := 0
 	var seen [phases]bool
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
+	scripts := runScripts(t, func(p *player) {
+		takeovers++
+		for i, n := range p.shard.stats.Phase {
+			seen[i] = seen[i] || n > 0
 		}
-		steps, err := segscript.Parse(file, bytes.NewReader(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, v6 := range []bool{false, true} {
-			for _, isn := range []wire.Seq{1_000_000, 0xffffffff} {
-				name := fmt.Sprintf("%s/v6=%v/isn=%d", strings.TrimSuffix(strings.TrimPrefix(file, "testdata/"), ".pkt"), v6, isn)
-				t.Run(name, func(t *testing.T) {
-					runScript(t, file, steps, v6, isn, func(p *player) {
-						takeovers++
-						for i, n := range p.shard.stats.Phase {
-							seen[i] = seen[i] || n > 0
-						}
-						takeOver(p)
-					})
-				})
-			}
-		}
-	}
-	t.Logf("%d takeovers in %d scripts", takeovers, len(files))
+		takeOver(p)
+	})
+	t.Logf("%d takeovers in %d scripts", takeovers, scripts)
 	for i, is := range seen {
 		if !is {
 			t.Errorf("no script is taken over while %v", Phase(i))

@@ -19,7 +19,11 @@ import (
 
 // TestScripts runs the segment scripts of testdata: segments in, segments and events out. Each runs over IPv4 and IPv6,
 // and with numbers that wrap around in the middle of the connection.
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, nil) }
+
+// runScripts runs all of them, and returns how many there are; between is called between any two steps and deadlines.
+func runScripts(t *testing.T, between func(*player)) int {
+	t.Helper()
 	files, err := filepath.Glob("testdata/*/*.pkt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts: %v", err)
@@ -36,10 +40,11 @@ func TestScripts(t *testing.T) {
 		for _, v6 := range []bool{false, true} {
 			for _, isn := range []wire.Seq{1_000_000, 0xffffffff} {
 				name := fmt.Sprintf("%s/v6=%v/isn=%d", strings.TrimSuffix(strings.TrimPrefix(file, "testdata/"), ".pkt"), v6, isn)
-				t.Run(name, func(t *testing.T) { runScript(t, file, steps, v6, isn, nil) })
+				t.Run(name, func(t *testing.T) { runScript(t, file, steps, v6, isn, between) })
 			}
 		}
 	}
+	return len(files)
 }
 
 // player runs one script.

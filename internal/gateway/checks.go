@@ -132,6 +132,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *built) {
 		if wanted[id] != p.check {
 			p.stop()
 			delete(g.probers, id)
+			g.state.note(id, 0) // another check counts anew
 		}
 	}
 	for i, c := range b.checks {

@@ -88,7 +88,7 @@ func TestTakeOverWithSource(t *testing.T) {
 		for n := 1; n <= Clients; n++ {
 			group.Go(func() error {
 				var lines atomic.Int64
-				if _, _, err := trickle(ctx, l, clientOf(vip, n), net.JoinHostPort(vip, "25"), n, stop, &lines); err != nil {
+				if _, _, err := trickle(ctx, l, clientOf(vip, n), net.JoinHostPort(vip, "25"), n, stop, &lines, func() {}); err != nil {
 					return fmt.Errorf("slowly from %s: %w", clientOf(vip, n), err)
 				}
 				sent.Add(1)

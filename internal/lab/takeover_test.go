@@ -70,13 +70,14 @@ func threeTakeOvers(t *testing.T, f family) {
 
 	var group errgroup.Group
 	stop := make(chan struct{})
-	var sent atomic.Int64 // lines of all mails
+	var sent, dialed, greeted atomic.Int64 // lines of all mails; clients
 	sums := make([]string, mails)
 	waits := make([]time.Duration, mails)
 	for i := range mails {
 		group.Go(func() (err error) {
-			time.Sleep(time.Duration(i) * 30 * time.Millisecond) // they begin over six seconds
-			sums[i], waits[i], err = trickle(ctx, l, f.client, vip, i, stop, &sent)
+			pause(i, 30*time.Millisecond) // they begin over six seconds
+			dialed.Add(1)
+			sums[i], waits[i], err = trickle(ctx, l, f.client, vip, i, stop, &sent, func() { greeted.Add(1) })
 			return err
 		})
 	}
@@ -86,7 +87,7 @@ func threeTakeOvers(t *testing.T, f family) {
 	var talkers errgroup.Group
 	for n := range 20 {
 		talkers.Go(func() error {
-			time.Sleep(time.Duration(n) * 50 * time.Millisecond)
+			pause(n, 50*time.Millisecond)
 			for {
 				select {
 				case <-ended:
@@ -112,7 +113,10 @@ func threeTakeOvers(t *testing.T, f family) {
 	gateways := []*Gateway{g}
 	shards := []int{2, 3, 1, 2}
 	for i := 1; i < len(shards); i++ {
-		time.Sleep(1700 * time.Millisecond) // some are in the delay, some in their mail
+		waitFor(t, "some to be in the delay, and more than before in their mail", func() bool {
+			n := greeted.Load()
+			return n >= int64(i)*mails/5 && dialed.Load() >= n+5
+		})
 		setShards(t, g, shards[i-1], shards[i])
 		began := time.Now()
 		g = takeOver(ctx, t, l, g)
@@ -124,7 +128,7 @@ func threeTakeOvers(t *testing.T, f family) {
 		t.Logf("takeover %d, %d to %d shards, %v from start to ready: %s", i, shards[i-1], shards[i], time.Since(began).Round(time.Millisecond), line)
 		gateways = append(gateways, g)
 	}
-	time.Sleep(3 * time.Second) // the last ones wait for their banner
+	waitFor(t, "all banners", func() bool { return greeted.Load() == mails })
 	close(ended)
 	if err := talkers.Wait(); err != nil {
 		t.Error(err)
@@ -260,9 +264,81 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
+// TestTakeOverChanged: what a new process's configuration has changed means what it means in a reload. Mail with a server that
+// is gone from it goes on there, so does one with a service that is gone; who is in the delay waits for as long as was meant and
+// goes to a new server; the next one waits for the new delay. What was captured by either process is kept.
+func TestTakeOverChanged(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			ctx, l := site(t, Options{})
+			m := mtas(t, l, f)
+			vip, gone := net.JoinHostPort(f.vip, "25"), net.JoinHostPort(f.vip, "2525")
+			dir := t.TempDir()
+			cfg := func(delay, server, more string) []byte {
+				return fmt.Appendf(nil, `#yaml
+capture: {file: %s/rejected.pcapng}
+frontends:
+  - {name: ft, bind: %q, inspect-delay: %s, default_backend: bk}
+%sbackends:
+  - {name: bk, servers: [{name: smtp1, address: %q}]}
+`, dir, vip, delay, more, net.JoinHostPort(server, "25"))
+			}
+			g := gateway(ctx, t, l, cfg("1s", f.a, fmt.Sprintf("  - {name: old, bind: %q, inspect-delay: 100ms, default_backend: bk}\n", gone)))
+			bot := func() {
+				t.Helper()
+				if s, err := l.Bot(ctx, f.talker, vip, 0, "EHLO bot\r\n", 5*time.Second); err != nil || s.End != EndReset {
+					t.Errorf("a bot got %q, %s, %v", s.Text, s.End, err)
+				}
+			}
+			bot()
+			slow, other := beginMail(ctx, t, l, f.client, vip), beginMail(ctx, t, l, f.client, gone)
+			held, err := l.Client.Dial(ctx, f.client, vip)
+			must(t, err)
+			defer func() { _ = held.Close() }()
+
+			must(t, os.WriteFile(g.File, cfg("3s", f.b, ""), 0o600))
+			g = takeOver(ctx, t, l, g)
+			bot()
+			_ = held.SetReadDeadline(time.Now().Add(10 * time.Second))
+			banner, err := bufio.NewReader(held).ReadString('\n')
+			if err != nil || !strings.Contains(banner, "smtp2") {
+				t.Errorf("the client in the delay got %q, %v", banner, err)
+			}
+			if c, err := l.Client.Dial(ctx, f.client, gone); err == nil {
+				_ = c.Close()
+				t.Error("a service that is gone takes a client")
+			}
+			seen, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello"))
+			if err != nil || seen.After < 2500*time.Millisecond {
+				t.Errorf("a new client waited for %v, %v", seen.After, err)
+			}
+			slow.end()
+			other.end()
+			if one, two := len(m[0].Mails()), len(m[1].Mails()); one != 2 || two != 1 {
+				t.Errorf("%d mails arrived at the first server, %d at the second", one, two)
+			}
+			_ = held.Close()
+			must(t, g.Stop())
+			files, err := filepath.Glob(filepath.Join(dir, "*.pcapng"))
+			must(t, err)
+			for _, file := range files {
+				if table := replayed(t, file); !strings.Contains(table, "1 connections: 1 judged") || !strings.Contains(table, "  early-talker  ") {
+					t.Errorf("%s:\n%s", file, table)
+				}
+			}
+			if len(files) != 2 {
+				t.Errorf("captures: %v", files)
+			}
+		})
+	}
+}
+
+// pause is how the load is spread: the n-th of those who begin waits n steps. Nothing is decided by it.
+func pause(n int, step time.Duration) { time.Sleep(time.Duration(n) * step) }
+
 // trickle sends a mail line by line until stop is closed. It returns the sum of the mail, as the server sees it, and how long
 // the banner took.
-func trickle(ctx context.Context, l *Lab, from, to string, id int, stop <-chan struct{}, sent *atomic.Int64) (string, time.Duration, error) {
+func trickle(ctx context.Context, l *Lab, from, to string, id int, stop <-chan struct{}, sent *atomic.Int64, greeted func()) (string, time.Duration, error) {
 	fail := func(err error) (string, time.Duration, error) { return "", 0, fmt.Errorf("mail %d: %w", id, err) }
 	c, err := l.Client.Dial(ctx, from, to)
 	if err != nil {
@@ -287,6 +363,7 @@ func trickle(ctx context.Context, l *Lab, from, to string, id int, stop <-chan s
 		return fail(err)
 	}
 	waited := time.Since(began)
+	greeted()
 	for _, s := range [][2]string{
 		{"HELO client.example.org", "250"}, {"MAIL FROM:<a@example.org>", "250"}, {"RCPT TO:<b@example.com>", "250"}, {"DATA", "354"},
 	} {
