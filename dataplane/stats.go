@@ -126,30 +126,31 @@ func dropOfKind(k wire.Kind) Drop {
 	return DropOther
 }
 
-// Stats counts what a shard did since it started; Phase counts flows as they are now.
+// Stats counts what a shard did since it started; Phase counts flows as they are now. Each field says, for all who show
+// it, its name and what it counts (see Each).
 type Stats struct {
-	Frames    uint64 // taken in
-	Forwarded uint64 // translated and passed on
-	Dropped   [Drops]uint64
-	Phase     [phases]int64
-	Verdict   [VerdictNoServer + 1]uint64
+	Frames    uint64                      `name:"frames" help:"frames taken in"`
+	Forwarded uint64                      `name:"forwarded" help:"segments translated and passed on"`
+	Dropped   [Drops]uint64               `name:"dropped" label:"reason" help:"frames that went no further"`
+	Phase     [phases]int64               `name:"flows" label:"phase" help:"connections by what happens to them now"`
+	Verdict   [VerdictNoServer + 1]uint64 `name:"verdicts" label:"verdict" help:"connections whose handshake was completed, by how they ended"`
 
-	SYNs              uint64 // connections begun
-	Opened            uint64 // handshakes completed
-	Stateless         uint64 // SYNs answered without a record, by a cookie
-	Recalled          uint64 // connections told again from their cookie
-	HandshakesExpired uint64 // SYN-ACKs never acknowledged
-	Spliced           uint64 // connections handed to a server
-	SYNACKsAgain      uint64 // SYN-ACKs sent again
-	SYNsAgain         uint64 // SYNs to servers sent again
-	HeadersAgain      uint64 // PROXY headers sent again
-	ServersFailed     uint64 // connections that a server did not take
-	OffersBroken      uint64 // servers that granted less than clients had been promised
-	TuplesInUse       uint64 // servers passed over because the client's port was in use with them
-	SourcePortsUsedUp uint64 // servers passed over because no port of their source was free
-	ChallengeACKs     uint64
-	ICMPErrors        uint64 // translated and passed on
-	StrayRSTs         uint64 // RSTs for segments of unknown connections
+	SYNs              uint64 `name:"syns" help:"connections begun"`
+	Opened            uint64 `name:"opened" help:"handshakes completed"`
+	Stateless         uint64 `name:"stateless" help:"SYNs answered without a record, by a cookie"`
+	Recalled          uint64 `name:"recalled" help:"connections told again from their cookie"`
+	HandshakesExpired uint64 `name:"handshakes_expired" help:"SYN-ACKs never acknowledged"`
+	Spliced           uint64 `name:"spliced" help:"connections handed to a server"`
+	SYNACKsAgain      uint64 `name:"synacks_again" help:"SYN-ACKs sent again"`
+	SYNsAgain         uint64 `name:"syns_again" help:"SYNs to servers sent again"`
+	HeadersAgain      uint64 `name:"headers_again" help:"PROXY headers sent again"`
+	ServersFailed     uint64 `name:"servers_failed" help:"connections that a server did not take"`
+	OffersBroken      uint64 `name:"offers_broken" help:"servers that granted less than clients had been promised"`
+	TuplesInUse       uint64 `name:"tuples_in_use" help:"servers passed over because the client's port was in use with them"`
+	SourcePortsUsedUp uint64 `name:"source_ports_used_up" help:"servers passed over because no port of their source was free"`
+	ChallengeACKs     uint64 `name:"challenge_acks" help:"challenge ACKs sent (RFC 5961)"`
+	ICMPErrors        uint64 `name:"icmp_errors" help:"ICMP errors translated and passed on"`
+	StrayRSTs         uint64 `name:"stray_rsts" help:"RSTs for segments of unknown connections"`
 }
 
 // Phases is how many phases there are: the length of Stats.Phase.

@@ -81,23 +81,26 @@ func (g *gateway) tellOnSignal(ctx context.Context, usr1 <-chan os.Signal) error
 	}
 }
 
+// tellStats logs all that a shard has counted, numbers that differ by a label in a group. Reasons for dropping frames that
+// did not occur are left out.
 func (g *gateway) tellStats(shard int, s *dataplane.Stats) {
-	var phases, verdicts, drops []any
-	for p := range dataplane.Phase(dataplane.Phases) {
-		phases = append(phases, slog.Int64(p.String(), s.Phase[p]))
-	}
-	for v, n := range s.Verdict {
-		verdicts = append(verdicts, slog.Uint64(dataplane.Verdict(v).String(), n))
-	}
-	for d, n := range s.Dropped {
-		if n > 0 {
-			drops = append(drops, slog.Uint64(dataplane.Drop(d).String(), n))
+	line := []any{slog.Int("shard", shard)}
+	groups := map[string][]any{}
+	var names []string
+	for m, n := range s.Each() {
+		switch {
+		case m.Label == "":
+			line = append(line, slog.Uint64(m.Name, n))
+			continue
+		case groups[m.Name] == nil:
+			names, groups[m.Name] = append(names, m.Name), []any{}
+		}
+		if n > 0 || m.Label != "reason" {
+			groups[m.Name] = append(groups[m.Name], slog.Uint64(m.Value, n))
 		}
 	}
-	g.log.Info("counters", slog.Int("shard", shard), slog.Group("flows", phases...), slog.Group("verdicts", verdicts...),
-		slog.Group("dropped", drops...), "frames", s.Frames, "forwarded", s.Forwarded, "syns", s.SYNs, "opened", s.Opened,
-		"stateless", s.Stateless, "recalled", s.Recalled, "spliced", s.Spliced, "handshakes_expired", s.HandshakesExpired, "synacks_again", s.SYNACKsAgain, "syns_again", s.SYNsAgain,
-		"servers_failed", s.ServersFailed, "offers_broken", s.OffersBroken, "tuples_in_use", s.TuplesInUse,
-		"source_ports_used_up", s.SourcePortsUsedUp,
-		"challenge_acks", s.ChallengeACKs, "stray_rsts", s.StrayRSTs, "icmp_errors", s.ICMPErrors, "losses", fmt.Sprintf("%+v", g.losses()))
+	for _, name := range names {
+		line = append(line, slog.Group(name, groups[name]...))
+	}
+	g.log.Info("counters", append(line, "losses", fmt.Sprintf("%+v", g.losses()))...)
 }

@@ -1,0 +1,61 @@
+package dataplane
+
+import (
+	"reflect"
+	"regexp"
+	"testing"
+)
+
+// TestEveryCounterIsDeclared: each number of Stats has a name and help text, no two are alike, and Each tells its value.
+func TestEveryCounterIsDeclared(t *testing.T) {
+	var s Stats
+	n, fields := uint64(0), reflect.ValueOf(&s).Elem()
+	for i := range fields.NumField() { // each number another one
+		f := fields.Field(i)
+		if f.Kind() == reflect.Uint64 {
+			n++
+			f.SetUint(n)
+			continue
+		}
+		for j := range f.Len() {
+			n++
+			if f.Index(j).CanInt() {
+				f.Index(j).SetInt(int64(n))
+			} else {
+				f.Index(j).SetUint(n)
+			}
+		}
+	}
+
+	name := regexp.MustCompile(`^[a-z][a-z_]*$`)
+	seen, told := map[string]bool{}, uint64(0)
+	for m, v := range s.Each() {
+		told++
+		key := m.Name + "/" + m.Value
+		switch {
+		case v != told:
+			t.Errorf("%s: %d, want %d", key, v, told)
+		case !name.MatchString(m.Name) || m.Help == "":
+			t.Errorf("field %d: incomplete: %+v", told, m)
+		case (m.Label == "") != (m.Value == "") || m.Value == "unknown":
+			t.Errorf("%s: label %q has the value %q", m.Name, m.Label, m.Value)
+		case seen[key]:
+			t.Errorf("%s twice", key)
+		case m.Gauge != (m.Name == "flows"):
+			t.Errorf("%s: gauge is %v", key, m.Gauge)
+		}
+		seen[key] = true
+	}
+	if told != n {
+		t.Errorf("%d of %d numbers told", told, n)
+	}
+}
+
+// TestEveryDropHasHelp: whoever sees a reason can look up what it means.
+func TestEveryDropHasHelp(t *testing.T) {
+	for d := range Drops {
+		if Drop(d).Help() == "" {
+			t.Errorf("%v: no help", Drop(d))
+		}
+	}
+}
