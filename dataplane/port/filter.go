@@ -21,6 +21,8 @@ type Filter struct {
 	Servers  []netip.AddrPort
 	// Sources are where servers see their clients: what comes back there goes to the shard that has the port, see Selector.
 	Sources []Source
+	// Spread is how the Selector shares clients among shards; the same for all filters of a gateway.
+	Spread Spread
 }
 
 // maxInstructions is the kernel's limit for one program (BPF_MAXINSNS).
@@ -224,7 +226,7 @@ func (e entry) match6() []bpf.Instruction {
 // netOffset makes a load relative to the IP header (SKF_NET_OFF), wherever the frame begins for the kernel just then.
 const netOffset = 0xfff00000
 
-// Selector returns the program that shares frames among the shards: a hash of the client's address, which is the source
+// Selector returns the program that shares frames among the shards: the Spread of the client's address, which is the source
 // on the way to a service and else the destination. The address alone decides, and not the port too: fragments have no
 // ports, extension headers hide them, and limits for one client then are one shard's affair. What goes to a source is told
 // by its port, in which the shard that chose it has put its number: the kernel takes the remainder. IPv6 extension headers
@@ -233,11 +235,11 @@ func (f Filter) Selector() ([]bpf.RawInstruction, error) {
 	var prog []bpf.Instruction
 	switch {
 	case f.Sides == wire.Outside:
-		prog = clientHash(true)
+		prog = f.clientShard(true)
 	case f.Sides == wire.Inside:
-		prog = clientHash(false)
+		prog = f.clientShard(false)
 	default: // one arm: what goes to a service is from a client, all else goes to one
-		source, dest := clientHash(true), clientHash(false)
+		source, dest := f.clientShard(true), f.clientShard(false)
 		for i := len(f.Services) - 1; i >= 0; i-- { // backwards: a jump is as long as what follows it
 			jump := bpf.Jump{Skip: uint32(len(prog) + len(dest))}
 			prog = slices.Concat(unlessTo(f.Services[i].Addr().Unmap(), 1), []bpf.Instruction{jump}, prog)
@@ -278,51 +280,26 @@ func unlessTo(a netip.Addr, n int) []bpf.Instruction {
 	return prog
 }
 
-// golden is 2^32 over the golden ratio.
-const golden uint32 = 0x9e3779b9
-
-// clientHash returns a hash of the source or the destination address: its words added up, multiplied by 2^32 over the
-// golden ratio so that every bit counts (Knuth volume 3, section 6.4). Of an ICMP error that comes from the clients' side
-// it is where the quoted packet went; on the servers' side such a message goes to the client itself.
-func clientHash(source bool) []bpf.Instruction {
-	v4 := []bpf.Instruction{bpf.LoadAbsolute{Off: netOffset + 16, Size: 4}}
-	v6 := addressSum(24)
+// clientShard returns the Spread of the source or the destination address. Of an ICMP error that comes from the clients'
+// side it is that of where the quoted packet went; on the servers' side such a message goes to the client itself.
+func (f Filter) clientShard(source bool) []bpf.Instruction {
+	v4, v6 := f.Spread.program(absolute(16, 1)...), f.Spread.program(absolute(24, 4)...)
 	if source {
-		v4 = []bpf.Instruction{
+		plain, quoted := f.Spread.program(absolute(12, 1)...), append([]bpf.Instruction{bpf.LoadMemShift{Off: netOffset}},
+			f.Spread.program(bpf.LoadIndirect{Off: netOffset + icmpLen + 16, Size: 4})...)
+		v4 = append([]bpf.Instruction{
 			bpf.LoadAbsolute{Off: netOffset + 9, Size: 1},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoICMP4, SkipTrue: 2},
-			bpf.LoadAbsolute{Off: netOffset + 12, Size: 4},
-			bpf.Jump{Skip: 2},
-			bpf.LoadMemShift{Off: netOffset},
-			bpf.LoadIndirect{Off: netOffset + icmpLen + 16, Size: 4},
-		}
-		plain, quoted := addressSum(8), addressSum(40+icmpLen+24)
-		v6 = []bpf.Instruction{
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoICMP4, SkipTrue: uint8(len(plain))},
+		}, append(plain, quoted...)...)
+		plain, quoted = f.Spread.program(absolute(8, 4)...), f.Spread.program(absolute(40+icmpLen+24, 4)...)
+		v6 = append([]bpf.Instruction{
 			bpf.LoadAbsolute{Off: netOffset + 6, Size: 1},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoICMP6, SkipTrue: uint8(len(plain) + 1)},
-		}
-		v6 = append(append(v6, plain...), bpf.Jump{Skip: uint32(len(quoted))})
-		v6 = append(v6, quoted...)
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: protoICMP6, SkipTrue: uint8(len(plain))},
+		}, append(plain, quoted...)...)
 	}
-	prog := []bpf.Instruction{
+	return slices.Concat([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: netOffset, Size: 1},
 		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x60, SkipTrue: uint8(len(v4) + 1)},
-	}
-	prog = append(append(prog, v4...), bpf.Jump{Skip: uint32(len(v6))})
-	prog = append(prog, v6...)
-	return append(prog, []bpf.Instruction{
-		bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: golden},
-		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16},
-		bpf.RetA{},
-	}...)
-}
-
-// addressSum adds the words of an IPv6 address up.
-func addressSum(at uint32) []bpf.Instruction {
-	sum := []bpf.Instruction{bpf.LoadAbsolute{Off: netOffset + at, Size: 4}, bpf.TAX{}}
-	for i := uint32(4); i < 16; i += 4 {
-		sum = append(sum, bpf.LoadAbsolute{Off: netOffset + at + i, Size: 4}, bpf.ALUOpX{Op: bpf.ALUOpAdd}, bpf.TAX{})
-	}
-	return sum
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x60, SkipTrue: uint8(len(v4))},
+	}, v4, v6)
 }

@@ -211,15 +211,15 @@ func TestBothWaysMeet(t *testing.T) {
 			if v6 {
 				client = netip.AddrPortFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(i), 14: byte(i >> 8)}), uint16(i))
 			}
-			out := selectorHash(t, Filter{Sides: wire.Outside, Services: services}, packet(client, service))
-			in := selectorHash(t, Filter{Sides: wire.Inside, Services: services}, packet(server, client))
-			oneIn := selectorHash(t, Filter{Sides: wire.Both, Services: services}, packet(server, client))
-			oneOut := selectorHash(t, Filter{Sides: wire.Both, Services: services}, packet(client, service))
+			out := selectorHash(t, Filter{Sides: wire.Outside, Services: services, Spread: spread}, packet(client, service))
+			in := selectorHash(t, Filter{Sides: wire.Inside, Services: services, Spread: spread}, packet(server, client))
+			oneIn := selectorHash(t, Filter{Sides: wire.Both, Services: services, Spread: spread}, packet(server, client))
+			oneOut := selectorHash(t, Filter{Sides: wire.Both, Services: services, Spread: spread}, packet(client, service))
 			if out != in || out != oneIn || out != oneOut {
 				t.Fatalf("%v: %d, %d, %d, %d", client, out, in, oneIn, oneOut)
 			}
 			quoted := icmpError(packet(service, client))
-			if got := selectorHash(t, Filter{Sides: wire.Outside, Services: services}, quoted); got != out {
+			if got := selectorHash(t, Filter{Sides: wire.Outside, Services: services, Spread: spread}, quoted); got != out {
 				t.Fatalf("%v: %d, an ICMP error about it %d", client, out, got)
 			}
 			shards[out%4]++

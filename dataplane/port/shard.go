@@ -1,10 +1,6 @@
 package port
 
-import (
-	"encoding/binary"
-
-	"hushgate/internal/wire"
-)
+import "hushgate/internal/wire"
 
 // Shard is what the Selector's program says of a TCP segment, and the kernel makes of it: to which of n shards it goes.
 func (f Filter) Shard(src, dst wire.Addr, dstPort uint16, n int) int {
@@ -22,16 +18,7 @@ func (f Filter) Shard(src, dst wire.Addr, dstPort uint16, n int) int {
 		}
 	}
 	if toService {
-		return ClientShard(src, n)
+		return f.Spread.Shard(src, n)
 	}
-	return ClientShard(dst, n)
-}
-
-// ClientShard is to which of n shards a client's connections belong.
-func ClientShard(a wire.Addr, n int) int {
-	var sum uint32
-	for b := a.IP(); len(b) > 0; b = b[4:] {
-		sum += binary.BigEndian.Uint32(b)
-	}
-	return int(sum*golden>>16) % n
+	return f.Spread.Shard(dst, n)
 }

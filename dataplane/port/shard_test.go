@@ -36,6 +36,7 @@ func TestShardIsTheKernels(t *testing.T) {
 		f := Filter{
 			Sides:    rapid.SampledFrom([]wire.Side{wire.Outside, wire.Inside, wire.Both}).Draw(t2, "side"),
 			Services: services, Servers: servers, Sources: sources,
+			Spread: NewSpread([2]uint64{rapid.Uint64().Draw(t2, "key"), rapid.Uint64().Draw(t2, "rest of the key")}),
 		}
 		h := wire.Header{
 			Src: wire.AddrFrom(draw("source")), Dst: wire.AddrFrom(draw("destination")), SrcPort: 25,

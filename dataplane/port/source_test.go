@@ -23,10 +23,10 @@ func TestSourcesGoByPort(t *testing.T) {
 		{services[2].Addr().String(), "[2001:db8:2::11]:2525", "[2001:db8::7]:4000"},
 	} {
 		own := netip.MustParseAddr(c.source)
-		with := Filter{Services: services, Servers: servers, Sources: []Source{
+		with := Filter{Spread: spread, Services: services, Servers: servers, Sources: []Source{
 			{netip.MustParseAddr("10.0.0.2"), 1, 65535}, {netip.MustParseAddr("2001:db8:2::2"), 1, 65535}, {own, 2000, 2999}, {own, 2000, 2999},
 		}}
-		plain := Filter{Services: services, Servers: servers}
+		plain := Filter{Spread: spread, Services: services, Servers: servers}
 		for _, sides := range []wire.Side{wire.Inside, wire.Both} {
 			with.Sides, plain.Sides = sides, sides
 			for _, port := range []uint16{2000, 2001, 2500, 2999} {

@@ -33,6 +33,7 @@ type head struct {
 	Tables  tables                  `json:"tables"`
 	Clock   clockReading            `json:"clock"`
 	Managed bool                    `json:"managed"` // the firewall rules are the giver's own
+	Spread  [2]uint64               `json:"spread"`  // the secret of port.Spread: clients stay together in one shard
 }
 
 // clockReading is a moment on the clock of connections and on the kernel's monotonic one, which all processes share.
@@ -155,7 +156,7 @@ func (g *gateway) converse(ctx context.Context, conn *handover.Conn) error {
 	}
 	about := head{
 		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: g.plan.built.tables(g.used(ctx)),
-		Clock: clockReading{g.clock.Now(), monotonic()}, Managed: g.rules != nil,
+		Clock: clockReading{g.clock.Now(), monotonic()}, Managed: g.rules != nil, Spread: g.spread,
 	}
 	if err := conn.SendJSON(handover.Head, about, nil); err != nil {
 		return err

@@ -102,21 +102,21 @@ func (w *watched) watch() {
 // programs are what the kernel runs on each frame of an interface.
 type programs struct{ filter, selector []bpf.RawInstruction }
 
-func (b *built) filter(side wire.Side) port.Filter {
-	f := port.Filter{Sides: side, Services: b.services, Servers: b.servers}
+func (g *gateway) filter(b *built, side wire.Side) port.Filter {
+	f := port.Filter{Sides: side, Services: b.services, Servers: b.servers, Spread: port.NewSpread(g.spread)}
 	for _, s := range b.sources() {
 		f.Sources = append(f.Sources, port.Source{Addr: s.Addr, First: s.First, Last: s.Last})
 	}
 	return f
 }
 
-func (b *built) programs(side wire.Side, shards int) (p programs, err error) {
-	f := b.filter(side)
+func (g *gateway) programs(b *built, side wire.Side) (p programs, err error) {
+	f := g.filter(b, side)
 	if p.filter, err = f.Program(); err != nil {
 		return p, err
 	}
 	p.selector = []bpf.RawInstruction{{Op: 0x06}} // return 0: there is one shard
-	if shards > 1 {
+	if g.shards > 1 {
 		p.selector, err = f.Selector()
 	}
 	return p, err
@@ -129,7 +129,7 @@ var deaf = []bpf.RawInstruction{{Op: 0x06}} // return 0
 // openPort opens a port on an interface that is there; first is that of the first shard, nil if this one is. It hears nothing
 // before setPrograms.
 func (g *gateway) openPort(name string, side wire.Side, first *port.AFPacket) (*port.AFPacket, error) {
-	prog, err := g.plan.built.programs(side, g.shards)
+	prog, err := g.programs(g.plan.built, side)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +215,7 @@ func (w *watched) socket(name string) *socket {
 func (g *gateway) setFilters(b *built) error {
 	for _, w := range g.watched {
 		for _, s := range w.sockets {
-			prog, err := b.programs(s.side, g.shards)
+			prog, err := g.programs(b, s.side)
 			if err != nil {
 				return err
 			}
@@ -237,7 +237,7 @@ func (g *gateway) setPrograms(b *built) error {
 			if p == nil {
 				continue // it gets them when it is opened
 			}
-			prog, err := b.programs(s.side, g.shards)
+			prog, err := g.programs(b, s.side)
 			if err != nil {
 				return err
 			}

@@ -63,6 +63,7 @@ type gateway struct {
 	lock   *instance.Lock
 	mirror *netenv.Mirror
 	shards int
+	spread [2]uint64 // the secret by which clients are shared among them, see port.Spread
 	loops  []*loop
 	lines  *recorder
 	speech *announce.Announcer
@@ -111,7 +112,7 @@ type Options struct {
 // anything is changed; what was changed is undone before it returns.
 func Run(ctx context.Context, o Options) (err error) {
 	g := &gateway{
-		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), changed: make(chan struct{}, 1),
+		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), spread: newKey(), changed: make(chan struct{}, 1),
 		commands: make(chan command), ending: make(chan struct{}), probers: map[dataplane.ServerID]prober{}, program: o.Program,
 	}
 	g.speech = announce.New(o.Log, g.networkChanged)

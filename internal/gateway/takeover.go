@@ -49,10 +49,17 @@ func (g *gateway) askForAll(ctx context.Context) (h *heir, err error) {
 	if err := h.listen(g.cfg.Global.Firewall.Manage); err != nil {
 		return nil, errors.Join(fmt.Errorf("take over: %w", err), h.end(err))
 	}
-	since := time.Duration(monotonic() - h.head.Clock.Monotonic)
-	g.clock = mono.NewClockFrom(h.head.Clock.Now.Add(since))
+	g.adoptHead(&h.head)
 	g.log.Info("taking over", "from", instance.PID(socket))
 	return h, nil
+}
+
+// adoptHead takes over what must be the same before anything is opened: the clock, and how clients are spread over shards.
+func (g *gateway) adoptHead(h *head) {
+	g.clock = mono.NewClockFrom(h.Clock.Now.Add(time.Duration(monotonic() - h.Clock.Monotonic)))
+	if h.Spread != [2]uint64{} { // an older hushgate has none
+		g.spread = h.Spread
+	}
 }
 
 // listen hears what has to be known to get ready; managed is whether firewall rules will be.
@@ -164,8 +171,9 @@ func (g *gateway) receive(h *heir) error {
 	if err := g.receiveFiles(h); err != nil {
 		return err
 	}
+	spread := port.NewSpread(g.spread)
 	n, err := h.conn.ReadFlows(h.head.Records, func(f *dataplane.FlowState) error {
-		return g.loops[port.ClientShard(f.Client, len(g.loops))].shard.Restore(f)
+		return g.loops[spread.Shard(f.Client, len(g.loops))].shard.Restore(f)
 	})
 	if err != nil {
 		return err
@@ -274,7 +282,7 @@ func (g *gateway) goOn(h *heir) error {
 	}
 	r := &reader{g: g, dec: wire.NewDecoder(), filters: map[wire.Side]port.Filter{}}
 	for _, s := range h.sockets {
-		r.filters[s.Side()] = g.plan.built.filter(s.Side())
+		r.filters[s.Side()] = g.filter(g.plan.built, s.Side())
 	}
 	if err := r.readAll(h.sockets); err != nil {
 		return err

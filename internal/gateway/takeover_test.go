@@ -7,10 +7,12 @@ import (
 	"net"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"hushgate/dataplane"
@@ -39,6 +41,7 @@ func TestGiverSays(t *testing.T) {
 	used := uses{[]bool{false, true, false}, []bool{true, false, true}}
 	h := head{
 		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: b.tables(used), Clock: clockReading{mono.Time(time.Hour), 1},
+		Spread: [2]uint64{1 << 63, 6},
 	}
 	b.shard.CookieKey, b.shard.HashKey = [2]uint64{1, 1 << 63}, [2]uint64{3, 4}
 	says := giverSays{h, state{
@@ -108,6 +111,39 @@ func TestStateOfServers(t *testing.T) {
 	after.set(old, old.inherit(old, uses{make([]bool, len(old.shard.Services)), make([]bool, len(old.shard.Servers))}))
 	if !after.isUp(0) || after.isUp(1) || after.isUp(2) || after.settled(0) != 5 || after.settled(1) != 1 {
 		t.Errorf("%+v", after.save())
+	}
+}
+
+// TestSpreadGoesOn: a client's connections stay together in one shard behind a takeover, for the secret by which shards are
+// chosen is taken over; so it is behind a reload, which builds everything else anew.
+func TestSpreadGoesOn(t *testing.T) {
+	g := &gateway{spread: newKey(), shards: 3}
+	own := g.spread
+	g.adoptHead(&head{})
+	if g.spread != own {
+		t.Error("an older hushgate has no secret, and ours is gone")
+	}
+	g.adoptHead(&head{Spread: [2]uint64{5, 6}})
+	if g.spread != [2]uint64{5, 6} {
+		t.Errorf("the secret is %v", g.spread)
+	}
+	selector := func() []bpf.RawInstruction {
+		b, err := build(parse(t, twoFrontends), chosen())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := g.programs(b, wire.Both)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.selector
+	}
+	before := selector()
+	if !slices.Equal(before, selector()) {
+		t.Error("another selector with each configuration")
+	}
+	if g.spread = newKey(); slices.Equal(before, selector()) {
+		t.Error("the selector does not depend on the secret")
 	}
 }
 

@@ -1,0 +1,101 @@
+package port
+
+import (
+	"encoding/binary"
+
+	"github.com/dchest/siphash"
+	"golang.org/x/net/bpf"
+
+	"hushgate/internal/wire"
+)
+
+// Spread is how clients are spread over the shards: a keyed function of the address. Its words are secret, so that nobody
+// outside can tell which addresses share a shard, and fill one shard alone.
+//
+// The function has two parts. The first adds up the 16-bit pieces of the address, each multiplied by a secret word: no two
+// addresses, however they were chosen, give the same sum with a probability above 2^-17 over the keys (Dietzfelbinger,
+// "Universal hashing and k-wise independent random variables via integer arithmetic without primes", 1996). The sum alone
+// would be linear: who finds out for some addresses that they share a shard could compute others. The second part
+// (multiply, add, xor with its own upper bits) takes that away.
+type Spread struct {
+	pieces [8]uint32 // what each piece of 16 bits is multiplied by; an IPv4 address has two
+	start  uint32
+	add    uint32
+	mul    [3]uint32 // odd, so that nothing is lost
+}
+
+// NewSpread expands a secret.
+func NewSpread(key [2]uint64) Spread {
+	var words [13]uint32
+	for i := range words {
+		words[i] = uint32(siphash.Hash(key[0], key[1], []byte{byte(i)}))
+	}
+	s := Spread{pieces: [8]uint32(words[:8]), start: words[8], add: words[9]}
+	for i, w := range words[10:] {
+		s.mul[i] = w | 1
+	}
+	return s
+}
+
+// Shard is to which of n shards a client's connections belong.
+func (s *Spread) Shard(a wire.Addr, n int) int {
+	h := s.start
+	for i, b := 0, a.IP(); len(b) > 0; i, b = i+2, b[4:] {
+		w := binary.BigEndian.Uint32(b)
+		h += (w&0xffff)*s.pieces[i] + (w>>16)*s.pieces[i+1]
+	}
+	h = (h ^ h>>16) * s.mul[0]
+	h = (h^h>>15)*s.mul[1] + s.add
+	h = (h ^ h>>16) * s.mul[2]
+	return int(h>>16) % n
+}
+
+// program returns the same as a program for the kernel, which takes the remainder itself; each of the loads loads a word of
+// the address into A.
+func (s *Spread) program(loads ...bpf.Instruction) []bpf.Instruction {
+	return append(s.sum(loads), s.stir()...)
+}
+
+// sum leaves the sum in A.
+func (s *Spread) sum(loads []bpf.Instruction) (prog []bpf.Instruction) {
+	const word = 0 // in the scratch memory
+	for i, load := range loads {
+		prog = append(prog, load, bpf.StoreScratch{Src: bpf.RegA, N: word})
+		if i == 0 { // not before, for X may be what the load is relative to
+			prog = append(prog, bpf.LoadConstant{Dst: bpf.RegX, Val: s.start})
+		}
+		prog = append(prog,
+			bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xffff},
+			bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: s.pieces[2*i]},
+			bpf.ALUOpX{Op: bpf.ALUOpAdd},
+			bpf.TAX{},
+			bpf.LoadScratch{Dst: bpf.RegA, N: word},
+			bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16},
+			bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: s.pieces[2*i+1]},
+			bpf.ALUOpX{Op: bpf.ALUOpAdd},
+			bpf.TAX{})
+	}
+	return prog
+}
+
+// stir is the second part, and returns.
+func (s *Spread) stir() []bpf.Instruction {
+	fold := func(shift uint32) []bpf.Instruction { // A ^= A >> shift
+		return []bpf.Instruction{
+			bpf.TAX{}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: shift}, bpf.ALUOpX{Op: bpf.ALUOpXor},
+		}
+	}
+	prog := append(fold(16), bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: s.mul[0]})
+	prog = append(append(prog, fold(15)...),
+		bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: s.mul[1]}, bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: s.add})
+	return append(append(prog, fold(16)...),
+		bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: s.mul[2]}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16}, bpf.RetA{})
+}
+
+// absolute are loads of n words from an offset behind the beginning of the IP header on.
+func absolute(at uint32, n int) (loads []bpf.Instruction) {
+	for i := range uint32(n) {
+		loads = append(loads, bpf.LoadAbsolute{Off: netOffset + at + 4*i, Size: 4})
+	}
+	return loads
+}
