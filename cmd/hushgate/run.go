@@ -151,6 +151,9 @@ func newCheckCommand() *cobra.Command {
 			for _, r := range p.Chosen.Reasons {
 				fmt.Fprintln(out, r)
 			}
+			for _, s := range p.Sources {
+				fmt.Fprintln(out, s)
+			}
 			for _, a := range p.Chosen.Services {
 				fmt.Fprintln(out, "service", a)
 			}
@@ -165,8 +168,10 @@ func newCheckCommand() *cobra.Command {
 			for _, w := range warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 			}
-			fmt.Fprintln(out, "not to be seen from here: whether the servers' answers to clients come back this way; this machine is their "+
-				"default gateway, or they need what `hushgate rules --for-server` prints")
+			if p.Routed {
+				fmt.Fprintln(out, "not to be seen from here: whether the servers' answers to clients come back this way; this machine is their "+
+					"default gateway, or they need what `hushgate rules --for-server` prints")
+			}
 			fmt.Fprintln(out, "configuration is valid")
 			return nil
 		},

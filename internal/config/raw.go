@@ -67,8 +67,8 @@ type rawProxy struct {
 	retries    at[int]
 	redispatch at[bool]
 	check      at[Check]
-	source     Source    // of servers that have none
-	template   rawServer // default-server
+	source     at[Source] // of servers that have none
+	template   rawServer  // default-server
 	servers    []rawServer
 	users      []*rawProxy // the frontends of this backend; found by resolve
 

@@ -283,7 +283,7 @@ func (r *resolver) resolveBackend(b *rawProxy) {
 		out.Servers = append(out.Servers, r.resolveServer(b, s))
 	}
 	r.warnBackend(b, out)
-	r.warnSources(out)
+	r.warnSources(b, out)
 	r.cfg.Backends = append(r.cfg.Backends, out)
 }
 

@@ -11,9 +11,13 @@ import (
 // Source is where a server sees its connections come from: an address of the gateway's own, and the ports that are used
 // with it. The zero value stands for the client's address and port.
 type Source struct {
-	Addr        netip.Addr
-	First, Last uint16 // both included
+	Addr        netip.Addr // unspecified: the address that the kernel prefers on its route to the server
+	First, Last uint16     // both included
 }
+
+// byRoute is the source of a server in HAProxy's syntax that has send-proxy and no source: as in HAProxy, which leaves the
+// address to the kernel. Its family is the server's.
+var byRoute = Source{Addr: netip.IPv4Unspecified(), First: firstSourcePort, Last: lastSourcePort}
 
 // The ports of a source that names none: below those that Linux takes for connections of its own (ip_local_port_range).
 const (
@@ -23,6 +27,9 @@ const (
 
 // Set reports whether there is a source.
 func (s Source) Set() bool { return s.Addr.IsValid() }
+
+// ByRoute reports whether the address is the kernel's choice.
+func (s Source) ByRoute() bool { return s.Addr.IsValid() && s.Addr.IsUnspecified() }
 
 // String writes the source as a source line does.
 func (s Source) String() string {
@@ -36,7 +43,7 @@ func (s Source) String() string {
 	return fmt.Sprintf("%s:%d-%d", host, s.First, s.Last)
 }
 
-// parseSource reads ADDR[:PORT[-PORT]].
+// parseSource reads ADDR[:PORT[-PORT]]. Any of the ways to write no particular address leaves it to the kernel.
 func parseSource(text string) (s Source, err error) {
 	host, ports := text, ""
 	if _, bare := netip.ParseAddr(text); bare != nil { // an IPv6 address without a port needs no brackets here
@@ -45,9 +52,8 @@ func parseSource(text string) (s Source, err error) {
 		}
 	}
 	if slices.Contains(anyAddress, host) {
-		return s, errors.New("name an address of the gateway's own")
-	}
-	if s.Addr, err = parseHost(host); err != nil {
+		s.Addr = byRoute.Addr
+	} else if s.Addr, err = parseHost(host); err != nil {
 		return s, err
 	}
 	s.First, s.Last = firstSourcePort, lastSourcePort
@@ -73,6 +79,8 @@ func parseSource(text string) (s Source, err error) {
 const (
 	wantSource = "ADDR[:PORT[-PORT]] of the gateway's own, or 0.0.0.0 usesrc clientip"
 	usesClient = "client" // in YAML: what is done without a source, too
+	// usesGateway is, in YAML, the address that the kernel prefers: `source 0.0.0.0` in HAProxy's syntax.
+	usesGateway = "gateway"
 )
 
 var anyAddress = []string{"0.0.0.0", "*", "::", "[::]", ""}
@@ -83,17 +91,7 @@ func (p *haproxyParser) source(args []string, _ bool) {
 	if !ok {
 		return
 	}
-	switch p.proxy.kind {
-	case inFrontend:
-		if s.Set() {
-			p.note(p.line, "source: it has no effect in a frontend, as in HAProxy: servers see the client's address")
-		} else {
-			p.note(p.line, "source: HAProxy ignores it in a frontend, so that servers see the proxy's address; "+
-				"here they see the client's")
-		}
-	default:
-		p.proxy.source = s
-	}
+	p.proxy.source = at[Source]{s, p.line} // a frontend's has no effect: see warnFrontendSource
 	if len(rest) > 0 {
 		p.expected(p.line, "source", "nothing after "+strings.Join(args[:len(args)-len(rest)], " "), strings.Join(rest, " "))
 	}
@@ -138,18 +136,55 @@ func setSource(s *rawServer, v string) (want string) {
 		s.Source = Source{}
 		return ""
 	}
+	if ports, ok := strings.CutPrefix(v, usesGateway); ok && (ports == "" || ports[0] == ':') {
+		v = byRoute.Addr.String() + ports
+	}
 	var err error
 	if s.Source, err = parseSource(v); err != nil {
-		return `ADDR[:PORT[-PORT]] of the gateway's own, or "client"`
+		return `ADDR[:PORT[-PORT]] of the gateway's own, "gateway" or "client"`
 	}
 	return ""
 }
 
 // resolveSource completes how a server hears of its clients.
 func (r *resolver) resolveSource(b *rawProxy, s *rawServer) {
-	if !s.sourceSet {
-		s.Source = b.source
+	switch {
+	case s.proxyV2:
+		s.Proxy = 2
+	case s.proxyV1:
+		s.Proxy = 1
 	}
+	switch {
+	case s.Proxy > 0 && !s.checkAddr && !s.checkPort:
+		s.CheckProxy = s.Proxy
+	case s.checkProxy:
+		s.CheckProxy = max(1, s.Proxy)
+	}
+	switch {
+	case r.impliesRoute(b, s):
+		s.Source = byRoute
+	case !s.sourceSet:
+		s.Source = b.source.value
+	}
+	if s.Source.ByRoute() && s.Addr.Is6() {
+		s.Source.Addr = netip.IPv6Unspecified()
+	}
+	r.checkSource(s)
+}
+
+// withoutSource reports whether no line says where a server sees its connections come from.
+func withoutSource(b *rawProxy, s *rawServer) bool { return !s.sourceSet && !b.source.set() }
+
+// impliesRoute reports whether a server gets its connections from the gateway's own address because HAProxy would do so. A
+// server that trusts PROXY headers does so by the address that they come from, which in HAProxy is the proxy's: with the
+// client's it would take the header for the beginning of the mail dialogue, and refuse every client. Without send-proxy the
+// client's address is what hushgate is for.
+func (r *resolver) impliesRoute(b *rawProxy, s *rawServer) bool {
+	return !r.raw.native && withoutSource(b, s) && s.Proxy > 0
+}
+
+// checkSource reports a source that a server cannot have.
+func (r *resolver) checkSource(s *rawServer) {
 	if s.Source.Set() && s.addrSet && s.Source.Addr.Is4() != s.Addr.Is4() {
 		r.wrong(s.Line, "server "+quoteOdd(s.Name), "its source %s is not of its own family: give it one with source on its line",
 			s.Source.Addr)
@@ -165,32 +200,6 @@ func (r *resolver) resolveSource(b *rawProxy, s *rawServer) {
 			}
 			r.wrong(s.Line, "server "+quoteOdd(s.Name), "its source has the port of bind %s of %s: give it a range without "+
 				"that one, such as source %s:%d-%d", c.bind, c.proxy.title(), s.Source.Addr, first, max(first, last))
-		}
-	}
-	switch {
-	case s.proxyV2:
-		s.Proxy = 2
-	case s.proxyV1:
-		s.Proxy = 1
-	}
-	switch {
-	case s.Proxy > 0 && !s.checkAddr && !s.checkPort:
-		s.CheckProxy = s.Proxy
-	case s.checkProxy:
-		s.CheckProxy = max(1, s.Proxy)
-	}
-}
-
-// warnSources looks for sources that are seldom meant so.
-func (r *resolver) warnSources(out Backend) {
-	for _, s := range out.Servers {
-		if s.Source.Set() && s.Proxy == 0 {
-			r.warn(s.Line, "server %s has the source %s and no send-proxy: it takes every client for the gateway, in its log and "+
-				"in all that it decides by address (blocklists, SPF, limits)", s.Name, s.Source.Addr)
-		}
-		if r.cfg.Global.Fail == FailOpen && (s.Proxy > 0 || s.Source.Set()) {
-			r.warn(s.Line, "server %s gets no clients while hushgate is not there, in spite of fail: open: the kernel sends no "+
-				"PROXY header, and takes no address of its own for them", s.Name)
 		}
 	}
 }

@@ -239,7 +239,7 @@ func (r *yamlReader) backend(node ast.Node) {
 			if want := setSource(&s, scalarText(node)); want != "" {
 				r.mismatch(key, want, node)
 			}
-			b.source = s.Source
+			b.source = at[Source]{s.Source, lineOf(node)}
 		},
 		"retries":    r.number(&b.retries, 0, maxRetries),
 		"redispatch": r.boolean(&b.redispatch),

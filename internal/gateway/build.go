@@ -61,7 +61,28 @@ func wanted(cfg *config.Config) netenv.Wanted {
 			w.Servers = append(w.Servers, s.Addr)
 		}
 	}
+	w.Answering = answering(cfg)
 	return w
+}
+
+// answering lists the servers that are connected to from this machine's own address, and from no client's.
+func answering(cfg *config.Config) (list []netip.Addr) {
+	routed := map[netip.Addr]bool{}
+	for _, b := range cfg.Backends {
+		for _, s := range b.Servers {
+			if !s.Source.Set() {
+				routed[s.Addr] = true
+			}
+			list = append(list, s.Addr)
+		}
+	}
+	return slices.DeleteFunc(list, func(a netip.Addr) bool { return routed[a] })
+}
+
+// forwardsOthers reports whether other traffic than hushgate's own goes through this machine.
+func forwardsOthers(cfg *config.Config) bool {
+	f := &cfg.Global.Firewall
+	return f.Forward || f.Masquerade || len(f.SNAT) > 0 || len(answering(cfg)) < len(wanted(cfg).Servers)
 }
 
 // boundInterfaces lists the interfaces that the bind lines name, if every one of them names one.

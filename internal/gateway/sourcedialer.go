@@ -35,6 +35,9 @@ const dialTries = 16
 
 // DialContext is net.Dialer's.
 func (d *sourceDialer) DialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	if to, err := netip.ParseAddrPort(address); err == nil && to.Addr().Is4() != d.addr.Is4() { // a check's own `addr`
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
 	for range dialTries {
 		port, ok := d.port()
 		if !ok {

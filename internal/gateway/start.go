@@ -34,6 +34,8 @@ type Plan struct {
 	Sysctls  []netenv.Sysctl
 	Warnings []string // what will not be as one might expect
 	Managed  bool     // hushgate installs the rules itself
+	Sources  []RoutedSource
+	Routed   bool // some servers answer clients, by way of this machine
 	built    *built
 }
 
@@ -43,11 +45,16 @@ func NewPlan(cfg *config.Config, m *netenv.Mirror) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("choose the interfaces: %w", err)
 	}
-	b, err := build(cfg, chosen)
+	sourced, sources, err := routeSources(cfg, chosen.Services, m.SourceTo)
+	if err != nil {
+		return nil, err
+	}
+	b, err := build(sourced, chosen)
 	if err != nil {
 		return nil, err
 	}
 	p := &Plan{
+		Sources: sources, Routed: len(answering(cfg)) < len(b.servers),
 		Chosen: chosen, Firewall: firewall.NewPlan(b.firewall), Open: firewall.NewOpenPlan(b.firewall),
 		Sysctls: netenv.Sysctls(chosen), Managed: cfg.Global.Firewall.Manage, built: b,
 	}
@@ -78,6 +85,7 @@ type gateway struct {
 	probers map[dataplane.ServerID]prober
 
 	changed  chan struct{}
+	moved    chan struct{} // to live: see followSources
 	commands chan command
 	ending   chan struct{} // closed when no command is carried out any more
 	restore  []sysctl      // what setSysctls changed
@@ -113,6 +121,7 @@ type Options struct {
 func Run(ctx context.Context, o Options) (err error) {
 	g := &gateway{
 		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), spread: newKey(), changed: make(chan struct{}, 1),
+		moved:    make(chan struct{}, 1),
 		commands: make(chan command), ending: make(chan struct{}), probers: map[dataplane.ServerID]prober{}, program: o.Program,
 	}
 	g.speech = announce.New(o.Log, g.networkChanged)
@@ -167,6 +176,9 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	}
 	for _, w := range g.plan.Warnings {
 		g.log.Warn("network", "warning", w)
+	}
+	for _, s := range g.plan.Sources {
+		g.log.Info("source chosen", "why", s.String())
 	}
 	for _, s := range g.plan.built.names.Services {
 		g.log.Info("service", "vip", s.Address, "frontend", s.Frontend, "backend", s.Backend)
@@ -319,6 +331,10 @@ func (g *gateway) followNetwork(ctx context.Context) error {
 		g.mu.Lock()
 		g.announce()
 		g.mu.Unlock()
+		select {
+		case g.moved <- struct{}{}:
+		default:
+		}
 		if now := g.mirror.Addresses(); !slices.Equal(now, known) {
 			known = now
 			g.tellShards(ctx, dataplane.LocalAddresses(now))

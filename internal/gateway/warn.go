@@ -12,7 +12,7 @@ import (
 // warn finds out what of the network is not as the configuration needs it.
 func (p *Plan) warn(cfg *config.Config, m *netenv.Mirror) {
 	switches := p.Sysctls
-	if cfg.Global.Firewall.Sysctls { // the start sets them
+	if cfg.Global.Firewall.Sysctls || !forwardsOthers(cfg) { // the start sets them, or nothing needs them
 		switches = nil
 	}
 	low, high := kernelsPorts()

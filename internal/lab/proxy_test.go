@@ -214,8 +214,33 @@ proxymap unix - - n - - proxymap
 func haproxyReceiver(t *testing.T, h *Host, addr string) func() string {
 	t.Helper()
 	sink(t, h, "127.0.0.1")
+	return haproxy(t, h, fmt.Sprintf(`frontend in
+    bind %s accept-proxy
+    log-format "from=%%[src] to=%%[dst] %%B"
+    default_backend out
+backend out
+    server sink 127.0.0.1:25
+`, net.JoinHostPort(addr, "25")))
+}
+
+// haproxyTrusting starts an HAProxy on a host that takes a PROXY header from some addresses for one, and from others for the
+// beginning of the mail dialogue, in front of the Postfix at 127.0.0.1.
+func haproxyTrusting(t *testing.T, h *Host, addr, trusted string) func() string {
+	t.Helper()
+	return haproxy(t, h, fmt.Sprintf(`frontend in
+    bind %s
+    tcp-request connection expect-proxy layer4 if { src %s }
+    default_backend out
+backend out
+    server postfix 127.0.0.1:25 send-proxy
+`, net.JoinHostPort(addr, "25"), trusted))
+}
+
+// haproxy starts an HAProxy on a host, with some sections of its configuration. It returns what gives its log.
+func haproxy(t *testing.T, h *Host, sections string) func() string {
+	t.Helper()
 	dir := t.TempDir()
-	cfg := fmt.Sprintf(`global
+	cfg := `global
     log stdout format raw local0
 defaults
     mode tcp
@@ -223,13 +248,7 @@ defaults
     timeout connect 5s
     timeout client 1m
     timeout server 1m
-frontend in
-    bind %s accept-proxy
-    log-format "from=%%[src] to=%%[dst] %%B"
-    default_backend out
-backend out
-    server sink 127.0.0.1:25
-`, net.JoinHostPort(addr, "25"))
+` + sections
 	file, out := filepath.Join(dir, "haproxy.cfg"), filepath.Join(dir, "out")
 	w, err := os.Create(out)
 	if err := errorsJoin(err, os.WriteFile(file, []byte(cfg), 0o644)); err != nil {

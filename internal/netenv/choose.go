@@ -16,7 +16,13 @@ type Wanted struct {
 	Outside, Inside []string         // interfaces named; empty: to be found
 	Services        []netip.AddrPort // addresses that clients connect to; unspecified: every address of the outside
 	Servers         []netip.Addr
-	Announce        bool // service addresses on no interface are answered for
+	Answering       []netip.Addr // those of Servers that answer this machine, whatever their routes to clients are
+	Announce        bool         // service addresses on no interface are answered for
+}
+
+// routed lists the servers that answer clients, by way of this machine.
+func (w *Wanted) routed() []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(w.Servers), func(s netip.Addr) bool { return slices.Contains(w.Answering, s) })
 }
 
 // Chosen is what came of it.
@@ -192,7 +198,7 @@ func (c *Chosen) warn(n neighbourhood, w Wanted) {
 	oneArm := slices.ContainsFunc(c.Outside, func(o *Link) bool {
 		return slices.ContainsFunc(c.Inside, func(i *Link) bool { return i.Index == o.Index })
 	})
-	if oneArm {
+	if oneArm && len(w.routed()) > 0 {
 		c.Warnings = append(c.Warnings, "outside and inside are one interface: the servers need this machine as their "+
 			"default gateway, and send_redirects must be off")
 	}
@@ -203,14 +209,14 @@ func (c *Chosen) warn(n neighbourhood, w Wanted) {
 			c.Warnings = append(c.Warnings, fmt.Sprintf("there is no route to the server %v", s))
 		case !slices.ContainsFunc(c.Inside, func(k *Link) bool { return k.Index == l.Index }):
 			c.Warnings = append(c.Warnings, fmt.Sprintf("the route to the server %v leaves by %s, which is not the inside", s, l.Name))
-		case gw.IsValid():
+		case gw.IsValid() && !slices.Contains(w.Answering, s):
 			c.Warnings = append(c.Warnings, fmt.Sprintf("the server %v is behind the router %v: its replies must come back "+
 				"through this machine", s, gw))
 		}
 	}
 	for _, l := range c.Inside {
 		for _, p := range l.Addrs {
-			if !oneArm && slices.ContainsFunc(w.Servers, p.Masked().Contains) && slices.ContainsFunc(c.Services, func(a netip.AddrPort) bool {
+			if !oneArm && slices.ContainsFunc(w.routed(), p.Masked().Contains) && slices.ContainsFunc(c.Services, func(a netip.AddrPort) bool {
 				return p.Masked().Contains(a.Addr())
 			}) {
 				c.Warnings = append(c.Warnings, fmt.Sprintf("servers and a service address share the network %v: clients in "+

@@ -83,3 +83,25 @@ func TestHazards(t *testing.T) {
 		})
 	}
 }
+
+// TestWarningsOfAnsweringServers: what is said about servers' answers to clients is not said of those that answer this
+// machine itself.
+func TestWarningsOfAnsweringServers(t *testing.T) {
+	server := netip.MustParseAddr("10.9.0.11")
+	eth0 := link(1, "eth0", "192.0.2.25/24", "192.0.2.2/24")
+	oneArm := fake{links: []*Link{eth0}, routes: map[string]string{"192.0.2.0/24": "eth0"}, defaults: []string{"eth0"}}
+	w := Wanted{Services: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.25:25")}, Servers: []netip.Addr{server}}
+	for _, answering := range [][]netip.Addr{nil, {server}} {
+		w.Answering = answering
+		c, err := Choose(oneArm, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := strings.Join(c.Warnings, "\n")
+		for _, about := range []string{"default gateway", "behind the router"} {
+			if strings.Contains(said, about) != (answering == nil) {
+				t.Errorf("with %v answering: %q", answering, said)
+			}
+		}
+	}
+}

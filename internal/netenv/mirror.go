@@ -361,6 +361,20 @@ func (m *Mirror) RouteTo(dst netip.Addr) (*Link, netip.Addr, bool) {
 	return n.links[r.ifindex], r.gateway, true
 }
 
+// SourceTo returns the address of this machine that the kernel would connect to dst from, policy rules included.
+func (m *Mirror) SourceTo(dst netip.Addr) (netip.Addr, error) {
+	routes, err := m.nl.RouteGet(dst.AsSlice())
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("ask the kernel for the route to %v: %w", dst, err)
+	}
+	for _, r := range routes {
+		if a, ok := netip.AddrFromSlice(r.Src); ok {
+			return a.Unmap(), nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("the kernel has no address to connect to %v from", dst)
+}
+
 // DefaultRoutes returns the interfaces of the default routes, IPv4's first.
 func (m *Mirror) DefaultRoutes() (list []*Link) {
 	n := m.net.Load()

@@ -1,0 +1,116 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"hushgate/internal/config"
+	"hushgate/internal/netenv"
+)
+
+// RoutedSource is a server's source that the configuration leaves to the route to that server (config.Source.ByRoute).
+type RoutedSource struct {
+	Server string // BACKEND/NAME
+	Source config.Source
+}
+
+// String says what an administrator must know of it: which address the server has to trust.
+func (s RoutedSource) String() string {
+	return fmt.Sprintf("server %s sees connections from %v, ports %d to %d: the route to it prefers that address", s.Server,
+		s.Source.Addr, s.Source.First, s.Source.Last)
+}
+
+// routeSources gives every source without an address that of this machine from which the kernel would connect to its
+// server, as wayTo tells, and ports that no service has. What it changes, it changes in a copy.
+func routeSources(cfg *config.Config, services []netip.AddrPort, wayTo func(netip.Addr) (netip.Addr, error)) (*config.Config, []RoutedSource, error) {
+	var list []RoutedSource
+	out := *cfg
+	out.Backends = slices.Clone(cfg.Backends)
+	for i := range out.Backends {
+		b := &out.Backends[i]
+		b.Servers = slices.Clone(b.Servers)
+		for j := range b.Servers {
+			s := &b.Servers[j]
+			if !s.Source.ByRoute() {
+				continue
+			}
+			name := b.Name + "/" + s.Name
+			a, err := wayTo(s.Addr)
+			switch {
+			case err != nil:
+				return nil, nil, fmt.Errorf("server %s: %w", name, err)
+			case a.IsLinkLocalUnicast() && !s.Addr.IsLinkLocalUnicast(): // it is new, and being looked for elsewhere (RFC 4862 section 5.4)
+				return nil, nil, fmt.Errorf("server %s: this machine has no address to connect to %v from but %v: %w", name, s.Addr, a,
+					netenv.ErrDown)
+			case a == s.Addr:
+				return nil, nil, fmt.Errorf("server %s: %v is an address of this machine: hushgate serves servers on other machines", name, a)
+			}
+			s.Source.Addr = a
+			first, last := widest(s.Source, services)
+			if first > last {
+				return nil, nil, fmt.Errorf("server %s: its source %v has the port of a service and no other", name, s.Source)
+			}
+			s.Source.First, s.Source.Last = first, last
+			list = append(list, RoutedSource{name, s.Source})
+		}
+	}
+	return &out, list, nil
+}
+
+// widest returns the widest range of a source's ports that has none of a service on the same address.
+func widest(s config.Source, services []netip.AddrPort) (first, last uint16) {
+	taken := []int{int(s.Last) + 1}
+	for _, v := range services {
+		if v.Addr() == s.Addr && s.First <= v.Port() && v.Port() <= s.Last {
+			taken = append(taken, int(v.Port()))
+		}
+	}
+	slices.Sort(taken)
+	first, last = s.First, s.First-1 // none
+	begin, most := int(s.First), 0
+	for _, t := range taken {
+		if t-begin > most {
+			most, first, last = t-begin, uint16(begin), uint16(t-1)
+		}
+		begin = t + 1
+	}
+	return first, last
+}
+
+// followSources connects to servers from other addresses if the routes to them prefer others now. What stands goes on from
+// the address that it began with, as at a reload.
+func (g *gateway) followSources(ctx context.Context, group *errgroup.Group) {
+	_, now, err := routeSources(g.cfg, g.plan.Chosen.Services, g.mirror.SourceTo)
+	if err != nil { // there is no way at the moment: when there is one again, the address may be the same
+		g.log.Debug("the address to connect to a server from is not known", "err", err)
+		return
+	}
+	moves := movedSources(g.plan.Sources, now)
+	for _, m := range moves {
+		g.log.Warn("this machine's address towards a server has changed: the server must trust PROXY headers from it",
+			"server", m.now.Server, "from", m.was.Source.Addr, "to", m.now.Source.Addr)
+	}
+	if len(moves) == 0 {
+		return
+	}
+	if err := g.reconfigure(ctx, group, g.cfg); err != nil {
+		g.log.Error("servers are connected to from the address before: a reload, or the next change of the network, tries again",
+			"err", err)
+	}
+}
+
+// sourceMove is a source that is another now.
+type sourceMove struct{ was, now RoutedSource }
+
+func movedSources(was, now []RoutedSource) (moves []sourceMove) {
+	for i := range min(len(was), len(now)) { // both are of one configuration
+		if was[i] != now[i] {
+			moves = append(moves, sourceMove{was[i], now[i]})
+		}
+	}
+	return moves
+}
