@@ -23,17 +23,21 @@ type driver struct {
 	now   mono.Time
 	buf   []byte
 	text  []byte
+	v6    bool
 }
 
-func newDriver(tb testing.TB, change func(*Config)) *driver {
-	cfg := testConfig(false)
+func newDriver(tb testing.TB, change func(*Config)) *driver { return newDriverOf(tb, false, change) }
+
+// newDriverOf is newDriver for clients of either family.
+func newDriverOf(tb testing.TB, v6 bool, change func(*Config)) *driver {
+	cfg := testConfig(v6)
 	cfg.Limits.Flows = 20_000_000
 	if change != nil {
 		change(cfg)
 	}
 	return &driver{
 		tb: tb, shard: New(cfg), build: wire.NewBuilder(), dec: wire.NewDecoder(), now: mono.Time(time.Hour),
-		buf: make([]byte, 0, 4096),
+		buf: make([]byte, 0, 4096), v6: v6,
 	}
 }
 
@@ -42,6 +46,17 @@ func peer(n int) (a wire.Addr, port uint16) {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], 198<<24|18<<16|uint32(n/60000+2))
 	return wire.AddrFrom4(b[:]), uint16(n%60000 + 1024)
+}
+
+// peer is client number n in the driver's family.
+func (d *driver) peer(n int) (wire.Addr, uint16) {
+	a, port := peer(n)
+	if d.v6 {
+		b := addr("2001:db8:1::")
+		copy(b[12:], a.IP())
+		a = b
+	}
+	return a, port
 }
 
 func (d *driver) input(side wire.Side, h *wire.Header, payload string) {
@@ -55,7 +70,7 @@ func (d *driver) fromClient(n int, flags wire.Flags, seq, ack wire.Seq, payload 
 		Dst: d.shard.cfg.Services[0].Addr, DstPort: 25, Flags: flags, Seq: seq, Ack: ack, Wnd: 64240,
 		Timestamps: true, TSval: uint32(int64(d.now) / 1e6), TSecr: 0,
 	}
-	h.Src, h.SrcPort = peer(n)
+	h.Src, h.SrcPort = d.peer(n)
 	if flags.Has(wire.SYN) {
 		h.MSS, h.Scale, h.WindowScale, h.SACKPermitted = 1460, true, 7, true
 	}
@@ -88,7 +103,7 @@ func (d *driver) splice(n int) (iss wire.Seq, server wire.Addr) {
 	d.shard.Advance(d.now)
 	syn := d.last()
 	server = syn.Dst
-	a, port := peer(n)
+	a, port := d.peer(n)
 	h := wire.Header{
 		Src: server, SrcPort: 25, Dst: a, DstPort: port, Flags: wire.SYN | wire.ACK, Seq: 5000, Ack: 1001, Wnd: 65160,
 		MSS: 1460, SACKPermitted: true, Scale: true, WindowScale: 7, Timestamps: true, TSval: 99,

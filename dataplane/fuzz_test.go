@@ -28,6 +28,9 @@ func (s *Shard) audit(t *testing.T) {
 		if f.queue == 0 {
 			t.Fatalf("flow %d in phase %v waits for nothing", id, f.phase)
 		}
+		if c := s.queues.ClassOf(f.queue); c != classOf(f) {
+			t.Fatalf("flow %d in phase %v (settled: %v) waits in class %d", id, f.phase, f.tries == settled, c)
+		}
 		if f.ext == 0 {
 			continue
 		}

@@ -69,9 +69,13 @@ func (s *Shard) accept(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 		s.acceptStateless(svc, seg)
 		return
 	}
-	id, ok := s.flows.Alloc()
+	id, ok := s.record()
 	if !ok {
-		s.drop(DropTableFull)
+		if s.stats.Phase[PhaseHalfOpen] == 0 { // not even a cookie could find room when it comes back
+			s.drop(DropTableFull)
+			return
+		}
+		s.acceptStateless(svc, seg)
 		return
 	}
 	f := s.flows.At(id)

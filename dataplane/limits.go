@@ -75,16 +75,16 @@ type waits struct {
 func newWaits(q *flowtab.Queues, cfg *Config) waits {
 	w := waits{
 		queue: q.Queue(200 * time.Millisecond), retry: q.Queue(time.Second),
-		lingerReset: q.Queue(5 * time.Second), words: backoff(q, firstRTO, defaultHandshake),
-		slowWords: backoff(q, 3*time.Second, defaultHandshake),
+		lingerReset: q.QueueOf(finished, 5*time.Second), words: backoff(q, sayingWords, firstRTO, defaultHandshake),
+		slowWords: backoff(q, sayingWords, 3*time.Second, defaultHandshake),
 	}
 	idle, fin := defaultIdle, bothFINs
 	for _, f := range cfg.Frontends {
 		t := f.Times.withDefaults()
 		w.times = append(w.times, t)
 		w.delay = append(w.delay, q.Queue(f.Delay))
-		w.halfOpen = append(w.halfOpen, backoff(q, firstRTO, t.HalfOpen))
-		w.timeWait = append(w.timeWait, q.Queue(t.TimeWait))
+		w.halfOpen = append(w.halfOpen, backoff(q, handshaking, firstRTO, t.HalfOpen))
+		w.timeWait = append(w.timeWait, q.QueueOf(finished, t.TimeWait))
 		idle, fin = min(idle, t.Idle), min(fin, t.ClientFIN, t.ServerFIN)
 	}
 	w.idleTick, w.finTick = q.Queue(tickFor(idle)), q.Queue(tickFor(fin))
@@ -130,10 +130,10 @@ const firstRTO = time.Second
 
 // backoff returns how long to wait after each sending of a segment: 1 s, 2 s, 4 s and so on (RFC 6298 section 5.5) if that
 // is the first, which end together with the timeout.
-func backoff(q *flowtab.Queues, first, timeout time.Duration) (ids []flowtab.QueueID) {
+func backoff(q *flowtab.Queues, class flowtab.Class, first, timeout time.Duration) (ids []flowtab.QueueID) {
 	for d := first; timeout > 0; d *= 2 {
 		d = min(d, timeout)
-		ids = append(ids, q.Queue(d))
+		ids = append(ids, q.QueueOf(class, d))
 		timeout -= d
 	}
 	return ids
@@ -143,7 +143,7 @@ func newPools(q *flowtab.Queues, cfg *Config) []pool {
 	pools := make([]pool, len(cfg.Backends))
 	for i := range cfg.Backends {
 		b := &cfg.Backends[i]
-		pools[i] = pool{backend: b, connect: backoff(q, firstRTO, cmp.Or(b.Connect, defaultConnect))}
+		pools[i] = pool{backend: b, connect: backoff(q, living, firstRTO, cmp.Or(b.Connect, defaultConnect))}
 		members := make([]nat.Member, len(b.Servers))
 		for j, id := range b.Servers {
 			v := &cfg.Servers[id]

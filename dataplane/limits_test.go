@@ -33,10 +33,10 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
-// TestTableFull: a SYN for which there is no record is dropped, counted, and comes again.
+// TestTableFull: a SYN that finds all records in use by connections that go on is dropped, counted, and comes again.
 func TestTableFull(t *testing.T) {
 	d := newDriver(t, func(c *Config) { c.Limits.Flows = 1 })
-	d.fromClient(1, wire.SYN, 1000, 0, "")
+	d.hold(1)
 	d.shard.Drain()
 	d.fromClient(2, wire.SYN, 1000, 0, "")
 	if out, _ := d.shard.Drain(); len(out) != 0 || d.shard.stats.Dropped[DropTableFull] != 1 {

@@ -42,8 +42,7 @@ func (c Reload) apply(s *Shard) {
 	cfg.Turn, cfg.Shards, cfg.Witness = old.Turn, old.Shards, old.Witness
 	s.cfg = &cfg
 	s.epoch++
-	lim := cfg.Limits.withDefaults()
-	s.halfOpen = int64(lim.HalfOpen)
+	s.halfOpen = int64(cfg.Limits.HalfOpenRecords())
 	s.setTables(&cfg)
 	s.setTexts(&cfg)
 	s.queues.Retire()

@@ -81,7 +81,8 @@ func (s *Shard) resumePools(v *ShardState) {
 	}
 }
 
-// Restore takes one connection. The error says what is wrong with it; the shard is then of no use any more.
+// Restore takes one connection. One that is over is left out, or gives way, where there is no room. The error says what is
+// wrong with a connection; the shard is then of no use any more.
 func (s *Shard) Restore(v *FlowState) error {
 	conn, err := tcpstate.Restore(&v.Conn)
 	if err == nil {
@@ -91,6 +92,13 @@ func (s *Shard) Restore(v *FlowState) error {
 		return fmt.Errorf("the %v connection of %v:%d: %w", v.Phase, v.Client, v.ClientPort, err)
 	}
 	id, ok := s.flows.Alloc()
+	if !ok && s.giveUp(finished) {
+		id, ok = s.flows.Alloc()
+	}
+	if !ok && v.over() {
+		s.stats.FinishedGivenUp++
+		return nil
+	}
 	if !ok {
 		return fmt.Errorf("there are more connections than maxconn (%d) has room for", s.cfg.Limits.withDefaults().Flows)
 	}
@@ -122,7 +130,7 @@ func (s *Shard) Restore(v *FlowState) error {
 			return fmt.Errorf("the %v connection of %v:%d: %w", v.Phase, v.Client, v.ClientPort, err)
 		}
 	}
-	if !s.queues.Restore(id, v.Wait, v.Due) {
+	if !s.queues.Restore(id, classOf(f), v.Wait, v.Due) {
 		return ErrTooManyWaits
 	}
 	return nil
@@ -153,6 +161,9 @@ func (s *Shard) restorable(v *FlowState) error {
 	}
 	return nil
 }
+
+// over reports whether a connection has ended, and nothing is left to be said.
+func (v *FlowState) over() bool { return v.Phase == PhaseLingering || v.Settled }
 
 // has reports whether our end of a flow in this phase can be in a state.
 func (p Phase) has(state tcpstate.State) bool {

@@ -101,7 +101,7 @@ func New(cfg *Config) *Shard {
 		secret:    tcpstate.Secret(cfg.CookieKey),
 		oldSecret: tcpstate.Secret(cfg.CookieKey),
 		clock:     tcpstate.Secret(cfg.CookieKey),
-		halfOpen:  int64(lim.HalfOpen),
+		halfOpen:  int64(lim.HalfOpenRecords()),
 		hash:      hasher(cfg.HashKey),
 		rsts:      limiter{perSecond: lim.RSTsPerS, key: cfg.HashKey},
 		acks:      limiter{perSecond: lim.ACKsPerS, key: cfg.CookieKey},

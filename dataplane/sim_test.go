@@ -449,6 +449,8 @@ func (z *sim) audit() {
 		}
 		if f.queue == 0 {
 			z.fail("flow %d in %v in no queue", id, f.phase)
+		} else if c := s.queues.ClassOf(f.queue); c != classOf(f) {
+			z.fail("flow %d in %v in a queue of class %d", id, f.phase, c)
 		}
 		if f.phase != PhaseHalfOpen && f.words&told == 0 {
 			active++

@@ -57,9 +57,9 @@ func (s *Shard) recall(svc ServiceID, seg *wire.Segment) bool {
 		return false
 	}
 	tuple := tupleOf(seg)
-	id, ok := s.flows.Alloc()
+	id, ok := s.recordForProven()
 	if !ok {
-		s.drop(DropTableFull)
+		s.turnAway(seg)
 		return true
 	}
 	s.stats.Recalled++

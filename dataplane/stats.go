@@ -96,7 +96,7 @@ func (d Drop) Help() string {
 	case DropRateLimited:
 		return "deserved an RST or a challenge ACK beyond the rate limit"
 	case DropTableFull:
-		return "SYN that found no free record"
+		return "SYN, or ACK of a cookie, that found all records in use by connections that go on"
 	case DropTTL:
 		return "TTL or hop limit used up"
 	case drops:
@@ -150,6 +150,9 @@ type Stats struct {
 	SourcePortsUsedUp uint64 `name:"source_ports_used_up" help:"servers passed over because no port of their source was free"`
 	ChallengeACKs     uint64 `name:"challenge_acks" help:"challenge ACKs sent (RFC 5961)"`
 	ICMPErrors        uint64 `name:"icmp_errors" help:"ICMP errors translated and passed on"`
+	FinishedGivenUp   uint64 `name:"finished_given_up" help:"connections that were over and gave way to new ones, all records being in use"`
+	WordsCutShort     uint64 `name:"words_cut_short" help:"clients reset in the middle of our last words, all records being in use"`
+	HandshakesGivenUp uint64 `name:"handshakes_given_up" help:"half-open connections that gave way to clients that had answered a cookie"`
 	StrayRSTs         uint64 `name:"stray_rsts" help:"RSTs for segments of unknown connections"`
 }
 

@@ -10,6 +10,10 @@ import (
 // QueueID names one of the queues of a Queues.
 type QueueID uint8
 
+// Class tells apart records that wait equally long for different things, so that Oldest can look for one kind of them. What
+// the classes mean is the owner's affair.
+type Class uint8
+
 // Link is what a record holds to be in a queue, beside a QueueID that is 0 while it is in none. The two are apart so that
 // the record can put the octet where it has room for one.
 type Link struct {
@@ -17,8 +21,8 @@ type Link struct {
 	next, prev uint32
 }
 
-// Queues are the deadlines of all records: one FIFO queue for each distinct delay. All that wait equally long come due
-// in the order in which they began, so that a queue is sorted by itself and every operation is O(1).
+// Queues are the deadlines of all records: one FIFO queue for each distinct delay of each class. All that wait equally long
+// come due in the order in which they began, so that a queue is sorted by itself and every operation is O(1).
 type Queues struct {
 	lists  []list // 0 is unused
 	linkOf func(id uint32) (*Link, *QueueID)
@@ -27,6 +31,7 @@ type Queues struct {
 type list struct {
 	delay      time.Duration
 	head, tail uint32
+	class      Class
 	retired    bool // nobody asked for its delay since Retire
 	unsorted   bool // until Settle
 }
@@ -39,28 +44,34 @@ func NewQueues(linkOf func(id uint32) (*Link, *QueueID)) *Queues {
 	return &Queues{lists: make([]list, 1), linkOf: linkOf}
 }
 
-// Queue returns the queue for a delay, which is made if there is none. There can be 255.
-func (q *Queues) Queue(delay time.Duration) QueueID {
-	if i := q.find(delay); i != 0 {
+// Queue returns the queue for a delay of class 0, which is made if there is none.
+func (q *Queues) Queue(delay time.Duration) QueueID { return q.QueueOf(0, delay) }
+
+// QueueOf returns the queue for a delay of a class, which is made if there is none. There can be 255 in all.
+func (q *Queues) QueueOf(class Class, delay time.Duration) QueueID {
+	if i := q.find(class, delay); i != 0 {
 		q.lists[i].retired = false
 		return i
 	}
 	for i := 1; i < len(q.lists); i++ {
 		if l := &q.lists[i]; l.retired && l.head == 0 {
-			*l = list{delay: delay}
+			*l = list{delay: delay, class: class}
 			return QueueID(i)
 		}
 	}
 	if len(q.lists) > maxQueues {
 		panic(fmt.Sprintf("flowtab: no queue left for a delay of %v", delay))
 	}
-	q.lists = append(q.lists, list{delay: delay})
+	q.lists = append(q.lists, list{delay: delay, class: class})
 	return QueueID(len(q.lists) - 1)
 }
 
-func (q *Queues) find(delay time.Duration) QueueID {
+// ClassOf returns the class of a queue.
+func (q *Queues) ClassOf(id QueueID) Class { return q.lists[id].class }
+
+func (q *Queues) find(class Class, delay time.Duration) QueueID {
 	for i := 1; i < len(q.lists); i++ {
-		if q.lists[i].delay == delay {
+		if l := &q.lists[i]; l.delay == delay && l.class == class {
 			return QueueID(i)
 		}
 	}
@@ -79,12 +90,12 @@ func (q *Queues) Retire() {
 func (q *Queues) Fits(wanted *Queues) bool {
 	room := maxQueues - (len(q.lists) - 1)
 	for i := 1; i < len(q.lists); i++ {
-		if l := &q.lists[i]; l.retired && l.head == 0 && wanted.find(l.delay) == 0 {
+		if l := &q.lists[i]; l.retired && l.head == 0 && wanted.find(l.class, l.delay) == 0 {
 			room++
 		}
 	}
 	for i := 1; i < len(wanted.lists); i++ {
-		if q.find(wanted.lists[i].delay) == 0 {
+		if l := &wanted.lists[i]; q.find(l.class, l.delay) == 0 {
 			room--
 		}
 	}
@@ -154,6 +165,22 @@ func (q *Queues) PopExpired(now mono.Time) (rec uint32, ok bool) {
 	rec = q.lists[first].head
 	q.Remove(rec)
 	return rec, true
+}
+
+// Oldest returns the record of a class that has waited longest, whenever it is due; false if the class has none. It looks at
+// one record of each queue.
+func (q *Queues) Oldest(class Class) (rec uint32, ok bool) {
+	since := mono.Never
+	for i := 1; i < len(q.lists); i++ {
+		l := &q.lists[i]
+		if l.class != class || l.head == 0 {
+			continue
+		}
+		if began := q.link(l.head).deadline.Add(-l.delay); !ok || began < since {
+			rec, since, ok = l.head, began, true
+		}
+	}
+	return rec, ok
 }
 
 // Next returns the earliest deadline, mono.Never if there is none.

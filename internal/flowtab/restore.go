@@ -22,17 +22,17 @@ func (q *Queues) Each(f func(rec uint32, delay time.Duration, due mono.Time)) {
 	}
 }
 
-// Restore puts a record, which is in no queue, into the queue for a delay, due at a moment that was told by Each. A queue
-// that nobody asked for is made, as a retired one; false if there is room for no more. Settle must be called before
-// anything else.
-func (q *Queues) Restore(rec uint32, delay time.Duration, due mono.Time) bool {
-	i := q.find(delay)
+// Restore puts a record, which is in no queue, into the queue for a delay of a class, due at a moment that was told by Each.
+// A queue that nobody asked for is made, as a retired one; false if there is room for no more. Until Settle nothing but
+// Restore, Remove and Oldest may be called.
+func (q *Queues) Restore(rec uint32, class Class, delay time.Duration, due mono.Time) bool {
+	i := q.find(class, delay)
 	if i == 0 {
 		if len(q.lists) > maxQueues {
 			return false
 		}
 		i = QueueID(len(q.lists))
-		q.lists = append(q.lists, list{delay: delay, retired: true})
+		q.lists = append(q.lists, list{delay: delay, class: class, retired: true})
 	}
 	l := &q.lists[i]
 	k, in := q.linkOf(rec)

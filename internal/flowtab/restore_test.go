@@ -1,6 +1,7 @@
 package flowtab
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func TestRestore(t *testing.T) {
 		next, _ := make1()
 		for _, old := range olds {
 			old.Each(func(rec uint32, wait time.Duration, at mono.Time) {
-				if at != due[rec] || !next.Restore(rec, wait, at) {
+				if at != due[rec] || !next.Restore(rec, 0, wait, at) {
 					t.Fatalf("record %d is due at %v, want %v", rec, at, due[rec])
 				}
 			})
@@ -58,6 +59,44 @@ func TestRestore(t *testing.T) {
 	})
 }
 
+// TestOldest: of several classes, whose records wait for different times, the one that was put in first comes out.
+func TestOldest(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var recs [61]struct {
+			link  Link
+			queue QueueID
+		}
+		q := NewQueues(func(id uint32) (*Link, *QueueID) { return &recs[id].link, &recs[id].queue })
+		var of [3][]uint32
+		now := mono.Time(0)
+		for rec := uint32(1); rec < uint32(len(recs)); rec++ {
+			now += mono.Time(rapid.IntRange(1, 3).Draw(t, "pause"))
+			class := Class(rapid.IntRange(0, 2).Draw(t, "class"))
+			q.Push(q.QueueOf(class, time.Duration(rapid.IntRange(0, 9).Draw(t, "wait"))), rec, now)
+			of[class] = append(of[class], rec)
+			if got := q.ClassOf(recs[rec].queue); got != class {
+				t.Fatalf("record %d is in class %d, want %d", rec, got, class)
+			}
+			if at := rapid.IntRange(0, 2*len(of[class])).Draw(t, "removed"); at < len(of[class]) {
+				q.Remove(of[class][at])
+				of[class] = slices.Delete(of[class], at, at+1)
+			}
+		}
+		for class, list := range of {
+			for _, want := range list {
+				rec, ok := q.Oldest(Class(class))
+				if !ok || rec != want {
+					t.Fatalf("the oldest of class %d is %d (%v), want %d", class, rec, ok, want)
+				}
+				q.Remove(rec)
+			}
+			if rec, ok := q.Oldest(Class(class)); ok {
+				t.Fatalf("record %d of class %d is left", rec, class)
+			}
+		}
+	})
+}
+
 // TestRestoreRoom: there is no queue for the 256th delay, and what was made for a restored record serves again.
 func TestRestoreRoom(t *testing.T) {
 	recs := make([]struct {
@@ -66,11 +105,11 @@ func TestRestoreRoom(t *testing.T) {
 	}, 300)
 	q := NewQueues(func(id uint32) (*Link, *QueueID) { return &recs[id].link, &recs[id].queue })
 	for i := 1; i <= maxQueues; i++ {
-		if !q.Restore(uint32(i), time.Duration(i), mono.Time(i)) {
+		if !q.Restore(uint32(i), 0, time.Duration(i), mono.Time(i)) {
 			t.Fatalf("no room for queue %d", i)
 		}
 	}
-	if q.Restore(299, 299, 299) {
+	if q.Restore(299, 0, 299, 299) {
 		t.Error("there is room for one more")
 	}
 	q.Settle()

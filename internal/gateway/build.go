@@ -287,23 +287,19 @@ func fits(bind config.Bind, a netip.AddrPort, outside []*netenv.Link) bool {
 }
 
 // maxWaits is how many different times connections may wait for: each has a queue in every shard.
-const maxWaits = 200
+const maxWaits = 190
 
 // distinctWaits counts them: where something is sent again, the timeout is cut into powers of two, which are the same for
-// all, and a rest.
+// all, and a rest. Each of the four settings has queues of its own.
 func (b *built) distinctWaits() int {
-	waits := map[time.Duration]bool{}
+	delays, timeWaits, halfOpens, connects := map[time.Duration]bool{}, map[time.Duration]bool{}, map[time.Duration]bool{}, map[time.Duration]bool{}
 	for _, f := range b.shard.Frontends {
-		waits[f.Delay], waits[f.Times.TimeWait] = true, true
-	}
-	rests := map[time.Duration]bool{}
-	for _, f := range b.shard.Frontends {
-		rests[f.Times.HalfOpen] = true
+		delays[f.Delay], timeWaits[f.Times.TimeWait], halfOpens[f.Times.HalfOpen] = true, true, true
 	}
 	for _, c := range b.shard.Backends {
-		rests[c.Connect] = true
+		connects[c.Connect] = true
 	}
-	return len(waits) + len(rests)
+	return len(delays) + len(timeWaits) + len(halfOpens) + len(connects)
 }
 
 // has reports whether the interface of that name has an address.

@@ -1,0 +1,257 @@
+package dataplane
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"hushgate/internal/wire"
+)
+
+// eachFamily runs a test over IPv4 and IPv6.
+func eachFamily(t *testing.T, test func(t *testing.T, v6 bool)) {
+	for _, v6 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("v6=%v", v6), func(t *testing.T) { test(t, v6) })
+	}
+}
+
+// fromServer sends a segment of a server to client n.
+func (d *driver) fromServer(n int, server wire.Addr, flags wire.Flags, seq, ack wire.Seq, payload string) {
+	h := wire.Header{
+		Src: server, SrcPort: 25, DstPort: 0, Flags: flags, Seq: seq, Ack: ack, Wnd: 65160, Timestamps: true, TSval: 99,
+	}
+	h.Dst, h.DstPort = d.peer(n)
+	if flags.Has(wire.SYN) {
+		h.MSS, h.SACKPermitted, h.Scale, h.WindowScale = 1460, true, true, 7
+	}
+	d.input(wire.Inside, &h, payload)
+}
+
+// visit is a whole short connection of client n, without a delay: banner, and both close. It returns our ISS.
+func (d *driver) visit(n int) (iss wire.Seq, server wire.Addr) {
+	d.tb.Helper()
+	iss = d.hold(n)
+	syn := d.last()
+	if !syn.Flags.Has(wire.SYN) || syn.Flags.Has(wire.ACK) {
+		d.tb.Fatalf("client %d: no server is asked", n)
+	}
+	server = syn.Dst
+	d.fromServer(n, server, wire.SYN|wire.ACK, 5000, 1001, "")
+	d.fromServer(n, server, wire.ACK|wire.PSH, 5001, 1001, "220 ready\r\n")
+	d.fromClient(n, wire.FIN|wire.ACK, 1001, iss+12, "")
+	d.fromServer(n, server, wire.FIN|wire.ACK, 5012, 1002, "")
+	d.fromClient(n, wire.ACK, 1002, iss+13, "")
+	d.shard.Drain()
+	return iss, server
+}
+
+// TestFinishedGiveWay: a table that is full of connections that are over takes new ones all the same, the oldest giving way.
+// Their late segments are those of no connection.
+func TestFinishedGiveWay(t *testing.T) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
+		const records, visits = 40, 100
+		d := newDriverOf(t, v6, func(c *Config) {
+			c.Limits.Flows = records
+			c.Frontends[0].Delay = 0
+		})
+		first, server := d.visit(0)
+		for n := 1; n < visits; n++ {
+			d.now = d.now.Add(10 * time.Millisecond)
+			d.visit(n)
+			d.shard.audit(t)
+		}
+		s := &d.shard.stats
+		d.phase(PhaseLingering, records)
+		if s.Opened != visits || s.Dropped[DropTableFull] != 0 || s.FinishedGivenUp != visits-records {
+			t.Errorf("%d of %d opened, %d SYNs without room, %d gave way", s.Opened, visits, s.Dropped[DropTableFull], s.FinishedGivenUp)
+		}
+		if n, in := d.shard.exts.Len(), d.shard.byIn.Len(); n != records || in != records {
+			t.Errorf("%d splice records, %d in the index by server, for %d connections", n, in, records)
+		}
+		for n := range visits {
+			a, port := d.peer(n)
+			if there := d.shard.lookupOut(a, port, 0) != 0; there != (n >= visits-records) {
+				t.Errorf("connection %d of %d is there: %v", n, visits, there)
+			}
+		}
+		d.fromClient(0, wire.FIN|wire.ACK, 1001, first+12, "")
+		if r := d.last(); r.Flags != wire.RST || r.Seq != first+12 {
+			t.Errorf("the client's late FIN gets %v with the number %d, want an RST with %d", r.Flags, r.Seq, first+12)
+		}
+		d.fromServer(0, server, wire.FIN|wire.ACK, 5012, 1002, "")
+		if r := d.last(); r.Flags != wire.RST || r.Seq != 1002 || r.Dst != server {
+			t.Errorf("the server's late FIN gets %v with the number %d, want an RST with 1002", r.Flags, r.Seq)
+		}
+	})
+}
+
+// TestOldestGivesWay: what ended first goes first, whatever its time: after an RST a record stays for 5 s, else for a minute;
+// and a client that closes again, for its last ACK was lost, is as young as that.
+func TestOldestGivesWay(t *testing.T) {
+	d := newDriver(t, func(c *Config) {
+		c.Limits.Flows = 4
+		c.Frontends[0].Delay = 0
+		c.Frontends[0].Action = ActionReply
+	})
+	there := func(want ...bool) {
+		t.Helper()
+		for n, w := range want {
+			a, port := d.peer(n)
+			if is := d.shard.lookupOut(a, port, 0) != 0; is != w {
+				t.Fatalf("connection %d is there: %v", n, is)
+			}
+		}
+	}
+	d.visit(0)
+	d.now = d.now.Add(time.Second)
+	iss, server := d.hold(1), d.last().Dst // ends by an RST
+	d.fromServer(1, server, wire.SYN|wire.ACK, 5000, 1001, "")
+	d.fromServer(1, server, wire.ACK|wire.PSH, 5001, 1001, "220 ready\r\n")
+	d.fromClient(1, wire.RST, 1001, iss+12, "")
+	d.now = d.now.Add(time.Second)
+	iss = d.hold(2) // is told 554, and closes
+	d.fromClient(2, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
+	fin := d.last()
+	end := fin.End()
+	d.fromClient(2, wire.FIN|wire.ACK, 1001, end, "EHLO bot\r\n")
+	d.phase(PhaseSaying, 1)
+	d.now = d.now.Add(time.Second)
+	d.visit(3)
+	d.now = d.now.Add(100 * time.Millisecond)
+	d.fromClient(2, wire.FIN|wire.ACK, 1011, end, "")
+	there(true, true, true, true)
+	for i, want := range [][]bool{{false, true, true, true}, {false, false, true, true}, {false, false, true, false}, {false, false, false, false}} {
+		d.shard.halfOpen = 100
+		d.fromClient(10+i, wire.SYN, 1000, 0, "")
+		there(want...)
+		d.shard.audit(t)
+	}
+}
+
+// TestLivingNeverGiveWay: whoever is held, or has a server, stays; a SYN finds no room then, nor does the ACK of a cookie,
+// which is told so. The delay is as long as the time that a finished connection is kept.
+func TestLivingNeverGiveWay(t *testing.T) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
+		d := newDriverOf(t, v6, func(c *Config) {
+			c.Limits.Flows = 8
+			c.Frontends[0].Delay = time.Minute
+		})
+		for n := range 7 {
+			d.hold(n)
+		}
+		d.fromClient(7, wire.SYN, 1000, 0, "")
+		iss7 := d.last().Seq
+		d.fromClient(8, wire.SYN, 1000, 0, "") // all records are in use: a cookie
+		iss8 := d.last().Seq
+		if d.shard.stats.Stateless != 1 {
+			t.Fatalf("%d SYNs were answered by a cookie", d.shard.stats.Stateless)
+		}
+		d.fromClient(7, wire.ACK, 1001, iss7+1, "")
+		d.phase(PhaseHeld, 8)
+		d.fromClient(8, wire.ACK, 1001, iss8+1, "") // what was half-open is not any more
+		if r := d.last(); r.Flags != wire.RST || r.Seq != iss8+1 {
+			t.Errorf("the ACK of a cookie without room gets %v with %d, want an RST with %d", r.Flags, r.Seq, iss8+1)
+		}
+		d.fromClient(9, wire.SYN, 1000, 0, "")
+		if out, _ := d.shard.Drain(); len(out) != 0 {
+			t.Errorf("a SYN without room is answered")
+		}
+		s := &d.shard.stats
+		if d.phase(PhaseHeld, 8); s.Dropped[DropTableFull] != 2 || s.FinishedGivenUp+s.WordsCutShort+s.HandshakesGivenUp != 0 {
+			t.Errorf("%d without room, want 2; %d, %d and %d gave way", s.Dropped[DropTableFull], s.FinishedGivenUp, s.WordsCutShort,
+				s.HandshakesGivenUp)
+		}
+	})
+}
+
+// TestFinishedAreLeftBehind: a process that takes over with fewer records, or with other shards, needs none for connections
+// that are over.
+func TestFinishedAreLeftBehind(t *testing.T) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
+		d := newDriverOf(t, v6, func(c *Config) { c.Frontends[0].Delay = 0 })
+		for n := range 5 {
+			d.visit(n)
+		}
+		for n := range 3 {
+			d.hold(5 + n)
+		}
+		for n := range 5 {
+			d.visit(8 + n)
+		}
+		d.shard.Drain()
+		v, err := save(d.shard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := *d.shard.cfg
+		for _, c := range []struct {
+			flows, finished int
+			fits            bool
+		}{{13, 10, true}, {5, 2, true}, {3, 0, true}, {2, 0, false}} {
+			cfg.Limits.Flows = c.flows
+			s, err := resume(&cfg, []saved{v}, nil)
+			if (err == nil) != c.fits {
+				t.Fatalf("%d records: %v", c.flows, err)
+			}
+			if !c.fits {
+				continue
+			}
+			s.audit(t)
+			if n := s.stats.Phase[PhaseLingering]; n != int64(c.finished) || s.Flows() != c.finished+3 {
+				t.Errorf("%d records: %d connections, %d of them over, want %d", c.flows, s.Flows(), n, c.finished)
+			}
+		}
+	})
+}
+
+// TestWordsGiveWay: clients that are told 554 and acknowledge nothing do not keep others out: the one that was told first is
+// reset. So does a half-open connection to a client that has answered its cookie.
+func TestWordsGiveWay(t *testing.T) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
+		d := newDriverOf(t, v6, func(c *Config) {
+			c.Limits.Flows = 8
+			c.Frontends[0].Action = ActionReply
+		})
+		var first wire.Seq
+		for n := range 8 {
+			iss := d.hold(n)
+			d.fromClient(n, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
+			if n == 0 {
+				first = d.last().End()
+			}
+			d.now = d.now.Add(time.Millisecond)
+		}
+		d.phase(PhaseSaying, 8)
+		d.shard.Drain()
+		d.fromClient(8, wire.SYN, 1000, 0, "")
+		out, _ := d.shard.Drain()
+		if len(out) != 2 || d.dec.Decode(out[0].Frame) != wire.KindTCP {
+			t.Fatalf("%d frames, want an RST and a SYN-ACK", len(out))
+		}
+		a, port := d.peer(0)
+		if r := &d.dec.Segment; !r.Flags.Has(wire.RST) || r.Seq != first || r.Dst != a || r.DstPort != port {
+			t.Errorf("to the client that was told first: %v with %d, want an RST with %d", r.Flags, r.Seq, first)
+		}
+		d.fromClient(9, wire.SYN, 1000, 0, "")
+		d.phase(PhaseHalfOpen, 2) // as many as there may be
+		d.shard.audit(t)
+
+		d.fromClient(10, wire.SYN, 1000, 0, "")
+		iss := d.last().Seq
+		d.fromClient(10, wire.ACK, 1001, iss+1, "")
+		d.phase(PhaseHeld, 1)
+		for n := 11; n < 16; n++ { // the others give way to those that answer
+			d.hold(n)
+		}
+		d.phase(PhaseSaying, 0)
+		d.phase(PhaseHalfOpen, 2)
+		iss = d.hold(16)
+		d.phase(PhaseHeld, 7)
+		d.fromClient(16, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
+		if s := &d.shard.stats; s.WordsCutShort != 8 || s.HandshakesGivenUp != 1 || s.Dropped[DropTableFull] != 0 {
+			t.Errorf("%d were cut short, %d handshakes gave way, %d found no room", s.WordsCutShort, s.HandshakesGivenUp,
+				s.Dropped[DropTableFull])
+		}
+		d.shard.audit(t)
+	})
+}
