@@ -21,7 +21,7 @@ type Global struct {
 	Inside   []string // interfaces towards the servers; empty: found from the routes
 	Shards   int      // 0: one for each processor
 	MaxConn  int      // connections in all phases, over all shards (HAProxy: maxconn)
-	HalfOpen int      // half-open connections of one shard, beyond which SYN cookies are used; 0: 65,536
+	HalfOpen int      // half-open connections of one shard, beyond which SYN cookies are used; 0: 65,536 (see HalfOpenWarning)
 	// ReceiveBuffer is the kernel's queue of each packet socket, in octets; 0: 32 MiB. There is a socket for each interface
 	// and shard.
 	ReceiveBuffer int

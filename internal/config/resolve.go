@@ -73,6 +73,9 @@ func (r *resolver) resolveGlobal() {
 		Capture: g.capture, Announce: g.announce.value,
 		HardStopAfter: g.hardStop.or(defaultHardStop), Fail: Fail(g.fail.or(string(FailClosed))),
 	}
+	if w := r.cfg.Global.HalfOpenWarning(max(1, g.shards.value)); w != "" {
+		r.warn(g.halfOpen.line, "%s", w)
+	}
 }
 
 // standardOutput is where lines go when the file does not say.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -231,9 +232,7 @@ func (g *gateway) open() error {
 			return fmt.Errorf("install the firewall rules: %w", err)
 		}
 	}
-	if g.shards = g.cfg.Global.Shards; g.shards == 0 {
-		g.shards = runtime.GOMAXPROCS(0)
-	}
+	g.shards = shardsOf(&g.cfg.Global)
 	if err := g.openKeeper(); err != nil {
 		return err
 	}
@@ -296,6 +295,9 @@ func (g *gateway) openLoop(i int) (err error) {
 	g.heir.note(&cfg)
 	return nil
 }
+
+// shardsOf is how many shards there are: one for each processor where the configuration does not say.
+func shardsOf(g *config.Global) int { return cmp.Or(g.Shards, runtime.GOMAXPROCS(0)) }
 
 // sides maps each interface to its side or, one-armed, sides.
 func (g *gateway) sides() map[string]wire.Side {
