@@ -10,6 +10,10 @@ import (
 
 // TestMain gives the tests a name of their own, as a hushgate may run on this machine.
 func TestMain(m *testing.M) {
+	if name := os.Getenv(strangerOf); name != "" {
+		address.Name = name
+		os.Exit(stranger())
+	}
 	address.Name = fmt.Sprintf("@hushgate-test-%d", os.Getpid())
 	os.Exit(m.Run())
 }
