@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -10,6 +12,7 @@ import (
 	"hushgate/internal/config"
 	"hushgate/internal/gateway"
 	"hushgate/internal/instance"
+	"hushgate/internal/logqueue"
 )
 
 func newReloadCommand() *cobra.Command {
@@ -61,23 +64,29 @@ func newFailCommand() *cobra.Command {
 			if as == "" && os.Getenv("SERVICE_RESULT") == "success" { // systemd.exec(5); `run` has left all in order
 				return nil
 			}
-			cfg, err := s.load(cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			switch as {
-			case "":
-			case "open", "closed":
-				cfg.Global.Fail = config.Fail(as)
-			case "off":
-				return gateway.RemoveRules(cmd.Context(), cfg, newLogger(s.verbose))
-			default:
-				return fmt.Errorf("--as %s: expected open, closed or off", as)
-			}
-			return gateway.Fail(cmd.Context(), cfg, newLogger(s.verbose))
+			return service(cmd, func(messages *logqueue.Queue) error { return s.fail(cmd.Context(), as, messages) })
 		},
 	}
 	s.flags(cmd)
 	cmd.Flags().StringVar(&as, "as", "", "open or closed, whatever the configuration says, or off: take all rules away")
 	return cmd
+}
+
+// fail does what is to be done when there is no gateway: what the configuration says, unless as says otherwise.
+func (s *source) fail(ctx context.Context, as string, messages io.Writer) error {
+	cfg, err := s.load(messages)
+	if err != nil {
+		return err
+	}
+	log := newLogger(messages, s.verbose)
+	switch as {
+	case "":
+	case "open", "closed":
+		cfg.Global.Fail = config.Fail(as)
+	case "off":
+		return gateway.RemoveRules(ctx, cfg, log)
+	default:
+		return fmt.Errorf("--as %s: expected open, closed or off", as)
+	}
+	return gateway.Fail(ctx, cfg, log)
 }

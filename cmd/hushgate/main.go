@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -38,7 +39,7 @@ func run() int {
 	case err == nil:
 		return 0
 	case !errors.Is(err, errReported):
-		fmt.Fprintln(os.Stderr, "hushgate:", err)
+		report(os.Stderr, err)
 	}
 	if errors.Is(err, replay.ErrPartial) {
 		return 2
@@ -83,17 +84,18 @@ func newVersionCommand() *cobra.Command {
 	}
 }
 
-// newLogger returns the log of everything but connections: on standard error, for people on a terminal in colour.
-func newLogger(verbose bool) *slog.Logger {
+// newLogger returns the log of everything but connections. It writes to w, which is standard error or a queue before it: for
+// people on a terminal in colour.
+func newLogger(w io.Writer, verbose bool) *slog.Logger {
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
 	}
 	if ok, err := journal.StderrIsJournalStream(); ok && err == nil {
-		return slog.New(newJournalHandler(os.Stderr, level))
+		return slog.New(newJournalHandler(w, level))
 	}
 	if term.IsTerminal(int(os.Stderr.Fd())) && os.Getenv("NO_COLOR") == "" {
-		return slog.New(tint.NewTextHandler(os.Stderr, &tint.Options{Level: level, TimeFormat: "15:04:05.000"}))
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: "15:04:05.000"}))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }

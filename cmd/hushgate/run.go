@@ -11,6 +11,7 @@ import (
 
 	"hushgate/internal/config"
 	"hushgate/internal/gateway"
+	"hushgate/internal/logqueue"
 	"hushgate/internal/netenv"
 	"hushgate/internal/privilege"
 )
@@ -83,15 +84,18 @@ func newRunCommand() *cobra.Command {
 			"hard-stop-after, and takes its firewall rules away; asked again, it ends at once. SIGHUP reloads the\n" +
 			"configuration, as `hushgate reload` does. Of the capabilities it keeps CAP_NET_ADMIN and CAP_NET_RAW.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := s.load(cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			if err := privilege.Drop(user); err != nil {
-				return err
-			}
-			return gateway.Run(context.WithoutCancel(cmd.Context()), gateway.Options{
-				Config: cfg, Load: s.read, Log: newLogger(s.verbose), TakeOver: takeOver, Program: successor(),
+			return service(cmd, func(messages *logqueue.Queue) error {
+				cfg, err := s.load(messages)
+				if err != nil {
+					return err
+				}
+				if err := privilege.Drop(user); err != nil {
+					return err
+				}
+				return gateway.Run(context.WithoutCancel(cmd.Context()), gateway.Options{
+					Config: cfg, Load: s.read, Log: newLogger(messages, s.verbose), Messages: messages, TakeOver: takeOver,
+					Program: successor(),
+				})
 			})
 		},
 	}
@@ -121,7 +125,7 @@ func (s *source) plan(cmd *cobra.Command) (*gateway.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := netenv.NewMirror(cmd.Context(), newLogger(s.verbose), nil)
+	m, err := netenv.NewMirror(cmd.Context(), newLogger(cmd.ErrOrStderr(), s.verbose), nil)
 	if err != nil {
 		return nil, fmt.Errorf("read the network: %w", err)
 	}

@@ -39,9 +39,10 @@ var rules = map[string]rule{
 	"internal/instance": {"", "who there is knows nothing of what is done"},
 	"internal/handover": {"dataplane", "a conversation carries connections and does not know what becomes of them"},
 	"internal/netenv":   {"internal/wire", "the network knows no connections"},
-	"internal/connlog":  {"dataplane internal/mono internal/wire", "a log knows events"},
+	"internal/connlog":  {"dataplane internal/logqueue internal/mono internal/wire", "a log knows events"},
+	"internal/logqueue": {"", "a queue does not know what it holds"},
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/evidence internal/firewall internal/handover internal/instance internal/mono internal/netenv internal/policyroute internal/privilege internal/proxyproto internal/wire nat",
+		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/policyroute internal/privilege internal/proxyproto internal/wire nat",
 		"the gateway wires parts together: what TCP says and what a segment becomes is the shard's",
 	},
 	"internal/privilege": {"", "privileges know the kernel alone"},
@@ -60,7 +61,7 @@ var rules = map[string]rule{
 	"internal/replay":    {"dataplane internal/capture internal/mono internal/wire", "what is judged offline is judged by the core"},
 	"internal/debian":    {"", "the package is made of files, and of tests"},
 	"internal/oracle":    {"", "the comparison with the kernel is made of tests alone"},
-	"cmd/hushgate":       {"internal/config internal/gateway internal/instance internal/lab internal/netenv internal/policyroute internal/privilege internal/replay", "main parses flags and calls one function"},
+	"cmd/hushgate":       {"internal/config internal/gateway internal/instance internal/lab internal/logqueue internal/netenv internal/policyroute internal/privilege internal/replay", "main parses flags and calls one function"},
 }
 
 // sources calls f for every file of the program, tests left out, with its package's directory.

@@ -193,7 +193,7 @@ func TestSyslog(t *testing.T) {
 		{path, "rfc3164", unix, "<22>", "]: hello"},
 		{path, "raw", unix, "hello", "hello"},
 	} {
-		s, err := Target{Address: c.address, Format: c.format, Facility: "mail", Level: "info"}.Open(func(err error) { t.Error(err) })
+		s, err := Target{Address: c.address, Format: c.format, Facility: "mail", Level: "info"}.Open()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,73 +206,6 @@ func TestSyslog(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	reconnects(t, path, unix)
-}
-
-// reconnects has the syslog go and come back.
-func reconnects(t *testing.T, path string, old net.PacketConn) {
-	t.Helper()
-	failed := make(chan error, 10)
-	s, err := Target{Address: path, Format: "raw"}.Open(func(err error) { failed <- err })
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = old.Close()
-	s.Line(Info, []byte("to nobody"))
-	if err := <-failed; err == nil {
-		t.Error("nobody was missed")
-	}
-	again, err := net.ListenPacket("unixgram", path+"2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = again.Close() }()
-	s.out.(*datagrams).address = path + "2" // the old name may not be bound again at once
-	s.Line(Info, []byte("back"))
-	if got := receive(t, again); got != "back" {
-		t.Errorf("%q", got)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
-// stuck is a writer that waits until it is let go.
-type stuck struct {
-	begun, free chan struct{}
-	text        strings.Builder
-}
-
-func (s *stuck) Write(b []byte) (int, error) {
-	select {
-	case s.begun <- struct{}{}:
-	default:
-	}
-	<-s.free
-	return s.text.Write(b)
-}
-
-func (s *stuck) Close() error { return nil }
-
-func TestSlowLogLosesAndSaysSo(t *testing.T) {
-	w := &stuck{begun: make(chan struct{}, 1), free: make(chan struct{})}
-	s := &Sink{
-		header: headers(0)["raw"], least: 7, out: w, lines: make(chan *[]byte, 2), done: make(chan struct{}),
-	}
-	s.free.New = func() any { return new([]byte) }
-	go s.write(func(error) {})
-	s.Line(Info, []byte("one"))
-	<-w.begun
-	for range 5 { // two fit into the queue
-		s.Line(Info, []byte("more"))
-	}
-	close(w.free)
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	if got := w.text.String(); got != "one\n3 log lines were lost: the log is too slow\nmore\nmore\n" {
-		t.Errorf("%q", got)
-	}
 }
 
 func TestBadTargets(t *testing.T) {
@@ -281,7 +214,7 @@ func TestBadTargets(t *testing.T) {
 		{Address: "stdout", Format: "odd", Facility: "mail"},
 		{Address: "/nonexistent/log", Format: "raw"},
 	} {
-		if _, err := c.Open(nil); err == nil || !strings.Contains(err.Error(), "log to "+c.Address) {
+		if _, err := c.Open(); err == nil || !strings.Contains(err.Error(), "log to "+c.Address) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}

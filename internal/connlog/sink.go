@@ -3,7 +3,6 @@ package connlog
 import (
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"hushgate/internal/logqueue"
 )
 
 // Target is where lines go, as one `log` line of HAProxy says.
@@ -37,25 +38,19 @@ var (
 		"local0 local1 local2 local3 local4 local5 local6 local7")
 )
 
-// Sink writes lines to a target from a goroutine of its own, so that a slow one holds nobody up. When its queue is full
-// lines are lost, and a line says how many once there is room again.
+// Sink writes lines to a target. Nobody waits for it: see package logqueue.
 type Sink struct {
-	header func(b []byte, s Severity, now time.Time) []byte
-	least  Severity
-	out    io.WriteCloser
-	lines  chan *[]byte
-	done   chan struct{}
-	free   sync.Pool
-	mu     sync.Mutex
-	lost   int
+	address string
+	header  func(b []byte, s Severity, now time.Time) []byte
+	least   Severity
+	queue   *logqueue.Queue
+
+	mu  sync.Mutex
+	buf []byte
 }
 
-// queueLines is how many lines may wait.
-const queueLines = 65536
-
-// Open opens a target. A socket that is not there is an error now; later it is tried again and again. onError hears of
-// trouble, once a minute at most.
-func (t Target) Open(onError func(error)) (*Sink, error) {
+// Open opens a target. A socket that is not there is an error now; later it is tried again and again.
+func (t Target) Open() (*Sink, error) {
 	facility, level := slices.Index(facilities, t.Facility), slices.Index(levels, t.Level)
 	if t.Format != "raw" && facility < 0 {
 		return nil, fmt.Errorf("log to %s: unknown facility %q", t.Address, t.Facility)
@@ -67,28 +62,33 @@ func (t Target) Open(onError func(error)) (*Sink, error) {
 	if !ok {
 		return nil, fmt.Errorf("log to %s: unknown format %q", t.Address, t.Format)
 	}
-	out, err := t.writer()
+	out, batch, err := t.writer()
 	if err != nil {
 		return nil, fmt.Errorf("log to %s: %w", t.Address, err)
 	}
-	s := &Sink{
-		header: header, least: Severity(level), out: out, lines: make(chan *[]byte, queueLines), done: make(chan struct{}),
+	s := &Sink{address: t.Address, header: header, least: Severity(level)}
+	o := logqueue.Options{Out: out, Batch: batch, Lost: func(b []byte, lines uint64) []byte {
+		return fmt.Appendf(header(b, Alert, time.Now()), "%d log lines were lost: the log took them too slowly, or not at all\n", lines)
+	}}
+	if d, is := out.(*datagrams); is {
+		o.Look = d.look
 	}
-	s.free.New = func() any { return new([]byte) }
-	go s.write(onError)
+	s.queue = logqueue.New(o)
 	return s, nil
 }
 
-func (t Target) writer() (io.WriteCloser, error) {
+func (t Target) writer() (out io.WriteCloser, batch int, err error) {
 	switch {
 	case t.Address == "stdout":
-		return stream{os.Stdout}, nil
+		return logqueue.NewStream(1), logqueue.PipeBatch, nil
 	case t.Address == "stderr":
-		return stream{os.Stderr}, nil
+		return logqueue.NewStream(2), logqueue.PipeBatch, nil
 	case filepath.IsAbs(t.Address):
-		return dialDatagrams("unixgram", t.Address)
+		out, err = dialDatagrams("unixgram", t.Address)
+	default:
+		out, err = dialDatagrams("udp", t.Address)
 	}
-	return dialDatagrams("udp", t.Address)
+	return out, 0, err
 }
 
 // headers returns what each format puts before a message. The standard library's log/syslog knows one of them alone.
@@ -125,87 +125,28 @@ func (s *Sink) Line(v Severity, line []byte) {
 	if v > s.least {
 		return
 	}
-	b, _ := s.free.Get().(*[]byte)
-	*b = append(append(s.header((*b)[:0], v, time.Now()), line...), '\n')
-	select {
-	case s.lines <- b:
-	default:
-		s.mu.Lock()
-		s.lost++
-		s.mu.Unlock()
-	}
-}
-
-func (s *Sink) write(onError func(error)) {
-	defer close(s.done)
-	var told time.Time
-	for b := range s.lines {
-		if _, err := s.out.Write(*b); err != nil && time.Since(told) > time.Minute {
-			told = time.Now()
-			onError(fmt.Errorf("write a log line: %w", err))
-		}
-		s.free.Put(b)
-		if n := s.takeLost(); n > 0 {
-			line := fmt.Appendf(s.header(nil, Alert, time.Now()), "%d log lines were lost: the log is too slow\n", n)
-			_, _ = s.out.Write(line)
-		}
-	}
-}
-
-func (s *Sink) takeLost() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.lost
-	s.lost = 0
-	return n
+	s.buf = append(append(s.header(s.buf[:0], v, time.Now()), line...), '\n')
+	s.queue.Add(s.buf)
 }
 
-// Close writes what is queued and closes the target.
+// Address is the target's.
+func (s *Sink) Address() string { return s.address }
+
+// Stats returns what became of the lines.
+func (s *Sink) Stats() logqueue.Stats { return s.queue.Stats() }
+
+// How long a target may take to come to its end: altogether, and without taking a line.
+const (
+	closeStall = time.Second
+	closeAll   = 5 * time.Second
+)
+
+// Close writes what is queued and closes the target. One that takes nothing is given up.
 func (s *Sink) Close() error {
-	close(s.lines)
-	<-s.done
-	return s.out.Close()
-}
-
-// stream is a standard stream: not ours to close.
-type stream struct{ io.Writer }
-
-func (stream) Close() error { return nil }
-
-// datagrams sends each line as a datagram, and connects anew when the other side has gone and come back.
-type datagrams struct {
-	network, address string
-	conn             net.Conn
-}
-
-func dialDatagrams(network, address string) (*datagrams, error) {
-	conn, err := net.Dial(network, address)
-	return &datagrams{network, address, conn}, err
-}
-
-// Write sends a line without its newline. A datagram that found nobody is sent again, once.
-func (d *datagrams) Write(line []byte) (int, error) {
-	message := line[:len(line)-1]
-	if d.conn != nil {
-		if _, err := d.conn.Write(message); err == nil {
-			return len(line), nil
-		}
-		_ = d.conn.Close()
+	if err := s.queue.Close(closeStall, closeAll); err != nil {
+		return fmt.Errorf("log to %s: %w", s.address, err)
 	}
-	conn, err := net.Dial(d.network, d.address)
-	if err != nil {
-		d.conn = nil
-		return 0, err
-	}
-	d.conn = conn
-	_, err = conn.Write(message)
-	return len(line), err
-}
-
-// Close closes the socket.
-func (d *datagrams) Close() error {
-	if d.conn == nil {
-		return nil
-	}
-	return d.conn.Close()
+	return nil
 }

@@ -2,7 +2,10 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -19,9 +22,28 @@ const (
 )
 
 func (g *gateway) notify(states ...string) {
-	if _, err := daemon.SdNotify(false, strings.Join(states, "\n")); err != nil {
-		g.log.Debug("systemd cannot be notified", "err", err)
+	if err := tellSystemd(strings.Join(states, "\n")); err != nil {
+		g.log.Warn("systemd cannot be notified", "err", err)
 	}
+}
+
+// notifyPatience is how long systemd may take to take a message. Its socket may be full, and then nothing here may stand
+// still for it.
+const notifyPatience = time.Second
+
+// tellSystemd is daemon.SdNotify, which may wait for ever.
+func tellSystemd(state string) error {
+	to := net.UnixAddr{Name: os.Getenv("NOTIFY_SOCKET"), Net: "unixgram"}
+	if to.Name == "" {
+		return nil
+	}
+	conn, err := net.DialUnix(to.Net, nil, &to)
+	if err != nil {
+		return err
+	}
+	_ = conn.SetWriteDeadline(time.Now().Add(notifyPatience))
+	_, err = conn.Write([]byte(state))
+	return errors.Join(err, conn.Close())
 }
 
 // reloadingState says since when a reload is under way.

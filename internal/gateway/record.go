@@ -1,21 +1,26 @@
 package gateway
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 
 	"hushgate/dataplane"
 	"hushgate/internal/config"
 	"hushgate/internal/connlog"
+	"hushgate/internal/logqueue"
 	"hushgate/internal/mono"
 )
 
 // recorder turns events into log lines. The shards call take; it never waits for a log.
 type recorder struct {
-	log *slog.Logger
+	log     *slog.Logger
+	closing sync.WaitGroup // of targets that are not used any more
 
 	mu     sync.Mutex
 	render connlog.Renderer
@@ -108,7 +113,7 @@ func (c *change) target(t config.LogTarget) (to *connlog.Sink, err error) {
 		to = c.r.targets[t]
 	}
 	if to == nil {
-		if to, err = connlog.Target(t).Open(func(err error) { c.r.log.Warn("connection log", "err", err) }); err != nil {
+		if to, err = connlog.Target(t).Open(); err != nil {
 			return nil, err
 		}
 	}
@@ -128,15 +133,18 @@ func (c *change) commit() {
 // abandon closes what was opened in vain.
 func (c *change) abandon() { c.r.closeBut(c.lineup, c.r.lineup) }
 
-// closeBut closes the targets of a lineup that are not of another.
+// closeBut closes the targets of a lineup that are not of another. Nobody waits for those that take nothing, but close.
 func (r *recorder) closeBut(of, but lineup) {
 	for t, to := range of.targets {
 		if but.targets[t] == to {
 			continue
 		}
-		if err := to.Close(); err != nil {
-			r.log.Warn("close the connection log", "err", err)
-		}
+		r.closing.Go(func() {
+			err := to.Close()
+			if n := to.Stats().Lost; n > 0 || err != nil {
+				r.log.Warn("lines of connections were lost", "target", to.Address(), "since_start", n, "err", err)
+			}
+		})
 	}
 }
 
@@ -173,7 +181,7 @@ func (r *recorder) observed(e *dataplane.Event) {
 	f := &r.fronts[e.Service]
 	if f.format == config.LogPostscreen {
 		r.buf = r.render.AppendTalk(r.buf[:0], e)
-		r.write(f)
+		f.line(r.buf)
 		return
 	}
 	r.log.Info("early talk observed", "frontend", r.render.Names.Services[e.Service].Frontend, "client", e.Client,
@@ -194,21 +202,24 @@ func (r *recorder) closed(e *dataplane.Event) {
 	case config.LogJSON:
 		b = r.render.AppendJSON(b, e, counts)
 	case config.LogPostscreen:
-		b = r.render.AppendPregreet(b, e)
-		b = b[:len(b)-1]
+		r.buf = r.render.AppendPregreet(b, e)
+		for line := range bytes.SplitSeq(r.buf[:len(r.buf)-1], []byte{'\n'}) {
+			f.line(line)
+		}
+		return
 	case config.LogTCP:
 		b = r.render.AppendTCP(b, e, counts)
 	case config.LogNone:
 		return
 	}
 	r.buf = b
-	r.write(f)
+	f.line(b)
 }
 
-// write writes a line, buf, to where a frontend's go.
-func (r *recorder) write(f *front) {
+// line writes a line of a connection to where they go.
+func (f *front) line(line []byte) {
 	for _, t := range f.targets {
-		t.Line(connlog.Info, r.buf)
+		t.Line(connlog.Info, line)
 	}
 }
 
@@ -226,4 +237,19 @@ func (r *recorder) line(v connlog.Severity, s string) {
 	}
 }
 
-func (r *recorder) close() { r.closeBut(r.lineup, lineup{}) }
+// close closes every target. It waits for a bounded time.
+func (r *recorder) close() {
+	r.closeBut(r.lineup, lineup{})
+	r.closing.Wait()
+}
+
+// stats calls f for each target.
+func (r *recorder) stats(f func(target string, s logqueue.Stats)) {
+	r.mu.Lock()
+	targets := slices.Collect(maps.Values(r.targets))
+	r.mu.Unlock()
+	slices.SortFunc(targets, func(a, b *connlog.Sink) int { return cmp.Compare(a.Address(), b.Address()) })
+	for _, t := range targets {
+		f(t.Address(), t.Stats())
+	}
+}

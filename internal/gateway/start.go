@@ -20,6 +20,7 @@ import (
 	"hushgate/internal/evidence"
 	"hushgate/internal/firewall"
 	"hushgate/internal/instance"
+	"hushgate/internal/logqueue"
 	"hushgate/internal/mono"
 	"hushgate/internal/netenv"
 	"hushgate/internal/privilege"
@@ -78,6 +79,8 @@ type gateway struct {
 	keeper *evidence.Keeper // of what rejections are about; nil without `capture`
 	state  serverStates
 
+	messages *logqueue.Queue // of log; nil if that loses nothing
+
 	mu      sync.Mutex // of what a reload changes, and of sockets being replaced
 	cfg     *config.Config
 	plan    *Plan
@@ -113,6 +116,8 @@ type Options struct {
 	Log  *slog.Logger
 	// TakeOver goes on with the connections of the gateway that runs in this network namespace, which ends, if there is one.
 	TakeOver bool
+	// Messages is what Log writes to, if that can lose lines.
+	Messages *logqueue.Queue
 	// Program is the command that an upgrade starts, to take over from this process.
 	Program []string
 }
@@ -124,6 +129,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), spread: newKey(), changed: make(chan struct{}, 1),
 		moved:    make(chan struct{}, 1),
 		commands: make(chan command), ending: make(chan struct{}), probers: map[dataplane.ServerID]prober{}, program: o.Program,
+		messages: o.Messages,
 	}
 	g.speech = announce.New(o.Log, g.networkChanged)
 	s := catchSignals(ctx)
@@ -383,6 +389,7 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	group.Go(func() error { return g.followNetwork(ctx) })
 	group.Go(func() error { return g.renewSecrets(ctx) })
 	group.Go(func() error { return g.watchLosses(ctx) })
+	group.Go(func() error { return g.watchLogs(ctx) })
 	group.Go(func() error { return g.watchClock(ctx) })
 	group.Go(func() error { return g.tellOnSignal(ctx, s.tell) })
 	group.Go(func() error {
@@ -430,7 +437,8 @@ func (g *gateway) repairRules() (bool, error) {
 	return g.rules.Repair()
 }
 
-// close undoes what open did, the rules last.
+// close undoes what open did. What may take a moment, because nobody reads the log or the disk is slow, comes last: by then
+// the machine is as it was.
 func (g *gateway) close() error {
 	var errs []error
 	for _, w := range g.watched {
@@ -442,8 +450,6 @@ func (g *gateway) close() error {
 		}
 	}
 	errs = append(errs, g.speech.Close())
-	g.lines.close()
-	errs = append(errs, g.closeKeeper())
 	if g.rules != nil && !g.given && g.heir == nil { // else they are another process's
 		errs = append(errs, g.leaveRules())
 	}
@@ -452,6 +458,8 @@ func (g *gateway) close() error {
 			errs = append(errs, s.Set(s.was))
 		}
 	}
+	errs = append(errs, g.closeKeeper())
+	g.lines.close()
 	return errors.Join(errs...)
 }
 

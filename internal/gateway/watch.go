@@ -72,6 +72,7 @@ func (g *gateway) tellOnSignal(ctx context.Context, usr1 <-chan os.Signal) error
 			return nil
 		case <-usr1:
 		}
+		g.tellLogStats()
 		for i, l := range g.loops {
 			l.do(ctx, func(s *dataplane.Shard) {
 				stats := s.Stats()

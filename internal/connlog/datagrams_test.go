@@ -1,0 +1,211 @@
+package connlog
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hushgate/internal/logqueue"
+)
+
+// These are the deaths of a syslog. That of an unreachable host is in internal/lab, which has networks.
+
+func openRaw(t *testing.T, address string) *Sink {
+	t.Helper()
+	s, err := Target{Address: address, Format: "raw"}.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func listenUnix(t *testing.T, path string) net.PacketConn {
+	t.Helper()
+	c, err := net.ListenPacket("unixgram", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// await waits for a sink's figures.
+func await(t *testing.T, s *Sink, what string, is func(logqueue.Stats) bool) logqueue.Stats {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		now := s.Stats()
+		if is(now) {
+			return now
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: %+v", what, now)
+		}
+	}
+}
+
+// TestSyslogGoes: what is sent while there is no syslog is counted, and the next one is told.
+func TestSyslogGoes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	first := listenUnix(t, path)
+	s := openRaw(t, path)
+	s.Line(Info, []byte("one"))
+	if got := receive(t, first); got != "one" {
+		t.Errorf("%q", got)
+	}
+	_ = first.Close()
+	_ = os.Remove(path)
+	for range 3 {
+		s.Line(Info, []byte("to nobody"))
+	}
+	st := await(t, s, "loss", func(st logqueue.Stats) bool { return st.Lost == 3 })
+	if st.Written != 1 || !errors.Is(st.Err, unix.ENOENT) {
+		t.Errorf("%+v", st)
+	}
+	second := listenUnix(t, path)
+	if got := receive(t, second); got != "3 log lines were lost: the log took them too slowly, or not at all" { // without another line
+		t.Errorf("%q", got)
+	}
+	s.Line(Info, []byte("back"))
+	if got := receive(t, second); got != "back" {
+		t.Errorf("%q", got)
+	}
+	// One that is restarted and bound at once loses nothing.
+	_ = second.Close()
+	_ = os.Remove(path)
+	third := listenUnix(t, path)
+	s.Line(Info, []byte("third"))
+	if got := receive(t, third); got != "third" {
+		t.Errorf("%q", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if st := s.Stats(); st.Written != 3 || st.Lost != 3 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestSyslogStops: one that stops reading holds nobody up; when it goes on, it gets everything in order.
+func TestSyslogStops(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	l := listenUnix(t, path)
+	s := openRaw(t, path)
+	const n = 5000
+	for i := range n {
+		s.Line(Info, fmt.Append(nil, i))
+	}
+	await(t, s, "a full socket", func(st logqueue.Stats) bool { return st.Waiting > 0 && st.Written > 0 })
+	for i := range n {
+		if got := receive(t, l); got != fmt.Sprint(i) {
+			t.Fatalf("%q behind %d", got, i-1)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if st := s.Stats(); st.Written != n || st.Lost != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestSyslogStopsForGood: the end does not wait for one that never reads again, and another in its place is found.
+func TestSyslogStopsForGood(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	listenUnix(t, path)
+	s := openRaw(t, path)
+	for range 5000 {
+		s.Line(Info, []byte("a line"))
+	}
+	begun := time.Now()
+	if err := s.Close(); err == nil {
+		t.Error("nobody missed the lines")
+	}
+	if took := time.Since(begun); took > closeAll {
+		t.Errorf("it took %v", took)
+	}
+	if st := s.Stats(); st.Written+st.Lost != 5000 || st.Lost == 0 {
+		t.Errorf("%+v", st)
+	}
+
+	s = openRaw(t, path)
+	for range 5000 {
+		s.Line(Info, []byte("a line"))
+	}
+	await(t, s, "a full socket", func(st logqueue.Stats) bool { return st.Waiting > 0 })
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	other := listenUnix(t, path)
+	if got := receive(t, other); got != "a line" {
+		t.Errorf("%q", got)
+	}
+	_ = other.Close()
+	_ = s.Close() // whatever it says
+}
+
+// TestLongMessage: one that no datagram can carry is lost alone.
+func TestLongMessage(t *testing.T) {
+	l, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	s := openRaw(t, l.LocalAddr().String())
+	s.Line(Info, []byte(strings.Repeat("x", 70_000)))
+	await(t, s, "loss", func(st logqueue.Stats) bool { return st.Lost == 1 && errors.Is(st.Err, unix.EMSGSIZE) })
+	s.Line(Info, []byte("short"))
+	for _, want := range []string{"1 log lines were lost: the log took them too slowly, or not at all", "short"} {
+		if got := receive(t, l); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRefusedUDP: of datagrams that nobody listens for the kernel tells afterwards; each is counted.
+func TestRefusedUDP(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		l, err := net.ListenPacket("udp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := l.LocalAddr().String()
+		s := openRaw(t, at)
+		s.Line(Info, []byte("one"))
+		if got := receive(t, l); got != "one" {
+			t.Errorf("%q", got)
+		}
+		_ = l.Close()
+		for range 20 {
+			s.Line(Info, []byte("to nobody"))
+		}
+		st := await(t, s, "loss", func(st logqueue.Stats) bool { return st.Lost >= 19 })
+		if !errors.Is(st.Err, unix.ECONNREFUSED) || st.Written+st.Lost != 21 {
+			t.Errorf("%+v", st)
+		}
+		if l, err = net.ListenPacket("udp", at); err != nil {
+			t.Fatal(err)
+		}
+		s.Line(Info, []byte("back"))
+		for want := "back"; ; {
+			if got := receive(t, l); got == want {
+				break
+			} else if !strings.Contains(got, "lost") {
+				t.Errorf("%q", got)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		_ = l.Close()
+	}
+}
