@@ -27,7 +27,7 @@ func Resume(cfg *Config, v *ShardState) (*Shard, error) {
 			s.ports[i] = nat.NewPorts(s.ports[i].Len(), int(next))
 		}
 	}
-	if err := s.resumeTexts(v); err != nil {
+	if err := errors.Join(s.resumeTexts(v), s.Remember(v.UsedCookies)); err != nil {
 		return nil, err
 	}
 	s.resumePools(v)

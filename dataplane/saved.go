@@ -59,6 +59,8 @@ type ShardState struct {
 	Backends  [][]MemberState   `json:"backends"`
 	Ports     []uint16          `json:"ports"` // whose turn it is among the ports of each server's Source
 	Counters  map[string]uint64 `json:"counters"`
+
+	UsedCookies []byte `json:"used_cookies,omitempty"` // see Shard.Remember
 }
 
 // MemberState is a server in a backend.
@@ -75,6 +77,9 @@ func (s *Shard) Save() *ShardState {
 	v := &ShardState{
 		Now: s.now, Flood: s.flood, Secret: s.secret, OldSecret: s.oldSecret, Clock: s.clock,
 		Texted: uint8(s.texted), Ports: s.savePorts(), Counters: s.stats.counters(),
+	}
+	if s.flooded() {
+		v.UsedCookies = s.used.save()
 	}
 	for _, services := range s.texts {
 		list := make([][]string, len(services))

@@ -54,6 +54,7 @@ type Shard struct {
 	halfOpen  int64           // how many half-open records there may be
 	passing   flow            // of a SYN that is answered without a record
 	flood     mono.Time       // the last SYN that was answered without a record
+	used      usedCookies     // those that have opened a connection
 	hash      hasher
 	rsts      limiter // to strangers outside
 	acks      limiter // to clients that completed their handshake

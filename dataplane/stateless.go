@@ -38,16 +38,23 @@ func (s *Shard) acceptStateless(svc ServiceID, seg *wire.Segment) {
 	s.sendSYNACK(f)
 }
 
-// cookie judges whether an ACK is one of a stateless SYN-ACK, and tells the class of the client's MSS.
+// flooded reports whether there may be cookies that are good yet.
+func (s *Shard) flooded() bool { return s.flood != 0 && s.now.Sub(s.flood) <= floodMemory }
+
+// cookie judges whether an ACK is one of a stateless SYN-ACK, and the first one, and tells the class of the client's MSS.
 func (s *Shard) cookie(seg *wire.Segment) (mss uint16, ok bool) {
-	if s.flood == 0 || s.now.Sub(s.flood) > floodMemory || seg.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.ACK {
+	if !s.flooded() || seg.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.ACK {
 		return 0, false
 	}
 	tuple := tupleOf(seg)
-	if mss, ok = s.secret.Verify(&tuple, seg.Seq-1, seg.Ack-1, s.now); ok {
-		return mss, true
+	if mss, ok = s.secret.Verify(&tuple, seg.Seq-1, seg.Ack-1, s.now); !ok {
+		mss, ok = s.oldSecret.Verify(&tuple, seg.Seq-1, seg.Ack-1, s.now)
 	}
-	return s.oldSecret.Verify(&tuple, seg.Seq-1, seg.Ack-1, s.now)
+	if ok && s.used.has(s.cookieHash(seg)) {
+		s.stats.CookiesReplayed++
+		return 0, false
+	}
+	return mss, ok
 }
 
 // recall takes an ACK that belongs to no flow: of a stateless SYN-ACK, maybe. True if it was.
@@ -63,6 +70,7 @@ func (s *Shard) recall(svc ServiceID, seg *wire.Segment) bool {
 		return true
 	}
 	s.stats.Recalled++
+	s.used.add(s.cookieHash(seg))
 	f := s.flows.At(id)
 	*f = flow{client: seg.Src, clientPort: seg.SrcPort, service: svc, syn: s.now, phase: PhaseHalfOpen}
 	f.conn.Recall(seg, mss, s.clock.TimestampOffset(&tuple), s.pool(f).offer.WindowScale)

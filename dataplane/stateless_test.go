@@ -9,8 +9,10 @@ import (
 )
 
 // flooded is a driver whose half-open records are used up.
-func flooded(tb testing.TB) *driver {
-	d := newDriver(tb, func(c *Config) { c.Limits.HalfOpen = 10 })
+func flooded(tb testing.TB) *driver { return floodedOf(tb, false) }
+
+func floodedOf(tb testing.TB, v6 bool) *driver {
+	d := newDriverOf(tb, v6, func(c *Config) { c.Limits.HalfOpen = 10 })
 	for n := range 10 {
 		d.fromClient(n, wire.SYN, 1000, 0, "")
 	}
@@ -156,5 +158,134 @@ func TestFloodDoesNotAllocate(t *testing.T) {
 	}
 	if d.shard.NextDeadline() == mono.Never {
 		t.Error("the records that there are have no deadline")
+	}
+	if a := testing.AllocsPerRun(1000, func() { // the first one makes the table of used cookies
+		n++
+		iss := d.hold(n)
+		d.fromClient(n, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
+		d.fromClient(n, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
+		d.shard.Drain()
+	}); a != 0 || d.shard.stats.CookiesReplayed == 0 {
+		t.Errorf("%v allocations for a connection by a cookie", a)
+	}
+}
+
+// TestCookieOpensOnce: once a cookie has opened a connection, its ACK opens none again, however the connection ended, and
+// also behind a change of the secret and in another process.
+func TestCookieOpensOnce(t *testing.T) {
+	const client = 100
+	for _, end := range []struct {
+		name string
+		end  func(d *driver, iss wire.Seq)
+	}{
+		{"rejected", func(d *driver, iss wire.Seq) { d.fromClient(client, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n") }},
+		{"reset by the client", func(d *driver, iss wire.Seq) { d.fromClient(client, wire.RST, 1001, 0, "") }},
+		{"closed by the client", func(d *driver, iss wire.Seq) {
+			d.fromClient(client, wire.FIN|wire.ACK, 1001, iss+1, "")
+			d.fromClient(client, wire.ACK, 1002, iss+2, "")
+		}},
+		{"finished, and gave way", func(d *driver, iss wire.Seq) {
+			d.now = d.now.Add(31 * time.Second)
+			d.shard.Advance(d.now)
+			server := d.last().Dst
+			d.fromServer(client, server, wire.SYN|wire.ACK, 5000, 1001, "")
+			d.fromServer(client, server, wire.ACK|wire.PSH, 5001, 1001, "220 ready\r\n")
+			d.fromClient(client, wire.FIN|wire.ACK, 1001, iss+12, "")
+			d.fromServer(client, server, wire.FIN|wire.ACK, 5012, 1002, "")
+			d.fromClient(client, wire.ACK, 1002, iss+13, "")
+			d.phase(PhaseLingering, 1)
+			if !d.shard.giveUp(finished) {
+				d.tb.Fatal("nothing gave way")
+			}
+		}},
+	} {
+		t.Run(end.name, func(t *testing.T) {
+			eachFamily(t, func(t *testing.T, v6 bool) {
+				d := floodedOf(t, v6)
+				d.fromClient(client, wire.SYN, 1000, 0, "")
+				iss := d.last().Seq
+				d.fromClient(client, wire.ACK, 1001, iss+1, "")
+				d.phase(PhaseHeld, 1)
+				end.end(d, iss)
+				d.phase(PhaseHeld, 0)
+				replayed := uint64(0)
+				refused := func() {
+					t.Helper()
+					d.shard.Drain()
+					for _, payload := range []string{"", "EHLO bot\r\n"} {
+						d.fromClient(client, wire.ACK, 1001, iss+1, payload)
+						if r := d.last(); r.Flags != wire.RST || r.Seq != iss+1 {
+							t.Errorf("the ACK again gets %v with %d, want an RST with %d", r.Flags, r.Seq, iss+1)
+						}
+					}
+					if replayed += 2; d.shard.stats.CookiesReplayed != replayed || d.shard.stats.Opened != 1 {
+						t.Errorf("%d replays counted, want %d; %d connections opened", d.shard.stats.CookiesReplayed, replayed,
+							d.shard.stats.Opened)
+					}
+				}
+				refused()
+				d.shard.Apply(NewSecret{5, 6})
+				refused()
+				v, err := save(d.shard)
+				if err != nil {
+					t.Fatal(err)
+				}
+				cfg := *d.shard.cfg
+				cfg.HashKey, cfg.CookieKey = [2]uint64{9, 9}, [2]uint64{8, 8}
+				if d.shard, err = resume(&cfg, []saved{v}, nil); err != nil {
+					t.Fatal(err)
+				}
+				refused()
+				// Its SYN again gets a record with another number; what was answered to the first one opens nothing still.
+				d.shard.halfOpen = 100
+				d.fromClient(client, wire.SYN, 1000, 0, "")
+				refused()
+				d.fromClient(client, wire.RST, 1001, 0, "")
+				// A new handshake is a new connection.
+				d.fromClient(client, wire.SYN, 500000, 0, "")
+				iss = d.last().Seq
+				d.fromClient(client, wire.ACK, 500001, iss+1, "")
+				d.phase(PhaseHeld, 1)
+			})
+		})
+	}
+}
+
+// TestUsedCookies: what was put in is found, up to the size of a bucket, in another shard too; and nothing else is.
+func TestUsedCookies(t *testing.T) {
+	a, b := New(testConfig(false)), New(testConfig(false))
+	if a.used.has(7) || a.used.save() != nil || b.Remember(nil) != nil || b.used != nil {
+		t.Fatal("an empty table is not empty")
+	}
+	hash := func(n uint64) uint64 { return n*0x9e3779b97f4a7c15 ^ n<<17 }
+	const few = 20_000
+	for n := range uint64(few) {
+		a.used.add(hash(n))
+	}
+	if err := b.Remember(a.used.save()); err != nil {
+		t.Fatal(err)
+	}
+	for n := range uint64(2 * few) {
+		if was := n < few; a.used.has(hash(n)) != was || b.used.has(hash(n)) != was {
+			t.Fatalf("cookie %d: %v and %v, want %v", n, a.used.has(hash(n)), b.used.has(hash(n)), was)
+		}
+	}
+	for n := range uint64(usedMarks) { // one bucket
+		a.used.add(77<<32 | n + 1)
+		a.used.add(78 << 32) // whose mark would be none
+	}
+	if !a.used.has(77<<32|1) || !a.used.has(78<<32) {
+		t.Error("a full bucket has lost its first")
+	}
+	if a.used.add(77<<32 | 99); a.used.has(77<<32|1) || !a.used.has(77<<32|2) || !a.used.has(77<<32|99) {
+		t.Error("it is not the oldest that was forgotten")
+	}
+	good := a.used.save()
+	for name, bad := range map[string][]byte{
+		"cut": good[:len(good)-1], "too long": append(good[:len(good):len(good)], 0), "a bucket too full": append([]byte{17}, good[1:]...),
+	} {
+		if err := b.Remember(bad); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
 	}
 }

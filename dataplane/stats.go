@@ -139,6 +139,7 @@ type Stats struct {
 	Opened            uint64 `name:"opened" help:"handshakes completed"`
 	Stateless         uint64 `name:"stateless" help:"SYNs answered without a record, by a cookie"`
 	Recalled          uint64 `name:"recalled" help:"connections told again from their cookie"`
+	CookiesReplayed   uint64 `name:"cookies_replayed" help:"ACKs of a cookie that had opened a connection before: reset"`
 	HandshakesExpired uint64 `name:"handshakes_expired" help:"SYN-ACKs never acknowledged"`
 	Spliced           uint64 `name:"spliced" help:"connections handed to a server"`
 	SYNACKsAgain      uint64 `name:"synacks_again" help:"SYN-ACKs sent again"`

@@ -218,6 +218,14 @@ func (g *gateway) resume(h *heir) error {
 			return err
 		}
 		l.shard = shard
+		if len(g.loops) == len(h.state.Shards) {
+			continue
+		}
+		for _, other := range h.state.Shards { // its clients may be this one's now
+			if err := shard.Remember(other.UsedCookies); err != nil {
+				return err
+			}
+		}
 	}
 	for i, v := range h.state.Shards {
 		g.loops[i%len(g.loops)].shard.Count(v.Counters)

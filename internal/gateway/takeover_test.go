@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -144,6 +145,46 @@ func TestSpreadGoesOn(t *testing.T) {
 	}
 	if g.spread = newKey(); slices.Equal(before, selector()) {
 		t.Error("the selector does not depend on the secret")
+	}
+}
+
+// TestUsedCookiesGoOn: a cookie that has opened a connection opens none behind a takeover. With another number of shards its
+// client may be any shard's.
+func TestUsedCookiesGoOn(t *testing.T) {
+	b, err := build(parse(t, twoFrontends), chosen())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Marks in the first two of a shard's 8,192 buckets.
+	first, second := append([]byte{1, 0, 0, 0, 7}, make([]byte, 8191)...), append([]byte{0, 1, 0, 0, 0, 9}, make([]byte, 8190)...)
+	both := append([]byte{1, 0, 0, 0, 7, 1, 0, 0, 0, 9}, make([]byte, 8190)...)
+	for _, c := range []struct {
+		shards int
+		want   [][]byte
+	}{{1, [][]byte{both}}, {2, [][]byte{first, second}}, {3, [][]byte{both, both, both}}} {
+		h := &heir{}
+		for _, used := range [][]byte{first, second} {
+			v := dataplane.New(&b.shard).Save()
+			v.Now, v.Flood, v.UsedCookies = mono.Time(time.Hour), mono.Time(time.Hour), used
+			h.state.Shards = append(h.state.Shards, v)
+		}
+		g := &gateway{}
+		for range c.shards {
+			g.loops = append(g.loops, &loop{})
+			h.note(&b.shard)
+		}
+		if err := g.resume(h); err != nil {
+			t.Fatal(err)
+		}
+		for i, l := range g.loops {
+			if got := l.shard.Save().UsedCookies; !bytes.Equal(bytes.TrimRight(got, "\x00"), bytes.TrimRight(c.want[i], "\x00")) {
+				t.Errorf("shard %d of %d has the marks %v", i, c.shards, bytes.TrimRight(got, "\x00"))
+			}
+		}
+		h.state.Shards[1].UsedCookies = second[1:]
+		if err := g.resume(h); err == nil {
+			t.Errorf("%d shards: a list that is cut short was taken", c.shards)
+		}
 	}
 }
 
