@@ -280,6 +280,7 @@ func (s *Shard) granted(id uint32, f *flow, seg *wire.Segment) {
 	if serverScale == wire.NoScale || sees == wire.NoScale {
 		serverScale, sees = wire.NoScale, wire.NoScale
 	}
+	x.mss, x.tellings = s.grantedMSS(f, seg), 0
 	x.connected, x.lastSeen, x.serverISS, x.serverTS, x.clientTS = s.now, s.now, seg.Seq, o.TSval, c.TSval(s.now)
 	x.nat = nat.NewSplice(
 		nat.Terms{

@@ -143,7 +143,9 @@ type splice struct {
 	epoch     uint16   // the configuration that slot and tried belong to
 	endpoint  uint16   // the server's address and port, see Shard.endpoints
 	port      uint16   // our port towards the server, if that has a Source
+	mss       uint16   // the largest segment for the server, see grantedMSS
 	retries   uint8    // attempts after the first
+	tellings  uint8    // how often the client was told that the segment at which its stream stands is too big
 	indexed   bool     // the flow is in the inside index
 	stale     bool     // our SYN went again behind an RST; not another time before the next timeout
 	counted   bool     // the flow is among those of its server

@@ -172,7 +172,11 @@ func (s *Shard) refreshOffer(p *pool) { p.offer = p.Offer() }
 
 // linkMSS is what the links on both sides can carry in one packet of the flow's family (RFC 9293 section 3.7.1).
 func (s *Shard) linkMSS(f *flow) uint16 {
-	mtu := min(cmp.Or(s.cfg.OutsideMTU, defaultMTU), cmp.Or(s.cfg.InsideMTU, defaultMTU))
+	return mssOf(f, min(cmp.Or(s.cfg.OutsideMTU, defaultMTU), cmp.Or(s.cfg.InsideMTU, defaultMTU)))
+}
+
+// mssOf is what fits a packet of the flow's family.
+func mssOf(f *flow, mtu int) uint16 {
 	if f.client.Is4() {
 		return uint16(mtu - 40)
 	}

@@ -93,7 +93,12 @@ func (w *world) drain(in *packet, talk bool) {
 		w.fatalf(in.conn, "a corrupt frame is answered by %d", len(out))
 	}
 	for _, o := range out {
-		if kind := w.dec.Decode(o.Frame); kind != wire.KindTCP {
+		kind := w.dec.Decode(o.Frame)
+		if kind == wire.KindICMP && o.Side == wire.Outside {
+			w.tellTooBig(o.Frame)
+			continue
+		}
+		if kind != wire.KindTCP {
 			w.fatalf(nil, "sent a frame of kind %d", kind)
 		}
 		seg := &w.dec.Segment
@@ -149,6 +154,43 @@ func (w *world) toClient(frame []byte, corrupt bool) {
 	w.note(c, seg, "c < g    ", fate)
 }
 
+// tellTooBig ships an error to the client that it is for. Every third has a network that lets no ICMP in.
+func (w *world) tellTooBig(frame []byte) {
+	var e wire.ICMPError
+	if !w.dec.ICMPError(&e) || e.MTU() == 0 {
+		w.fatalf(nil, "sent an ICMP error that is none")
+	}
+	c := w.connOf(wire.Outside, &wire.Segment{Src: e.QuoteDst, SrcPort: e.QuoteDstPort, Dst: e.QuoteSrc, DstPort: e.QuoteSrcPort})
+	if c == nil {
+		w.fatalf(nil, "an ICMP error to nobody")
+	}
+	fate := "not heard"
+	if c.id%3 != 0 {
+		fate = w.ship(&c.from, frame, c, 0, false)
+	}
+	w.note(c, &wire.Segment{Seq: e.QuoteSeq, Wnd: uint16(e.MTU())}, "c < g ICMP", fate)
+}
+
+// hear gives an error to the client's TCP.
+func (w *world) hear() {
+	var e wire.ICMPError
+	if !w.dec.ICMPError(&e) {
+		return // corrupt
+	}
+	svc := w.s.services[addrPort{e.QuoteDst, e.QuoteDstPort}]
+	c := w.byTuple[tuple4{e.QuoteSrc, e.QuoteSrcPort, int(svc)}]
+	if c == nil || c.client == nil {
+		return
+	}
+	headers := 60
+	if e.QuoteSrc.Is4() {
+		headers = 40
+	}
+	c.client.TooBig(w.now, e.QuoteSeq, e.MTU()-headers)
+	w.look(c, c.client)
+	w.arm(c.client, &c.armed, c)
+}
+
 func (w *world) toServer(frame []byte, corrupt bool) {
 	seg := &w.dec.Segment
 	c := w.connOf(wire.Inside, seg)
@@ -187,7 +229,12 @@ func (w *world) sent(_ *netsim.Endpoint, frame []byte) {
 
 // deliver hands a frame from the shard to the host that it is for.
 func (w *world) deliver(p *packet) {
-	if w.dec.Decode(p.frame) != wire.KindTCP {
+	switch w.dec.Decode(p.frame) {
+	case wire.KindTCP:
+	case wire.KindICMP:
+		w.hear()
+		return
+	default:
 		return // corrupt
 	}
 	seg := &w.dec.Segment

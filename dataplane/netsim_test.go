@@ -43,8 +43,9 @@ func simulate(t *testing.T, proxied bool, takeovers int) {
 	took := time.Since(began)
 	t.Logf("%d worlds, %d connections in %.1f s: %.0f a second; %+v", seed-*netsimSeed, sum.connections, took.Seconds(),
 		float64(sum.connections)/took.Seconds(), sum)
-	if sum.connections > 1000 && (sum.served == 0 || sum.early == 0 || sum.finished == 0 || sum.recalled == 0) {
-		t.Error("a test in which nobody is served, talks early, closes or comes back with a cookie shows nothing")
+	if sum.connections > 1000 && (sum.served == 0 || sum.early == 0 || sum.finished == 0 || sum.recalled == 0 ||
+		sum.tooBig == 0 || sum.oversize == 0) {
+		t.Error("a test in which nobody is served, talks early, closes, comes back with a cookie, or sends what is too big shows nothing")
 	}
 }
 
@@ -54,6 +55,7 @@ type tally struct {
 	frames                                                  uint64
 	octets                                                  uint64
 	stateless, recalled, challenges, strayRSTs              uint64
+	tooBig, oversize                                        uint64
 }
 
 func (s *tally) add(w *world) {
@@ -63,6 +65,8 @@ func (s *tally) add(w *world) {
 	s.recalled += w.s.stats.Recalled
 	s.challenges += w.s.stats.ChallengeACKs
 	s.strayRSTs += w.s.stats.StrayRSTs
+	s.tooBig += w.s.stats.Dropped[DropTooBig]
+	s.oversize += w.s.stats.Oversize
 	s.excused += w.excused
 	for _, c := range w.conns {
 		if c.serving() != nil {

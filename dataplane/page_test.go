@@ -64,6 +64,8 @@ func ladder(steps []segscript.Step, options bool) (rungs []rung) {
 		switch {
 		case s.Kind == segscript.Event && s.Words[0] == "closed":
 			r.ours = []string{"(" + s.Words[1] + ")"}
+		case s.Kind == segscript.TooBig:
+			r.ours, r.left = []string{fmt.Sprintf("ICMP too big, MSS %d", s.MSS)}, "<--"
 		case s.Kind != segscript.Segment:
 			continue
 		case s.In && s.Server:

@@ -28,6 +28,14 @@ type field struct {
 	RecordField
 	get func(*FlowState) uint64
 	put func(*FlowState, uint64) bool // false: no such value
+
+	added bool // writers of before the field was there do not have it; that means 0
+}
+
+// added marks a field that the first release did not have.
+func added(f field) field {
+	f.added = true
+	return f
 }
 
 type whole interface {
@@ -94,8 +102,8 @@ const (
 	serverPart = "server"
 )
 
-// fields are what this release writes and reads, those of the flow first. All of them must be there: where a later one is
-// added, NewRecordReader has to know what it means that a writer does not have it.
+// fields are what this release writes and reads, those of the flow first. All of them must be there but those that are marked
+// as added later.
 var fields = slices.Concat(
 	in(flowPart, slices.Concat(
 		array("client", 2, func(v *FlowState, i int) []byte { return v.Client[8*i:] }),
@@ -163,7 +171,9 @@ var fields = slices.Concat(
 			number("server", func(v *FlowState) *ServerID { return &v.Server }),
 			number("slot", func(v *FlowState) *uint16 { return &v.Slot }),
 			number("port", func(v *FlowState) *uint16 { return &v.Port }),
+			added(number("server_mss", func(v *FlowState) *uint16 { return &v.ServerMSS })),
 			number("retries", func(v *FlowState) *uint8 { return &v.Retries }),
+			added(number("told_too_big", func(v *FlowState) *uint8 { return &v.Tellings })),
 			mark("indexed", func(v *FlowState) *bool { return &v.Indexed }),
 			mark("stale", func(v *FlowState) *bool { return &v.Stale }),
 			mark("counted", func(v *FlowState) *bool { return &v.Counted }),
@@ -276,7 +286,7 @@ func NewRecordReader(schema []RecordField) (*RecordReader, error) {
 		}
 	}
 	for _, f := range fields {
-		if !seen[f.Name] {
+		if !seen[f.Name] && !f.added {
 			return nil, fmt.Errorf("the field %q of a connection is missing", f.Name)
 		}
 	}

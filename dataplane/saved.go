@@ -42,7 +42,8 @@ type FlowState struct {
 	ServerTS, ClientTS                                         uint32
 	Server                                                     ServerID
 	Slot, Port                                                 uint16
-	Retries                                                    uint8
+	ServerMSS                                                  uint16 // 0: unknown
+	Retries, Tellings                                          uint8
 	Indexed, Stale, Counted                                    bool
 }
 
@@ -151,6 +152,7 @@ func (s *Shard) saveFlow(v *FlowState, f *flow) {
 	v.DelayOver, v.Connect, v.Connected, v.Banner, v.FirstByte, v.LastSeen = x.delayOver, x.connect, x.connected, x.banner, x.firstByte, x.lastSeen
 	v.Tried, v.SynISS, v.ServerISS, v.ServerTS, v.ClientTS = x.tried, x.synISS, x.serverISS, x.serverTS, x.clientTS
 	v.Server, v.Slot, v.Port, v.Retries = x.server, x.slot, x.port, x.retries
+	v.ServerMSS, v.Tellings = x.mss, x.tellings
 	v.Indexed, v.Stale, v.Counted = x.indexed, x.stale, x.counted
 }
 

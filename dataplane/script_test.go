@@ -204,6 +204,8 @@ func (p *player) play() {
 			return
 		}
 		p.expect()
+	case segscript.TooBig:
+		p.expectTooBig()
 	case segscript.Nothing:
 		p.quiet()
 	case segscript.Event:
@@ -252,6 +254,30 @@ func (p *player) describe(s *wire.Segment) string {
 	return fmt.Sprintf("%v:%d > %v:%d %v seq %d (irs%+d, iss%+d) ack %d (irs%+d, iss%+d) len %d win %d %+v", s.Src, s.SrcPort, s.Dst,
 		s.DstPort, s.Flags, s.Seq, int32(s.Seq-p.irs), int32(s.Seq-p.iss), s.Ack, int32(s.Ack-p.irs), int32(s.Ack-p.iss),
 		len(s.Payload), s.Wnd, s.Options)
+}
+
+// expectTooBig expects an error about a segment of the client, from the service, in the client's own numbers.
+func (p *player) expectTooBig() {
+	if len(p.out) == 0 {
+		p.fatalf("nothing was sent")
+	}
+	o := p.out[0]
+	p.out = p.out[1:]
+	_, vip, _, _ := addrs(p.v6)
+	client := wire.AddrFrom(p.client.Addr())
+	var e wire.ICMPError
+	if p.dec.Decode(o.Frame) != wire.KindICMP || !p.dec.ICMPError(&e) {
+		p.fatalf("sent what is no ICMP error with a right checksum")
+	}
+	mtu, headers := e.MTU(), 40
+	if p.v6 {
+		headers = 60
+	}
+	if o.Side != wire.Outside || o.Dst != client || e.Src != addr(vip) || e.Dst != client || mtu != p.step.MSS+headers ||
+		e.QuoteSrc != client || e.QuoteSrcPort != p.client.Port() || e.QuoteDst != addr(vip) || e.QuoteDstPort != 25 ||
+		e.QuoteSeq != p.irs+wire.Seq(p.step.Seq) {
+		p.fatalf("sent to %v by the %v: %+v, MTU %d", o.Dst, o.Side, e, mtu)
+	}
 }
 
 // control handles `=` steps: expected events, and changes of server state.

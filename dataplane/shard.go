@@ -59,6 +59,7 @@ type Shard struct {
 	rsts      limiter // to strangers outside
 	acks      limiter // to clients that completed their handshake
 
+	tooBigs      limiter // errors that tell clients of segments that are too big
 	serverRSTs   limiter // apart, so that no flood of strangers uses them up
 	halfOpenACKs limiter
 
@@ -107,6 +108,7 @@ func New(cfg *Config) *Shard {
 		rsts:      limiter{perSecond: lim.RSTsPerS, key: cfg.HashKey},
 		acks:      limiter{perSecond: lim.ACKsPerS, key: cfg.CookieKey},
 
+		tooBigs:      limiter{perSecond: lim.RSTsPerS, key: cfg.CookieKey},
 		serverRSTs:   limiter{perSecond: lim.RSTsPerS, key: cfg.HashKey},
 		halfOpenACKs: limiter{perSecond: lim.ACKsPerS, key: cfg.CookieKey},
 	}

@@ -56,6 +56,9 @@ func (s *Shard) clientToServer(id uint32, f *flow, seg *wire.Segment) {
 	if x.firstByte == 0 && len(seg.Payload) > 0 {
 		x.firstByte = s.now
 	}
+	if seg.Size() > int(x.mss) && s.tooBig(f, x, seg) {
+		return
+	}
 	if x.track.Believable(seg) {
 		f.conn.Follow(seg) // for our ACK, should the server's SYN-ACK come again
 	}

@@ -22,6 +22,7 @@ const (
 	DropRateLimited
 	DropTableFull
 	DropTTL
+	DropTooBig
 	drops
 )
 
@@ -61,6 +62,8 @@ func (d Drop) String() string {
 		return "table-full"
 	case DropTTL:
 		return "ttl"
+	case DropTooBig:
+		return "too-big"
 	case drops:
 	}
 	return "unknown"
@@ -99,6 +102,8 @@ func (d Drop) Help() string {
 		return "SYN, or ACK of a cookie, that found all records in use by connections that go on"
 	case DropTTL:
 		return "TTL or hop limit used up"
+	case DropTooBig:
+		return "larger than the MSS of the client's server: the client is told by an ICMP error"
 	case drops:
 	}
 	return ""
@@ -154,6 +159,8 @@ type Stats struct {
 	FinishedGivenUp   uint64 `name:"finished_given_up" help:"connections that were over and gave way to new ones, all records being in use"`
 	WordsCutShort     uint64 `name:"words_cut_short" help:"clients reset in the middle of our last words, all records being in use"`
 	HandshakesGivenUp uint64 `name:"handshakes_given_up" help:"half-open connections that gave way to clients that had answered a cookie"`
+	CutSmaller        uint64 `name:"cut_smaller" help:"super-frames of clients cut into smaller segments than they were sent in, for the MSS of their server"`
+	Oversize          uint64 `name:"oversize" help:"segments passed on although they are larger than the MSS of the client's server"`
 	StrayRSTs         uint64 `name:"stray_rsts" help:"RSTs for segments of unknown connections"`
 }
 

@@ -53,6 +53,15 @@ func defaultMSS(seg *wire.Segment) uint16 {
 	return 1220
 }
 
+// PeerMSS is the largest segment that the sender of a SYN or SYN-ACK takes.
+func PeerMSS(seg *wire.Segment) uint16 {
+	mss := seg.Options.MSS
+	if mss == 0 {
+		mss = defaultMSS(seg)
+	}
+	return max(mss, minMSS)
+}
+
 // minMSS keeps a peer from making us send a line in one-octet segments; Linux has the same bound (TCP_MIN_SND_MSS).
 const minMSS = 48
 
@@ -63,10 +72,7 @@ func (c *Conn) Accept(seg *wire.Segment, iss wire.Seq, tsOffset uint32, offer Of
 	*c = Conn{
 		ISS: iss, SndUna: iss, SndNxt: iss + 1,
 		IRS: seg.Seq, RcvNxt: seg.Seq + 1,
-		TSOffset: tsOffset, SndWnd: seg.Wnd, MSS: max(o.MSS, minMSS), State: SynReceived,
-	}
-	if o.MSS == 0 {
-		c.MSS = defaultMSS(seg)
+		TSOffset: tsOffset, SndWnd: seg.Wnd, MSS: PeerMSS(seg), State: SynReceived,
 	}
 	if o.Timestamps && offer.Timestamps {
 		c.terms |= termTimestamps

@@ -306,6 +306,20 @@ func (e *Endpoint) sample(now mono.Time, seg *wire.Segment) {
 	e.rto = min(max(e.srtt+4*e.rttvar, minRTO), maxRTO)
 }
 
+// TooBig takes the word of an ICMP error that a segment with a number was too big: what was not acknowledged goes again, in
+// segments that fit the MSS (RFC 1191 section 6.4).
+func (e *Endpoint) TooBig(now mono.Time, seq wire.Seq, mss int) {
+	if e.ts {
+		mss -= 12
+	}
+	if !e.mayTransmit() || seq.Before(e.sndUna) || seq.AtOrAfter(e.sndMax) || mss >= int(e.mss) || mss <= 0 {
+		return
+	}
+	e.mss = uint32(mss)
+	e.sndNxt, e.recovering, e.dupACKs, e.timedAt = e.sndUna, false, 0, 0
+	e.output(now)
+}
+
 // arm starts the timer for retransmission and for probes of a closed window.
 func (e *Endpoint) arm(now mono.Time) { e.retransmit = now.Add(e.rto) }
 

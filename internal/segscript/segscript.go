@@ -9,12 +9,14 @@
 //	+30   s> S 0:0(0) win 65535 <...>
 //	+0    s< S. 0:0(0) ack 1 win 64240 <mss 1460>
 //	+5    > nothing
+//	+0    > icmp too_big mss 1200 [1:1449(1448)]
 //	+0    = closed early-talker
 //
 // A step begins with its time in seconds, after the step before it (+) or absolute. The arrow says which way: < to us, >
 // from us; before it c or nothing for the client, s for the server (s1, s2 when it matters which). Sequence and
 // acknowledgement numbers count from the initial numbers of the end that chose them. After the window may follow
 // `badsum` (a wrong checksum), `urg N`, `ttl N`, and options in angle brackets. `=` steps and `config` lines are words.
+// An ICMP error names an MSS, of which the MTU follows in each family, and quotes a segment.
 package segscript
 
 import (
@@ -37,6 +39,7 @@ const (
 	Segment             // Peer, In, and the segment
 	Nothing             // nothing more has come from us by this time
 	Event               // Words
+	TooBig              // an ICMP error: MSS, and Seq, End and Len of the segment that it quotes
 )
 
 // Step is one line.
@@ -58,6 +61,7 @@ type Step struct {
 	Urgent   uint16
 	TTL      uint8
 	BadSum   bool
+	MSS      int
 	Options  *Options // nil if none are named
 }
 
@@ -125,6 +129,10 @@ func parseLine(text string, now time.Duration) (Step, error) {
 	if len(f) > 2 && f[2] == "nothing" {
 		s.Kind = Nothing
 		return s, nil
+	}
+	if len(f) > 2 && f[2] == "icmp" {
+		s.Kind = TooBig
+		return s, s.tooBig(strings.Join(f[2:], " "))
 	}
 	s.Kind = Segment
 	if err := s.segment(f[2:]); err != nil {
@@ -210,6 +218,14 @@ func (s *Step) segment(f []string) error {
 			return err
 		}
 		i++
+	}
+	return nil
+}
+
+func (s *Step) tooBig(text string) error {
+	_, err := fmt.Sscanf(text, "icmp too_big mss %d [%d:%d(%d)]", &s.MSS, &s.Seq, &s.End, &s.Len)
+	if err != nil || s.In || s.End-s.Seq != int64(s.Len) {
+		return fmt.Errorf("%q: expected > icmp too_big mss N [seq:end(len)]", text)
 	}
 	return nil
 }

@@ -23,10 +23,13 @@ const (
 	icmp4Unreachable, icmp4TimeExceeded, icmp4ParameterProblem              = 3, 11, 12
 	icmp6Unreachable, icmp6TooBig, icmp6TimeExceeded, icmp6ParameterProblem = 1, 2, 3, 4
 
+	icmp4FragmentationNeeded = 4 // a code of icmp4Unreachable
+
 	icmpChecksum = 2
 
 	icmpHeader = 8 // of an error message, before the quote
 	minQuote   = 8 // octets of TCP header that every quote has (RFC 792)
+	protoICMP4 = 1
 	protoICMP6 = 58
 )
 
@@ -36,8 +39,18 @@ func (e *ICMPError) Unreachable() bool {
 	if e.v6 {
 		return e.Type == icmp6Unreachable
 	}
-	const tooBig = 4
-	return e.Type == icmp4Unreachable && e.Code != tooBig
+	return e.Type == icmp4Unreachable && e.Code != icmp4FragmentationNeeded
+}
+
+// MTU is what a message that a packet was too big says would have fitted; 0 if it is another message, or does not say.
+func (e *ICMPError) MTU() int {
+	switch {
+	case e.v6 && e.Type == icmp6TooBig:
+		return int(be32(e.icmp, 4))
+	case !e.v6 && e.Type == icmp4Unreachable && e.Code == icmp4FragmentationNeeded:
+		return int(be16(e.icmp, 6))
+	}
+	return 0
 }
 
 // ICMPError looks at the message that Decode found to be KindICMP; false if it is no error, has a wrong checksum, or quotes

@@ -1,0 +1,266 @@
+package dataplane
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"testing"
+	"time"
+
+	"hushgate/internal/wire"
+)
+
+// bigRig is a rig with a splice to a server that has said an MSS, in either family.
+type bigRig struct {
+	*rig
+	v6          bool
+	client, vip wire.Addr
+	headers     int // of IP and TCP
+}
+
+func newBigRig(t *testing.T, v6 bool, serverMSS uint16, limits Limits) *bigRig {
+	t.Helper()
+	c, vip, s1, _ := addrs(v6)
+	cfg := testConfig(v6)
+	cfg.Limits = limits
+	b := &bigRig{rig: newRig(t, cfg), v6: v6, client: addr(c), vip: addr(vip), headers: 40}
+	if v6 {
+		b.headers = 60
+	}
+	b.send(wire.Header{Flags: wire.SYN, MSS: 1460}, 0, nil)
+	b.d.Decode(b.out[0].Frame)
+	b.iss = b.d.Segment.Seq
+	b.send(wire.Header{Flags: wire.ACK, Seq: 1, Ack: 1}, 0, nil)
+	b.wait(30 * time.Second)
+	for _, h := range []wire.Header{
+		{Flags: wire.SYN | wire.ACK, Seq: rigServer, MSS: serverMSS}, {Flags: wire.ACK | wire.PSH, Seq: rigServer + 1},
+	} {
+		h.Src, h.SrcPort, h.Dst, h.DstPort, h.Ack, h.Wnd = addr(s1), 25, b.client, 40000, rigIRS+1, 65535
+		payload := []byte("220 hello\r\n")
+		if h.Flags.Has(wire.SYN) {
+			payload = nil
+		}
+		b.s.Input(b.now, wire.Inside, b.b.Append(nil, &h, payload))
+		b.collect()
+	}
+	if b.s.stats.Phase[PhaseSpliced] != 1 {
+		t.Fatalf("phases %v", b.s.stats.Phase)
+	}
+	return b
+}
+
+// send has the client send a segment: its numbers count from the initial ones.
+func (b *bigRig) send(h wire.Header, payload int, change func(frame []byte)) {
+	h.Src, h.SrcPort, h.Dst, h.DstPort, h.Wnd = b.client, 40000, b.vip, 25, 60000
+	h.Seq, h.Ack = h.Seq+rigIRS, h.Ack+b.iss
+	f := b.b.Append(nil, &h, bytes.Repeat([]byte("x"), payload))
+	if change != nil {
+		change(f)
+	}
+	b.s.Input(b.now, wire.Outside, f)
+	b.collect()
+}
+
+func (b *bigRig) data(seq wire.Seq, payload int, change func(frame []byte)) {
+	b.send(wire.Header{Flags: wire.ACK, Seq: seq, Ack: 12}, payload, change)
+}
+
+// passed reports that one segment went on, of so many octets.
+func (b *bigRig) passed(payload int) bool {
+	return len(b.out) == 1 && b.out[0].Side == wire.Inside && b.d.Decode(b.out[0].Frame) == wire.KindTCP && len(b.d.Segment.Payload) == payload
+}
+
+// told returns the MTU that the client is told of, 0 if it is told of none.
+func (b *bigRig) told() int {
+	var e wire.ICMPError
+	if len(b.out) != 1 || b.out[0].Side != wire.Outside || b.d.Decode(b.out[0].Frame) != wire.KindICMP || !b.d.ICMPError(&e) {
+		return 0
+	}
+	return e.MTU()
+}
+
+// mayFragment clears DF of an IPv4 packet.
+func mayFragment(f []byte) {
+	f[wire.PacketAt+6] &^= 0x40
+	wire.SealIPv4(f[wire.PacketAt:])
+}
+
+// bothFamilies runs a test for each.
+func bothFamilies(t *testing.T, test func(t *testing.T, v6 bool)) {
+	t.Helper()
+	for _, v6 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("v6=%v", v6), func(t *testing.T) { test(t, v6) })
+	}
+}
+
+// TestTooBig: what is answered, and by which MTU, for servers of every MSS. No host can be made to send packets smaller than
+// 576 octets, or 1,280 in IPv6: those go on.
+func TestTooBig(t *testing.T) {
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		least, without := 536, 536
+		if v6 {
+			least, without = 1220, 1220
+		}
+		for _, c := range []struct{ mss, fits int }{
+			{1460, 1460}, {1459, 1459}, {1300, 1300}, {least, least}, {least - 1, least}, {100, least}, {1, least}, {0, without}, {9000, 1460},
+		} {
+			b := newBigRig(t, v6, uint16(c.mss), Limits{})
+			if b.data(1, c.fits, nil); !b.passed(c.fits) {
+				t.Errorf("MSS %d: a segment of %d did not go on", c.mss, c.fits)
+			}
+			b.data(1+wire.Seq(c.fits), c.fits+1, nil)
+			if got := b.told(); got != c.fits+b.headers {
+				t.Errorf("MSS %d: a segment of %d is answered by the MTU %d, want %d", c.mss, c.fits+1, got, c.fits+b.headers)
+			}
+			if n := b.s.stats.Dropped[DropTooBig]; n != 1 {
+				t.Errorf("MSS %d: %d were counted", c.mss, n)
+			}
+			if x := b.s.exts.At(1); x.track.Client.Next != rigIRS+1+wire.Seq(c.fits) {
+				t.Errorf("MSS %d: what did not go on counts as sent", c.mss)
+			}
+		}
+	})
+}
+
+// TestTooBigQuotes: the error is from the service and quotes the client's own packet, as much of it as fits the smallest MTU.
+func TestTooBigQuotes(t *testing.T) {
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		b := newBigRig(t, v6, 1300, Limits{})
+		var sent []byte
+		b.data(1, 1460, func(f []byte) { sent = bytes.Clone(f[wire.PacketAt:]) })
+		if b.told() != 1300+b.headers {
+			t.Fatalf("told of the MTU %d", b.told())
+		}
+		packet, at, whole := b.out[0].Frame[wire.PacketAt:], 28, 576
+		if v6 {
+			at, whole = 48, 1280
+		}
+		if len(packet) != whole || !bytes.Equal(packet[at:], sent[:whole-at]) {
+			t.Errorf("an error of %d octets, want %d; the quote is as it was sent: %v", len(packet), whole, bytes.Equal(packet[at:], sent[:len(packet)-at]))
+		}
+	})
+}
+
+// TestTooBigPassed: what goes on although it is too big: nobody would be told, or nobody is to be told.
+func TestTooBigPassed(t *testing.T) {
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		for what, c := range map[string]struct {
+			seq    int32
+			change func([]byte)
+			v4     bool // there is no such thing in IPv6
+		}{
+			"may be fragmented":  {1, mayFragment, true},
+			"behind the window":  {1 + 80000, nil, false},
+			"known to be there":  {1 - 10, nil, false},
+			"of an old segment":  {1 - 1460, nil, false},
+			"far from anything":  {1 << 30, nil, false},
+			"an ACK of far away": {1, func(f []byte) { b := len(f) - 1460 - 20; f[b+8] ^= 0x40; f[0] = 2 }, false},
+		} {
+			if v6 && c.v4 {
+				continue
+			}
+			b := newBigRig(t, v6, 1300, Limits{})
+			if b.data(wire.Seq(c.seq), 1460, c.change); !b.passed(1460) || b.s.stats.Oversize != 1 {
+				t.Errorf("%s: %d frames, told %d, counted %d", what, len(b.out), b.told(), b.s.stats.Oversize)
+			}
+		}
+		b := newBigRig(t, v6, 1300, Limits{RSTsPerS: 10})
+		told := 0
+		for range 100 {
+			if b.data(1+1460, 1460, nil); b.told() != 0 {
+				told++
+			} else if !b.passed(1460) {
+				t.Fatal("beyond the limit it does not go on")
+			}
+		}
+		if told < 5 || told > 15 {
+			t.Errorf("told %d times, the limit is 10 a second", told)
+		}
+	})
+}
+
+// TestSuperFrameCut: a super-frame of segments that are too big has the kernel cut it into smaller ones, and one whose segments
+// fit stays as it is.
+func TestSuperFrameCut(t *testing.T) {
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		for _, c := range []struct {
+			gso, want uint16
+			options   bool
+		}{{1448, 1288, true}, {1460, 1300, false}, {1300, 1300, false}, {1288, 1288, true}, {100, 100, false}} {
+			b := newBigRig(t, v6, 1300, Limits{})
+			h := wire.Header{Flags: wire.ACK, Seq: 1, Ack: 12, Timestamps: c.options, TSval: 5}
+			b.send(h, 20000, func(f []byte) {
+				f[1] = map[bool]byte{false: 1, true: 4}[v6] // VIRTIO_NET_HDR_GSO_TCPV4, _TCPV6
+				binary.NativeEndian.PutUint16(f[4:], c.gso)
+			})
+			if !b.passed(20000) {
+				t.Fatalf("a super-frame of segments of %d octets makes %d frames", c.gso, len(b.out))
+			}
+			if got := binary.NativeEndian.Uint16(b.out[0].Frame[4:]); got != c.want {
+				t.Errorf("segments of %d octets, now of %d, want %d", c.gso, got, c.want)
+			}
+			if n := b.s.stats.CutSmaller; (n == 1) != (c.gso != c.want) {
+				t.Errorf("segments of %d octets: %d were counted", c.gso, n)
+			}
+		}
+	})
+}
+
+// TestTooBigTakenOver: a process that takes over knows what the server takes; one that takes over from a release that did not
+// write it down leaves all segments alone.
+func TestTooBigTakenOver(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		b := newBigRig(t, false, 1300, Limits{})
+		schema, record := RecordSchema(), []byte(nil)
+		if err := b.s.SaveFlows(func(v *FlowState) error {
+			record = AppendRecord(nil, v)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if !known {
+			schema, record = without(t, schema, record, "server_mss", "told_too_big")
+		}
+		r, err := NewRecordReader(schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v FlowState
+		if _, err := r.Read(record, &v); err != nil {
+			t.Fatal(err)
+		}
+		next, err := Resume(b.s.cfg, b.s.Save())
+		if err == nil {
+			err = next.Restore(&v)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		next.Settle()
+		b.s = next
+		b.data(1, 1460, nil)
+		if told := b.told() != 0; told != known || b.passed(1460) == known {
+			t.Errorf("the MSS is known: %v; told: %v", known, told)
+		}
+	}
+}
+
+// without is a schema, and a record by it, of a release that did not have some fields.
+func without(t *testing.T, schema []RecordField, record []byte, names ...string) (s []RecordField, r []byte) {
+	t.Helper()
+	r, record = append(r, record[0]), record[1:]
+	for _, f := range schema {
+		left := true
+		for _, n := range names {
+			left = left && f.Name != n
+		}
+		if left {
+			s, r = append(s, f), append(r, record[:f.Size]...)
+		}
+		record = record[f.Size:]
+	}
+	if len(s) != len(schema)-len(names) {
+		t.Fatal("the schema lacks a field")
+	}
+	return s, r
+}

@@ -1,0 +1,60 @@
+package lab
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestSmallerMSS: while a client is in the delay its server begins to take smaller segments than the client was promised. The
+// client's kernel hears of it and sends what fits; what our kernel cuts into segments anyhow, it cuts smaller. The mail arrives.
+func TestSmallerMSS(t *testing.T) {
+	for i, f := range families {
+		for _, offloads := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/offloads=%v", f.name, offloads), func(t *testing.T) {
+				ctx, l := site(t, Options{NoOffloads: !offloads})
+				got := make(chan Mail, 1)
+				if _, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), got); err != nil {
+					t.Fatal(err)
+				}
+				g := gateway(ctx, t, l, life(f, "", "3s", f.a))
+				body := plainMail(200 << 10)
+				sent := make(chan error, 1)
+				go func() {
+					_, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), bytes.NewReader(body))
+					sent <- err
+				}()
+				g.counters(t, "the client to be in the delay", "flows.held", func(sum int) bool { return sum == 1 })
+				family := []string{"-4", "-6"}[i]
+				sh(ctx, t, l.Servers[0], fmt.Sprintf("ip %s route change $(ip %s route show default) advmss 1300", family, family))
+				select {
+				case err := <-sent:
+					must(t, err)
+				case <-time.After(time.Minute):
+					t.Fatal("the mail is not sent")
+				}
+				sum := sha256.Sum256(body)
+				if m := <-got; m.SHA256 != hex.EncodeToString(sum[:]) {
+					t.Errorf("arrived as %+v", m)
+				}
+				if offloads {
+					g.counters(t, "super-frames that were cut smaller", "cut_smaller", func(sum int) bool { return sum > 0 })
+					return
+				}
+				g.counters(t, "no segment that goes on although it is too big", "oversize", func(sum int) bool { return sum == 0 })
+				if g.Count("msg=counters", "dropped.too-big=") == 0 {
+					t.Error("no segment was too big")
+				}
+				mtu := fmt.Sprintf("mtu %d", 1300+[]int{40, 60}[i])
+				if out, err := l.Client.Run(ctx, "ip", family, "route", "get", f.vip); err != nil || !strings.Contains(out, mtu) {
+					t.Errorf("the client's path to the service: %q, %v, want %s", out, err, mtu)
+				}
+			})
+		}
+	}
+}
