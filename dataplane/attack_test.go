@@ -498,3 +498,23 @@ func TestServerNeverSpeaks(t *testing.T) {
 		t.Error("left")
 	}
 }
+
+// TestAfterResetBudget: however much a server sends to a client that has reset, nothing of it goes on, and the RSTs that it
+// gets are limited.
+func TestAfterResetBudget(t *testing.T) {
+	r := bannerPending(t)
+	r.client(wire.RST, 1, 0, 0, nil)
+	rsts := 0
+	for range 5000 {
+		r.server(wire.ACK|wire.PSH, 1, 1, 10)
+		for _, o := range r.out {
+			if r.d.Decode(o.Frame); o.Side != wire.Inside || r.d.Segment.Flags != wire.RST || r.d.Segment.Seq != rigIRS+1 {
+				t.Fatalf("%v to the %v with %d", r.d.Segment.Flags, o.Side, r.d.Segment.Seq)
+			}
+			rsts++
+		}
+	}
+	if limited := r.s.stats.Dropped[DropRateLimited]; rsts < 500 || rsts >= 1500 || rsts+int(limited) != 5000 {
+		t.Errorf("%d RSTs, %d segments without one", rsts, limited)
+	}
+}

@@ -216,8 +216,10 @@ func (s *Shard) fromServer(endpoint uint16, seg *wire.Segment) {
 		s.serverAnswers(id, f, seg)
 	case PhaseIntroducing:
 		s.headerAnswered(id, f, seg)
-	case PhaseBannerPending, PhaseSpliced, PhaseLingering:
+	case PhaseBannerPending, PhaseSpliced:
 		s.serverToClient(id, f, seg)
+	case PhaseLingering:
+		s.fromServerAfterTheEnd(id, f, seg)
 	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseSaying, phases:
 		s.drop(DropUnknown)
 	}

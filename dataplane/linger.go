@@ -20,6 +20,10 @@ func (s *Shard) linger(id uint32, f *flow, x *splice, reset Cause) {
 func (s *Shard) afterTheEnd(id uint32, f *flow, seg *wire.Segment) {
 	x := s.exts.At(f.ext)
 	if x.banner != 0 || f.words&observed != 0 || len(seg.Payload) == 0 || seg.Flags.Has(wire.SYN) {
+		if x.track.Server.Gone && !seg.Flags.Has(wire.SYN|wire.RST) {
+			s.afterReset(wire.Outside, seg)
+			return
+		}
 		s.clientToServer(id, f, seg)
 		return
 	}
@@ -29,4 +33,24 @@ func (s *Shard) afterTheEnd(id uint32, f *flow, seg *wire.Segment) {
 	}
 	s.resetBoth(f, x)
 	s.forget(id, f)
+}
+
+// fromServerAfterTheEnd takes a server's segment behind the end.
+func (s *Shard) fromServerAfterTheEnd(id uint32, f *flow, seg *wire.Segment) {
+	if s.exts.At(f.ext).track.Client.Gone && !seg.Flags.Has(wire.RST) {
+		s.afterReset(wire.Inside, seg)
+		return
+	}
+	s.serverToClient(id, f, seg)
+}
+
+// afterReset answers a segment to an end that has reset the connection as that end's TCP does (RFC 9293 section 3.10.7.1):
+// the RST may have been lost, and its sender may be a firewall that lets nothing more through. Its number is the segment's
+// own ACK, so that it needs no translation.
+func (s *Shard) afterReset(side wire.Side, seg *wire.Segment) {
+	if !seg.ChecksumOK() {
+		s.drop(DropChecksum)
+		return
+	}
+	s.refuse(side, seg)
 }

@@ -194,6 +194,7 @@ func half(name string, at func(*FlowState) *tcpstate.Half) []field {
 		number(name+"octets", func(v *FlowState) *uint64 { return &at(v).Octets }),
 		mark(name+"fin", func(v *FlowState) *bool { return &at(v).FIN }),
 		mark(name+"rst", func(v *FlowState) *bool { return &at(v).RST }),
+		added(mark(name+"gone", func(v *FlowState) *bool { return &at(v).Gone })),
 	}
 }
 

@@ -161,7 +161,7 @@ type Stats struct {
 	HandshakesGivenUp uint64 `name:"handshakes_given_up" help:"half-open connections that gave way to clients that had answered a cookie"`
 	CutSmaller        uint64 `name:"cut_smaller" help:"super-frames of clients cut into smaller segments than they were sent in, for the MSS of their server"`
 	Oversize          uint64 `name:"oversize" help:"segments passed on although they are larger than the MSS of the client's server"`
-	StrayRSTs         uint64 `name:"stray_rsts" help:"RSTs for segments of unknown connections"`
+	StrayRSTs         uint64 `name:"stray_rsts" help:"RSTs for segments of unknown connections, and to ends that the other has reset"`
 }
 
 // Phases is how many phases there are: the length of Stats.Phase.

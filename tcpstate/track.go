@@ -16,6 +16,7 @@ type Half struct {
 	Octets uint64   // of payload, each counted once
 	FIN    bool     // it sent its FIN, which is then the last thing before Next
 	RST    bool     // it sent an RST that the other end may have believed
+	Gone   bool     // and that end does believe it, if it arrives: the sender has no connection any more
 }
 
 // beyond is how far a segment may reach over the window's edge as we know it: for a probe's octet and a FIN, for a sender
@@ -28,12 +29,11 @@ const beyond = 1 << 20
 // either.
 func Saw(from, to *Half, seg *wire.Segment, wnd uint32) {
 	if seg.Flags.Has(wire.RST) {
-		if seg.Seq.AtOrAfter(from.firstRST()) && seg.Seq.AtOrBefore(from.Next) {
-			from.RST = true
-		}
+		from.Gone = from.Gone || from.exact(seg.Seq)
+		from.RST = from.RST || from.Gone || from.ofFIN(seg.Seq)
 		return
 	}
-	from.RST = false // whoever has reset a connection sends nothing but RSTs
+	from.RST, from.Gone = false, false // whoever has reset a connection sends nothing but RSTs
 	end := seg.End()
 	switch {
 	case from.FIN || end.After(from.Edge+beyond):
@@ -52,14 +52,14 @@ func Saw(from, to *Half, seg *wire.Segment, wnd uint32) {
 	}
 }
 
-// firstRST is the lowest number of an RST that the other end may believe: RCV.NXT as we know it or, behind a FIN, the FIN's
-// own number. macOS sends such an RST, and Linux takes it for that reason (tcp_reset_check).
-func (h *Half) firstRST() wire.Seq {
-	if h.finished() {
-		return h.Next - 1
-	}
-	return h.Acked
-}
+// ofFIN reports whether an RST has the number of the FIN before it. macOS sends such an RST, and Linux takes it for that
+// reason (tcp_reset_check).
+func (h *Half) ofFIN(seq wire.Seq) bool { return h.finished() && seq == h.Next-1 }
+
+// exact reports whether an RST has the number that the other end expects next, as far as can be seen from the middle: all
+// that was sent may have arrived, or no more than was acknowledged. About any other the other end asks by a challenge ACK (RFC
+// 5961 section 3.2), which the alleged sender answers.
+func (h *Half) exact(seq wire.Seq) bool { return seq == h.Next || seq == h.Acked }
 
 // Believable reports whether a client's segment fits what is known of both ends, so that what it says of the client may
 // be kept.
