@@ -24,6 +24,7 @@ type driver struct {
 	buf   []byte
 	text  []byte
 	v6    bool
+	to    ServiceID // to which clients come
 }
 
 func newDriver(tb testing.TB, change func(*Config)) *driver { return newDriverOf(tb, false, change) }
@@ -67,7 +68,7 @@ func (d *driver) input(side wire.Side, h *wire.Header, payload string) {
 
 func (d *driver) fromClient(n int, flags wire.Flags, seq, ack wire.Seq, payload string) {
 	h := wire.Header{
-		Dst: d.shard.cfg.Services[0].Addr, DstPort: 25, Flags: flags, Seq: seq, Ack: ack, Wnd: 64240,
+		Dst: d.shard.cfg.Services[d.to].Addr, DstPort: 25, Flags: flags, Seq: seq, Ack: ack, Wnd: 64240,
 		Timestamps: true, TSval: uint32(int64(d.now) / 1e6), TSecr: 0,
 	}
 	h.Src, h.SrcPort = d.peer(n)

@@ -38,8 +38,8 @@ func (s *Shard) findServer(id uint32, f *flow) {
 		busy = busy.With(slot)
 	}
 	switch {
-	case busy != out && !later: // a server is up, but this client's port cannot be used with it
-		s.refuseTuple(id, f)
+	case busy != out && !later: // a server is up, but not for this client's port: it comes back from another one
+		s.sayNoServer(id, f, CauseTupleInUse)
 	case s.now.Sub(x.delayOver) >= p.backend.Queue:
 		why := CauseNoServer
 		if later {
@@ -53,15 +53,6 @@ func (s *Shard) findServer(id uint32, f *flow) {
 		}
 		s.push(id, s.waits.queue)
 	}
-}
-
-// refuseTuple resets a client whose 4-tuple is taken at every server: it will come back from another port.
-func (s *Shard) refuseTuple(id uint32, f *flow) {
-	e := s.event(f, EventClosed, CauseTupleInUse)
-	e.Verdict = VerdictNoServer
-	s.tell(f, e)
-	s.sendClient(f, f.conn.RST(s.now), nil)
-	s.forget(id, f)
 }
 
 // claim is what came of an attempt to use a server.

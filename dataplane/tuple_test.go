@@ -1,0 +1,46 @@
+package dataplane
+
+import (
+	"testing"
+	"time"
+
+	"hushgate/internal/wire"
+)
+
+// TestTupleInUse: a client that comes from one port to two service addresses cannot be handed to the same server twice. The
+// second connection is told 421, like any other for which there is no server, and the log says why.
+func TestTupleInUse(t *testing.T) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
+		vip2 := "198.18.0.2"
+		if v6 {
+			vip2 = "2001:db8:1::2"
+		}
+		d := newDriverOf(t, v6, func(c *Config) {
+			c.Services = append(c.Services, Service{Addr: addr(vip2), Port: 25})
+			c.Backends[0].Servers = c.Backends[0].Servers[:1]
+			c.Backends[0].Queue = time.Hour // others would wait for a server: for this one there will be none
+		})
+		d.splice(0)
+		d.now = d.now.Add(time.Second)
+		d.to = 1
+		iss2 := d.hold(0)
+		d.shard.Drain()
+		d.now = d.now.Add(31 * time.Second)
+		d.shard.Advance(d.now)
+		out, events := d.shard.Drain()
+		if len(out) != 1 || out[0].Side != wire.Outside || d.dec.Decode(out[0].Frame) != wire.KindTCP {
+			t.Fatalf("%d frames, want the last words alone", len(out))
+		}
+		text := d.shard.cfg.Frontends[0].NoServerText
+		if s := &d.dec.Segment; string(s.Payload) != text || s.Flags != wire.ACK|wire.PSH|wire.FIN || s.Seq != iss2+1 {
+			t.Errorf("the client gets %v %q with the number %d", s.Flags, s.Payload, s.Seq-iss2)
+		}
+		if len(events) != 1 || events[0].Cause != CauseTupleInUse || events[0].Verdict != VerdictNoServer ||
+			events[0].BytesToClient != uint64(len(text)) || d.shard.stats.TuplesInUse != 1 {
+			t.Errorf("told of %+v", events)
+		}
+		d.phase(PhaseSpliced, 1)
+
+		d.shard.audit(t)
+	})
+}
