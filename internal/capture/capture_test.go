@@ -48,6 +48,22 @@ var links = map[string]struct {
 	"SLL":          {LinkSLL, "0000000100060102030405060000" + "0800", "0000000100060102030405060000" + "86dd"},
 	"SLL, VLAN":    {LinkSLL, "0000000100060102030405060000" + "810000050800", "0000000100060102030405060000" + "8100000586dd"},
 	"SLL2":         {LinkSLL2, "080000000000000200010006010203040506" + "0000", "86dd00000000000200010006010203040506" + "0000"},
+	"QinQinQ":      {LinkEthernet, "0102030405060708090a0b0c" + "88a80005" + "88a80006" + "81000007" + "0800", "0102030405060708090a0b0c" + "91000005" + "81000006" + "81000007" + "86dd"},
+	"MPLS":         {LinkEthernet, "0102030405060708090a0b0c" + "8847" + "00064040" + "00065140", "0102030405060708090a0b0c" + "8848" + "00065140"},
+	"SNAP":         {LinkEthernet, "0102030405060708090a0b0c" + "0038" + "aaaa03000000" + "0800", "0102030405060708090a0b0c" + "0038" + "aaaa03000000" + "86dd"},
+	"PPPoE":        {LinkEthernet, "0102030405060708090a0b0c" + "8864" + "110000010032" + "0021", "0102030405060708090a0b0c" + "8864" + "110000010046" + "0057"},
+	"PPPoE, VLAN":  {LinkEthernet, "0102030405060708090a0b0c" + "81000007" + "8864" + "110000010032" + "0021", "0102030405060708090a0b0c" + "81000007" + "8864" + "110000010046" + "0057"},
+	"PPPoE in SLL": {LinkSLL, "0000000100060102030405060000" + "8864" + "110000010032" + "21", "0000000100060102030405060000" + "8864" + "110000010046" + "57"},
+	"PPPoE alone":  {LinkPPPoE, "110000010032" + "0021", "110000010046" + "0057"},
+	"PPP":          {LinkPPP, "0021", "0057"},
+	"PPP, short":   {LinkPPP, "21", "57"},
+	"PPP, HDLC":    {LinkPPP, "ff030021", "ff030057"},
+	"PPP serial":   {LinkPPPSerial, "ff030021", "ff0357"},
+	"PPP, Cisco":   {LinkPPPSerial, "0f000800", "8f0086dd"},
+	"PPP, MPLS":    {LinkPPP, "ff030281" + "00064140", "ff030281" + "00064140"},
+	"PPP of pppd":  {LinkPPPD, "01030021", "00030057"},
+	"PPP, way":     {LinkPPPDir, "00ff030021", "010057"},
+	"Cisco HDLC":   {LinkHDLC, "0f000800", "0f0086dd"},
 	"null":         {LinkNull, "02000000", "1e000000"},
 	"null, BE":     {LinkNull, "00000002", "0000000a"},
 	"loop":         {LinkLoop, "00000002", "00000018"},
@@ -378,7 +394,8 @@ func TestCorrupt(t *testing.T) {
 		"the file ends in its header":            {0xa1, 0xb2, 0xc3, 0xd4, 0, 2},
 		"link type 105 is 802.11":                pcapFile(binary.BigEndian, magicMicro, 105, 0),
 		"link type 147 is not read":              pcapFile(binary.BigEndian, magicMicro, 147, 0),
-		"interface description: link type 127":   join(section, block(blockInterface, 0, 127, 0, 0, 0, 0, 0, 0)),
+		"link type 189 (USB) is not read":        pcapFile(binary.BigEndian, magicMicro, 189, 0),
+		"packet block: link type 127 is 802.11":  join(section, block(blockInterface, 0, 127, 0, 0, 0, 0, 0, 0), block(blockEnhanced, make([]byte, 20)...)),
 		"byte-order magic":                       block(blockSection, 1, 2, 3, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
 		"version 2 of pcapng":                    block(blockSection, 0x1a, 0x2b, 0x3c, 0x4d, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
 		"a length of 8, expected":                join(section, []byte{0, 0, 0, 6, 0, 0, 0, 8}),
@@ -424,34 +441,61 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestFragments: fragments in any order make the packet, and too many of them do not stay.
-func TestFragments(t *testing.T) {
-	whole := tPacket(false, strings.Repeat("EHLO x\r\n", 100))
-	cut := func(id uint16, at, end int) *Packet {
-		f := append(append([]byte{}, whole[:20]...), whole[20+at:min(20+end, len(whole))]...)
-		more := uint16(0x2000)
-		if 20+end >= len(whole) {
-			more = 0
+// TestLeft: what carries no IP packet is counted under a name.
+func TestLeft(t *testing.T) {
+	for _, c := range []struct {
+		link   LinkType
+		packet string // in hex, an IP packet behind it
+		want   string
+	}{
+		{LinkEthernet, "0102030405060708090a0b0c" + "0806", "ARP"},
+		{LinkEthernet, "0102030405060708090a0b0c" + "88e5", "MACsec (encrypted, or not looked into)"},
+		{LinkEthernet, "0102030405060708090a0b0c" + "1234", "Ethernet type 0x1234"},
+		{LinkEthernet, "0102030405060708090a0b0c" + "0026424203", "802.2 LLC (spanning tree and others)"},
+		{LinkEthernet, "0102030405060708090a0b0c" + "8863" + "110900000000", "PPPoE discovery"},
+		{LinkEthernet, "0102030405060708090a0b0c" + "8864" + "11a700010000", "PPPoE discovery"},
+		{LinkEthernet, "0102030405060708090a0b0c" + "8847" + "00064040" + "00065140" + "0000", "neither IPv4 nor IPv6"},
+		{LinkSLL2, "08060000000000020001000601020304050600" + "00", "ARP"},
+		{LinkPPP, "ff03c021", "PPP LCP"},
+		{LinkPPP, "002d", "TCP with compressed headers (RFC 1144): not read"},
+		{LinkPPP, "0053", "encrypted PPP"},
+		{LinkPPP, "8281", "PPP protocol 0x8281"},
+		{LinkHDLC, "0f008035", "RARP"},
+		{LinkRaw, "00", "neither IPv4 nor IPv6"},
+		{127, "", "802.11 (link type 127): not read"},
+		{147, "", "link type 147: not read"},
+	} {
+		f := NewFramer()
+		b := append(unhex(t, c.packet), tPacket(false, "x")...)
+		if _, ok := f.Frame(&Packet{Time: tAt, Data: b, Length: len(b), Link: c.link}); ok || len(f.Left) != 1 {
+			t.Errorf("%s: %v, %v", c.want, ok, f.Left)
 		}
-		binary.BigEndian.PutUint16(f[2:], uint16(len(f)))
-		binary.BigEndian.PutUint16(f[4:], id)
-		binary.BigEndian.PutUint16(f[6:], more|uint16(at/8))
-		return &Packet{Time: tAt, Data: f, Length: len(f), Link: LinkRaw}
-	}
-	f, d := NewFramer(), wire.NewDecoder()
-	for id := range uint16(3 * maxFragments) { // their others never come
-		if _, ok := f.Frame(cut(id+10, 0, 400)); ok {
-			t.Fatal("a fragment is no packet")
+		for cargo := range f.Left {
+			if cargo.String() != c.want {
+				t.Errorf("%v, want %s", cargo, c.want)
+			}
 		}
 	}
-	for _, p := range []*Packet{cut(1, 400, 600), cut(1, 600, 9000)} {
-		if _, ok := f.Frame(p); ok {
-			t.Fatal("a fragment is no packet")
-		}
+	f := NewFramer()
+	for kind := range 1000 {
+		b := append(unhex(t, fmt.Sprintf("0102030405060708090a0b0c%04x", 0x9100+kind)), tPacket(false, "x")...)
+		f.Frame(&Packet{Data: b, Length: len(b), Link: LinkEthernet})
+		f.Frame(&Packet{Data: b[:9], Length: len(b), Link: LinkEthernet})
 	}
-	frame, ok := f.Frame(cut(1, 0, 400))
-	if !ok || d.Decode(frame.Data) != wire.KindTCP || len(d.Segment.Payload) != 800 || !d.Segment.ChecksumOK() {
-		t.Errorf("%v, %d octets", ok, len(d.Segment.Payload))
+	n := 0
+	for _, c := range f.Left {
+		n += c
+	}
+	if n != 2000 || len(f.Left) > maxCargoes+1 || f.Left[cargoCutOff] != 1000 || f.Left[cargoOther] == 0 {
+		t.Errorf("%d packets of %d kinds", n, len(f.Left))
+	}
+}
+
+// TestOtherLinks: in a file with several interfaces, one whose link is not read takes nothing from the others.
+func TestOtherLinks(t *testing.T) {
+	file := ngFile(t, "", 127, LinkRaw)
+	if texts, err := read(file); !errors.Is(err, io.EOF) || strings.Join(texts, ",") != "text 1" {
+		t.Errorf("%q, %v", texts, err)
 	}
 }
 

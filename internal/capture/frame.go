@@ -2,12 +2,6 @@ package capture
 
 import (
 	"encoding/binary"
-	"fmt"
-	"time"
-
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/ip4defrag"
-	"github.com/google/gopacket/layers"
 
 	"hushgate/internal/wire"
 )
@@ -18,59 +12,70 @@ type Frame struct {
 	// Truncated says that the capture kept only a part: what is missing is zeros, and nobody knows whether its checksum
 	// is right.
 	Truncated bool
+	Fragments bool // it was put together from fragments, of which this packet was the last to come
 }
 
-// Framer makes frames of captured packets. IPv4 fragments are put together, within bounds; what a sender has left to its
+// Framer makes frames of captured packets. Fragments are put together, within bounds; what a sender has left to its
 // hardware, an IPv4 header's checksum or a packet's length of 0, is filled in.
 type Framer struct {
-	IgnoreChecksums bool // takes them all for right
+	IgnoreChecksums bool          // takes them all for right
+	Left            Cargoes       // packets that carried no IP
+	Fragments       FragmentStats // that never became a packet
 
-	defrag    *ip4defrag.IPv4Defragmenter
-	fragments int // taken since defrag is new
-	buf       []byte
+	defrag4, defrag6 *defragmenter
+	buf              []byte
 }
 
 // NewFramer returns a Framer.
-func NewFramer() *Framer { return &Framer{defrag: ip4defrag.NewIPv4Defragmenter()} }
+func NewFramer() *Framer {
+	f := &Framer{Left: Cargoes{}}
+	f.defrag4, f.defrag6 = newDefragmenter(life4, &f.Fragments), newDefragmenter(life6, &f.Fragments)
+	return f
+}
 
-// Bounds for fragments whose others never come.
-const (
-	maxFragments = 4096
-	fragmentLife = 30 * time.Second // RFC 791; Linux has the same
-)
+// Flush gives up the fragments whose others did not come: the capture has ended.
+func (f *Framer) Flush() {
+	f.defrag4.flush()
+	f.defrag6.flush()
+}
 
 // Frame makes a frame of an IP packet; false for what carries none, or not enough of one, or a fragment of one that is
 // not complete.
 func (f *Framer) Frame(p *Packet) (Frame, bool) {
-	ip, ok := p.Link.ip(p.Data)
-	if !ok {
+	ip, cargo := p.Link.ip(p.Data)
+	if cargo != cargoIP {
+		f.Left.add(cargo)
 		return Frame{}, false
 	}
 	total, unsaid := ipLength(ip), false
 	if total == 0 { // left to the hardware, which cuts it into many
 		total, unsaid = p.Length-(len(p.Data)-len(ip)), true
 	}
-	truncated := false
+	out := Frame{}
 	switch {
 	case len(ip) >= total: // padding of the link
 		ip = ip[:max(total, 0)]
-	case p.Length > len(p.Data) && total <= 0xffff:
-		truncated = true
+	case p.Length > len(p.Data) && total <= maxIPPacket+ip6Header:
+		out.Truncated = true
 	}
 	if len(ip) < smallestIPv4Len {
+		f.Left.add(cargoCutOff)
 		return Frame{}, false
 	}
-	if ip[0]>>4 == 4 && binary.BigEndian.Uint16(ip[6:])&0x3fff != 0 {
-		if ip, ok = f.reassemble(p.Time, ip); !ok || truncated {
-			return Frame{}, false
-		}
-	}
-	f.buf = wire.AppendPacket(f.buf[:0], ip, truncated || f.IgnoreChecksums)
-	if truncated {
+	f.buf = wire.AppendPacket(f.buf[:0], ip, out.Truncated || f.IgnoreChecksums)
+	if out.Truncated {
 		f.buf = append(f.buf, make([]byte, total-len(ip))...)
 	}
 	f.mend(f.buf[wire.PacketAt:], unsaid)
-	return Frame{f.buf, truncated}, true
+	whole, ok := f.reassemble(p, f.buf[wire.PacketAt:], &out)
+	if !ok {
+		return Frame{}, false
+	}
+	if out.Fragments {
+		f.buf = wire.AppendPacket(f.buf[:0], whole, out.Truncated || f.IgnoreChecksums)
+	}
+	out.Data = f.buf
+	return out, true
 }
 
 // mend writes what a packet's header does not say, or says wrong if nobody minds.
@@ -87,46 +92,36 @@ func ipLength(ip []byte) int {
 		return int(binary.BigEndian.Uint16(ip[2:]))
 	}
 	if n := int(binary.BigEndian.Uint16(ip[4:])); n > 0 {
-		return 40 + n
+		return ip6Header + n
 	}
 	return 0
 }
 
-// reassemble takes a fragment and returns the packet that it completes.
-func (f *Framer) reassemble(now time.Time, packet []byte) (whole []byte, ok bool) {
-	if f.fragments++; f.fragments > maxFragments {
-		f.defrag, f.fragments = ip4defrag.NewIPv4Defragmenter(), 1
+// reassemble returns a packet that is no fragment as it is, and for a fragment the packet that it completes; false if it completes
+// none. Fragments that are broken go on as they are, and the decoder refuses them.
+func (f *Framer) reassemble(p *Packet, ip []byte, out *Frame) (whole []byte, ok bool) {
+	var piece fragment
+	is, good, defrag, build := false, true, f.defrag4, whole4
+	switch {
+	case ip[0]>>4 == 4:
+		piece, is = fragment4(ip)
+		is = is && wire.IPv4Sealed(ip)
+	case len(ip) >= ip6Header:
+		piece, is, good = fragment6(ip)
+		defrag, build = f.defrag6, whole6
 	}
-	f.defrag.DiscardOlderThan(now.Add(-fragmentLife))
-	var ip layers.IPv4 // of its own, and of a copy: the defragmenter keeps both
-	if err := ip.DecodeFromBytes(append([]byte(nil), packet...), gopacket.NilDecodeFeedback); err != nil {
+	switch {
+	case !is:
+		return ip, true
+	case !good:
+		f.Fragments.Refused++
 		return nil, false
 	}
-	all, err := f.defrag.DefragIPv4WithTimestamp(&ip, now)
-	if err != nil || all == nil {
+	piece.truncated = out.Truncated
+	header, data, truncated, ok := defrag.add(p.Time, &piece)
+	if !ok {
 		return nil, false
 	}
-	all.Flags, all.FragOffset = 0, 0
-	buf := gopacket.NewSerializeBuffer()
-	err = gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, all,
-		gopacket.Payload(all.Payload))
-	return buf.Bytes(), err == nil && len(buf.Bytes()) <= 0xffff
-}
-
-// String names the link type.
-func (l LinkType) String() string {
-	switch l {
-	case LinkNull, LinkLoop:
-		return "loopback"
-	case LinkEthernet:
-		return "Ethernet"
-	case LinkRawBSD, LinkRawOther, LinkRaw, LinkIPv4, LinkIPv6:
-		return "raw IP"
-	case LinkSLL:
-		return "Linux cooked"
-	case LinkSLL2:
-		return "Linux cooked v2"
-	default:
-	}
-	return fmt.Sprintf("link type %d", uint16(l))
+	out.Truncated, out.Fragments = truncated, true
+	return build(header, data), true
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/big"
 	"math/bits"
+	"slices"
 	"time"
 )
 
@@ -24,6 +25,8 @@ type ngInterface struct {
 	unit    ngUnit
 	offset  int64 // seconds to be added
 }
+
+func (i ngInterface) supported() bool { return i.link.supported() == nil }
 
 // The blocks that are read; others are passed over. A section's type is the same in both byte orders.
 const (
@@ -154,9 +157,6 @@ func (p *pcapng) addInterface(b []byte) error {
 		return fmt.Errorf("more than %d in one section", maxInterfaces)
 	}
 	i := ngInterface{link: LinkType(p.order.Uint16(b)), snaplen: p.order.Uint32(b[4:]), unit: microseconds}
-	if err := i.link.supported(); err != nil {
-		return err
-	}
 	err := p.options(b[8:], func(code uint16, value []byte) error {
 		switch {
 		case code == optionResolution && len(value) == 1:
@@ -216,6 +216,9 @@ func (p *pcapng) packet(kind uint32, b []byte, out *Packet) error {
 		return fmt.Errorf("of interface %d, the section has %d", index, len(p.interfaces))
 	}
 	i := &p.interfaces[index]
+	if err := i.link.supported(); err != nil && !slices.ContainsFunc(p.interfaces, ngInterface.supported) {
+		return err // of several interfaces, those that are not read are no reason to leave out the others
+	}
 	out.Time = time.Time{}
 	if kind == blockSimple {
 		if i.snaplen > 0 {

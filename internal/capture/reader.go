@@ -15,7 +15,7 @@ import (
 
 // Packet is one packet of a capture.
 type Packet struct {
-	Time      time.Time // UTC; zero in blocks that have none
+	Time      time.Time // UTC; zero if there is none, as in pcapng's simple packet blocks
 	Data      []byte    // from the link's header on, as far as it was kept; valid until the next one is read
 	Length    int       // octets that it had on the wire
 	Link      LinkType

@@ -51,11 +51,15 @@ const (
 	optionApplication = 4
 )
 
-// Packet writes a packet of the interface with the given number. Length is what it had on the wire, 0 for all of data.
+// Packet writes a packet of the interface with the given number. Length is what it had on the wire, 0 for all of data. One without
+// a time goes into a simple packet block, which has no place for another interface than the first, nor for a comment.
 func (w *Writer) Packet(iface int, at time.Time, data []byte, length int, comment string) error {
 	if len(data) > MaxPacket || iface < 0 || iface >= len(w.links) {
 		return fmt.Errorf("write a packet: %d octets from interface %d, expected at most %d from one of %d", len(data), iface,
 			MaxPacket, len(w.links))
+	}
+	if at.IsZero() {
+		return w.simple(iface, data, length)
 	}
 	ticks := uint64(at.UnixNano())
 	w.begin(blockEnhanced)
@@ -69,6 +73,17 @@ func (w *Writer) Packet(iface int, at time.Time, data []byte, length int, commen
 		w.option(optionComment, []byte(comment[:min(len(comment), maxComment)]))
 		w.put32(optionEnd)
 	}
+	return w.end()
+}
+
+func (w *Writer) simple(iface int, data []byte, length int) error {
+	if iface > 0 || length > len(data) { // the block says how long the packet was, and that is how much was kept
+		return fmt.Errorf("write a packet without a time: %d octets of %d from interface %d, expected a whole one from the first",
+			len(data), length, iface)
+	}
+	w.begin(blockSimple)
+	w.put32(uint32(len(data)))
+	w.padded(data)
 	return w.end()
 }
 

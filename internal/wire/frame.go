@@ -79,6 +79,12 @@ func SealIPv4(packet []byte) {
 	}
 }
 
+// IPv4Sealed reports whether an IPv4 packet has all of its header, and the right checksum in it.
+func IPv4Sealed(packet []byte) bool {
+	n := int(packet[0]&0x0f) * 4
+	return n >= ip4MinLen && n <= len(packet) && fold(sum(0, packet[:n])) == 0xffff
+}
+
 // SetIPLength writes the length of an IP packet, header included, in octets; false if its header cannot say so much. The
 // checksum of an IPv4 header is SealIPv4's.
 func SetIPLength(packet []byte, n int) bool {
