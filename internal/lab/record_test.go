@@ -29,11 +29,12 @@ const (
 	recordClient6, recordServer6 = "2001:db8::10", "2001:db8::25"
 )
 
-// studio has a client and a server, of which the server's interface is captured.
+// studio has a client and a server, of which one of the server's interfaces is captured.
 type studio struct {
 	t              *testing.T
 	ctx            context.Context
 	client, server *Host
+	family         int // of raw segments: 4 or 6
 }
 
 // TestRecord records, if asked to. Each capture is of one kind of client, at a server that greets at once on port 25,
@@ -47,6 +48,7 @@ func TestRecord(t *testing.T) {
 		name string
 		take func(s *studio)
 	}{
+		{"loopback", (*studio).loopback},
 		{"smtp-source", func(s *studio) {
 			s.run("smtp-source", "-M", "client.example.org", "-m", "3", "-s", "2", "-l", "2000", "inet:["+recordServer4+"]:25")
 		}},
@@ -81,17 +83,28 @@ func TestRecord(t *testing.T) {
 		}},
 		{"scan", (*studio).scan},
 		{"syn-data", (*studio).synData},
-		{"fragments", (*studio).fragments},
+		{"fragments", func(s *studio) { s.fragments(160) }},
+		{"fragments-short", func(s *studio) { s.fragments(296) }}, // of 300 octets
+		{"fragments-ipv6", func(s *studio) {
+			s.family = 6
+			s.fragments(160)
+		}},
 	} {
-		t.Run(r.name, func(t *testing.T) { take(t, filepath.Join(*record, r.name+".pcap"), r.take) })
+		t.Run(r.name, func(t *testing.T) {
+			iface := "eth0"
+			if r.name == "loopback" {
+				iface = "lo"
+			}
+			take(t, filepath.Join(*record, r.name+".pcap"), iface, r.take)
+		})
 	}
 }
 
 // take records one capture.
-func take(t *testing.T, file string, f func(*studio)) {
+func take(t *testing.T, file, iface string, f func(*studio)) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	s := &studio{t: t, ctx: ctx}
+	s := &studio{t: t, ctx: ctx, family: 4}
 	for _, h := range []struct {
 		host **Host
 		name string
@@ -125,8 +138,8 @@ func take(t *testing.T, file string, f func(*studio)) {
 			_, _ = io.Copy(io.Discard, c)
 		})
 	}
-	dump := exec.Command("tcpdump", "--immediate-mode", "-U", "-n", "-Z", "root", "-i", "eth0", "-w", file,
-		"tcp port 25 or tcp port 2525 or tcp port 2526 or ip[6:2] & 0x3fff != 0")
+	dump := exec.Command("tcpdump", "--immediate-mode", "-U", "-n", "-Z", "root", "-i", iface, "-w", file,
+		"tcp port 25 or tcp port 2525 or tcp port 2526 or ip[6:2] & 0x3fff != 0 or ip6[6] = 44")
 	stderr, err := dump.StderrPipe()
 	s.must(err)
 	s.must(s.server.Start(dump))
@@ -156,15 +169,33 @@ func (s *studio) run(name string, args ...string) {
 
 func (s *studio) dial(to string) *net.TCPConn {
 	s.t.Helper()
-	c, err := s.client.Dial(s.ctx, "", to)
+	return s.dialFrom(s.client, to)
+}
+
+func (s *studio) dialFrom(h *Host, to string) *net.TCPConn {
+	s.t.Helper()
+	c, err := h.Dial(s.ctx, "", to)
 	s.must(err)
 	s.must(c.SetDeadline(time.Now().Add(10 * time.Second)))
 	return c
 }
 
+// loopback has a client on the server itself: one that talks early and one that waits, in each family.
+func (s *studio) loopback() {
+	for _, to := range []string{"127.0.0.1:2525", "[::1]:2525"} {
+		s.botOn(s.server, to, 100*time.Millisecond, "EHLO localhost\r\n")
+		c := s.dialFrom(s.server, to)
+		_, err := c.Read(make([]byte, 100))
+		s.must(err)
+		s.must(c.Close())
+	}
+}
+
 // bot talks after a while and leaves when it has heard something.
-func (s *studio) bot(to string, wait time.Duration, text string) {
-	c := s.dial(to)
+func (s *studio) bot(to string, wait time.Duration, text string) { s.botOn(s.client, to, wait, text) }
+
+func (s *studio) botOn(h *Host, to string, wait time.Duration, text string) {
+	c := s.dialFrom(h, to)
 	time.Sleep(wait) // the recording is of a client that does just this
 	_, err := io.WriteString(c, text)
 	s.must(err)
@@ -224,8 +255,10 @@ func (s *studio) raw() *rawClient {
 	r := &rawClient{}
 	s.must(s.server.Do(func() error { return linkAddress("eth0", &r.mac) }))
 	s.must(s.client.Do(func() error { return linkAddress("eth0", &r.own) }))
-	s.run("iptables", "-A", "OUTPUT", "-p", "tcp", "--tcp-flags", "RST", "RST", "-j", "DROP")
-	s.must(ping(s.client, recordServer4)) // so that neighbours are known
+	for _, tables := range []string{"iptables", "ip6tables"} {
+		s.run(tables, "-A", "OUTPUT", "-p", "tcp", "--tcp-flags", "RST", "RST", "-j", "DROP")
+	}
+	s.must(errors.Join(ping(s.client, recordServer4), ping(s.client, recordServer6))) // so that neighbours are known
 	s.must(s.client.Do(func() (err error) {
 		r.port, err = port.Open(port.Config{Interface: "eth0", Filter: everything(s.t)})
 		return err
@@ -265,9 +298,13 @@ func (s *studio) hear(r *rawClient, flags wire.Flags) *wire.Segment {
 	return nil
 }
 
-func rawSegment(port uint16, flags wire.Flags, seq, ack wire.Seq, text string) []byte {
+func (s *studio) rawSegment(port uint16, flags wire.Flags, seq, ack wire.Seq, text string) []byte {
+	from, to := recordClient4, recordServer4
+	if s.family == 6 {
+		from, to = recordClient6, recordServer6
+	}
 	return wire.NewBuilder().Append(nil, &wire.Header{
-		Src: wire.AddrFrom(netip.MustParseAddr(recordClient4)), SrcPort: port, Dst: wire.AddrFrom(netip.MustParseAddr(recordServer4)),
+		Src: wire.AddrFrom(netip.MustParseAddr(from)), SrcPort: port, Dst: wire.AddrFrom(netip.MustParseAddr(to)),
 		DstPort: 2525, Flags: flags, Seq: seq, Ack: ack, Wnd: 64240, MSS: 1460 * uint16(flags&wire.SYN/wire.SYN),
 	}, []byte(text))
 }
@@ -275,9 +312,9 @@ func rawSegment(port uint16, flags wire.Flags, seq, ack wire.Seq, text string) [
 // scan looks whether the port is open, in three manners.
 func (s *studio) scan() {
 	r := s.raw()
-	s.send(r, rawSegment(40001, wire.SYN, 1000, 0, ""))
+	s.send(r, s.rawSegment(40001, wire.SYN, 1000, 0, ""))
 	a := s.hear(r, wire.SYN)
-	s.send(r, rawSegment(40001, wire.RST, a.Ack, 0, ""), rawSegment(40002, wire.FIN, 2000, 0, ""), rawSegment(40003, wire.ACK, 3000, 3000, ""))
+	s.send(r, s.rawSegment(40001, wire.RST, a.Ack, 0, ""), s.rawSegment(40002, wire.FIN, 2000, 0, ""), s.rawSegment(40003, wire.ACK, 3000, 3000, ""))
 	s.hear(r, wire.RST)
 }
 
@@ -285,38 +322,63 @@ func (s *studio) scan() {
 func (s *studio) synData() {
 	const text = "EHLO fast.example.net\r\n"
 	r := s.raw()
-	s.send(r, rawSegment(40010, wire.SYN, 1000, 0, text))
+	s.send(r, s.rawSegment(40010, wire.SYN, 1000, 0, text))
 	next := s.hear(r, wire.SYN).Seq + 1
-	s.send(r, rawSegment(40010, wire.ACK, 1001, next, ""), rawSegment(40010, wire.ACK|wire.PSH, 1001, next, text))
+	s.send(r, s.rawSegment(40010, wire.ACK, 1001, next, ""), s.rawSegment(40010, wire.ACK|wire.PSH, 1001, next, text))
 	s.hear(r, wire.PSH)
 }
 
-// fragments sends early talk in IP fragments, the last one first.
-func (s *studio) fragments() {
+// fragments sends early talk in IP fragments of so many octets, the last one first.
+func (s *studio) fragments(size int) {
 	r := s.raw()
-	s.send(r, rawSegment(40020, wire.SYN, 1000, 0, ""))
+	s.send(r, s.rawSegment(40020, wire.SYN, 1000, 0, ""))
 	next := s.hear(r, wire.SYN).Seq + 1
-	frames := inFragments(rawSegment(40020, wire.ACK|wire.PSH, 1001, next, strings.Repeat("EHLO fragments.example.net\r\n", 10)), 160)
+	frames := inFragments(s.rawSegment(40020, wire.ACK|wire.PSH, 1001, next, strings.Repeat("EHLO fragments.example.net\r\n", 10)), size)
 	slices.Reverse(frames)
-	s.send(r, append([][]byte{rawSegment(40020, wire.ACK, 1001, next, "")}, frames...)...)
+	s.send(r, append([][]byte{s.rawSegment(40020, wire.ACK, 1001, next, "")}, frames...)...)
 	s.hear(r, wire.PSH)
 }
 
-// inFragments cuts an IPv4 packet into fragments with so many octets of payload.
+// inFragments cuts an IP packet into fragments with so many octets of payload.
 func inFragments(frame []byte, size int) (frames [][]byte) {
-	body := frame[wire.PacketAt+20:]
+	header := 20
+	if frame[wire.PacketAt]>>4 == 6 {
+		header = 40
+	}
+	body := frame[wire.PacketAt+header:]
 	for at := 0; at < len(body); at += size {
 		end := min(at+size, len(body))
-		packet := append(append([]byte{}, frame[wire.PacketAt:wire.PacketAt+20]...), body[at:end]...)
-		more := uint16(0x2000)
-		if end == len(body) {
-			more = 0
+		head := append([]byte{}, frame[wire.PacketAt:wire.PacketAt+header]...)
+		packet := fragment4(head, body[at:end], at, end < len(body))
+		if header == 40 {
+			packet = fragment6(head, body[at:end], at, end < len(body))
 		}
-		be.BigEndian.PutUint16(packet[2:], uint16(len(packet)))
-		be.BigEndian.PutUint16(packet[4:], 77)
-		be.BigEndian.PutUint16(packet[6:], more|uint16(at/8))
-		be.BigEndian.PutUint16(packet[10:], 0) // AppendPacket fills it in
 		frames = append(frames, wire.AppendPacket(nil, packet, false))
 	}
 	return frames
+}
+
+func fragment4(head, data []byte, at int, more bool) []byte {
+	packet := append(head, data...)
+	word := uint16(at / 8)
+	if more {
+		word |= 0x2000
+	}
+	be.BigEndian.PutUint16(packet[2:], uint16(len(packet)))
+	be.BigEndian.PutUint16(packet[4:], 77)
+	be.BigEndian.PutUint16(packet[6:], word)
+	be.BigEndian.PutUint16(packet[10:], 0) // AppendPacket fills it in
+	return packet
+}
+
+func fragment6(head, data []byte, at int, more bool) []byte {
+	word := uint16(at)
+	if more {
+		word |= 1
+	}
+	extension := be.BigEndian.AppendUint32(be.BigEndian.AppendUint16([]byte{head[6], 0}, word), 77)
+	packet := append(append(head, extension...), data...)
+	packet[6] = 44
+	be.BigEndian.PutUint16(packet[4:], uint16(len(packet)-40))
+	return packet
 }

@@ -3,6 +3,6 @@
 // packets to the shard that the live gateway runs, with the capture's clock, and records what it would answer. Packages
 // below know no files and this one knows no screens: results go to a function.
 //
-// Start with Observer.Segment in observe.go, then Result.At in result.go; Driver is in drive.go, Tally (what many delays
-// would have done to many senders) in tally.go.
+// Start with Observer.Segment in observe.go; conn.go has what is learnt from each segment, judge.go what follows from it.
+// Then Result.At in result.go; Driver is in drive.go, Tally (what many delays would have done to many senders) in tally.go.
 package replay

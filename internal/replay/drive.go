@@ -24,6 +24,7 @@ type Driver struct {
 	last     time.Time
 	build    *wire.Builder
 	dec      *wire.Decoder
+	refused  map[dataplane.Drop]int // packets of clients that the shards dropped
 }
 
 // DriveOptions say how hushgate would be configured.
@@ -70,11 +71,13 @@ type model struct{ next, want wire.Seq }
 func NewDriver(opt DriveOptions, tell func(Driven)) *Driver {
 	return &Driver{
 		opt: opt, tell: tell, services: map[netip.AddrPort]*driven{}, build: wire.NewBuilder(), dec: wire.NewDecoder(),
+		refused: map[dataplane.Drop]int{},
 	}
 }
 
-// Segment takes the next segment of the capture, which is changed. What a server sent is used for its numbers alone.
-func (d *Driver) Segment(at time.Time, seg *wire.Segment, fromClient bool) error {
+// Segment takes the next segment of the capture, which is changed. What a server sent is used for its numbers alone. Fragments says
+// that the segment came in several: the gateway gets IPv4's as one packet, from the kernel, and drops IPv6's.
+func (d *Driver) Segment(at time.Time, seg *wire.Segment, fromClient, fragments bool) error {
 	if d.origin.IsZero() {
 		d.origin, d.last = at, at
 	}
@@ -94,8 +97,31 @@ func (d *Driver) Segment(at time.Time, seg *wire.Segment, fromClient bool) error
 		s = d.newService(to)
 	}
 	d.advance(d.last)
+	if fragments && !seg.Src.Is4() {
+		d.fragments(s, seg)
+		return nil
+	}
 	d.client(s, seg)
 	return nil
+}
+
+// fragments tells of a segment that the gateway drops piece by piece.
+func (d *Driver) fragments(s *driven, seg *wire.Segment) {
+	d.refused[dataplane.DropFragment]++
+	from := netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)
+	d.renumber(s, from, seg)
+	comment := where(s, from) + ": " + dropWords(dataplane.DropFragment)
+	d.tell(Driven{At: d.last, Packet: seg.Frame()[wire.PacketAt:], Side: wire.Outside, Comment: comment})
+}
+
+// refusals are what the shards dropped of the clients', but for segments of connections that are over.
+func (d *Driver) refusals() (list []remark) {
+	for _, why := range byCount(d.refused) {
+		if why != dataplane.DropUnknown {
+			list = append(list, remark{d.refused[why], fmt.Sprintf("packets of clients that the gateway drops (%v): %s", why, why.Help())})
+		}
+	}
+	return list
 }
 
 func (d *Driver) newService(to netip.AddrPort) *driven {
@@ -132,7 +158,7 @@ func (d *Driver) now(at time.Time) mono.Time { return epoch.Add(at.Sub(d.origin)
 func (d *Driver) fromServer(seg *wire.Segment) {
 	s := d.services[netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)]
 	client := netip.AddrPortFrom(seg.Dst.Netip(), seg.DstPort)
-	if s != nil && seg.Flags.Has(wire.SYN|wire.ACK) {
+	if s != nil && seg.Flags&(wire.SYN|wire.ACK) == wire.SYN|wire.ACK {
 		if _, known := s.shift[client]; !known {
 			s.shift[client] = seg.Seq
 		}
@@ -149,7 +175,12 @@ func (d *Driver) client(s *driven, seg *wire.Segment) {
 	frame := append([]byte(nil), seg.Frame()...)
 	s.shard.Input(d.now(d.last), wire.Outside, seg.Frame())
 	out, events := s.shard.Drain()
-	why := strings.Join(append(reasons(events), dropped(drops, s.shard.Stats().Dropped)...), ", ")
+	words := reasons(events)
+	for _, why := range dropped(drops, s.shard.Stats().Dropped) {
+		d.refused[why]++
+		words = append(words, dropWords(why))
+	}
+	why := strings.Join(words, ", ")
 	after := where(s, from)
 	comment := before
 	if after != before {
@@ -224,14 +255,16 @@ func reasons(events []dataplane.Event) (words []string) {
 	return words
 }
 
-func dropped(before, after [dataplane.Drops]uint64) (words []string) {
+func dropped(before, after [dataplane.Drops]uint64) (why []dataplane.Drop) {
 	for i := range before {
 		if after[i] != before[i] {
-			words = append(words, "dropped: "+dataplane.Drop(i).String())
+			why = append(why, dataplane.Drop(i))
 		}
 	}
-	return words
+	return why
 }
+
+func dropWords(why dataplane.Drop) string { return "dropped: " + why.String() }
 
 // advance does what is due in all shards until a time.
 func (d *Driver) advance(until time.Time) {

@@ -41,35 +41,47 @@ func handshake(rest ...tSeg) []tSeg {
 	return append([]tSeg{c(0, wire.SYN, 0, 0, ""), s(5*ms, wire.SYN|ack, 0, 1, ""), c(10*ms, ack, 1, 1, "")}, rest...)
 }
 
+// frame is the segment, on the way between two hosts.
+func (g tSeg) frame() []byte {
+	client, server := wire.AddrFrom(netip.MustParseAddr("198.18.0.7")), wire.AddrFrom(netip.MustParseAddr("198.18.0.1"))
+	h := wire.Header{Src: client, SrcPort: 4000, Dst: server, DstPort: 25, Flags: g.flags, Seq: tIRS + g.seq, Wnd: 1000}
+	ackBase := tISS
+	if !g.client {
+		h.Src, h.SrcPort, h.Dst, h.DstPort = h.Dst, h.DstPort, h.Src, h.SrcPort
+		h.Seq, ackBase = tISS+g.seq, tIRS
+	}
+	if g.flags.Has(ack) {
+		h.Ack = ackBase + g.ack
+	}
+	return wire.NewBuilder().Append(nil, &h, []byte(g.text))
+}
+
 var tStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // observe plays a story, with and without the segments of one end, to an Observer.
 func observe(t *testing.T, story []tSeg, keep func(tSeg) bool) (results []Result) {
 	t.Helper()
 	o := NewObserver(Options{Ports: []uint16{25}}, func(r *Result) { results = append(results, *r) })
-	build, dec := wire.NewBuilder(), wire.NewDecoder()
-	client, server := wire.AddrFrom(netip.MustParseAddr("198.18.0.7")), wire.AddrFrom(netip.MustParseAddr("198.18.0.1"))
+	dec := wire.NewDecoder()
 	for _, g := range story {
 		if !keep(g) {
 			continue
 		}
-		h := wire.Header{Src: client, SrcPort: 4000, Dst: server, DstPort: 25, Flags: g.flags, Seq: tIRS + g.seq, Wnd: 1000}
-		ackBase := tISS
-		if !g.client {
-			h.Src, h.SrcPort, h.Dst, h.DstPort = h.Dst, h.DstPort, h.Src, h.SrcPort
-			h.Seq, ackBase = tISS+g.seq, tIRS
-		}
-		if g.flags.Has(ack) {
-			h.Ack = ackBase + g.ack
-		}
-		if k := dec.Decode(build.Append(nil, &h, []byte(g.text))); k != wire.KindTCP {
+		if k := dec.Decode(g.frame()); k != wire.KindTCP {
 			t.Fatalf("kind %d", k)
 		}
-		o.Segment(tStart.Add(g.at), &dec.Segment, false)
+		at := tStart.Add(g.at)
+		if g.at == noTime {
+			at = time.Time{}
+		}
+		o.Segment(at, &dec.Segment, false)
 	}
 	o.Flush()
 	return results
 }
+
+// noTime is when a segment of a capture without times comes.
+const noTime = time.Duration(-1)
 
 func both(tSeg) bool       { return true }
 func clientOf(g tSeg) bool { return g.client }
@@ -190,7 +202,7 @@ func TestChecksums(t *testing.T) {
 		for i, g := range handshake(c(20*ms, ack, 1, 1, ehlo)) {
 			h := wire.Header{
 				Src: wire.AddrFrom4([]byte{198, 18, 0, 7}), SrcPort: 4000, Dst: wire.AddrFrom4([]byte{198, 18, 0, 1}), DstPort: 25,
-				Flags: g.flags, Seq: g.seq, Ack: g.ack,
+				Flags: g.flags, Seq: g.seq, Ack: g.ack, Wnd: 1000,
 			}
 			if !g.client {
 				h.Src, h.SrcPort, h.Dst, h.DstPort = h.Dst, h.DstPort, h.Src, h.SrcPort

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,9 @@ func Plot(file string, t *Tally) error {
 	case ".svg", ".png":
 	default:
 		return fmt.Errorf("--plot %s: expected a name that ends in .svg or .png", file)
+	}
+	if judged, timed := t.Judged(); judged > 0 && timed == 0 {
+		return errors.New("draw the curve: the capture has no times (pcapng's simple packet blocks)")
 	}
 	p := plot.New()
 	p.Title.Text = "Clients that talk before the banner"

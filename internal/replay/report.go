@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"hushgate/internal/wire"
 )
 
 // Format is how results are written.
@@ -77,7 +75,7 @@ func (r *report) table(c *Result) {
 	if words := c.Notes.Words(); len(words) > 0 {
 		line = strings.TrimSpace(line + "  [" + strings.Join(words, ", ") + "]")
 	}
-	_, err := fmt.Fprintf(r.w, tableRow, strconv.Itoa(c.ID), c.Client, c.Server, elapsed(c.FirstByte), elapsed(c.Banner),
+	_, err := fmt.Fprintf(r.w, tableRow, strconv.Itoa(c.ID), c.Client, c.Server, c.elapsed(c.FirstByte), c.elapsed(c.Banner),
 		r.verdict(c), line)
 	r.keep(err)
 }
@@ -85,6 +83,8 @@ func (r *report) table(c *Result) {
 // verdict is the verdict in words for people.
 func (r *report) verdict(c *Result) string {
 	switch v := c.At(r.delays[0]); {
+	case v == Unknown:
+		return map[Outcome]string{Talked: "early-talker, unknown when", HungUp: "hang-up, unknown when", Waited: "quiet, unknown how long"}[c.Outcome]
 	case v == Untested:
 		return "quiet, not tested beyond " + brief(c.Silent)
 	case v == None:
@@ -94,14 +94,15 @@ func (r *report) verdict(c *Result) string {
 	}
 }
 
-// jsonResult is a result as an object. Times are in milliseconds from the handshake's last ACK, null if they did not come.
+// jsonResult is a result as an object. Times are in milliseconds from the handshake's last ACK, null if they did not come, or
+// if nobody knows when.
 type jsonResult struct {
 	ID        int                `json:"id"`
 	Client    string             `json:"client"`
 	Server    string             `json:"server"`
-	Begin     time.Time          `json:"begin"`
+	Begin     *time.Time         `json:"begin"`
 	Outcome   string             `json:"outcome"`
-	Silent    float64            `json:"silent_ms"`
+	Silent    *float64           `json:"silent_ms"`
 	FirstByte *float64           `json:"first_byte_ms"`
 	Banner    *float64           `json:"banner_ms"`
 	Verdicts  map[string]Verdict `json:"verdicts"`
@@ -115,9 +116,13 @@ func (r *report) json(c *Result) {
 	for _, d := range r.delays {
 		verdicts[brief(d)] = c.At(d)
 	}
+	var begin *time.Time
+	if !c.Begin.IsZero() {
+		begin = &c.Begin
+	}
 	line, err := json.Marshal(jsonResult{
-		c.ID, c.Client.String(), c.Server.String(), c.Begin, c.Outcome.String(), millis(c.Silent), orNull(c.FirstByte),
-		orNull(c.Banner), verdicts, escape(c.Line), c.Segments, c.Notes.Words(),
+		c.ID, c.Client.String(), c.Server.String(), begin, c.Outcome.String(), c.orNull(c.Silent), c.orNull(c.FirstByte),
+		c.orNull(c.Banner), verdicts, escape(c.Line), c.Segments, c.Notes.Words(),
 	})
 	r.keep(err)
 	_, err = r.w.Write(append(line, '\n'))
@@ -133,14 +138,18 @@ func (r *report) comma(c *Result) {
 		r.keep(r.csv.Write(append(head, "first_line", "segments", "notes")))
 	}
 	number := func(d time.Duration) string {
-		if d < 0 {
+		if d < 0 || c.Untimed {
 			return ""
 		}
 		return strconv.FormatFloat(millis(d), 'f', 3, 64)
 	}
+	begin := ""
+	if !c.Begin.IsZero() {
+		begin = c.Begin.Format(time.RFC3339Nano)
+	}
 	row := []string{
 		strconv.Itoa(c.ID), c.Client.Addr().String(), strconv.Itoa(int(c.Client.Port())), c.Server.Addr().String(),
-		strconv.Itoa(int(c.Server.Port())), c.Begin.Format(time.RFC3339Nano), c.Outcome.String(), number(c.Silent),
+		strconv.Itoa(int(c.Server.Port())), begin, c.Outcome.String(), number(c.Silent),
 		number(c.FirstByte), number(c.Banner),
 	}
 	for _, d := range r.delays {
@@ -151,17 +160,20 @@ func (r *report) comma(c *Result) {
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-func orNull(d time.Duration) *float64 {
-	if d < 0 {
+func (r *Result) orNull(d time.Duration) *float64 {
+	if d < 0 || r.Untimed {
 		return nil
 	}
 	v := millis(d)
 	return &v
 }
 
-func elapsed(d time.Duration) string {
-	if d < 0 {
+func (r *Result) elapsed(d time.Duration) string {
+	switch {
+	case d < 0:
 		return "-"
+	case r.Untimed:
+		return "?"
 	}
 	return fmt.Sprintf("%.3f s", d.Seconds())
 }
@@ -180,53 +192,80 @@ func escape(b []byte) string {
 	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
 }
 
-// remarks say how far the capture can be trusted.
-func (r *run) remarks() (list []string) {
-	s := &r.observer.Stats
-	for _, c := range []struct {
-		n    int
-		what string
-	}{
-		{r.truncate, "packets are cut off by the capture: judged by the lengths in their headers"},
-		{s.Checksums, "segments ignored for a wrong checksum (--ignore-checksums takes them)"},
-		{r.unread[wire.KindBadIP], "packets ignored for a wrong IP header (--ignore-checksums takes those whose checksum alone is wrong)"},
-		{
-			r.unread[wire.KindShort] + r.unread[wire.KindBadTCP] + r.unread[wire.KindBadAddress] + r.unread[wire.KindExtension],
-			"packets ignored that are too short, or have headers that no TCP segment can have",
-		},
-		{r.unread[wire.KindFragment], "IPv6 fragments ignored"},
-		{s.Backwards, "packets older than the one before them"},
-		{s.Evicted, "connections judged before their end, for want of room (--max-connections)"},
-	} {
-		if c.n > 0 {
-			list = append(list, fmt.Sprintf("%d %s", c.n, c.what))
-		}
-	}
-	return list
-}
-
 // summary writes what many delays would have done, and how far that can be trusted.
-func summary(w io.Writer, t *Tally, remarks []string, delays []time.Duration) error {
+func summary(w io.Writer, t *Tally, remarks []remark, delays []time.Duration) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%d connections: %d judged, %d begun before the capture, %d without a handshake\n", t.Results,
-		t.Outcomes[Talked]+t.Outcomes[HungUp]+t.Outcomes[Waited], t.Outcomes[Unjudged], t.Outcomes[NoHandshake])
+	judged, timed := t.Judged()
+	fmt.Fprintf(&b, "\n%d connections: %d judged, %d begun before the capture, %d without a handshake\n", t.Results, judged,
+		t.Outcomes[Unjudged], t.Outcomes[NoHandshake])
+	if judged > timed {
+		fmt.Fprintf(&b, "%d of them have no times: %d talked before the banner, %d hung up before it, %d waited; they are in no row below\n",
+			judged-timed, t.Untimed[Talked], t.Untimed[HungUp], t.Untimed[Waited])
+	}
 	for _, r := range remarks {
 		fmt.Fprintln(&b, r)
 	}
+	if timed == 0 && judged > 0 {
+		fmt.Fprintf(&b, "\nwithout times nobody can tell what a delay would have done\n")
+	} else {
+		rows(&b, t, delays)
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("write the summary: %w", err)
+	}
+	return nil
+}
+
+// rows writes what each delay would have done.
+func rows(b *strings.Builder, t *Tally, delays []time.Duration) {
 	const row = "%8s  %13s %9s %9s  %9s %9s  %9s\n"
-	fmt.Fprintf(&b, "\n"+row, "delay", "early talkers", "senders", "networks", "hang-ups", "quiet", "untested")
+	fmt.Fprintf(b, "\n"+row, "delay", "early talkers", "senders", "networks", "hang-ups", "quiet", "untested")
 	for _, r := range t.Rows(slices.Sorted(slices.Values(delays))) {
 		more := ""
 		if r.More {
 			more = "+"
 		}
-		fmt.Fprintf(&b, row, brief(r.Delay), strconv.Itoa(r.EarlyTalked), strconv.Itoa(r.Senders)+more,
+		fmt.Fprintf(b, row, brief(r.Delay), strconv.Itoa(r.EarlyTalked), strconv.Itoa(r.Senders)+more,
 			strconv.Itoa(r.Networks)+more, strconv.Itoa(r.HungUp), strconv.Itoa(r.Quiet), strconv.Itoa(r.Untested))
 	}
-	fmt.Fprintf(&b, "\nuntested: quiet until the banner, or to the end of what was captured, which came before the delay was over\n")
-	_, err := io.WriteString(w, b.String())
-	if err != nil {
-		return fmt.Errorf("write the summary: %w", err)
+	fmt.Fprintf(b, "\nuntested: quiet until the banner, or to the end of what was captured, which came before the delay was over\n")
+}
+
+// jsonSummary is the last object of the JSON format: what the connections were, and what is to be known about the capture.
+type jsonSummary struct {
+	Connections int      `json:"connections"`
+	Judged      int      `json:"judged"`
+	Untimed     int      `json:"without_times"`
+	Unjudged    int      `json:"begun_before"`
+	NoHandshake int      `json:"no_handshake"`
+	Remarks     []remark `json:"remarks"`
+}
+
+// summarise writes the summary in the format, or what of it the format has no place for to notes.
+func (r *report) summarise(t *Tally, remarks []remark, notes io.Writer) error {
+	switch r.format {
+	case Table:
+		return summary(r.w, t, remarks, r.delays)
+	case JSON:
+		judged, timed := t.Judged()
+		if remarks == nil {
+			remarks = []remark{}
+		}
+		err := json.NewEncoder(r.w).Encode(map[string]jsonSummary{"summary": {
+			t.Results, judged, judged - timed, t.Outcomes[Unjudged], t.Outcomes[NoHandshake], remarks,
+		}})
+		if err != nil {
+			return fmt.Errorf("write the summary: %w", err)
+		}
+	case CSV:
+		noteRemarks(notes, remarks)
 	}
 	return nil
+}
+
+// noteRemarks is for output that has no place for them.
+func noteRemarks(notes io.Writer, remarks []remark) {
+	for _, m := range remarks {
+		fmt.Fprintln(notes, "hushgate:", m)
+	}
 }

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strconv"
 	"time"
 
 	"hushgate/internal/capture"
@@ -49,15 +48,16 @@ type run struct {
 	sink     sink
 	read     int64 // octets of the files before this one
 	total    int64
-	truncate int             // packets that were cut off
-	unread   [wire.Kinds]int // packets that are none of TCP's
+	truncate int // packets that were cut off
+	left     leftOut
 }
 
 // sink takes the segments that were looked at.
 type sink interface {
-	// segment takes a segment, which it may change, and the packet it came in.
-	segment(at time.Time, p *capture.Packet, seg *wire.Segment, id int, fromClient, truncated bool) error
-	finish() error
+	// segment takes a segment, which it may change, and the packet and the frame it came in.
+	segment(p *capture.Packet, f *capture.Frame, seg *wire.Segment, id int, fromClient bool) error
+	// finish returns what is to be known about what was done.
+	finish() ([]remark, error)
 }
 
 // Run replays captures: results to out, what is wrong with them to notes. The error is ErrPartial if a capture was corrupt.
@@ -73,7 +73,8 @@ func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
 	var tally Tally
 	framer := capture.NewFramer()
 	framer.IgnoreChecksums = q.IgnoreChecksums
-	r := &run{Request: q, framer: framer, dec: wire.NewDecoder(), total: sizes(q.Files)}
+	r := &run{Request: q, framer: framer, dec: wire.NewDecoder(), total: sizes(q.Files), left: newLeftOut(framer.Left)}
+	r.dec.Onlooker = true
 	r.observer = NewObserver(q.Options, func(c *Result) {
 		tally.Add(c)
 		if q.Extract == "" && !q.Drive {
@@ -83,25 +84,13 @@ func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
 	if r.sink, err = r.newSink(buffered); err != nil {
 		return err
 	}
-	var partial bool
-	for _, name := range q.Files {
-		if err := r.file(ctx, name); err != nil {
-			var corrupt *capture.Error
-			if !errors.As(err, &corrupt) {
-				return errors.Join(err, r.sink.finish())
-			}
-			partial = true
-			fmt.Fprintln(notes, "hushgate:", err)
-		}
+	partial, err := r.files(ctx, notes)
+	if err != nil {
+		_, ended := r.sink.finish()
+		return errors.Join(err, ended)
 	}
-	r.observer.Flush()
-	if err := errors.Join(r.sink.finish(), rep.done()); err != nil {
+	if err := r.conclude(rep, &tally, notes); err != nil {
 		return err
-	}
-	if q.Extract == "" && !q.Drive && q.Format == Table {
-		if err := summary(buffered, &tally, r.remarks(), q.Delays); err != nil {
-			return err
-		}
 	}
 	if err := buffered.Flush(); err != nil {
 		return fmt.Errorf("write the results: %w", err)
@@ -115,6 +104,37 @@ func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
 		return ErrPartial
 	}
 	return nil
+}
+
+// files reads all files. Partial says that one could not be read to its end; notes say why.
+func (r *run) files(ctx context.Context, notes io.Writer) (partial bool, err error) {
+	for _, name := range r.Files {
+		if err := r.file(ctx, name); err != nil {
+			var corrupt *capture.Error
+			if !errors.As(err, &corrupt) {
+				return partial, err
+			}
+			partial = true
+			fmt.Fprintln(notes, "hushgate:", err)
+		}
+	}
+	return partial, nil
+}
+
+// conclude writes what is said at the end.
+func (r *run) conclude(rep *report, tally *Tally, notes io.Writer) error {
+	r.framer.Flush()
+	r.observer.Flush()
+	done, err := r.sink.finish()
+	if err := errors.Join(err, rep.done()); err != nil {
+		return err
+	}
+	remarks := append(r.remarks(), done...)
+	if r.Extract != "" || r.Drive {
+		noteRemarks(notes, remarks)
+		return nil
+	}
+	return rep.summarise(tally, remarks, notes)
 }
 
 func (q *Request) check() error {
@@ -167,8 +187,8 @@ func (r *run) newSink(out io.Writer) (sink, error) {
 // none is the sink of an observer alone.
 type none struct{}
 
-func (none) segment(time.Time, *capture.Packet, *wire.Segment, int, bool, bool) error { return nil }
-func (none) finish() error                                                            { return nil }
+func (none) segment(*capture.Packet, *capture.Frame, *wire.Segment, int, bool) error { return nil }
+func (none) finish() ([]remark, error)                                               { return nil, nil }
 
 // progressStep is how many packets go between two reports of progress.
 const progressStep = 1 << 14
@@ -204,7 +224,8 @@ func (r *run) file(ctx context.Context, name string) error {
 }
 
 func (r *run) packet(p *capture.Packet) error {
-	if !r.From.IsZero() && p.Time.Before(r.From) || !r.To.IsZero() && p.Time.After(r.To) {
+	if !r.inPeriod(p.Time) {
+		r.left.period++
 		return nil
 	}
 	f, ok := r.framer.Frame(p)
@@ -212,161 +233,35 @@ func (r *run) packet(p *capture.Packet) error {
 		return nil
 	}
 	if kind := r.dec.Decode(f.Data); kind != wire.KindTCP {
-		r.unread[kind]++
+		r.left.unread(kind, f.Data)
 		return nil
 	}
 	seg := &r.dec.Segment
-	if !r.wanted(seg) {
+	switch {
+	case !slices.Contains(r.Ports, seg.DstPort) && !slices.Contains(r.Ports, seg.SrcPort):
+		r.left.other(seg)
+		return nil
+	case !r.wanted(seg):
+		r.left.net++
 		return nil
 	}
 	id, fromClient := r.observer.Segment(p.Time, seg, f.Truncated)
-	if id == 0 {
-		return nil
-	}
 	if f.Truncated {
 		r.truncate++
 	}
-	return r.sink.segment(p.Time, p, seg, id, fromClient, f.Truncated)
+	return r.sink.segment(p, &f, seg, id, fromClient)
+}
+
+// inPeriod reports whether a packet is one that is asked for. One without a time is none if times are asked for.
+func (r *run) inPeriod(at time.Time) bool {
+	if at.IsZero() {
+		return r.From.IsZero() && r.To.IsZero()
+	}
+	return (r.From.IsZero() || !at.Before(r.From)) && (r.To.IsZero() || !at.After(r.To))
 }
 
 func (r *run) wanted(seg *wire.Segment) bool {
 	return len(r.Networks) == 0 || slices.ContainsFunc(r.Networks, func(n netip.Prefix) bool {
 		return n.Contains(seg.Src.Netip()) || n.Contains(seg.Dst.Netip())
 	})
-}
-
-// extract writes the packets of one connection.
-type extract struct {
-	id       int // or, if it is 0,
-	client   netip.AddrPort
-	file     *os.File
-	buf      *bufio.Writer
-	w        *capture.Writer
-	ifaces   map[capture.LinkType]int
-	anon     *Anonymiser
-	want     bool // to anonymise
-	packets  int
-	selected string
-}
-
-func newExtract(q *Request) (*extract, error) {
-	x := &extract{want: q.Anonymise, ifaces: map[capture.LinkType]int{}, selected: q.Extract}
-	var err error
-	if x.id, err = strconv.Atoi(q.Extract); err != nil || x.id < 1 {
-		if x.client, err = netip.ParseAddrPort(q.Extract); err != nil {
-			return nil, fmt.Errorf("--extract %s: expected the number of a connection or its client as address:port", q.Extract)
-		}
-		x.id = 0
-	}
-	x.file, x.buf, x.w, err = create(q.Write, q.Application)
-	return x, err
-}
-
-// create makes a pcapng file.
-func create(name, application string) (*os.File, *bufio.Writer, *capture.Writer, error) {
-	f, err := os.Create(name)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("write a capture: %w", err)
-	}
-	buf := bufio.NewWriter(f)
-	w, err := capture.NewWriter(buf, application)
-	if err != nil {
-		return nil, nil, nil, errors.Join(err, f.Close())
-	}
-	return f, buf, w, nil
-}
-
-func (x *extract) segment(at time.Time, p *capture.Packet, seg *wire.Segment, id int, fromClient, truncated bool) error {
-	client := netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)
-	if !fromClient {
-		client = netip.AddrPortFrom(seg.Dst.Netip(), seg.DstPort)
-	}
-	if x.id != 0 && x.id != id || x.id == 0 && x.client != client {
-		return nil
-	}
-	data, length, link := p.Data, p.Length, p.Link
-	if x.want {
-		if x.anon == nil {
-			var err error
-			if x.anon, err = NewAnonymiser(seg.Src, seg.Dst); err != nil {
-				return err
-			}
-		}
-		x.anon.Segment(seg, truncated)
-		data, link = seg.Frame()[wire.PacketAt:], capture.LinkRaw
-		length = len(data)
-	}
-	iface, known := x.ifaces[link]
-	if !known {
-		var err error
-		if iface, err = x.w.Interface(link.String(), link); err != nil {
-			return err
-		}
-		x.ifaces[link] = iface
-	}
-	x.packets++
-	return x.w.Packet(iface, at, data, length, "")
-}
-
-func (x *extract) finish() error {
-	err := errors.Join(x.buf.Flush(), x.file.Close())
-	if err == nil && x.packets == 0 {
-		err = fmt.Errorf("--extract %s: no such connection in the capture", x.selected)
-	}
-	return err
-}
-
-// drive writes what hushgate would answer: as text, and as pcapng if asked to.
-type drive struct {
-	driver *Driver
-	text   *Transcript
-	file   *os.File
-	buf    *bufio.Writer
-	w      *capture.Writer
-	err    error
-}
-
-func newDrive(q *Request, out io.Writer) (*drive, error) {
-	d := &drive{text: NewTranscript(out)}
-	if q.Write != "" {
-		var err error
-		if d.file, d.buf, d.w, err = create(q.Write, q.Application); err != nil {
-			return nil, err
-		}
-		for _, side := range []string{"outside", "inside"} {
-			if _, err := d.w.Interface(side, capture.LinkRaw); err != nil {
-				return nil, errors.Join(err, d.file.Close())
-			}
-		}
-	}
-	d.driver = NewDriver(DriveOptions{Delay: q.Delays[0], Reply: q.Reply}, d.take)
-	return d, nil
-}
-
-func (d *drive) take(p Driven) {
-	iface := 0
-	if p.Side == wire.Inside {
-		iface = 1
-	}
-	d.text.Add(&p)
-	if d.w != nil {
-		from := "received: "
-		if p.Ours {
-			from = "sent: "
-		}
-		d.err = errors.Join(d.err, d.w.Packet(iface, p.At, p.Packet, 0, from+p.Comment))
-	}
-}
-
-func (d *drive) segment(at time.Time, _ *capture.Packet, seg *wire.Segment, _ int, fromClient, _ bool) error {
-	return errors.Join(d.driver.Segment(at, seg, fromClient), d.err)
-}
-
-func (d *drive) finish() error {
-	d.driver.Finish()
-	err := errors.Join(d.err, d.text.Err())
-	if d.file != nil {
-		err = errors.Join(err, d.buf.Flush(), d.file.Close())
-	}
-	return err
 }

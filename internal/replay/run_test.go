@@ -47,8 +47,8 @@ func run1(t *testing.T, q Request) string {
 func TestExtract(t *testing.T) {
 	dir := t.TempDir()
 	for _, file := range recorded(t) {
-		if strings.Contains(file, "fragments") || strings.Contains(file, "scan") {
-			continue // fragments are judged and not extracted whole; a scan is several connections
+		if strings.Contains(file, "scan") || strings.Contains(file, "loopback") || strings.Contains(file, "fragments-ipv6") {
+			continue // several connections; and those that the gateway answers otherwise when they are anonymised, or whole
 		}
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			plain, anon := filepath.Join(dir, "plain.pcapng"), filepath.Join(dir, "anon.pcapng")

@@ -12,7 +12,8 @@ import (
 // (/24 and /64). Its memory is bounded: times are kept in bins, senders up to a number.
 type Tally struct {
 	Results  int
-	Outcomes map[Outcome]int
+	Outcomes map[Outcome]int // of all results
+	Untimed  map[Outcome]int // of those that were judged without times: they are in no row, and not on the curve
 
 	talked, hungUp, waited bins
 	senders, networks      earliest
@@ -106,10 +107,14 @@ func (e *earliest) below(d time.Duration) (n int) {
 // Add adds a result.
 func (t *Tally) Add(r *Result) {
 	if t.Outcomes == nil {
-		t.Outcomes = map[Outcome]int{}
+		t.Outcomes, t.Untimed = map[Outcome]int{}, map[Outcome]int{}
 	}
 	t.Results++
 	t.Outcomes[r.Outcome]++
+	if r.Untimed && r.Outcome.Judged() {
+		t.Untimed[r.Outcome]++
+		return
+	}
 	switch r.Outcome {
 	case Talked:
 		t.talked.add(r.Silent)
@@ -122,6 +127,17 @@ func (t *Tally) Add(r *Result) {
 		t.waited.add(r.Silent)
 	case NoHandshake, Unjudged:
 	}
+}
+
+// Judged is how many connections were judged, those without times left out or not.
+func (t *Tally) Judged() (all, timed int) {
+	for o, n := range t.Outcomes {
+		if o.Judged() {
+			all += n
+			timed += n - t.Untimed[o]
+		}
+	}
+	return all, timed
 }
 
 // network is the /24 or the /64 that an address is in.
@@ -146,13 +162,14 @@ type Row struct {
 
 // Rows returns what each delay would have done.
 func (t *Tally) Rows(delays []time.Duration) []Row {
+	_, judged := t.Judged()
 	rows := make([]Row, 0, len(delays))
 	for _, d := range delays {
 		r := Row{
 			Delay: d, EarlyTalked: t.talked.below(d), HungUp: t.hungUp.below(d), Untested: t.waited.below(d),
 			Senders: t.senders.below(d), Networks: t.networks.below(d), More: t.senders.full || t.networks.full,
 		}
-		r.Quiet = t.Outcomes[Talked] + t.Outcomes[HungUp] + t.Outcomes[Waited] - r.EarlyTalked - r.HungUp - r.Untested
+		r.Quiet = judged - r.EarlyTalked - r.HungUp - r.Untested
 		rows = append(rows, r)
 	}
 	return rows

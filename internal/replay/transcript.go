@@ -29,7 +29,9 @@ type half struct {
 
 // NewTranscript returns a Transcript.
 func NewTranscript(w io.Writer) *Transcript {
-	return &Transcript{w: w, dec: wire.NewDecoder(), first: map[half]wire.Seq{}}
+	t := &Transcript{w: w, dec: wire.NewDecoder(), first: map[half]wire.Seq{}}
+	t.dec.Onlooker = true
+	return t
 }
 
 // Add writes a packet.

@@ -18,7 +18,7 @@ const (
 	KindFragment                 // a fragment of an IP packet; not an atomic one (RFC 6946), which is a whole packet
 	KindExtension                // IPv6 extension headers that are too many, out of order, or not done with; see walk6
 	KindBadTCP                   // a TCP header that contradicts itself
-	KindBadAddress               // an address that no TCP peer can have
+	KindBadAddress               // an address that no TCP peer can have on a wire; see Decoder.Onlooker
 	Kinds          = iota        // how many there are
 )
 
@@ -26,6 +26,9 @@ const (
 // nothing; one belongs to each shard.
 type Decoder struct {
 	Segment Segment
+
+	// Onlooker decodes segments of all addresses: who only looks on, as at a capture of the loopback interface, refuses none.
+	Onlooker bool
 
 	icmpFrame []byte // KindICMP: the frame, link padding cut off, and where the message begins; see ICMPError
 	icmpAt    int
@@ -180,7 +183,7 @@ func (d *Decoder) upper(frame []byte, ip, upper int) Kind {
 		return KindOther
 	}
 	s := &d.Segment
-	if !s.Src.Usable() || !s.Dst.Usable() {
+	if (!s.Src.Usable() || !s.Dst.Usable()) && !d.Onlooker {
 		return KindBadAddress
 	}
 	tcp := frame[upper:]
