@@ -19,36 +19,72 @@ import (
 // replyLimit bounds what a server may say in one check, in octets.
 const replyLimit = 64 << 10
 
-// Check runs one check: connect, and if the configuration says so an SMTP dialogue to its polite end. With look it asks
-// for the server's keywords too, whatever the verb: a server's reply to HELO does not tell them.
-func Check(ctx context.Context, c *Config, dial Dialer, look bool) Result {
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+// Beyond is what a check does beside finding out whether the server is well.
+type Beyond struct {
+	// Look asks for the server's keywords, whatever the verb: a server's reply to HELO does not tell them. A check that only
+	// connects looks whether the server greets.
+	Look bool
+	// Patient waits longer for the greeting than Config.Timeout, if that is short: a server behind postscreen greets a stranger
+	// late, and one whom it knows at once.
+	Patient bool
+}
+
+const (
+	// greetPatience is how long a patient check waits for a greeting: postscreen_greet_wait is 6 s.
+	greetPatience = 10 * time.Second
+	// peekLimit is how long a check that only connects waits for a greeting when it looks.
+	peekLimit = 2 * time.Second
+)
+
+// Check runs one check: connect, and if the configuration says so an SMTP dialogue to its polite end.
+func Check(ctx context.Context, c *Config, dial Dialer, also Beyond) Result {
+	start := time.Now()
+	end := start.Add(c.Timeout)
+	conn, r := connect(ctx, c, dial, end)
+	if conn == nil {
+		return r
+	}
+	defer func() { _ = conn.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	d := dialogue{start: start, conn: conn, text: textproto.NewReader(bufio.NewReader(io.LimitReader(conn, replyLimit)))}
+	switch {
+	case c.SMTP:
+		d.greetBy, d.end = end, end
+		if also.Patient {
+			d.greetBy = latest(end, time.Now().Add(greetPatience))
+		}
+		d.run(c, &r, also.Look)
+	case also.Look:
+		d.peek(&r)
+	}
+	return r
+}
+
+// connect connects, and sends the PROXY header if there is to be one. Without a connection the result is the check's.
+func connect(ctx context.Context, c *Config, dial Dialer, end time.Time) (net.Conn, Result) {
+	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	start := time.Now()
 	conn, err := dial.DialContext(ctx, "tcp", c.Addr.String())
 	if err != nil {
-		return Result{Code: connectCode(err), Info: reason(err), Duration: time.Since(start)}
+		return nil, Result{Code: connectCode(err), Info: reason(err), Duration: time.Since(start)}
 	}
-	defer func() { _ = conn.Close() }()
-	if header := c.Proxy.AppendLocal(nil, endOf(conn.LocalAddr()), endOf(conn.RemoteAddr())); len(header) > 0 {
-		_ = conn.SetWriteDeadline(start.Add(c.Timeout))
+	local := endOf(conn.LocalAddr())
+	if header := c.Proxy.AppendLocal(nil, local, endOf(conn.RemoteAddr())); len(header) > 0 {
+		_ = conn.SetWriteDeadline(end)
 		if _, err := conn.Write(header); err != nil {
-			return Result{Code: L4CON, Info: reason(err), Duration: time.Since(start)}
+			_ = conn.Close()
+			return nil, Result{Code: L4CON, Info: reason(err), Duration: time.Since(start)}
 		}
 	}
-	r := Result{Code: L4OK, Granted: granted(conn), Duration: time.Since(start)}
-	if c.SMTP {
-		deadline, _ := ctx.Deadline()
-		_ = conn.SetDeadline(deadline) // a connection without deadlines is closed by the context below
-		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-		d := dialogue{start: start, conn: conn, text: textproto.NewReader(bufio.NewReader(io.LimitReader(conn, replyLimit)))}
-		d.run(c, &r, look)
-		if ctx.Err() != nil && !r.OK() && r.Status == 0 {
-			r.Code, r.Info = L7TOUT, "no answer in time"
-		}
-		stop()
+	return conn, Result{Code: L4OK, Granted: granted(conn), Local: local.Addr(), Duration: time.Since(start)}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
 	}
-	return r
+	return b
 }
 
 // endOf is a TCP address, the zero value if it is none.
@@ -86,18 +122,17 @@ func reason(err error) string {
 
 // dialogue speaks SMTP with one server: greeting, HELO or EHLO, QUIT, each after the reply before it.
 type dialogue struct {
-	start time.Time // of the whole check
-	conn  net.Conn
-	text  *textproto.Reader
+	start        time.Time // of the whole check
+	greetBy, end time.Time
+	conn         net.Conn
+	text         *textproto.Reader
 }
 
 func (d *dialogue) run(c *Config, r *Result, look bool) {
 	defer d.leave(r)
-	start := time.Now()
-	if _, ok := d.reply(r); !ok {
+	if !d.greeting(c, r) {
 		return
 	}
-	r.Greeting = time.Since(start)
 	text, ok := d.ask(r, c.Verb+" "+c.Domain)
 	if !ok {
 		return
@@ -113,6 +148,45 @@ func (d *dialogue) run(c *Config, r *Result, look bool) {
 		return
 	}
 	r.Code, r.Status, r.Info = L7OK, status, info
+}
+
+// greeting waits for the greeting. A late one leaves the time of a whole check for the rest.
+func (d *dialogue) greeting(c *Config, r *Result) bool {
+	_ = d.conn.SetDeadline(d.greetBy)
+	connected := time.Now()
+	_, ok := d.reply(r)
+	now := time.Now()
+	if !ok {
+		if r.Silent = r.Code == L7TOUT; r.Silent {
+			limit := c.Timeout
+			if d.greetBy.After(d.end) {
+				limit = greetPatience
+			}
+			r.Info = fmt.Sprintf("no greeting within %v: does postscreen or a greet delay hold it back? Let this machine pass there, "+
+				"or raise timeout check", limit)
+		}
+		return false
+	}
+	r.Greets, r.Greeting = r.Status == 220, now.Sub(connected)
+	if now.After(d.end) {
+		d.end = now.Add(c.Timeout)
+	}
+	_ = d.conn.SetDeadline(d.end)
+	return true
+}
+
+// peek looks whether a server greets whose check only connects. If it does, it is left politely.
+func (d *dialogue) peek(r *Result) {
+	connected := time.Now()
+	_ = d.conn.SetDeadline(connected.Add(peekLimit))
+	code, _, err := readReply(d.text)
+	if err != nil || code/100 != 2 {
+		return
+	}
+	r.Greets, r.Greeting = code == 220, time.Since(connected)
+	if _, err := fmt.Fprintf(d.conn, "QUIT\r\n"); err == nil {
+		_, _ = io.Copy(io.Discard, d.text.R)
+	}
 }
 
 // leave ends the connection politely: QUIT if the server has said no, and then its FIN is waited for, so that it is the

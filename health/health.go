@@ -54,7 +54,10 @@ type Result struct {
 	Status      int           // the SMTP reply code that decided, 0 without one
 	Info        string        // the reply's text, or the error
 	Duration    time.Duration // of the whole check
+	Local       netip.Addr    // where the check came from, as the server sees it
+	Greets      bool          // a greeting came that says 220
 	Greeting    time.Duration // connection to the greeting's last line
+	Silent      bool          // connected, and no greeting came in time
 	Pipeconnect bool          // the EHLO reply advertises PIPECONNECT or X_PIPE_CONNECT
 	Granted     Granted
 }

@@ -99,7 +99,7 @@ func TestDialogue(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &script{lines: c.lines}
-				r := Check(t.Context(), smtp(c.verb), s, c.look)
+				r := Check(t.Context(), smtp(c.verb), s, Beyond{Look: c.look})
 				synctest.Wait()
 				s.mu.Lock()
 				defer s.mu.Unlock()
@@ -118,18 +118,18 @@ func (f failing) DialContext(context.Context, string, string) (net.Conn, error) 
 
 func TestConnect(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
-	if r := Check(t.Context(), smtp("HELO"), failing{refused}, false); r.Code != L4CON || r.Info != "Connection refused" {
+	if r := Check(t.Context(), smtp("HELO"), failing{refused}, Beyond{}); r.Code != L4CON || r.Info != "Connection refused" {
 		t.Errorf("refused: %+v", r)
 	}
-	if r := Check(t.Context(), smtp("HELO"), failing{context.DeadlineExceeded}, false); r.Code != L4TOUT {
+	if r := Check(t.Context(), smtp("HELO"), failing{context.DeadlineExceeded}, Beyond{}); r.Code != L4TOUT {
 		t.Errorf("silent: %+v", r)
 	}
-	if r := Check(t.Context(), smtp("HELO"), failing{errors.New("odd")}, false); r.Code != L4CON || r.Info != "odd" {
+	if r := Check(t.Context(), smtp("HELO"), failing{errors.New("odd")}, Beyond{}); r.Code != L4CON || r.Info != "odd" {
 		t.Errorf("odd: %+v", r)
 	}
 	c := smtp("HELO")
 	c.SMTP = false
-	if r := Check(t.Context(), c, &script{lines: []string{""}}, false); r.Code != L4OK {
+	if r := Check(t.Context(), c, &script{lines: []string{""}}, Beyond{}); r.Code != L4OK {
 		t.Errorf("connection alone: %+v", r)
 	}
 }
@@ -223,6 +223,7 @@ func TestLine(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	c := smtp("HELO")
+	c.Timeout = 20 * time.Second
 	for _, k := range []struct {
 		r     Result
 		delay time.Duration

@@ -38,7 +38,7 @@ func Probe(ctx context.Context, c *Config, spread time.Duration, dial Dialer, re
 		status.health = min(max(c.Counter, c.Rise), c.Rise+c.Fall-1)
 	}
 	wait := time.Duration(0)
-	var looked time.Time
+	var w watch
 	for {
 		t := time.NewTimer(wait)
 		select {
@@ -47,14 +47,12 @@ func Probe(ctx context.Context, c *Config, spread time.Duration, dial Dialer, re
 			return
 		case <-t.C:
 		}
-		look := time.Since(looked) >= lookEvery
-		r := Check(ctx, c, dial, look)
+		also := w.next(c, time.Now())
+		r := Check(ctx, c, dial, also)
 		if ctx.Err() != nil {
 			return
 		}
-		if look && r.OK() {
-			looked = time.Now()
-		}
+		w.note(also, &r, time.Now())
 		if c.Observe {
 			report(Report{Result: r, Up: true})
 			wait = lookEvery
@@ -65,6 +63,32 @@ func Probe(ctx context.Context, c *Config, spread time.Duration, dial Dialer, re
 		wait = status.Wait(c) + spread
 		spread = 0
 	}
+}
+
+// watch is when checks last went beyond what they are for.
+type watch struct {
+	looked, patient time.Time // zero: never
+	silent          bool      // the last check got no greeting in time
+}
+
+// next says what a check does that begins now. The first one is patient, and so is one behind a check that got no greeting,
+// but seldom: a server behind postscreen, which knows this machine for a day, would be taken for down each day, for good
+// if nobody waited; one that hangs is to be found out soon.
+func (w *watch) next(c *Config, now time.Time) Beyond {
+	return Beyond{
+		Look:    w.looked.IsZero() || c.SMTP && now.Sub(w.looked) >= lookEvery,
+		Patient: w.patient.IsZero() || w.silent && now.Sub(w.patient) >= lookEvery,
+	}
+}
+
+func (w *watch) note(also Beyond, r *Result, now time.Time) {
+	if also.Look && r.OK() {
+		w.looked = now
+	}
+	if also.Patient {
+		w.patient = now
+	}
+	w.silent = r.Silent
 }
 
 // Options of struct tcp_info's tcpi_options.

@@ -34,7 +34,7 @@ func TestProxyHeader(t *testing.T) {
 		}()
 		c := smtp("HELO")
 		c.Addr, c.SMTP, c.Proxy = netip.MustParseAddrPort(l.Addr().String()), false, v
-		if r := Check(context.Background(), c, &net.Dialer{}, false); r.Code != L4OK {
+		if r := Check(context.Background(), c, &net.Dialer{}, Beyond{}); r.Code != L4OK {
 			t.Errorf("version %d: %+v", v, r)
 		}
 		if got := <-heard; !strings.HasPrefix(got, want) {

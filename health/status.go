@@ -64,16 +64,21 @@ func Line(c *Config, r *Result, up bool, left Left) string {
 	if up {
 		state, rest = "UP", "online"
 	}
-	fmt.Fprintf(&b, "Server %s/%s is %s, reason: %s", c.Backend, c.Server, state, descriptions[r.Code])
-	if r.Status != 0 {
-		fmt.Fprintf(&b, ", code: %d", r.Status)
-	}
-	if r.Info != "" {
-		fmt.Fprintf(&b, ", info: %q", r.Info)
-	}
-	fmt.Fprintf(&b, ", check duration: %dms. %d active and %d backup servers %s.", r.Duration.Milliseconds(), left.Active,
+	fmt.Fprintf(&b, "Server %s/%s is %s, reason: %s, check duration: %dms. %d active and %d backup servers %s.", c.Backend, c.Server, state, r, r.Duration.Milliseconds(), left.Active,
 		left.Backup, rest)
 	return b.String()
+}
+
+// String says in HAProxy's words how a check ended.
+func (r *Result) String() string {
+	s := descriptions[r.Code]
+	if r.Status != 0 {
+		s += fmt.Sprintf(", code: %d", r.Status)
+	}
+	if r.Info != "" {
+		s += fmt.Sprintf(", info: %q", r.Info)
+	}
+	return s
 }
 
 // knownPatience is how long the least patient senders wait for a greeting in all: nodemailer, and Exim's callouts.
@@ -86,6 +91,8 @@ type Concern uint8
 const (
 	Pipeconnect  Concern = iota // the server invites its clients to talk early
 	LateGreeting                // delay and greeting together are more than some senders wait
+	SlowGreeting                // it greets later than checks wait, as a rule
+	PlainCheck                  // its checks only connect, and it logs each as a lost connection
 )
 
 // Warning is something noteworthy about a server that is well.
@@ -104,6 +111,16 @@ func Warnings(c *Config, r *Result, delay time.Duration) (list []Warning) {
 	if r.OK() && delay < knownPatience && delay+r.Greeting > knownPatience {
 		list = append(list, Warning{LateGreeting, fmt.Sprintf("server %s/%s greets after %v: with the delay of %v that is more than "+
 			"the 30 s after which nodemailer and Exim callouts give up", c.Backend, c.Server, r.Greeting.Round(time.Millisecond), delay)})
+	}
+	if r.OK() && c.SMTP && r.Greeting > c.Timeout {
+		list = append(list, Warning{SlowGreeting, fmt.Sprintf("server %s/%s greets after %v, and its checks wait for %v (timeout "+
+			"check, else inter): it will be taken for down. If that is postscreen, permit %v in postscreen_access_list, or turn it "+
+			"off, as any greet delay, for hushgate's clients have waited; else raise timeout check above the server's delay",
+			c.Backend, c.Server, r.Greeting.Round(time.Millisecond), c.Timeout, r.Local)})
+	}
+	if r.Greets && !c.SMTP {
+		list = append(list, Warning{PlainCheck, fmt.Sprintf("server %s/%s greets as a mail server, and its checks only connect: "+
+			"Postfix and Exim log a lost connection at each. Use smtpchk (`option smtpchk HELO name`)", c.Backend, c.Server)})
 	}
 	return list
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -138,7 +139,7 @@ func newCheckCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check -f FILE", Short: "Check a configuration, and whether it fits this machine", Args: cobra.NoArgs,
 		Long: "Check a configuration and report all that is wrong with it at once, then whether it fits this machine's\n" +
-			"interfaces and routes. Nothing is changed. Exit status 1 if `run` would not start.",
+			"interfaces and routes, and ask each server once how it is. Nothing is changed. Exit status 1 if `run` would not start.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if offline {
 				if _, err := s.load(cmd.ErrOrStderr()); err != nil {
@@ -148,6 +149,9 @@ func newCheckCommand() *cobra.Command {
 				return nil
 			}
 			p, err := s.plan(cmd)
+			if err != nil && !errors.Is(err, errReported) {
+				return fmt.Errorf("the file is valid, and does not fit this machine: %w (--offline looks at the file alone)", err)
+			}
 			if err != nil {
 				return err
 			}
@@ -169,8 +173,12 @@ func newCheckCommand() *cobra.Command {
 				}
 				warnings = append(warnings, more...)
 			}
-			for _, w := range warnings {
+			more, notes := p.Look(cmd.Context())
+			for _, w := range append(warnings, more...) {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
+			}
+			for _, n := range notes {
+				fmt.Fprintln(cmd.ErrOrStderr(), "note:", n)
 			}
 			if p.Routed {
 				fmt.Fprintln(out, "not to be seen from here: whether the servers' answers to clients come back this way; this machine is their "+

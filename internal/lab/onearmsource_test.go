@@ -20,14 +20,15 @@ import (
 func oneAddress(t *testing.T) (ctx context.Context, l *Lab, mtas map[string]*MTA, g *Gateway) {
 	t.Helper()
 	ctx, l = shape(t, OneArm)
+	sh(ctx, t, l.Gateway, "ip route add 192.0.2.11/32 dev eth0 src "+ShapeVIP4) // of several addresses there
 	cfg := "#yaml\nshards: 4\nfrontends:\n"
 	for name, vip := range map[string]string{"four": ShapeVIP4, "six": ShapeVIP6} {
 		cfg += fmt.Sprintf("  - {name: %s, bind: %q, inspect-delay: 200ms, default_backend: %s}\n", name, net.JoinHostPort(vip, "25"), name)
 	}
 	cfg += fmt.Sprintf(`backends:
-  - {name: four, source: "%s", servers: [{name: s1, address: "192.0.2.11:25"}]}
+  - {name: four, source: gateway, servers: [{name: s1, address: "192.0.2.11:25"}]}
   - {name: six, source: "[%s]", servers: [{name: s2, address: "[2001:db8:1::12]:25"}]}
-`, ShapeVIP4, ShapeVIP6)
+`, ShapeVIP6)
 	mtas = map[string]*MTA{}
 	for vip, server := range map[string]struct {
 		host *Host

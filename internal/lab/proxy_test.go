@@ -148,6 +148,22 @@ func read(t *testing.T, file string) string {
 // returns its log file.
 func postfix(ctx context.Context, t *testing.T, h *Host, addr, upstream string) string {
 	t.Helper()
+	log := postfixBehind(ctx, t, h, addr, "smtp inet n - n - - smtpd",
+		"smtpd_upstream_proxy_protocol = "+upstream+"\nsmtpd_upstream_proxy_timeout = 5s\n")
+	waitFor(t, "Postfix to listen on "+addr, func() bool {
+		c, err := h.Dial(ctx, "", net.JoinHostPort(addr, "25"))
+		if err != nil {
+			return false
+		}
+		_ = c.Close()
+		return true
+	})
+	return log
+}
+
+// postfixBehind starts a Postfix with some services and settings of its own.
+func postfixBehind(ctx context.Context, t *testing.T, h *Host, addr, services, settings string) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "hushgate-postfix-")
 	if err != nil {
 		t.Fatal(err)
@@ -169,10 +185,8 @@ relay_transport = discard:
 alias_maps =
 smtpd_peername_lookup = no
 smtpd_relay_restrictions = reject_unauth_destination
-smtpd_upstream_proxy_protocol = %[3]s
-smtpd_upstream_proxy_timeout = 5s
-`, dir, addr, upstream)
-	const master = `smtp inet n - n - - smtpd
+%[3]s`, dir, addr, settings)
+	master := services + `
 postlog unix-dgram n - n - 1 postlogd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
@@ -198,14 +212,7 @@ proxymap unix - - n - - proxymap
 	if err := h.Start(exec.Command("/usr/lib/postfix/sbin/master", "-c", conf, "-d")); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "Postfix to listen on "+addr, func() bool {
-		c, err := h.Dial(ctx, "", net.JoinHostPort(addr, "25"))
-		if err != nil {
-			return false
-		}
-		_ = c.Close()
-		return true
-	})
+	waitFor(t, "Postfix to have started", func() bool { return strings.Contains(read(t, log), "daemon started") })
 	return log
 }
 

@@ -1,0 +1,54 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"hushgate/health"
+)
+
+const (
+	// lookPatience bounds all checks of Look together, and lookAtOnce how many run at a time.
+	lookPatience = 15 * time.Second
+	lookAtOnce   = 32
+)
+
+// Look asks each server once how it is, as the first check of `run` does: warnings are about what will not be as one might
+// expect, notes about servers that are not well now.
+func (p *Plan) Look(ctx context.Context) (warnings, notes []string) {
+	ctx, cancel := context.WithTimeout(ctx, lookPatience)
+	defer cancel()
+	checks := p.built.checks
+	results := make([]health.Result, len(checks))
+	var group errgroup.Group
+	group.SetLimit(lookAtOnce)
+	for i := range checks {
+		group.Go(func() error {
+			c := checks[i]
+			c.Timeout = min(c.Timeout, lookPatience/2)
+			results[i] = health.Check(ctx, &c.Config, dialer(&p.built.shard.Servers[c.server]), health.Beyond{Look: true, Patient: true})
+			return nil
+		})
+	}
+	_ = group.Wait()
+	for i := range checks {
+		c, r := &checks[i], &results[i]
+		switch {
+		case r.OK():
+		case ctx.Err() != nil:
+			notes = append(notes, fmt.Sprintf("server %s/%s has not answered within %v", c.Backend, c.Server, lookPatience))
+		default:
+			notes = append(notes, fmt.Sprintf("server %s/%s is not well now: %v", c.Backend, c.Server, r))
+		}
+		for _, w := range health.Warnings(&c.Config, r, c.delay) {
+			if !slices.Contains(warnings, w.Text) {
+				warnings = append(warnings, w.Text)
+			}
+		}
+	}
+	return warnings, notes
+}
