@@ -352,3 +352,21 @@ func checkUsable(t *testing.T, cfg *Config) {
 		}
 	}
 }
+
+// TestREADME: the file that the README shows is accepted without a warning, as by HAProxy.
+func TestREADME(t *testing.T) {
+	_, text, _ := strings.Cut(string(read(t, "../../README.md")), "```\nfrontend ")
+	text, _, found := strings.Cut(text, "```\n")
+	if !found {
+		t.Fatal("the README shows no file")
+	}
+	_, warnings, err := Parse("haproxy.cfg", []byte("frontend "+text))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, w := range warnings {
+		if !w.Note {
+			t.Errorf("line %d: %s", w.Line, w.Text)
+		}
+	}
+}
