@@ -2,9 +2,12 @@ package connlog
 
 import (
 	"encoding/json"
+	"math"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +119,74 @@ func TestPostscreen(t *testing.T) {
 	if got := string(renderer().AppendPregreet(nil, quiet)); got != "PASS NEW [198.18.0.7]:40000\nDISCONNECT [198.18.0.7]:40000\n" {
 		t.Errorf("%s", got)
 	}
+}
+
+// TestPostscreenTimes has what format_tv of Postfix 3.7 made of these times, called with its library.
+func TestPostscreenTimes(t *testing.T) {
+	for _, c := range []struct {
+		micros int64
+		want   string
+	}{
+		{0, "0"},
+		{96, "0"},
+		{400, "0"},
+		{4999, "0"},
+		{5000, "0.01"},
+		{12300, "0.01"},
+		{56700, "0.06"},
+		{94999, "0.09"},
+		{95000, "0.1"},
+		{99999, "0.1"},
+		{100000, "0.1"},
+		{994999, "0.99"},
+		{995000, "1"},
+		{999999, "1"},
+		{1000000, "1"},
+		{1049999, "1"},
+		{1050000, "1.1"},
+		{1500000, "1.5"},
+		{1701000, "1.7"},
+		{9949999, "9.9"},
+		{9950000, "10"},
+		{9999999, "10"},
+		{10000000, "10"},
+		{10499999, "10"},
+		{10500000, "11"},
+		{29999000, "30"},
+		{30000000, "30"},
+		{99500000, "100"},
+		{100000000, "100"},
+		{3600400000, "3600"},
+	} {
+		for _, rest := range []time.Duration{0, 999} { // nanoseconds, which Postfix does not have
+			if got := string(appendSeconds(nil, time.Duration(c.micros)*time.Microsecond+rest)); got != c.want {
+				t.Errorf("%d us and %d ns: %s, want %s", c.micros, rest, got, c.want)
+			}
+		}
+	}
+	hangUp := event(func(e *dataplane.Event) {
+		e.Verdict, e.Cause, e.Phase, e.Closed = dataplane.VerdictHangup, dataplane.CauseClientRST, dataplane.PhaseHeld, 201*ms+mono.Time(100*time.Second)
+	})
+	want := "HANGUP after 100 from [198.18.0.7]:40000 in tests before SMTP handshake\nDISCONNECT [198.18.0.7]:40000\n"
+	if got := string(renderer().AppendPregreet(nil, hangUp)); got != want {
+		t.Errorf("%s", got)
+	}
+}
+
+// FuzzPostscreenTimes: whatever the time, it is digits with at most two decimals, the last of them no zero, and no more than
+// half a step away.
+func FuzzPostscreenTimes(f *testing.F) {
+	f.Add(int64(96_000))
+	form := regexp.MustCompile(`^(0|[1-9][0-9]*)(\.[0-9]?[1-9])?$`)
+	f.Fuzz(func(t *testing.T, d int64) {
+		d = min(max(d, 0), int64(1e6*time.Hour))
+		text := string(appendSeconds(nil, time.Duration(d)))
+		v, err := strconv.ParseFloat(text, 64)
+		off := math.Abs(v - time.Duration(d).Seconds())
+		if !form.MatchString(text) || err != nil || off > 0.5001 || d < int64(10*time.Second) && off > 0.0501 || d < int64(time.Second) && off > 0.00501 {
+			t.Errorf("%v: %s", time.Duration(d), text)
+		}
+	})
 }
 
 // TestEveryCauseHasAState: a new cause must not slip through as "--".

@@ -297,6 +297,31 @@ func appendWho(b []byte, e *dataplane.Event) []byte {
 
 func appendAfter(b []byte, e *dataplane.Event) []byte {
 	b = append(b, " after "...)
-	b = strconv.AppendFloat(b, e.Closed.Sub(e.Established).Seconds(), 'g', 2, 64)
+	b = appendSeconds(b, e.Closed.Sub(e.Established))
 	return append(b, " from"...)
+}
+
+// appendSeconds appends a time as postscreen does (Postfix's format_tv with two significant digits and two decimals, its
+// delay_logging_resolution_limit): below a second in hundredths, below ten in tenths, else in whole seconds. A half is rounded
+// up, what is below a microsecond cut off, and there are no trailing zeros.
+func appendSeconds(b []byte, d time.Duration) []byte {
+	d = max(0, d.Truncate(time.Microsecond))
+	step := time.Second
+	switch {
+	case d < time.Second:
+		step /= 100
+	case d < 10*time.Second:
+		step /= 10
+	}
+	d = (d + step/2) / step * step
+	b = strconv.AppendInt(b, int64(d/time.Second), 10)
+	hundredths := byte(d % time.Second / (time.Second / 100))
+	if hundredths == 0 {
+		return b
+	}
+	b = append(b, '.', '0'+hundredths/10)
+	if hundredths%10 != 0 {
+		b = append(b, '0'+hundredths%10)
+	}
+	return b
 }
