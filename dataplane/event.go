@@ -113,6 +113,34 @@ func (c Cause) String() string {
 	return "unknown"
 }
 
+// Ends says which ends of a connection had closed it, each by its FIN.
+type Ends uint8
+
+// The ends.
+const (
+	EndsNeither Ends = iota
+	EndsClient
+	EndsServer
+	EndsBoth
+	ends
+)
+
+// String returns the word in logs and metrics.
+func (e Ends) String() string {
+	switch e {
+	case EndsNeither:
+		return "neither"
+	case EndsClient:
+		return "client"
+	case EndsServer:
+		return "server"
+	case EndsBoth:
+		return "both"
+	case ends:
+	}
+	return "unknown"
+}
+
 // Event is what the core tells about a connection. It is a value without pointers. Times that did not happen are zero.
 type Event struct {
 	Kind    EventKind
@@ -138,6 +166,7 @@ type Event struct {
 	BytesToClient uint64 // stream octets, each counted once however often it was sent; our own reply included
 	BytesToServer uint64
 	Retries       uint8 // attempts at servers beyond the first (redispatches)
+	ClosedBy      Ends  // of a connection that a server had: which ends had closed it when it ended otherwise
 
 	// How many connections there were in this shard, this one included among the active and the frontend's, and not among
 	// the backend's and the server's (as in HAProxy's log lines: it has left them).

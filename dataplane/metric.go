@@ -9,7 +9,7 @@ import (
 type Metric struct {
 	Name  string // in the log and in metrics: lower case, words joined by _
 	Help  string // what is counted
-	Label string // what tells the numbers of one name apart: "reason", "phase", "verdict"; empty if there is one alone
+	Label string // what tells the numbers of one name apart: "reason", "phase", "verdict", "closed_by"; empty if there is one alone
 	Value string // the label's value
 	Gauge bool   // it says how many there are now; the others only grow
 }
@@ -58,6 +58,8 @@ func labelValue(label string, i int) string {
 		return Phase(i).String()
 	case "verdict":
 		return Verdict(i).String()
+	case "closed_by":
+		return Ends(i).String()
 	}
 	return ""
 }

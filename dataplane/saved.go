@@ -163,19 +163,19 @@ func (t *Stats) counters() map[string]uint64 {
 	return list
 }
 
-// eachCounter calls f for every counter: the fields of Stats by their names, those of an array with the reason's or the
-// verdict's.
+// eachCounter calls f for every counter: the fields of Stats by their names, those of an array with their label's value.
 func (t *Stats) eachCounter(f func(name string, n *uint64)) {
-	for d := range t.Dropped {
-		f("Dropped."+Drop(d).String(), &t.Dropped[d])
-	}
-	for v := range t.Verdict {
-		f("Verdict."+Verdict(v).String(), &t.Verdict[v])
-	}
 	fields := reflect.ValueOf(t).Elem()
 	for i := range fields.NumField() {
-		if n, ok := fields.Field(i).Addr().Interface().(*uint64); ok {
-			f(fields.Type().Field(i).Name, n)
+		field, about := fields.Field(i), fields.Type().Field(i)
+		if n, ok := field.Addr().Interface().(*uint64); ok {
+			f(about.Name, n)
+			continue
+		}
+		for j := range field.Len() {
+			if n, ok := field.Index(j).Addr().Interface().(*uint64); ok {
+				f(about.Name+"."+labelValue(about.Tag.Get("label"), j), n)
+			}
 		}
 	}
 }

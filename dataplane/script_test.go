@@ -321,6 +321,12 @@ func (p *player) control() {
 			p.fatalf("event %+v", e)
 		}
 		for i := 2; i+1 < len(w); i += 2 {
+			if w[i] == "closed-by" {
+				if e.ClosedBy.String() != w[i+1] {
+					p.fatalf("closed by %v", e.ClosedBy)
+				}
+				continue
+			}
 			n, _ := strconv.ParseUint(w[i+1], 10, 64)
 			if v := map[string]uint64{
 				"cause": uint64(e.Cause), "to-client": e.BytesToClient, "to-server": e.BytesToServer, "talk": uint64(e.TalkLen),

@@ -140,6 +140,8 @@ type Stats struct {
 	Phase     [phases]int64               `name:"flows" label:"phase" help:"connections by what happens to them now"`
 	Verdict   [VerdictNoServer + 1]uint64 `name:"verdicts" label:"verdict" help:"connections whose handshake was completed, by how they ended"`
 
+	Resets [ends]uint64 `name:"resets" label:"closed_by" help:"connections that a server had and that were reset, by which ends had closed before; with neither something was cut off"`
+
 	SYNs              uint64 `name:"syns" help:"connections begun"`
 	Opened            uint64 `name:"opened" help:"handshakes completed"`
 	Stateless         uint64 `name:"stateless" help:"SYNs answered without a record, by a cookie"`

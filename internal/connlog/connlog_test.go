@@ -47,7 +47,7 @@ var talker = event(func(e *dataplane.Event) {
 var quiet = event(func(e *dataplane.Event) {
 	e.Verdict, e.Cause, e.Phase, e.Server = dataplane.VerdictQuiet, dataplane.CauseFinished, dataplane.PhaseSpliced, 0
 	e.Connect, e.Connected, e.Banner, e.FirstByte, e.Closed = 30201*ms, 30202*ms, 30205*ms, 30300*ms, 31201*ms
-	e.BytesToClient, e.BytesToServer, e.Retries = 274, 5000, 1
+	e.BytesToClient, e.BytesToServer, e.Retries, e.ClosedBy = 274, 5000, 1, dataplane.EndsBoth
 })
 
 func with(e *dataplane.Event, change func(*dataplane.Event)) *dataplane.Event {
@@ -101,6 +101,9 @@ func TestJSON(t *testing.T) {
 		}
 		if strings.Contains(string(line), "\n") {
 			t.Error("more than a line")
+		}
+		if e == quiet && (o["closed_by"] != "both") || e == talker && o["closed_by"] != nil {
+			t.Errorf("%s", line)
 		}
 		if e == quiet && (o["first_byte_ms"] != 30099.0 || o["held_ms"] != 30000.0 || o["server"] != "smtp1" || o["verdict"] != "quiet") {
 			t.Errorf("%s", line)

@@ -165,6 +165,9 @@ func (r *Renderer) AppendJSON(b []byte, e *dataplane.Event, c Counts) []byte {
 	}
 	o.str("cause", e.Cause.String())
 	o.str("termination", termination(e))
+	if e.Connected != 0 {
+		o.str("closed_by", e.ClosedBy.String())
+	}
 	o.time("held_ms", held(e))
 	o.time("first_byte_ms", between(e.Established, e.FirstByte))
 	o.time("connect_ms", between(e.Connect, e.Connected))
