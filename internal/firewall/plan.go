@@ -54,15 +54,15 @@ type Plan []Rule
 // NewPlan works the rules out.
 //
 // In raw PREROUTING, before connection tracking, so that our flows cost no entry there: what clients send to a service,
-// and what servers answer from their service port. AF_PACKET has seen the frame by then. The addrtype match lets the
+// and what servers answer from their service port. AF_PACKET has seen the frame by then. What is sent to a service is the
+// kernel's by no interface: to a segment with a client's address that comes in by the inside it would answer with an RST,
+// and the client would take it for ours. The addrtype match lets the
 // answers to the gateway's own health checks through, and so do the ports of a source.
 func NewPlan(c Config) Plan {
 	var p Plan
-	for _, i := range c.Outside {
-		for _, s := range unique(c.Services) {
-			p.add(s.Addr(), "raw", "PREROUTING", "client to service: hushgate answers", "-i", i, "-d", host(s.Addr()), "-p", "tcp",
-				"--dport", port(s), "-j", "DROP")
-		}
+	for _, s := range unique(c.Services) {
+		p.add(s.Addr(), "raw", "PREROUTING", "client to service: hushgate answers", "!", "-i", "lo", "-d", host(s.Addr()), "-p", "tcp",
+			"--dport", port(s), "-j", "DROP")
 	}
 	for _, i := range c.Inside {
 		for _, s := range unique(c.Servers) {

@@ -27,12 +27,12 @@ func everything() Config {
 
 func TestPlan(t *testing.T) {
 	const raw4 = `iptables -w -t raw -N HUSHGATE-PRE-0
-iptables -w -t raw -A HUSHGATE-PRE-0 -i outside -d 198.18.0.1/32 -p tcp --dport 25 -m comment --comment 'hushgate: client to service: hushgate answers' -j DROP
+iptables -w -t raw -A HUSHGATE-PRE-0 ! -i lo -d 198.18.0.1/32 -p tcp --dport 25 -m comment --comment 'hushgate: client to service: hushgate answers' -j DROP
 iptables -w -t raw -A HUSHGATE-PRE-0 -i inside -s 10.0.0.11/32 -p tcp --sport 25 -m addrtype ! --dst-type LOCAL -m comment --comment 'hushgate: server to client: hushgate translates' -j DROP
 iptables -w -t raw -I PREROUTING 1 -m comment --comment hushgate -j HUSHGATE-PRE-0
 `
 	const raw6 = `ip6tables -w -t raw -N HUSHGATE-PRE-0
-ip6tables -w -t raw -A HUSHGATE-PRE-0 -i outside -d 2001:db8:1::1/128 -p tcp --dport 25 -m comment --comment 'hushgate: client to service: hushgate answers' -j DROP
+ip6tables -w -t raw -A HUSHGATE-PRE-0 ! -i lo -d 2001:db8:1::1/128 -p tcp --dport 25 -m comment --comment 'hushgate: client to service: hushgate answers' -j DROP
 ip6tables -w -t raw -A HUSHGATE-PRE-0 -i inside -s 2001:db8:2::11/128 -p tcp --sport 2525 -m addrtype ! --dst-type LOCAL -m comment --comment 'hushgate: server to client: hushgate translates' -j DROP
 ip6tables -w -t raw -I PREROUTING 1 -m comment --comment hushgate -j HUSHGATE-PRE-0
 `
@@ -78,8 +78,8 @@ func TestPlanEverywhere(t *testing.T) {
 	c.Services = append(c.Services, ap("198.18.0.2:26"))
 	p := NewPlan(c)
 	for _, want := range []string{
-		"-i o1 -d 198.18.0.1/32 -p tcp --dport 25", "-i o2 -d 198.18.0.1/32 -p tcp --dport 25",
-		"-i o1 -d 198.18.0.2/32 -p tcp --dport 26", "-i o2 -d 198.18.0.2/32 -p tcp --dport 26",
+		"! -i lo -d 198.18.0.1/32 -p tcp --dport 25",
+		"! -i lo -d 198.18.0.2/32 -p tcp --dport 26",
 		"-i i1 -s 10.0.0.11/32 -p tcp --sport 25", "-i i2 -s 10.0.0.11/32 -p tcp --sport 25",
 	} {
 		n := len(slices.DeleteFunc(slices.Clone(p), func(r Rule) bool { return !strings.HasPrefix(strings.Join(r.Spec, " "), want) }))
