@@ -23,6 +23,9 @@ const (
 	DropTableFull
 	DropTTL
 	DropTooBig
+	DropReversePath
+	DropNoRoute
+	DropNoNeighbour
 	drops
 )
 
@@ -64,6 +67,12 @@ func (d Drop) String() string {
 		return "ttl"
 	case DropTooBig:
 		return "too-big"
+	case DropReversePath:
+		return "reverse-path"
+	case DropNoRoute:
+		return "no-route"
+	case DropNoNeighbour:
+		return "no-neighbour"
 	case drops:
 	}
 	return "unknown"
@@ -104,6 +113,12 @@ func (d Drop) Help() string {
 		return "TTL or hop limit used up"
 	case DropTooBig:
 		return "larger than the MSS of the client's server: the client is told by an ICMP error"
+	case DropReversePath:
+		return "to or from a client outside whose address is one of the inside, or of this machine"
+	case DropNoRoute:
+		return "no route, or none by an interface of hushgate's, for it or for the answer to it"
+	case DropNoNeighbour:
+		return "next hop whose link address nobody told"
 	case drops:
 	}
 	return ""
@@ -170,6 +185,9 @@ type Stats struct {
 const Phases = int(phases)
 
 func (s *Shard) drop(d Drop) { s.stats.Dropped[d]++ }
+
+// Discard counts a frame that went no further outside the shard, on its way in or out.
+func (s *Shard) Discard(d Drop) { s.drop(d) }
 
 // Stats returns a copy of the counters.
 func (s *Shard) Stats() Stats { return s.stats }

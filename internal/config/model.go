@@ -31,9 +31,11 @@ type Global struct {
 	Fail          Fail
 	// Announce is whether service addresses that are on no interface are answered for on the outside, and announced there.
 	Announce bool
-	Logs     []LogTarget
-	Firewall Firewall
-	Capture  Capture
+	// ReversePath is by which interfaces answers to clients may leave.
+	ReversePath ReversePath
+	Logs        []LogTarget
+	Firewall    Firewall
+	Capture     Capture
 }
 
 // LogTarget is one `log` line: where connection lines and notices go.
@@ -55,6 +57,17 @@ type Firewall struct {
 	ClampMSS bool // bring the MSS of the servers' other connections down to what the way takes
 	Sysctls  bool // set ip_forward and, on one arm, send_redirects as needed, and restore them at exit
 }
+
+// ReversePath is where a client outside may be, going by the route to its address (RFC 3704). What is addressed to anywhere
+// else is not sent.
+type ReversePath string
+
+// The choices.
+const (
+	PathStrict ReversePath = "strict" // where a route by the outside leads
+	PathLoose  ReversePath = "loose"  // also behind a router of the inside; not in its networks, and not a server
+	PathOff    ReversePath = "off"    // anywhere but on this machine
+)
 
 // Fail is what becomes of clients when there is no hushgate.
 type Fail string

@@ -39,6 +39,7 @@ type rawGlobal struct {
 	firewall         Firewall
 	capture          Capture
 	announce         at[bool]
+	reversePath      at[string]
 }
 
 // rawProxy is a frontend, a backend, both at once (listen), or the defaults that they begin as.

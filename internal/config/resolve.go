@@ -70,7 +70,7 @@ func (r *resolver) resolveGlobal() {
 	r.cfg.Global = Global{
 		Outside: g.outside, Inside: g.inside, Shards: g.shards.value, MaxConn: g.maxConn.or(defaultMaxConn),
 		HalfOpen: g.halfOpen.value, ReceiveBuffer: g.buffer.value, Logs: logs, Firewall: g.firewall,
-		Capture: g.capture, Announce: g.announce.value,
+		Capture: g.capture, Announce: g.announce.value, ReversePath: ReversePath(g.reversePath.or(string(PathStrict))),
 		HardStopAfter: g.hardStop.or(defaultHardStop), Fail: Fail(g.fail.or(string(FailClosed))),
 	}
 	if w := r.cfg.Global.HalfOpenWarning(max(1, g.shards.value)); w != "" {

@@ -27,6 +27,7 @@ func (r *yamlReader) top(node ast.Node) {
 		"hard-stop-after": r.duration(&g.hardStop),
 		"fail":            r.word(&g.fail, string(FailClosed), string(FailOpen)),
 		"announce":        r.boolean(&g.announce),
+		"reverse-path":    r.word(&g.reversePath, string(PathStrict), string(PathLoose), string(PathOff)),
 		"log":             r.logs(&g.logs, func(int) { g.logsSet = true }),
 		"firewall":        r.firewall,
 		"capture":         r.capture,

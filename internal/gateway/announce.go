@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"hushgate/internal/announce"
+	"hushgate/internal/netenv"
 	"hushgate/internal/wire"
 )
 
@@ -17,6 +18,10 @@ func (g *gateway) announce() {
 	if g.cfg.Global.Announce {
 		links := g.mirror.Links()
 		for _, o := range g.plan.Chosen.Outside {
+			below := func(k *netenv.Link) bool { return k.Index == o.Parent }
+			if slices.ContainsFunc(g.plan.Chosen.Outside, below) { // who asks is heard there as well, and gets one answer
+				continue
+			}
 			if l := links[o.Name]; l != nil && l.Up {
 				interfaces = append(interfaces, announce.Interface{Name: l.Name, Index: l.Index, MAC: net.HardwareAddr(l.MAC[:])})
 			}

@@ -43,7 +43,10 @@ type check struct {
 
 // wanted lists what the configuration says about addresses.
 func wanted(cfg *config.Config) netenv.Wanted {
-	w := netenv.Wanted{Outside: cfg.Global.Outside, Inside: cfg.Global.Inside, Announce: cfg.Global.Announce}
+	w := netenv.Wanted{
+		Outside: cfg.Global.Outside, Inside: cfg.Global.Inside, Announce: cfg.Global.Announce,
+		AnyWay: cfg.Global.ReversePath != config.PathStrict,
+	}
 	if len(w.Outside) == 0 {
 		w.Outside = boundInterfaces(cfg)
 	}

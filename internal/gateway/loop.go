@@ -2,9 +2,7 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"hushgate/dataplane"
@@ -29,10 +27,10 @@ type Waiter interface {
 	Wake()
 }
 
-// Resolver finds the way to a destination.
+// Resolver finds the way from one address to another.
 type Resolver interface {
-	Resolve(dst wire.Addr) (netenv.Hop, netenv.State)
-	Probe(dst wire.Addr)
+	Resolve(src, dst wire.Addr) (netenv.Hop, netenv.State)
+	Probe(src, dst wire.Addr)
 }
 
 // loop drives one shard: frames from the ports in, frames and events out. It belongs to one goroutine, but for do and
@@ -49,12 +47,14 @@ type loop struct {
 	given  bool // the shard is another process's: not one frame more
 }
 
-func newLoop(shard *dataplane.Shard, clock mono.Clock, ports []Port, w Waiter, r Resolver, events func([]dataplane.Event)) *loop {
+func newLoop(shard *dataplane.Shard, clock mono.Clock, ports []Port, w Waiter, r Resolver, lost *failures,
+	events func([]dataplane.Event),
+) *loop {
 	l := &loop{
 		shard: shard, clock: clock, ports: ports, waiter: w, events: events,
 		orders: make(chan func(*dataplane.Shard), 256),
 	}
-	l.egress = newEgress(ports, r)
+	l.egress = newEgress(ports, r, lost, func(d dataplane.Drop) { l.shard.Discard(d) })
 	return l
 }
 
@@ -108,7 +108,9 @@ func (l *loop) turn() (busy bool, err error) {
 		busy = busy || n == len(l.frames)
 		now := l.clock.Now()
 		for _, f := range l.frames[:n] {
-			l.shard.Input(now, p.Side(), f)
+			if l.egress.admits(p.Side(), f) {
+				l.shard.Input(now, p.Side(), f)
+			}
 		}
 		if n > 0 { // before the port's frames are overwritten
 			if err := l.drain(now); err != nil {
@@ -137,116 +139,3 @@ func (l *loop) patience() time.Duration {
 	}
 	return max(0, next.Sub(l.clock.Now()))
 }
-
-// egress gives frames their link addresses and sends them. Those whose next hop is not resolved are parked for a while.
-type egress struct {
-	resolver Resolver
-	ports    []Port
-	batch    [][][]byte // by port
-	parked   []parked
-	retry    mono.Time
-
-	unroutable, unresolved atomic.Uint64 // frames that were dropped for want of a way, or of a link address
-}
-
-type parked struct {
-	out   dataplane.Out
-	until mono.Time
-}
-
-// Parking: how many frames, for how long, and how often they are tried.
-const (
-	parkRoom  = 256
-	parkTime  = 3 * time.Second
-	parkRetry = 5 * time.Millisecond
-)
-
-func newEgress(ports []Port, r Resolver) *egress {
-	return &egress{resolver: r, ports: ports, batch: make([][][]byte, len(ports)), retry: mono.Never}
-}
-
-func (e *egress) send(now mono.Time, out []dataplane.Out) error {
-	if now >= e.retry {
-		e.unpark(now)
-	}
-	for i := range out {
-		if e.place(&out[i]) == netenv.Unresolved {
-			e.park(now, &out[i])
-		}
-	}
-	var errs []error
-	for i, b := range e.batch {
-		if len(b) == 0 {
-			continue
-		}
-		if err := e.ports[i].Write(b); err != nil {
-			errs = append(errs, fmt.Errorf("write to %s: %w", e.ports[i].Name(), err))
-		}
-		e.batch[i] = b[:0]
-	}
-	return errors.Join(errs...)
-}
-
-// place puts a frame into its port's batch, or says why not.
-func (e *egress) place(o *dataplane.Out) netenv.State {
-	hop, state := e.resolver.Resolve(o.Dst)
-	if state == netenv.Unresolved {
-		return state
-	}
-	if state == netenv.Resolved {
-		for i, p := range e.ports {
-			if p.Index() == hop.Ifindex {
-				wire.SetEthernet(o.Frame, hop.Dst, hop.Src)
-				e.batch[i] = append(e.batch[i], o.Frame)
-				return state
-			}
-		}
-	}
-	e.unroutable.Add(1)
-	return netenv.NoRoute
-}
-
-func (e *egress) park(now mono.Time, o *dataplane.Out) {
-	if len(e.parked) >= parkRoom {
-		e.unresolved.Add(1)
-		return
-	}
-	copied := *o
-	copied.Frame = append([]byte(nil), o.Frame...)
-	e.parked = append(e.parked, parked{copied, now.Add(parkTime)})
-	e.resolver.Probe(o.Dst)
-	if e.retry == mono.Never {
-		e.retry = now.Add(parkRetry)
-	}
-}
-
-// inherit parks a frame that another process had parked.
-func (e *egress) inherit(p parkedFrame) {
-	if len(e.parked) < parkRoom {
-		e.parked = append(e.parked, parked{dataplane.Out{Side: p.Side, Dst: p.Dst, Frame: p.Frame}, p.Until})
-		e.retry = 0
-	}
-}
-
-func (e *egress) unpark(now mono.Time) {
-	kept := e.parked[:0]
-	for i := range e.parked {
-		p := &e.parked[i]
-		switch {
-		case e.place(&p.out) != netenv.Unresolved:
-		case now >= p.until:
-			e.unresolved.Add(1)
-		default:
-			e.resolver.Probe(p.out.Dst)
-			kept = append(kept, *p)
-		}
-	}
-	clear(e.parked[len(kept):])
-	e.parked = kept
-	e.retry = mono.Never
-	if len(kept) > 0 {
-		e.retry = now.Add(parkRetry)
-	}
-}
-
-func (e *egress) retryAt() mono.Time { return e.retry }

@@ -1,11 +1,16 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
+
+	"hushgate/internal/config"
 
 	"hushgate/dataplane"
 	"hushgate/internal/mono"
@@ -49,10 +54,10 @@ func (w *wires) Wait(d time.Duration) error {
 }
 func (w *wires) Wake() {}
 
-func (w *wires) Resolve(wire.Addr) (netenv.Hop, netenv.State) {
+func (w *wires) Resolve(_, _ wire.Addr) (netenv.Hop, netenv.State) {
 	return netenv.Hop{Ifindex: 1, Src: [6]byte{1}, Dst: [6]byte{2}}, w.state
 }
-func (w *wires) Probe(wire.Addr) { w.probed++ }
+func (w *wires) Probe(_, _ wire.Addr) { w.probed++ }
 
 func testConfig() *dataplane.Config {
 	return &dataplane.Config{
@@ -68,7 +73,7 @@ func syn(port uint16) []byte {
 }
 
 func testLoop(w *wires) *loop {
-	return newLoop(dataplane.New(testConfig()), mono.NewClock(), []Port{w}, w, w, func([]dataplane.Event) {})
+	return newLoop(dataplane.New(testConfig()), mono.NewClock(), []Port{w}, w, w, newFailures(), func([]dataplane.Event) {})
 }
 
 func TestLoopAnswersAndWaitsForTheDeadline(t *testing.T) {
@@ -115,10 +120,14 @@ func TestLoopEndsWhenAPortFails(t *testing.T) {
 	}
 }
 
+func testEgress(w *wires) *egress {
+	return newEgress([]Port{w}, w, newFailures(), func(dataplane.Drop) {})
+}
+
 // TestParking: a frame whose next hop is not resolved waits for it, a bounded time, and then goes.
 func TestParking(t *testing.T) {
 	w := &wires{side: wire.Outside, index: 1, state: netenv.Unresolved}
-	e := newEgress([]Port{w}, w)
+	e := testEgress(w)
 	now := mono.Time(time.Hour)
 	frame := func() []dataplane.Out { return []dataplane.Out{{Side: wire.Outside, Frame: syn(1)}} }
 	send := func(out []dataplane.Out) {
@@ -143,17 +152,112 @@ func TestParking(t *testing.T) {
 	for range parkRoom + 10 {
 		send(frame())
 	}
-	if len(e.parked) != parkRoom || e.unresolved.Load() != 10 {
-		t.Errorf("%d parked, %d given up", len(e.parked), e.unresolved.Load())
+	if len(e.parked) != parkRoom || e.lost.kinds[noNeighbour].count.Load() != 10 {
+		t.Errorf("%d parked, %d given up", len(e.parked), e.lost.kinds[noNeighbour].count.Load())
 	}
 	now = now.Add(parkTime)
 	send(nil)
-	if len(e.parked) != 0 || e.unresolved.Load() != 10+parkRoom {
-		t.Errorf("later %d parked, %d given up", len(e.parked), e.unresolved.Load())
+	if len(e.parked) != 0 || e.lost.kinds[noNeighbour].count.Load() != 10+parkRoom {
+		t.Errorf("later %d parked, %d given up", len(e.parked), e.lost.kinds[noNeighbour].count.Load())
 	}
 	w.state = netenv.NoRoute
 	send(frame())
-	if e.unroutable.Load() != 1 {
-		t.Errorf("%d unroutable", e.unroutable.Load())
+	if e.lost.kinds[noRoute].count.Load() != 1 {
+		t.Errorf("%d unroutable", e.lost.kinds[noRoute].count.Load())
+	}
+}
+
+// TestAnswersLeaveWhereClientsAre: by which ports an answer to a client may leave, and what becomes of the SYN of one that
+// cannot be answered.
+func TestAnswersLeaveWhereClientsAre(t *testing.T) {
+	server := wire.AddrFrom(netip.MustParseAddr("10.0.0.11"))
+	client := wire.AddrFrom(netip.MustParseAddr("198.18.0.7"))
+	for _, tt := range []struct {
+		path   config.ReversePath
+		side   wire.Side // of the port that the route leaves by
+		onLink bool
+		to     wire.Addr
+		want   failure
+	}{
+		{config.PathStrict, wire.Outside, true, client, sent},
+		{config.PathStrict, wire.Outside, true, server, sent}, // whatever a configuration calls a server
+		{config.PathStrict, wire.Inside, true, client, wrongSide},
+		{config.PathStrict, wire.Inside, false, client, wrongSide},
+		{config.PathStrict, wire.Both, true, client, sent},
+		{config.PathStrict, wire.Both, true, server, hairpin},
+		{config.PathLoose, wire.Inside, true, client, wrongSide},
+		{config.PathLoose, wire.Inside, false, client, sent},
+		{config.PathLoose, wire.Inside, false, server, hairpin},
+		{config.PathLoose, wire.Both, true, server, hairpin},
+		{config.PathOff, wire.Inside, true, server, sent},
+		{config.PathOff, wire.Both, true, server, sent},
+	} {
+		r := returns{path: tt.path, servers: map[wire.Addr]struct{}{server: {}}}
+		if got := r.judge(tt.side, tt.onLink, &tt.to); got != tt.want {
+			t.Errorf("%s, by %v (on link: %v), to %v: %v, want %v", tt.path, tt.side, tt.onLink, tt.to, got, tt.want)
+		}
+	}
+	w := &wires{side: wire.Inside, index: 1}
+	l := testLoop(w)
+	l.egress.returns.path = config.PathStrict
+	if l.egress.admits(wire.Outside, syn(1)) || !l.egress.admits(wire.Inside, syn(1)) {
+		t.Error("a SYN from outside whose answer would leave by the inside goes to the shard, or one from the inside does not")
+	}
+	if err := l.egress.send(0, []dataplane.Out{{Side: wire.Outside, Frame: syn(1)}, {Side: wire.Inside, Frame: syn(1)}}); err != nil || len(w.out) != 1 {
+		t.Errorf("%d frames sent, %v: the one to the server was to go", len(w.out), err)
+	}
+	if s := l.shard.Stats(); s.Dropped[dataplane.DropReversePath] != 2 {
+		t.Errorf("%d counted", s.Dropped[dataplane.DropReversePath])
+	}
+	if n := testing.AllocsPerRun(100, func() { l.egress.admits(wire.Outside, syn1) }); n != 0 {
+		t.Errorf("%v allocations for a SYN", n)
+	}
+}
+
+var syn1 = syn(1)
+
+// TestFailuresAreTold: the first at once, more of its kind once a minute, and the first again behind a minute without.
+func TestFailuresAreTold(t *testing.T) {
+	var text bytes.Buffer
+	l := failureLog{
+		failures: newFailures(), log: slog.New(slog.NewTextHandler(&text, nil)), name: func(int) string { return "eth7" },
+	}
+	client := wire.AddrFrom(netip.MustParseAddr("198.18.0.7"))
+	said := func(when string, lines ...string) {
+		t.Helper()
+		for len(l.first) > 0 {
+			l.begin(<-l.first)
+		}
+		if n := strings.Count(text.String(), "\n"); n != len(lines) {
+			t.Errorf("%s: %d lines, want %d: %s", when, n, len(lines), text.String())
+		}
+		for _, want := range lines {
+			if !strings.Contains(text.String(), want) {
+				t.Errorf("%s: no %q in %s", when, want, text.String())
+			}
+		}
+		text.Reset()
+	}
+	l.note(linkDown, client, 7)
+	l.note(noRoute, client, 0)
+	said("the first", `msg="frame not sent" to=198.18.0.7 why="the interface of the route to it is down" interface=eth7`,
+		`msg="frame not sent" to=198.18.0.7 why="there is no route to it"`)
+	for range 5 {
+		l.note(linkDown, client, 7)
+	}
+	said("more")
+	l.minute()
+	said("a minute", "count=5 within=1m0s")
+	l.note(linkDown, client, 7)
+	l.minute()
+	said("another", "count=1 within=1m0s")
+	l.minute()
+	said("a quiet one")
+	l.note(linkDown, client, 7)
+	said("the first again", "frame not sent")
+	for why := noRoute; why < failureKinds; why++ {
+		if why.words() == "" {
+			t.Errorf("failure %d has no words", why)
+		}
 	}
 }

@@ -93,6 +93,7 @@ func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *c
 	lines.commit()
 	g.state.set(old.built, b)
 	g.announce()
+	g.tellReturns(func(l *loop, order func(*dataplane.Shard)) { l.do(ctx, order) })
 	g.tellShards(ctx, dataplane.Reload{Config: &b.shard})
 	g.check(ctx, group, b)
 	added, removed := difference(old.built.serverNames(), b.serverNames())

@@ -38,7 +38,9 @@ type Plan struct {
 	Managed  bool     // hushgate installs the rules itself
 	Sources  []RoutedSource
 	Routed   bool // some servers answer clients, by way of this machine
-	built    *built
+
+	built       *built
+	reversePath config.ReversePath
 }
 
 // NewPlan looks at the machine and works out what a configuration means on it.
@@ -59,6 +61,7 @@ func NewPlan(cfg *config.Config, m *netenv.Mirror) (*Plan, error) {
 		Sources: sources, Routed: len(answering(cfg)) < len(b.servers),
 		Chosen: chosen, Firewall: firewall.NewPlan(b.firewall), Open: firewall.NewOpenPlan(b.firewall),
 		Sysctls: netenv.Sysctls(chosen), Managed: cfg.Global.Firewall.Manage, built: b,
+		reversePath: cfg.Global.ReversePath,
 	}
 	p.warn(cfg, m)
 	return p, nil
@@ -78,6 +81,7 @@ type gateway struct {
 	speech *announce.Announcer
 	keeper *evidence.Keeper // of what rejections are about; nil without `capture`
 	state  serverStates
+	lost   *failures
 
 	messages *logqueue.Queue // of log; nil if that loses nothing
 
@@ -130,6 +134,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		moved:    make(chan struct{}, 1),
 		commands: make(chan command), ending: make(chan struct{}), probers: map[dataplane.ServerID]prober{}, program: o.Program,
 		messages: o.Messages,
+		lost:     newFailures(),
 	}
 	g.speech = announce.New(o.Log, g.networkChanged)
 	s := catchSignals(ctx)
@@ -297,7 +302,9 @@ func (g *gateway) openLoop(i int) (err error) {
 	cfg.Turn, cfg.Shards = i, g.shards
 	cfg.Limits.Flows = (cfg.Limits.Flows + g.shards - 1) / g.shards
 	events := g.witnessed(&cfg)
-	g.loops = append(g.loops, newLoop(dataplane.New(&cfg), g.clock, ports, w.poll, g.mirror, events))
+	l := newLoop(dataplane.New(&cfg), g.clock, ports, w.poll, g.mirror, g.lost, events)
+	l.egress.returns = g.plan.returns()
+	g.loops = append(g.loops, l)
 	g.heir.note(&cfg)
 	return nil
 }
@@ -390,6 +397,7 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	group.Go(func() error { return g.renewSecrets(ctx) })
 	group.Go(func() error { return g.watchLosses(ctx) })
 	group.Go(func() error { return g.watchLogs(ctx) })
+	group.Go(func() error { return g.watchFailures(ctx) })
 	group.Go(func() error { return g.watchClock(ctx) })
 	group.Go(func() error { return g.tellOnSignal(ctx, s.tell) })
 	group.Go(func() error {

@@ -215,7 +215,7 @@ func TestEchoes(t *testing.T) {
 // TestInheritParked: a frame that waited for its next hop waits on, as long as it was meant to.
 func TestInheritParked(t *testing.T) {
 	w := &wires{side: wire.Inside, index: 1}
-	e := newEgress([]Port{w}, w)
+	e := testEgress(w)
 	e.inherit(parkedFrame{Side: wire.Inside, Frame: make([]byte, 100), Until: mono.Time(time.Second)})
 	w.state = netenv.Unresolved
 	if err := e.send(mono.Time(1), nil); err != nil || len(e.parked) != 1 || len(w.out) != 0 {

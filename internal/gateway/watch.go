@@ -11,7 +11,7 @@ import (
 )
 
 // losses are frames that went nowhere for a reason of this machine's.
-type losses struct{ queueFull, notSent, unroutable, unresolved uint64 }
+type losses struct{ queueFull, notSent uint64 }
 
 func (g *gateway) losses() (l losses) {
 	for _, w := range g.watched {
@@ -20,10 +20,6 @@ func (g *gateway) losses() (l losses) {
 			l.queueFull += full
 			l.notSent += not
 		}
-	}
-	for _, p := range g.loops {
-		l.unroutable += p.egress.unroutable.Load()
-		l.unresolved += p.egress.unresolved.Load()
 	}
 	return l
 }
@@ -41,8 +37,7 @@ func (g *gateway) watchLosses(ctx context.Context) error {
 		}
 		now := g.losses()
 		if now != last {
-			g.log.Warn("frames lost", "receive_queue_full", now.queueFull-last.queueFull, "not_sent", now.notSent-last.notSent,
-				"no_route", now.unroutable-last.unroutable, "no_neighbour", now.unresolved-last.unresolved)
+			g.log.Warn("frames lost", "receive_queue_full", now.queueFull-last.queueFull, "not_sent", now.notSent-last.notSent)
 		}
 		last = now
 	}

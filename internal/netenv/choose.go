@@ -18,6 +18,7 @@ type Wanted struct {
 	Servers         []netip.Addr
 	Answering       []netip.Addr // those of Servers that answer this machine, whatever their routes to clients are
 	Announce        bool         // service addresses on no interface are answered for
+	AnyWay          bool         // answers to clients may leave by the inside too
 }
 
 // routed lists the servers that answer clients, by way of this machine.
@@ -31,17 +32,25 @@ type Chosen struct {
 	Services        []netip.AddrPort // none unspecified
 	Reasons         []string         // why each interface, in words, for the log
 	Warnings        []string
+
+	// first are those of the outside that were named, or that have the service addresses: it is their addresses that an
+	// unspecified service address means.
+	first []*Link
+	// spare are interfaces that clients or answers may use, and need not: they may be down.
+	spare []*Link
 }
 
 // neighbourhood is what Choose needs to know of the machine; Mirror is one.
 type neighbourhood interface {
 	Links() map[string]*Link
 	RouteTo(netip.Addr) (*Link, netip.Addr, bool)
-	DefaultRoutes() []*Link
+	Ways(src netip.Addr) (defaults, others []*Link)
+	Unread() []string
 }
 
-// Choose finds out which interface is the outside and which the inside. The inside is where the routes to the servers
-// lead; the outside carries the service addresses or, if they are on none, the default route.
+// Choose finds out which interfaces are the outside and which the inside. The inside is where the routes to the servers
+// lead. The outside is where clients come in, by the service addresses or, if they are on no interface, by the default
+// route; and it is where the answers to them leave, by whatever route.
 func Choose(n neighbourhood, w Wanted) (*Chosen, error) {
 	c := &Chosen{}
 	if err := c.findInside(n, w); err != nil {
@@ -52,9 +61,12 @@ func Choose(n neighbourhood, w Wanted) (*Chosen, error) {
 	}
 	for _, l := range slices.Concat(c.Outside, c.Inside) {
 		switch {
+		case l.Nowhere:
+			return nil, fmt.Errorf("interface %s: no packet comes by it from elsewhere: leave the interface out, or name those by "+
+				"which clients and servers are reached", l.Name)
 		case !l.Ethernet:
-			return nil, fmt.Errorf("interface %s is not Ethernet", l.Name)
-		case !l.Up:
+			return nil, fmt.Errorf("interface %s is not Ethernet, and hushgate hears no other", l.Name)
+		case !l.Up && !among(c.spare, l):
 			return nil, fmt.Errorf("interface %s: %w", l.Name, ErrDown)
 		}
 	}
@@ -62,6 +74,8 @@ func Choose(n neighbourhood, w Wanted) (*Chosen, error) {
 		return nil, err
 	}
 	c.warn(n, w)
+	c.warnOfWays(n, w)
+	c.Warnings = append(c.Warnings, n.Unread()...)
 	return c, nil
 }
 
@@ -78,76 +92,165 @@ func named(n neighbourhood, names []string) ([]*Link, error) {
 }
 
 func add(list []*Link, l *Link) []*Link {
-	if slices.ContainsFunc(list, func(k *Link) bool { return k.Index == l.Index }) {
+	if among(list, l) {
 		return list
 	}
 	return append(list, l)
+}
+
+func among(links []*Link, l *Link) bool {
+	return slices.ContainsFunc(links, func(k *Link) bool { return k.Index == l.Index })
+}
+
+// take puts an interface on a side, with the reason.
+func (c *Chosen) take(side *[]*Link, name string, l *Link, why string) {
+	if !among(*side, l) {
+		*side = append(*side, l)
+		c.Reasons = append(c.Reasons, fmt.Sprintf("%s %s: %s", name, l.Name, why))
+	}
 }
 
 func (c *Chosen) findInside(n neighbourhood, w Wanted) (err error) {
 	if len(w.Inside) > 0 {
 		c.Inside, err = named(n, w.Inside)
 		c.Reasons = append(c.Reasons, "inside "+strings.Join(w.Inside, ", ")+": named in the configuration")
-		return err
-	}
-	for _, s := range w.Servers {
-		l, _, ok := n.RouteTo(s)
-		if !ok {
-			return fmt.Errorf("there is no route to the server %v", s)
-		}
-		if before := len(c.Inside); len(add(c.Inside, l)) > before {
-			c.Inside = add(c.Inside, l)
-			c.Reasons = append(c.Reasons, fmt.Sprintf("inside %s: the route to the server %v goes there", l.Name, s))
+	} else {
+		for _, s := range w.Servers {
+			l, _, ok := n.RouteTo(s)
+			if !ok {
+				return fmt.Errorf("there is no route to the server %v", s)
+			}
+			c.take(&c.Inside, "inside", l, fmt.Sprintf("the route to the server %v goes there", s))
 		}
 	}
-	return nil
+	c.widen(n, &c.Inside, "inside")
+	return err
+}
+
+// widen adds to a side the macvlans above its interfaces, and the interfaces below its macvlans: keepalived (use_vmac) puts
+// addresses on a macvlan, so that frames to them come in there, and the routes go on to leave by the interface below.
+func (c *Chosen) widen(n neighbourhood, side *[]*Link, name string) {
+	for _, l := range slices.Clone(*side) {
+		for _, k := range byIndex(n) {
+			switch {
+			case k.MAC == l.MAC || !k.Ethernet: // each would hear what the other hears
+				continue
+			case l.Parent == k.Index:
+				c.take(side, name, k, "it is below "+l.Name)
+			case k.Parent == l.Index:
+				c.take(side, name, k, "it is a macvlan above "+l.Name)
+			default:
+				continue
+			}
+			c.spare = add(c.spare, k)
+		}
+	}
+}
+
+func byIndex(n neighbourhood) (list []*Link) {
+	for _, l := range n.Links() {
+		list = append(list, l)
+	}
+	slices.SortFunc(list, func(a, b *Link) int { return a.Index - b.Index })
+	return list
 }
 
 func (c *Chosen) findOutside(n neighbourhood, w Wanted) (err error) {
 	if len(w.Outside) > 0 {
-		c.Outside, err = named(n, w.Outside)
-		c.Reasons = append(c.Reasons, "outside "+strings.Join(w.Outside, ", ")+": named in the configuration")
-		return err
-	}
-	take := func(l *Link, why string) {
-		if before := len(c.Outside); len(add(c.Outside, l)) > before {
-			c.Outside = add(c.Outside, l)
-			c.Reasons = append(c.Reasons, fmt.Sprintf("outside %s: %s", l.Name, why))
+		if c.Outside, err = named(n, w.Outside); err != nil {
+			return err
 		}
+		c.Reasons = append(c.Reasons, "outside "+strings.Join(w.Outside, ", ")+": named in the configuration")
+		c.widen(n, &c.Outside, "outside")
+		c.first = c.Outside
+		return nil
 	}
 	for _, s := range w.Services {
-		if l := holder(n, s.Addr()); l != nil {
-			take(l, fmt.Sprintf("it has the service address %v", s.Addr()))
+		switch l := holder(n, s.Addr()); {
+		case l == nil:
+		case l.Nowhere:
+			c.everywhere(n, s.Addr(), l)
+		default:
+			c.take(&c.Outside, "outside", l, fmt.Sprintf("it has the service address %v", s.Addr()))
 		}
 	}
-	if len(c.Outside) > 0 {
-		return nil
+	if len(c.Outside) == 0 {
+		if err := c.byDefault(n, w); err != nil {
+			return err
+		}
 	}
-	for _, l := range n.DefaultRoutes() {
-		take(l, "the default route goes there")
+	c.widen(n, &c.Outside, "outside")
+	c.first = slices.Clone(c.Outside)
+	c.addWays(n, w)
+	return nil
+}
+
+// byDefault takes the interfaces of the default routes, or the only one that is not the inside.
+func (c *Chosen) byDefault(n neighbourhood, w Wanted) error {
+	any4, any6 := netip.IPv4Unspecified(), netip.IPv6Unspecified()
+	var families []netip.Addr
+	for _, s := range w.Services {
+		families = append(families, unspecified(s.Addr()))
 	}
-	if len(c.Outside) > 0 {
-		return nil
+	for _, try := range [][]netip.Addr{families, {any4, any6}} {
+		for _, a := range try {
+			defaults, _ := n.Ways(a)
+			for _, l := range defaults {
+				c.take(&c.Outside, "outside", l, "the default route goes there")
+			}
+		}
+		if len(c.Outside) > 0 {
+			return nil
+		}
 	}
-	// No default route: whatever Ethernet interface with an address is not the inside, if there is just one.
 	var rest []*Link
-	for _, l := range n.Links() {
-		if l.Ethernet && len(global(l)) > 0 && !slices.ContainsFunc(c.Inside, func(k *Link) bool { return k.Index == l.Index }) {
+	for _, l := range byIndex(n) {
+		if l.Ethernet && !l.Nowhere && len(global(l)) > 0 && !among(c.Inside, l) {
 			rest = append(rest, l)
 		}
 	}
 	if len(rest) == 1 {
-		take(rest[0], "it is the only other interface with an address")
+		c.take(&c.Outside, "outside", rest[0], "it is the only other interface with an address")
 		return nil
 	}
 	return fmt.Errorf("cannot tell which interface is the outside (no service address on any, no default route): name it")
+}
+
+// everywhere takes, for a service address that is on the loopback or a dummy and so reached by any interface, all that
+// clients may come by: those with an address, but for the inside, and those of the default route.
+func (c *Chosen) everywhere(n neighbourhood, a netip.Addr, on *Link) {
+	why := fmt.Sprintf("the service address %v is on %s, and reached by way of any interface", a, on.Name)
+	defaults, _ := n.Ways(a)
+	for _, l := range byIndex(n) {
+		usable := l.Ethernet && !l.Nowhere && !l.Enslaved
+		if usable && (among(defaults, l) || len(global(l)) > 0 && !among(c.Inside, l)) {
+			c.take(&c.Outside, "outside", l, why)
+			if !among(defaults, l) {
+				c.spare = add(c.spare, l)
+			}
+		}
+	}
+}
+
+// addWays adds the interfaces by which answers may leave, and by which clients behind those routers may come, but for the
+// inside: an answer to the clients does not belong there.
+func (c *Chosen) addWays(n neighbourhood, w Wanted) {
+	for _, s := range w.Services {
+		defaults, others := n.Ways(s.Addr())
+		for _, l := range slices.Concat(defaults, others) {
+			if l.Ethernet && !l.Nowhere && !among(c.Inside, l) && !among(c.Outside, l) {
+				c.take(&c.Outside, "outside", l, "there are routes to clients that leave by it")
+				c.spare = add(c.spare, l)
+			}
+		}
+	}
 }
 
 func holder(n neighbourhood, a netip.Addr) *Link {
 	if a.IsUnspecified() {
 		return nil
 	}
-	for _, l := range n.Links() {
+	for _, l := range byIndex(n) {
 		for _, p := range l.Addrs {
 			if p.Addr() == a {
 				return l
@@ -180,7 +283,7 @@ func (c *Chosen) expand(w Wanted) error {
 			put(s)
 			continue
 		}
-		for _, l := range c.Outside {
+		for _, l := range c.first {
 			for _, a := range global(l) {
 				if a.Is4() == s.Addr().Is4() && !slices.Contains(w.Servers, a) {
 					put(netip.AddrPortFrom(a, s.Port()))
@@ -195,9 +298,7 @@ func (c *Chosen) expand(w Wanted) error {
 }
 
 func (c *Chosen) warn(n neighbourhood, w Wanted) {
-	oneArm := slices.ContainsFunc(c.Outside, func(o *Link) bool {
-		return slices.ContainsFunc(c.Inside, func(i *Link) bool { return i.Index == o.Index })
-	})
+	oneArm := c.OneArm()
 	if oneArm && len(w.routed()) > 0 {
 		c.Warnings = append(c.Warnings, "outside and inside are one interface: the servers need this machine as their "+
 			"default gateway, and send_redirects must be off")
@@ -207,7 +308,7 @@ func (c *Chosen) warn(n neighbourhood, w Wanted) {
 		switch {
 		case !ok:
 			c.Warnings = append(c.Warnings, fmt.Sprintf("there is no route to the server %v", s))
-		case !slices.ContainsFunc(c.Inside, func(k *Link) bool { return k.Index == l.Index }):
+		case !among(c.Inside, l):
 			c.Warnings = append(c.Warnings, fmt.Sprintf("the route to the server %v leaves by %s, which is not the inside", s, l.Name))
 		case gw.IsValid() && !slices.Contains(w.Answering, s):
 			c.Warnings = append(c.Warnings, fmt.Sprintf("the server %v is behind the router %v: its replies must come back "+
@@ -224,4 +325,63 @@ func (c *Chosen) warn(n neighbourhood, w Wanted) {
 			}
 		}
 	}
+}
+
+// OneArm is whether an interface belongs to both sides.
+func (c *Chosen) OneArm() bool {
+	return slices.ContainsFunc(c.Outside, func(o *Link) bool { return among(c.Inside, o) })
+}
+
+// warnOfWays tells of service addresses whose answers do not leave where their clients come in.
+func (c *Chosen) warnOfWays(n neighbourhood, w Wanted) {
+	told := map[netip.Addr]bool{}
+	for _, s := range c.Services {
+		if told[s.Addr()] {
+			continue
+		}
+		told[s.Addr()] = true
+		defaults, _ := n.Ways(s.Addr())
+		for _, l := range defaults {
+			if words := c.wayOf(n, w, s.Addr(), l); words != "" {
+				c.Warnings = append(c.Warnings, words)
+			}
+		}
+	}
+}
+
+// wayOf says what is to be known of answers from a service address that leave by an interface, if anything is.
+func (c *Chosen) wayOf(n neighbourhood, w Wanted, a netip.Addr, leave *Link) string {
+	come := holder(n, a)
+	switch {
+	case among(c.Outside, leave):
+		if come == nil || come.Nowhere || come.Index == leave.Index || come.Parent == leave.Index || !among(c.Outside, come) {
+			return ""
+		}
+		if defaults, _ := n.Ways(a); among(defaults, come) {
+			return ""
+		}
+		return fmt.Sprintf("clients of %v come in by %s, and the default route leaves by %s: answers go that way, and a provider "+
+			"there may drop them for their address. To have them leave by %s: ip rule add from %v lookup 100, with a default route "+
+			"in that table", a, come.Name, leave.Name, come.Name, a)
+	case among(c.Inside, leave) && w.AnyWay:
+		return ""
+	case among(c.Inside, leave):
+		return fmt.Sprintf("the default route for answers from %v leaves by %s, which is the inside: clients beyond the outside's own "+
+			"networks (%s) get no answer. Give it a default route by the outside; or name %s as an outside too (`outside` in YAML); "+
+			"or set `reverse-path: loose`", a, leave.Name, names(c.Outside), leave.Name)
+	case !leave.Ethernet || leave.Nowhere:
+		return fmt.Sprintf("the default route for answers from %v leaves by %s, which is not Ethernet: clients there get no answer",
+			a, leave.Name)
+	}
+	return fmt.Sprintf("the default route for answers from %v leaves by %s, which is not an outside interface: clients beyond the "+
+		"networks of %s get no answer. Name both (in YAML `outside: [%s]`), or none (no `outside`, no `interface` behind "+
+		"`bind`): hushgate finds them", a, leave.Name, names(c.Outside), strings.ReplaceAll(names(c.Outside)+" "+leave.Name, " ", ", "))
+}
+
+func names(links []*Link) string {
+	var list []string
+	for _, l := range links {
+		list = append(list, l.Name)
+	}
+	return strings.Join(list, " ")
 }

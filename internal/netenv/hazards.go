@@ -21,7 +21,7 @@ func Hazards(n neighbourhood, c *Chosen, w Wanted) []string {
 func hazards(n neighbourhood, c *Chosen, w Wanted, sysctl func(path string) string) (words []string) {
 	words = append(words, unheld(n, w)...)
 	for _, o := range c.Outside {
-		if l, _, ok := n.RouteTo(netip.IPv4Unspecified()); ok && l.Index != o.Index && strict(o, sysctl) {
+		if l, _, ok := n.RouteTo(netip.IPv4Unspecified()); ok && l.Index != o.Index && len(global(o)) > 0 && strict(o, sysctl) {
 			words = append(words, fmt.Sprintf("rp_filter is strict on %s, and the default route leaves by %s: the kernel drops "+
 				"answers to the servers' connections that come in on %s (net.ipv4.conf.%s.rp_filter=2 lets them pass)",
 				o.Name, l.Name, o.Name, o.Name))
@@ -37,10 +37,6 @@ func hazards(n neighbourhood, c *Chosen, w Wanted, sysctl func(path string) stri
 		}
 	}
 	return append(words, filtered(c, sysctl)...)
-}
-
-func among(links []*Link, l *Link) bool {
-	return slices.ContainsFunc(links, func(k *Link) bool { return k.Index == l.Index })
 }
 
 // unheld are the service addresses that nobody finds by asking for them.

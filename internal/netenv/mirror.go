@@ -15,6 +15,7 @@ import (
 
 	"github.com/gaissmai/bart"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"hushgate/internal/wire"
@@ -29,6 +30,9 @@ type Link struct {
 	Up       bool
 	Ethernet bool
 	Bridge   bool
+	Enslaved bool // of a bridge, a bond or a VRF
+	Nowhere  bool // the loopback, or a dummy: no packet comes by it
+	Parent   int  // of a macvlan: the index of the interface that it is above; else 0
 	Addrs    []netip.Prefix
 }
 
@@ -37,6 +41,7 @@ type Hop struct {
 	Ifindex  int
 	Src, Dst [6]byte
 	MTU      int
+	OnLink   bool // there is no router before the destination
 }
 
 // State is how much is known of the way to a destination.
@@ -48,6 +53,7 @@ const (
 	Unresolved              // the next hop's link address is not known: Probe, and try again
 	NoRoute                 // no route, or one that forbids
 	LinkDown                // the route's interface is down
+	OwnAddress              // the destination is this machine
 )
 
 // String names the state.
@@ -61,12 +67,14 @@ func (s State) String() string {
 		return "no route"
 	case LinkDown:
 		return "link down"
+	case OwnAddress:
+		return "own address"
 	}
 	return "unknown"
 }
 
 // Mirror follows the kernel's links, routes and neighbours. Its methods may be called from any goroutine; Resolve takes
-// no lock and allocates nothing. Routes are those of the main table: policy rules are not looked at.
+// no lock and allocates nothing. Of the policy rules it follows those that choose by addresses.
 type Mirror struct {
 	log   *slog.Logger
 	nl    *netlink.Handle // opened with the mirror: it stays in that network namespace whoever uses it, till the process ends
@@ -77,18 +85,6 @@ type Mirror struct {
 	dirty   chan struct{}
 	probes  chan hopKey
 	changed func()
-}
-
-// network is a snapshot of links and routes.
-type network struct {
-	links  map[int]*Link
-	routes *bart.Table[route]
-}
-
-type route struct {
-	ifindex int
-	gateway netip.Addr // invalid: on link
-	metric  int
 }
 
 type hopKey struct {
@@ -136,6 +132,7 @@ func (m *Mirror) subscribe(ctx context.Context) error {
 		netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: lost}),
 		netlink.RouteSubscribeWithOptions(routes, ctx.Done(), netlink.RouteSubscribeOptions{ErrorCallback: lost}),
 		m.subscribeNeighbours(ctx, neighs),
+		m.subscribeRules(ctx),
 	)
 	if err != nil {
 		return fmt.Errorf("subscribe to netlink: %w", err)
@@ -158,6 +155,26 @@ func (m *Mirror) subscribe(ctx context.Context) error {
 	go func() {
 		for u := range neighs {
 			m.neighbourUpdate(u.Type == unix.RTM_DELNEIGH, &u.Neigh)
+		}
+	}()
+	return nil
+}
+
+// subscribeRules follows the policy rules, for which the library has no subscription of its own.
+func (m *Mirror) subscribeRules(ctx context.Context) error {
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, s.Close)
+	go func() {
+		defer stop()
+		for ctx.Err() == nil {
+			_, _, err := s.Receive() // whatever it is, everything is read anew
+			m.touch()
+			if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
+				return
+			}
 		}
 	}()
 	return nil
@@ -217,7 +234,9 @@ func (m *Mirror) followNetwork(ctx context.Context) {
 }
 
 func (m *Mirror) reload() error {
-	n := &network{links: map[int]*Link{}, routes: &bart.Table[route]{}}
+	n := &network{
+		links: map[int]*Link{}, tables: map[int]*bart.Table[route]{}, rules: map[bool][]rule{}, ways: map[way]int{},
+	}
 	links, err := m.nl.LinkList()
 	if err != nil {
 		return fmt.Errorf("list the interfaces: %w", err)
@@ -234,18 +253,34 @@ func (m *Mirror) reload() error {
 			l.Addrs = append(l.Addrs, prefixOf(a.IPNet))
 		}
 	}
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := m.nl.RouteList(nil, family)
-		if err != nil {
-			return fmt.Errorf("list the routes: %w", err)
-		}
-		for i := range routes {
-			n.add(&routes[i], family)
-		}
+	if err := m.readRoutes(n); err != nil {
+		return err
 	}
 	old := m.net.Swap(n)
 	m.tellChanges(old, n)
 	m.reloadNeighbours()
+	return nil
+}
+
+func (m *Mirror) readRoutes(n *network) error {
+	families := map[bool]int{false: netlink.FAMILY_V4, true: netlink.FAMILY_V6}
+	for v6, family := range families {
+		all := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
+		if err := m.nl.RouteListFilteredIter(family, all, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+			n.add(&r, v6)
+			return true
+		}); err != nil {
+			return fmt.Errorf("list the routes: %w", err)
+		}
+	}
+	n.addOwn()
+	for v6, family := range families {
+		rules, err := m.nl.RuleList(family)
+		if err != nil {
+			return fmt.Errorf("list the policy rules: %w", err)
+		}
+		n.addRules(rules, v6)
+	}
 	return nil
 }
 
@@ -267,11 +302,15 @@ func (m *Mirror) tellChanges(old, now *network) {
 func newLink(from netlink.Link) *Link {
 	a := from.Attrs()
 	l := &Link{
-		Bridge: from.Type() == "bridge",
-		Name:   a.Name, Index: a.Index, MTU: a.MTU, Ethernet: a.EncapType == "ether" && len(a.HardwareAddr) == 6,
+		Bridge: from.Type() == "bridge", Enslaved: a.MasterIndex != 0,
+		Nowhere: a.Flags&net.FlagLoopback != 0 || from.Type() == "dummy",
+		Name:    a.Name, Index: a.Index, MTU: a.MTU, Ethernet: a.EncapType == "ether" && len(a.HardwareAddr) == 6,
 		Up: a.Flags&net.FlagUp != 0 && (a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown),
 	}
 	copy(l.MAC[:], a.HardwareAddr)
+	if from.Type() == "macvlan" {
+		l.Parent = a.ParentIndex
+	}
 	return l
 }
 
@@ -281,39 +320,16 @@ func prefixOf(n *net.IPNet) netip.Prefix {
 	return netip.PrefixFrom(a.Unmap(), ones)
 }
 
-// add takes a unicast route; of several for one prefix the one with the lowest metric counts, and the first next hop of
-// a multipath route.
-func (n *network) add(r *netlink.Route, family int) {
-	if r.Type != unix.RTN_UNICAST && r.Type != 0 {
-		return
-	}
-	prefix := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	if family == netlink.FAMILY_V6 {
-		prefix = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	}
-	if r.Dst != nil {
-		prefix = prefixOf(r.Dst)
-	}
-	v := route{ifindex: r.LinkIndex, metric: r.Priority}
-	gw := r.Gw
-	if len(r.MultiPath) > 0 {
-		v.ifindex, gw = r.MultiPath[0].LinkIndex, r.MultiPath[0].Gw
-	}
-	if a, ok := netip.AddrFromSlice(gw); ok && !a.IsUnspecified() {
-		v.gateway = a.Unmap()
-	}
-	if old, known := n.routes.Get(prefix.Masked()); !known || v.metric < old.metric {
-		n.routes.Insert(prefix.Masked(), v)
-	}
-}
-
-// Resolve finds the way to a destination.
-func (m *Mirror) Resolve(dst wire.Addr) (Hop, State) {
-	key, link, state := m.next(dst.Netip())
-	if state != Resolved {
+// Resolve finds the way from one address to another. The hop's interface is known in every state but NoRoute.
+func (m *Mirror) Resolve(src, dst wire.Addr) (Hop, State) {
+	key, link, state := m.next(src.Netip(), dst.Netip())
+	if link == nil {
 		return Hop{}, state
 	}
-	hop := Hop{Ifindex: link.Index, Src: link.MAC, MTU: link.MTU}
+	hop := Hop{Ifindex: link.Index, Src: link.MAC, MTU: link.MTU, OnLink: key.addr == dst.Netip()}
+	if state != Resolved {
+		return hop, state
+	}
 	n := (*m.neigh.Load())[key]
 	if n == nil {
 		return hop, Unresolved
@@ -326,20 +342,23 @@ func (m *Mirror) Resolve(dst wire.Addr) (Hop, State) {
 }
 
 // next finds the next hop of a destination, and its interface.
-func (m *Mirror) next(dst netip.Addr) (hopKey, *Link, State) {
+func (m *Mirror) next(src, dst netip.Addr) (hopKey, *Link, State) {
 	n := m.net.Load()
-	r, ok := n.routes.Lookup(dst)
-	if !ok {
+	r, ok := n.lookup(src, dst)
+	if !ok || r.kind == forbid {
 		return hopKey{}, nil, NoRoute
-	}
-	link := n.links[r.ifindex]
-	if link == nil || !link.Up {
-		return hopKey{}, link, LinkDown
 	}
 	if r.gateway.IsValid() {
 		dst = r.gateway
 	}
-	return hopKey{r.ifindex, dst}, link, Resolved
+	key, link := hopKey{r.ifindex, dst}, n.links[r.ifindex]
+	switch {
+	case r.kind == own:
+		return key, link, OwnAddress
+	case link == nil || !link.Up:
+		return key, link, LinkDown
+	}
+	return key, link, Resolved
 }
 
 // Links returns the interfaces as they are now, by name.
@@ -354,8 +373,8 @@ func (m *Mirror) Links() map[string]*Link {
 // RouteTo returns the interface that the route to dst leaves by, and the gateway on it if there is one.
 func (m *Mirror) RouteTo(dst netip.Addr) (*Link, netip.Addr, bool) {
 	n := m.net.Load()
-	r, ok := n.routes.Lookup(dst)
-	if !ok || n.links[r.ifindex] == nil {
+	r, ok := n.lookup(unspecified(dst), dst)
+	if !ok || r.kind == forbid || n.links[r.ifindex] == nil {
 		return nil, netip.Addr{}, false
 	}
 	return n.links[r.ifindex], r.gateway, true
@@ -375,15 +394,29 @@ func (m *Mirror) SourceTo(dst netip.Addr) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("the kernel has no address to connect to %v from", dst)
 }
 
-// DefaultRoutes returns the interfaces of the default routes, IPv4's first.
-func (m *Mirror) DefaultRoutes() (list []*Link) {
-	n := m.net.Load()
-	for _, all := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		if r, ok := n.routes.Get(netip.PrefixFrom(all, 0)); ok && n.links[r.ifindex] != nil {
-			list = add(list, n.links[r.ifindex])
-		}
+// Ways returns the interfaces by which packets from src, which may be unspecified, leave for wherever no route is more
+// exact: those of the default route that is in use, and then those of others, and of routers for a part of the world.
+func (m *Mirror) Ways(src netip.Addr) (defaults, others []*Link) {
+	list, n := m.net.Load().waysFrom(src)
+	return list[:n], list[n:]
+}
+
+// Unread says which of the kernel's policy rules are not followed.
+func (m *Mirror) Unread() []string { return m.net.Load().unread }
+
+// LinkName is the name of an interface, or a substitute.
+func (m *Mirror) LinkName(index int) string {
+	if l := m.net.Load().links[index]; l != nil {
+		return l.Name
 	}
-	return list
+	return fmt.Sprintf("interface %d", index)
+}
+
+func unspecified(like netip.Addr) netip.Addr {
+	if like.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
 }
 
 // Addresses returns every address of this machine, sorted.

@@ -85,9 +85,9 @@ func (m *Mirror) nudgeStale() {
 	}
 }
 
-// Probe has the kernel find out the link address of the next hop to dst.
-func (m *Mirror) Probe(dst wire.Addr) {
-	if key, _, state := m.next(dst.Netip()); state == Resolved {
+// Probe has the kernel find out the link address of the next hop from src to dst.
+func (m *Mirror) Probe(src, dst wire.Addr) {
+	if key, _, state := m.next(src.Netip(), dst.Netip()); state == Resolved {
 		m.probe(key)
 	}
 }

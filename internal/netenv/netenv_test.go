@@ -20,6 +20,7 @@ type fake struct {
 	links    []*Link
 	routes   map[string]string // destination network to interface
 	defaults []string
+	routers  []string // interfaces of routes to routers, besides
 }
 
 func (f fake) Links() map[string]*Link {
@@ -36,18 +37,23 @@ func (f fake) RouteTo(a netip.Addr) (*Link, netip.Addr, bool) {
 			return f.Links()[name], netip.Addr{}, true
 		}
 	}
-	for _, d := range f.DefaultRoutes() {
-		return d, netip.MustParseAddr("192.0.2.254"), true
+	if defaults, _ := f.Ways(a); len(defaults) > 0 {
+		return defaults[0], netip.MustParseAddr("192.0.2.254"), true
 	}
 	return nil, netip.Addr{}, false
 }
 
-func (f fake) DefaultRoutes() (list []*Link) {
+func (f fake) Ways(netip.Addr) (defaults, others []*Link) {
 	for _, d := range f.defaults {
-		list = append(list, f.Links()[d])
+		defaults = append(defaults, f.Links()[d])
 	}
-	return list
+	for _, o := range f.routers {
+		others = append(others, f.Links()[o])
+	}
+	return defaults, others
 }
+
+func (f fake) Unread() []string { return nil }
 
 func link(index int, name string, addrs ...string) *Link {
 	l := &Link{Name: name, Index: index, Up: true, Ethernet: true, MTU: 1500}
@@ -55,13 +61,6 @@ func link(index int, name string, addrs ...string) *Link {
 		l.Addrs = append(l.Addrs, netip.MustParsePrefix(a))
 	}
 	return l
-}
-
-func names(links []*Link) (s string) {
-	for _, l := range links {
-		s += l.Name + " "
-	}
-	return strings.TrimSpace(s)
 }
 
 func TestChoose(t *testing.T) {
@@ -155,6 +154,9 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// nobody is a source that no policy rule asks for.
+var nobody = wire.AddrFrom(netip.IPv4Unspecified())
+
 // pair is a machine with a mirror, and a neighbour of it.
 type pair struct {
 	here, there *lab.Host
@@ -223,7 +225,7 @@ func (p *pair) until(t *testing.T, what string, ok func() bool) {
 }
 
 func (p *pair) resolved(dst string) (Hop, bool) {
-	hop, state := p.mirror.Resolve(wire.AddrFrom(netip.MustParseAddr(dst)))
+	hop, state := p.mirror.Resolve(nobody, wire.AddrFrom(netip.MustParseAddr(dst)))
 	return hop, state == Resolved
 }
 
@@ -243,16 +245,16 @@ func TestMirror(t *testing.T) {
 	p := newPair(t)
 	for _, dst := range []string{"10.0.0.11", "2001:db8:2::11"} {
 		a := wire.AddrFrom(netip.MustParseAddr(dst))
-		if _, state := p.mirror.Resolve(a); state != Unresolved {
+		if _, state := p.mirror.Resolve(nobody, a); state != Unresolved {
 			t.Errorf("%s is %v before anybody asked", dst, state)
 		}
 		p.until(t, dst+" to be resolved", func() bool {
-			p.mirror.Probe(a)
+			p.mirror.Probe(nobody, a)
 			hop, ok := p.resolved(dst)
 			return ok && hop.Dst == macOf(t, p.there) && hop.Src == macOf(t, p.here) && hop.MTU == 1400
 		})
 	}
-	if _, state := p.mirror.Resolve(wire.AddrFrom(netip.MustParseAddr("192.0.2.7"))); state != NoRoute {
+	if _, state := p.mirror.Resolve(nobody, wire.AddrFrom(netip.MustParseAddr("192.0.2.7"))); state != NoRoute {
 		t.Errorf("without a route: %v", state)
 	}
 	ip := func(h *lab.Host, args ...string) {
@@ -262,13 +264,13 @@ func TestMirror(t *testing.T) {
 	}
 	ip(p.here, "route", "add", "default", "via", "10.0.0.11")
 	p.until(t, "the default route", func() bool { _, ok := p.resolved("192.0.2.7"); return ok })
-	if list := p.mirror.DefaultRoutes(); len(list) != 1 || list[0].Name != "eth0" {
+	if list, _ := p.mirror.Ways(netip.IPv4Unspecified()); len(list) != 1 || list[0].Name != "eth0" {
 		t.Errorf("default routes %v", list)
 	}
 	ip(p.here, "route", "add", "blackhole", "192.0.2.0/25")
 	ip(p.here, "route", "replace", "default", "via", "10.0.0.12")
 	p.until(t, "the new gateway", func() bool {
-		_, state := p.mirror.Resolve(wire.AddrFrom(netip.MustParseAddr("192.0.2.200")))
+		_, state := p.mirror.Resolve(nobody, wire.AddrFrom(netip.MustParseAddr("192.0.2.200")))
 		return state == Unresolved
 	})
 
@@ -284,12 +286,12 @@ func TestMirror(t *testing.T) {
 
 	ip(p.there, "link", "set", "eth0", "down")
 	p.until(t, "the link to go down", func() bool {
-		_, state := p.mirror.Resolve(wire.AddrFrom(netip.MustParseAddr("10.0.0.11")))
+		_, state := p.mirror.Resolve(nobody, wire.AddrFrom(netip.MustParseAddr("10.0.0.11")))
 		return state == LinkDown
 	})
 	ip(p.there, "link", "set", "eth0", "up")
 	p.until(t, "the link to come back", func() bool {
-		p.mirror.Probe(wire.AddrFrom(netip.MustParseAddr("10.0.0.11")))
+		p.mirror.Probe(nobody, wire.AddrFrom(netip.MustParseAddr("10.0.0.11")))
 		_, ok := p.resolved("10.0.0.11")
 		return ok
 	})
@@ -297,7 +299,7 @@ func TestMirror(t *testing.T) {
 		t.Errorf("addresses %v", a)
 	}
 	dst := wire.AddrFrom(netip.MustParseAddr("10.0.0.11"))
-	if n := testing.AllocsPerRun(1000, func() { p.mirror.Resolve(dst) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { p.mirror.Resolve(nobody, dst) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
