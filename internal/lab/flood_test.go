@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -14,12 +15,22 @@ import (
 	"hushgate/dataplane/port"
 )
 
-// floodRate is how many SYNs a second come: no more, so that on a small machine it is the gateway that is tested, and
-// not which of the two gets the processor.
-const floodRate = 100_000
+// A flood of SYNs: no more of them a second than that on a small machine it is the gateway that is tested, and not which of
+// the two gets the processor.
+var floods = []struct {
+	name     string
+	family   family
+	rate     int
+	global   string
+	shards   int // 0: one, or as many as there are processors
+	halfOpen int // in each shard, when no more fit
+}{
+	{"a table of a million", families[0], 100_000, "", 0, 65536},
+	{"a table of 20,000", families[1], 20_000, "global\n    maxconn 20000\n    nbthread 2\n", 2, 2500},
+}
 
 // flood sends SYNs from strangers until stop is set or there were enough.
-func flood(t *testing.T, s *strangers, stop *atomic.Bool) (sent func() int) {
+func flood(t *testing.T, s *strangers, rate int, stop *atomic.Bool) (sent func() int) {
 	t.Helper()
 	const enough = 3_000_000
 	done := make(chan int)
@@ -27,7 +38,7 @@ func flood(t *testing.T, s *strangers, stop *atomic.Bool) (sent func() int) {
 		n := 0
 		start := time.Now()
 		for ; n < enough && !stop.Load(); n++ {
-			if early := time.Duration(n)*time.Second/floodRate - time.Since(start); n%port.Batch == 0 && early > 0 {
+			if early := time.Duration(n)*time.Second/time.Duration(rate) - time.Since(start); n%port.Batch == 0 && early > 0 {
 				time.Sleep(early)
 			}
 			if err := s.syn(n); err != nil {
@@ -40,63 +51,83 @@ func flood(t *testing.T, s *strangers, stop *atomic.Bool) (sent func() int) {
 	return func() int { return <-done }
 }
 
-// TestSYNFlood: while strangers fill the half-open table, and a core, every client that means it gets its banner.
+// TestSYNFlood: while strangers fill the half-open table, and a core, every client that means it gets its banner. A small
+// table leaves room for them too, in each of its shards.
 func TestSYNFlood(t *testing.T) {
-	f := families[0]
 	ctx, l := site(t, Options{})
-	m, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	none, err := port.Filter{}.Program()
 	if err != nil {
 		t.Fatal(err)
 	}
-	strangers := newStrangers(t, l, none)
-	g := gateway(ctx, t, l, f.config(time.Second))
-	var stop atomic.Bool
-	start := time.Now()
-	sent := flood(t, strangers, &stop)
-	waitFor(t, "the half-open table to be full", func() bool {
-		if err := g.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(100 * time.Millisecond)
-		lines := g.Lines()
-		return strings.Contains(lines[len(lines)-1], "flows.half-open=65536")
-	})
-	const each = 100
-	for _, timestamps := range []string{"1", "0"} {
-		if err := l.Client.Sysctl("net/ipv4/tcp_timestamps", timestamps); err != nil {
-			t.Fatal(err)
-		}
-		var group errgroup.Group
-		for i := range each {
-			group.Go(func() error {
-				_, err := l.Deliver(ctx, ClientAddr4(1+i%8), net.JoinHostPort(f.vip, "25"), strings.NewReader("x\r\n"))
-				if err != nil {
-					return fmt.Errorf("timestamps %s: %w", timestamps, err)
+	for _, f := range floods {
+		t.Run(f.name, func(t *testing.T) {
+			m, err := NewMTA(l.Servers[0], net.JoinHostPort(f.family.a, "25"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			strangers := newStrangers(t, l, f.family, none)
+			g := gateway(ctx, t, l, append([]byte(f.global), f.family.config(time.Second)...))
+			var stop atomic.Bool
+			start := time.Now()
+			sent := flood(t, strangers, f.rate, &stop)
+			full := fmt.Sprintf("flows.half-open=%d ", f.halfOpen)
+			waitFor(t, "the half-open table to be full", func() bool {
+				if err := g.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+					t.Fatal(err)
 				}
-				return nil
+				time.Sleep(100 * time.Millisecond)
+				lines := g.Lines()
+				for _, line := range lines[len(lines)-max(1, f.shards):] {
+					if !strings.Contains(line, full) {
+						return false
+					}
+				}
+				return true
 			})
-		}
-		if err := group.Wait(); err != nil {
-			t.Error(err)
-		}
+			const each = 100
+			for _, timestamps := range []string{"1", "0"} {
+				if err := l.Client.Sysctl("net/ipv4/tcp_timestamps", timestamps); err != nil {
+					t.Fatal(err)
+				}
+				deliverMany(ctx, t, l, f.family, each)
+			}
+			stop.Store(true)
+			n := sent()
+			t.Logf("%d SYNs in %v, %.0f a second", n, time.Since(start).Round(time.Second), float64(n)/time.Since(start).Seconds())
+			if got := len(m.Mails()); got != 2*each {
+				t.Errorf("%d of %d mails arrived", got, 2*each)
+			}
+			if err := g.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+				t.Fatal(err)
+			}
+			if line, err := g.WaitLine(ctx, "recalled="); err != nil || !strings.Contains(line, "stateless=") {
+				t.Errorf("%q, %v", line, err)
+			}
+			if g.Count("frames lost", "receive_queue_full") > 0 {
+				t.Log("the gateway's receive queue ran over")
+			}
+			if err := g.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	stop.Store(true)
-	n := sent()
-	t.Logf("%d SYNs in %v, %.0f a second", n, time.Since(start).Round(time.Second), float64(n)/time.Since(start).Seconds())
-	if got := len(m.Mails()); got != 2*each {
-		t.Errorf("%d of %d mails arrived", got, 2*each)
+}
+
+// deliverMany delivers mails all at once.
+func deliverMany(ctx context.Context, t *testing.T, l *Lab, f family, mails int) {
+	t.Helper()
+	var group errgroup.Group
+	for i := range mails {
+		group.Go(func() error {
+			from := ClientAddr4(1 + i%8)
+			if f.vip == VIP6 {
+				from = ClientAddr6(1 + i%8)
+			}
+			_, err := l.Deliver(ctx, from, net.JoinHostPort(f.vip, "25"), strings.NewReader("x\r\n"))
+			return err
+		})
 	}
-	if err := g.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
-		t.Fatal(err)
-	}
-	if line, err := g.WaitLine(ctx, "recalled="); err != nil || !strings.Contains(line, "stateless=") {
-		t.Errorf("%q, %v", line, err)
-	}
-	if g.Count("frames lost", "receive_queue_full") > 0 {
-		t.Log("the gateway's receive queue ran over")
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 }

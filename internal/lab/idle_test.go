@@ -82,7 +82,7 @@ func residentMemory(t *testing.T, pid int) (octets int) {
 func TestIdle(t *testing.T) {
 	const held, window = 100_000, 4_096 // the raw clients have that many handshakes in flight
 	ctx, l := site(t, Options{})
-	s := newStrangers(t, l, everything(t))
+	s := newStrangers(t, l, families[0], everything(t))
 	g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
 frontends:
   - {name: ft, bind: "%s", inspect-delay: 10m, default_backend: bk}
@@ -140,7 +140,7 @@ backends:
 func TestLimitsUnderLoad(t *testing.T) {
 	const syns, limit, buffer = 5_000, 100, 1 << 20
 	ctx, l := site(t, Options{})
-	s := newStrangers(t, l, everything(t))
+	s := newStrangers(t, l, families[0], everything(t))
 	g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
 half-open: %d
 receive-buffer: %d

@@ -11,8 +11,10 @@ import (
 	"hushgate/internal/wire"
 )
 
-// strangers is 198.19.0.0/16 behind the client host, a network of raw clients: no kernel has their connections.
+// strangers is 198.19.0.0/16, or 2001:db8:19::/112, behind the client host, a network of raw clients: no kernel has their
+// connections.
 type strangers struct {
+	network      netip.Prefix
 	port         *port.AFPacket
 	poller       *port.Poller
 	build        *wire.Builder
@@ -23,16 +25,22 @@ type strangers struct {
 	queued       int
 }
 
-// newStrangers sends the answers to the strangers to the client host, whose kernel ignores them. filter is what comes in.
-// It comes before the gateway, which else may hear of the way to them after their first SYNs.
-func newStrangers(t *testing.T, l *Lab, filter []bpf.RawInstruction) *strangers {
+// newStrangers sends the answers to the strangers of a family to the client host, whose kernel ignores them. filter is what
+// comes in. It comes before the gateway, which else may hear of the way to them after their first SYNs.
+func newStrangers(t *testing.T, l *Lab, f family, filter []bpf.RawInstruction) *strangers {
 	t.Helper()
-	s := &strangers{build: wire.NewBuilder(), decode: wire.NewDecoder(), vip: wire.AddrFrom(netip.MustParseAddr(VIP4))}
+	s := &strangers{build: wire.NewBuilder(), decode: wire.NewDecoder(), vip: wire.AddrFrom(netip.MustParseAddr(f.vip))}
 	s.out = make([][]byte, port.Batch)
-	if _, err := l.Gateway.Run(t.Context(), "ip", "route", "add", "198.19.0.0/16", "via", ClientAddr4(9)); err != nil {
+	iptables, via := "iptables", ClientAddr4(9)
+	s.network = netip.MustParsePrefix("198.19.0.0/16")
+	if !s.vip.Is4() {
+		iptables, via = "ip6tables", ClientAddr6(9)
+		s.network = netip.MustParsePrefix("2001:db8:19::/112")
+	}
+	if _, err := l.Gateway.Run(t.Context(), "ip", "route", "add", s.network.String(), "via", via); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Client.Run(t.Context(), "iptables", "-A", "INPUT", "-d", "198.19.0.0/16", "-j", "DROP"); err != nil {
+	if _, err := l.Client.Run(t.Context(), iptables, "-A", "INPUT", "-d", s.network.String(), "-j", "DROP"); err != nil {
 		t.Fatal(err)
 	}
 	for _, err := range []error{
@@ -57,9 +65,11 @@ func newStrangers(t *testing.T, l *Lab, filter []bpf.RawInstruction) *strangers 
 }
 
 // stranger is the address of stranger n; from the 65,536th on they are the same hosts again, and then with other ports.
-func stranger(n int) (host wire.Addr, port uint16) {
-	i := uint32(n) * 40503 // every address of the /16 comes once in 65,536
-	return wire.AddrFrom4([]byte{198, 19, byte(i >> 8), byte(i)}), uint16(1024 + n>>16)
+func (s *strangers) stranger(n int) (host wire.Addr, port uint16) {
+	i := uint32(n) * 40503 // every address of the network comes once in 65,536
+	host = wire.AddrFrom(s.network.Addr())
+	host[len(host)-2], host[len(host)-1] = byte(i>>8), byte(i)
+	return host, uint16(1024 + n>>16)
 }
 
 // send queues a stranger's segment; flush sends what is queued, which send does too when it is a batch.
@@ -81,7 +91,7 @@ func (s *strangers) flush() error {
 
 // syn queues the SYN of stranger n.
 func (s *strangers) syn(n int) error {
-	src, port := stranger(n)
+	src, port := s.stranger(n)
 	return s.send(wire.Header{Src: src, SrcPort: port, Flags: wire.SYN, Seq: wire.Seq(n * 7919), MSS: 1460, SACKPermitted: true})
 }
 
