@@ -174,7 +174,8 @@ type Event struct {
 
 	ServerOptions ServerOptions // for EventOfferBroken and EventServerOptions
 
-	// Observed: the verdict early-talker had no consequence (ActionObserve).
+	// Observed: the client talked early, which had no consequence (ActionObserve). FirstByte, TalkLen and TalkHead are about
+	// that talk in every later event of the connection. Its Verdict is early-talker, unless it came to no server.
 	Observed bool
 
 	TalkLen  uint32            // early talk: octets of payload in the segment that gave it away

@@ -123,6 +123,12 @@ const maxFlow = 96
 
 var _ [maxFlow - unsafe.Sizeof(flow{})]byte
 
+// talk is the third record of a flow that talked early and is passed on (ActionObserve): its one EventClosed quotes it.
+type talk struct {
+	octets uint32 // of payload in the segment that gave it away
+	head   [TalkSample]uint8
+}
+
 // splice is the further record of a flow whose delay is over.
 type splice struct {
 	nat       nat.Splice
@@ -138,6 +144,7 @@ type splice struct {
 	serverISS wire.Seq
 	serverTS  uint32   // the TSval of the server's SYN-ACK, 0 without
 	clientTS  uint32   // the last TSval that went to the client
+	talk      uint32   // the flow's talk record, 0 without
 	server    ServerID // NoServer while there is none
 	slot      uint16   // the server's place in its backend; noSlot if it is no longer one of its
 	epoch     uint16   // the configuration that slot and tried belong to

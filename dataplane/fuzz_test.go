@@ -141,7 +141,7 @@ func (z *fuzzed) run(program []byte) {
 	if n := z.s.Flows(); n != 0 {
 		z.t.Fatalf("%d flows are left after a long silence: %v", n, z.s.stats.Phase)
 	}
-	if z.s.exts.Len() != 0 || z.s.active != 0 {
+	if z.s.exts.Len()+z.s.talks.Len() != 0 || z.s.active != 0 {
 		z.t.Fatalf("%d splice records are left, %d active", z.s.exts.Len(), z.s.active)
 	}
 	if z.closed != z.s.stats.Opened {

@@ -214,15 +214,23 @@ func (s *Shard) opened(id uint32, f *flow) {
 }
 
 func (s *Shard) delayOver(id uint32, f *flow) {
-	ext, ok := s.exts.Alloc()
-	if !ok {
+	if !s.seek(f) {
 		s.sayNoServer(id, f, CauseNoServer)
 		return
+	}
+	s.findServer(id, f)
+}
+
+// seek gives a flow what it needs to look for a server; false if there is no room.
+func (s *Shard) seek(f *flow) bool {
+	ext, ok := s.exts.Alloc()
+	if !ok {
+		return false
 	}
 	*s.exts.At(ext) = splice{delayOver: s.now, server: NoServer, slot: noSlot, epoch: s.epoch, synISS: f.conn.IRS}
 	f.ext = ext
 	s.enter(f, PhaseWaiting)
-	s.findServer(id, f)
+	return true
 }
 
 func (s *Shard) isService(a wire.Addr, port uint16) bool {

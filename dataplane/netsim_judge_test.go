@@ -11,7 +11,7 @@ func (w *world) judge() {
 	if c := w.unfinished(); c != nil {
 		w.fatalf(c, "an end is open still")
 	}
-	if s.Flows() != 0 || s.exts.Len() != 0 || s.byOut.Len() != 0 || s.byIn.Len() != 0 || s.active != 0 ||
+	if s.Flows() != 0 || s.exts.Len()+s.talks.Len() != 0 || s.byOut.Len() != 0 || s.byIn.Len() != 0 || s.active != 0 ||
 		s.stats.Phase != [phases]int64{} || s.queues.Next() != mono.Never {
 		w.fatalf(nil, "left behind: %d flows, %d splices, %d and %d in the indexes, %d active, phases %v", s.Flows(),
 			s.exts.Len(), s.byOut.Len(), s.byIn.Len(), s.active, s.stats.Phase)

@@ -248,14 +248,21 @@ func TestTooBigTakenOver(t *testing.T) {
 // without is a schema, and a record by it, of a release that did not have some fields.
 func without(t *testing.T, schema []RecordField, record []byte, names ...string) (s []RecordField, r []byte) {
 	t.Helper()
-	r, record = append(r, record[0]), record[1:]
+	parts := record[0]
+	r, record = append(r, parts), record[1:]
 	for _, f := range schema {
 		left := true
 		for _, n := range names {
 			left = left && f.Name != n
 		}
 		if left {
-			s, r = append(s, f), append(r, record[:f.Size]...)
+			s = append(s, f)
+		}
+		if partBit(f.Part)&^parts != 0 {
+			continue
+		}
+		if left {
+			r = append(r, record[:f.Size]...)
 		}
 		record = record[f.Size:]
 	}

@@ -10,16 +10,16 @@ import (
 	"hushgate/tcpstate"
 )
 
-// A FlowState travels as a record: one octet that says whether the connection's search for a server is in it too, and the
-// fields in the order of a schema, each a whole number of 1, 2, 4 or 8 octets, big-endian. The schema goes ahead of the
-// records, so that a reader of another release knows what they are, and can tell before it has read one of them whether it
-// knows all that is in them and finds all that it needs.
+// A FlowState travels as a record: one octet that says which parts are in it beside the flow's, and the fields in the order
+// of a schema, each a whole number of 1, 2, 4 or 8 octets, big-endian. The schema goes ahead of the records, so that a reader
+// of another release knows what they are, and can tell before it has read one of them whether it knows all that is in them
+// and finds all that it needs.
 
 // RecordField is a field of a schema.
 type RecordField struct {
 	Name  string   `json:"name"`
 	Size  int      `json:"size"`            // octets
-	Part  string   `json:"part"`            // "flow", or "server": only in records of flows that look for, or have, one
+	Part  string   `json:"part"`            // "flow"; "server": only in records of flows that look for, or have, one; or "talk"
 	Names []string `json:"names,omitempty"` // what the values 0, 1, ... are called
 }
 
@@ -100,6 +100,7 @@ func named[T ~uint8](f field, n T, name func(T) string) field {
 const (
 	flowPart   = "flow"
 	serverPart = "server"
+	talkPart   = "talk"
 )
 
 // fields are what this release writes and reads, those of the flow first. All of them must be there but those that are marked
@@ -178,7 +179,18 @@ var fields = slices.Concat(
 			mark("stale", func(v *FlowState) *bool { return &v.Stale }),
 			mark("counted", func(v *FlowState) *bool { return &v.Counted }),
 		})),
+	in(talkPart, slices.Concat(
+		[]field{added(number("talk_octets", func(v *FlowState) *uint32 { return &v.TalkOctets }))},
+		eachAdded(array("talk", len(FlowState{}.TalkHead)/8, func(v *FlowState, i int) []byte { return v.TalkHead[8*i:] })),
+	)),
 )
+
+func eachAdded(list []field) []field {
+	for i := range list {
+		list[i] = added(list[i])
+	}
+	return list
+}
 
 // nanoseconds and seq are times and numbers of TCP as they travel.
 type (
@@ -214,17 +226,43 @@ func RecordSchema() (schema []RecordField) {
 	return schema
 }
 
+// The first octet of a record says which parts beside the flow's are in it. An older release knows the server's alone.
+const (
+	hasServer byte = 1 << iota
+	hasTalk
+	allParts = hasServer | hasTalk
+)
+
+// partBit is the bit of a part, 0 for the flow's, which is always there.
+func partBit(part string) byte {
+	switch part {
+	case serverPart:
+		return hasServer
+	case talkPart:
+		return hasTalk
+	}
+	return 0
+}
+
+// partsOf is the first octet of a connection's record.
+func partsOf(v *FlowState) (parts byte) {
+	if v.Sought {
+		parts |= hasServer
+	}
+	if v.Quoted {
+		parts |= hasTalk
+	}
+	return parts
+}
+
 // AppendRecord appends a connection's record to b.
 func AppendRecord(b []byte, v *FlowState) []byte {
-	sought := byte(0)
-	if v.Sought {
-		sought = 1
-	}
-	b = append(b, sought)
+	parts := partsOf(v)
+	b = append(b, parts)
 	for i := range fields {
 		f := &fields[i]
-		if f.Part == serverPart && !v.Sought {
-			break
+		if bit := partBit(f.Part); bit&^parts != 0 {
+			continue
 		}
 		switch n := f.get(v); f.Size {
 		case 1:
@@ -242,16 +280,17 @@ func AppendRecord(b []byte, v *FlowState) []byte {
 
 // RecordReader reads records that were written by a schema.
 type RecordReader struct {
-	plan []planned
-	size [2]int // without and with the server's part, the first octet included
+	plan  []planned
+	parts byte              // those that the writer can write
+	size  [allParts + 1]int // by the parts of a record, the first octet included
 }
 
 // planned is a field of the writer's schema.
 type planned struct {
 	*field
-	size   int
-	server bool
-	value  []uint64 // by the writer's value, for what has names
+	size  int
+	part  byte     // the bit of its part
+	value []uint64 // by the writer's value, for what has names
 }
 
 // unknownValue marks in planned.value what this release has no name for.
@@ -259,7 +298,7 @@ const unknownValue = ^uint64(0)
 
 // NewRecordReader returns a reader; the error says what of the schema this release does not know, or misses.
 func NewRecordReader(schema []RecordField) (*RecordReader, error) {
-	r := &RecordReader{size: [2]int{1, 1}}
+	r := &RecordReader{}
 	seen := map[string]bool{}
 	for _, w := range schema {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.Name == w.Name })
@@ -272,7 +311,7 @@ func NewRecordReader(schema []RecordField) (*RecordReader, error) {
 			return nil, fmt.Errorf("the field %q of a connection is not what it should be", w.Name)
 		}
 		seen[w.Name] = true
-		p := planned{field: f, size: w.Size, server: w.Part == serverPart}
+		p := planned{field: f, size: w.Size, part: partBit(w.Part)}
 		for _, name := range w.Names {
 			value := unknownValue
 			if own := slices.Index(f.Names, name); own >= 0 {
@@ -281,9 +320,14 @@ func NewRecordReader(schema []RecordField) (*RecordReader, error) {
 			p.value = append(p.value, value)
 		}
 		r.plan = append(r.plan, p)
-		r.size[1] += w.Size
-		if !p.server {
-			r.size[0] += w.Size
+		r.parts |= p.part
+	}
+	for parts := range r.size {
+		r.size[parts] = 1
+		for _, p := range r.plan {
+			if p.part&^byte(parts) == 0 {
+				r.size[parts] += p.size
+			}
 		}
 	}
 	for _, f := range fields {
@@ -302,17 +346,18 @@ func (r *RecordReader) Read(b []byte, v *FlowState) (rest []byte, err error) {
 	if len(b) == 0 {
 		return nil, errCut
 	}
-	if b[0] > 1 {
-		return nil, fmt.Errorf("a connection's record begins with %d", b[0])
+	parts := b[0]
+	if parts&^r.parts != 0 {
+		return nil, fmt.Errorf("a connection's record begins with %d", parts)
 	}
-	if len(b) < r.size[b[0]] {
+	if len(b) < r.size[parts] {
 		return nil, errCut
 	}
-	*v = FlowState{Sought: b[0] == 1, Server: NoServer, Slot: noSlot}
+	*v = FlowState{Sought: parts&hasServer != 0, Quoted: parts&hasTalk != 0, Server: NoServer, Slot: noSlot}
 	b = b[1:]
 	for i := range r.plan {
 		p := &r.plan[i]
-		if p.server && !v.Sought {
+		if p.part&^parts != 0 {
 			continue
 		}
 		var n uint64

@@ -155,6 +155,8 @@ func (s *Shard) restorable(v *FlowState) error {
 	case v.Words >= uint8(numWords) || int(v.Generation) >= generations ||
 		v.Phase == PhaseSaying && int(v.Service) >= len(s.texts[v.Generation]):
 		return errors.New("its words are unknown")
+	case v.Quoted && (!v.Sought || !v.Observed):
+		return errors.New("it is quoted and has not talked early")
 	case v.Settled && v.Phase != PhaseSaying:
 		return errors.New("it has said nothing")
 	case s.lookupOut(v.Client, v.ClientPort, v.Service) != 0:
@@ -208,6 +210,7 @@ func (s *Shard) restoreSplice(id uint32, f *flow, v *FlowState) error {
 		mss: cmp.Or(v.ServerMSS, math.MaxUint16), tellings: v.Tellings,
 		indexed: v.Indexed, stale: v.Stale, counted: v.Counted,
 	}
+	s.restoreTalk(x, v)
 	if !s.sameSlots[f.service] {
 		x.epoch--
 	}
@@ -231,6 +234,18 @@ func (s *Shard) restoreSplice(id uint32, f *flow, v *FlowState) error {
 		return errors.New("its PROXY header has other numbers")
 	}
 	return nil
+}
+
+func (s *Shard) restoreTalk(x *splice, v *FlowState) {
+	if !v.Quoted {
+		return
+	}
+	if id, ok := s.talks.Alloc(); ok {
+		x.talk = id
+		t := s.talks.At(id)
+		t.octets = v.TalkOctets
+		copy(t.head[:], v.TalkHead[:])
+	}
 }
 
 func (s *Shard) restorableServer(f *flow, v *FlowState) error {

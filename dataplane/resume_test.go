@@ -165,6 +165,13 @@ func TestRecordSchema(t *testing.T) {
 	if _, err := r.Read(AppendRecord(nil, &FlowState{Phase: 0}), &v); err == nil {
 		t.Error("a phase that is not known was read")
 	}
+	older, err := NewRecordReader(slices.DeleteFunc(RecordSchema(), func(f RecordField) bool { return f.Part == talkPart }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := older.Read(AppendRecord(nil, &FlowState{Quoted: true}), &v); err == nil {
+		t.Error("a part was read that the writer does not know")
+	}
 	if _, err := r.Read(AppendRecord(nil, &FlowState{Phase: 1})[:40], &v); !errors.Is(err, errCut) {
 		t.Errorf("a cut record: %v", err)
 	}
@@ -269,6 +276,8 @@ func TestRestoreRefuses(t *testing.T) {
 		{func(v *FlowState) { v.Words = 9 }, "words"},
 		{func(v *FlowState) { v.Generation = 200 }, "words"},
 		{func(v *FlowState) { v.Settled = true }, "said nothing"},
+		{func(v *FlowState) { v.Quoted = true }, "has not talked early"},
+		{func(v *FlowState) { v.Quoted, v.Observed, v.TalkOctets = true, true, 5 }, ""},
 	} {
 		s, err := Resume(testConfig(false), base.state(t))
 		if err != nil {

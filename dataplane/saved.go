@@ -45,6 +45,11 @@ type FlowState struct {
 	ServerMSS                                                  uint16 // 0: unknown
 	Retries, Tellings                                          uint8
 	Indexed, Stale, Counted                                    bool
+
+	// Quoted: the connection talked early and is passed on, and what follows tells of it.
+	Quoted     bool
+	TalkOctets uint32
+	TalkHead   [(TalkSample + 7) / 8 * 8]uint8
 }
 
 // ShardState is what a shard knows beside its connections.
@@ -154,6 +159,11 @@ func (s *Shard) saveFlow(v *FlowState, f *flow) {
 	v.Server, v.Slot, v.Port, v.Retries = x.server, x.slot, x.port, x.retries
 	v.ServerMSS, v.Tellings = x.mss, x.tellings
 	v.Indexed, v.Stale, v.Counted = x.indexed, x.stale, x.counted
+	if x.talk != 0 {
+		t := s.talks.At(x.talk)
+		v.Quoted, v.TalkOctets = true, t.octets
+		copy(v.TalkHead[:], t.head[:])
+	}
 }
 
 // counters names every counter that only grows.

@@ -330,7 +330,7 @@ func (p *player) control() {
 			n, _ := strconv.ParseUint(w[i+1], 10, 64)
 			if v := map[string]uint64{
 				"cause": uint64(e.Cause), "to-client": e.BytesToClient, "to-server": e.BytesToServer, "talk": uint64(e.TalkLen),
-				"retries": uint64(e.Retries),
+				"retries": uint64(e.Retries), "first-byte": uint64(e.FirstByte.Sub(p.start) / time.Millisecond),
 			}[w[i]]; v != n {
 				p.fatalf("%s is %d", w[i], v)
 			}

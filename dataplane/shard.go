@@ -18,6 +18,7 @@ type Shard struct {
 
 	flows  *flowtab.Slab[flow]
 	exts   *flowtab.Slab[splice]
+	talks  *flowtab.Slab[talk]
 	byOut  *flowtab.Index // client's address and port, service
 	byIn   *flowtab.Index // client's address and port, endpoint
 	queues *flowtab.Queues
@@ -97,6 +98,7 @@ func New(cfg *Config) *Shard {
 		cfg:       cfg,
 		flows:     flowtab.NewSlab[flow](lim.Flows),
 		exts:      flowtab.NewSlab[splice](lim.Flows),
+		talks:     flowtab.NewSlab[talk](lim.Flows),
 		local:     make(map[wire.Addr]struct{}, len(cfg.Local)),
 		dec:       wire.NewDecoder(),
 		build:     wire.NewBuilder(),
@@ -217,6 +219,7 @@ func (s *Shard) forget(id uint32, f *flow) {
 	s.atSvc[f.service]--
 	if f.ext != 0 {
 		s.leaveInside(id, f)
+		s.forgetTalk(f)
 		s.exts.Free(f.ext)
 	}
 	if f.phase == PhaseSaying && f.tries == settled {

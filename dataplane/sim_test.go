@@ -520,7 +520,7 @@ func TestSim(t *testing.T) {
 				z.s.Advance(z.now)
 				z.collect(-1, nil)
 			}
-			if z.s.Flows() != 0 || z.s.exts.Len() != 0 || z.s.active != 0 {
+			if z.s.Flows() != 0 || z.s.exts.Len()+z.s.talks.Len() != 0 || z.s.active != 0 {
 				z.fail("left: %v", z.s.stats.Phase)
 			}
 			if z.closed != z.s.stats.Opened {

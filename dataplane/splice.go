@@ -254,7 +254,7 @@ func (s *Shard) close(f *flow, c Cause) {
 			e.Verdict = VerdictHangup
 		}
 		if f.words&observed != 0 {
-			e.Verdict, e.Observed = VerdictEarlyTalker, true
+			e.Verdict = VerdictEarlyTalker
 		}
 	}
 	s.tell(f, e)

@@ -40,14 +40,45 @@ func (s *Shard) quote(e *Event, f *flow, seg *wire.Segment) {
 // observe tells of early talk and lets the connection go on. The payload is neither kept nor acknowledged: the client
 // sends it again, to the server, which is looked for at once, for there is nothing left to wait for.
 func (s *Shard) observe(id uint32, f *flow, seg *wire.Segment) {
-	if f.words&observed == 0 {
+	first, phase := f.words&observed == 0, f.phase
+	if first {
 		f.words |= observed
 		e := s.event(f, EventObserved, CauseClientTalked)
 		s.quote(e, f, seg)
 		e.Closed = s.now
 	}
-	if f.phase == PhaseHeld {
-		s.delayOver(id, f)
+	sought := phase != PhaseHeld || s.seek(f)
+	if first && sought { // before the end, which may be near if there is no server
+		s.keepTalk(f, seg)
+	}
+	switch {
+	case !sought:
+		s.sayNoServer(id, f, CauseNoServer)
+	case phase == PhaseHeld:
+		s.findServer(id, f)
+	}
+}
+
+// keepTalk keeps what is told of early talk until the connection ends: what comes later is the client's sending it again.
+func (s *Shard) keepTalk(f *flow, seg *wire.Segment) {
+	x := s.exts.At(f.ext)
+	x.firstByte = s.now
+	id, ok := s.talks.Alloc()
+	if !ok {
+		return
+	}
+	text := f.conn.NewText(seg)
+	t := s.talks.At(id)
+	*t = talk{octets: uint32(len(text))}
+	copy(t.head[:], text)
+	x.talk = id
+}
+
+// forgetTalk gives the record of early talk back.
+func (s *Shard) forgetTalk(f *flow) {
+	if x := s.exts.At(f.ext); x.talk != 0 {
+		s.talks.Free(x.talk)
+		x.talk = 0
 	}
 }
 
@@ -173,7 +204,7 @@ func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
 	*e = Event{
 		Kind: k, Cause: c, Phase: f.phase,
 		Client: f.client, ClientPort: f.clientPort, Service: f.service, Server: NoServer,
-		SYN: f.syn, Established: f.established,
+		SYN: f.syn, Established: f.established, Observed: f.words&observed != 0,
 	}
 	if f.ext != 0 {
 		x := s.exts.At(f.ext)
@@ -182,6 +213,10 @@ func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
 			e.Source, e.SourcePort = s.origin(f, x)
 		}
 		e.Connect, e.Connected, e.Banner, e.FirstByte = x.connect, x.connected, x.banner, x.firstByte
+		if x.talk != 0 {
+			t := s.talks.At(x.talk)
+			e.TalkLen, e.TalkHead = t.octets, t.head
+		}
 	}
 	return e
 }
@@ -201,6 +236,9 @@ func (s *Shard) tell(f *flow, e *Event) {
 	s.actives[f.service]--
 	s.fronts[frontend]--
 	e.Closed = s.now
+	if f.ext != 0 {
+		s.forgetTalk(f)
+	}
 	f.words |= told
 	s.stats.Verdict[e.Verdict]++
 }

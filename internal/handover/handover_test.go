@@ -115,6 +115,10 @@ func flow(t *rapid.T) dataplane.FlowState {
 		v.FromServer.Octets = rapid.Uint64().Draw(t, "octets")
 		v.Server = dataplane.ServerID(rapid.Uint16().Draw(t, "server"))
 	}
+	if v.Quoted = rapid.Bool().Draw(t, "quoted"); v.Quoted {
+		v.TalkOctets = rapid.Uint32().Draw(t, "talk")
+		copy(v.TalkHead[:], rapid.SliceOfN(rapid.Byte(), len(v.TalkHead), len(v.TalkHead)).Draw(t, "said"))
+	}
 	return v
 }
 

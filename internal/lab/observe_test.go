@@ -3,9 +3,15 @@ package lab
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -50,9 +56,45 @@ backends:
 				waitFor(t, "what would have been", func() bool {
 					return g.Count("early talk observed", "client="+f.client) == 2 && g.Count(`"verdict":"early-talker","observed":true`) == 2
 				})
+				if told, ended := talks(t, g.Lines()); len(told) != 2 || !slices.Equal(told, ended) {
+					t.Errorf("observed %v, and at the end %v", told, ended)
+				}
 			})
 		}
 	}
+}
+
+// observation is what a line tells of early talk.
+type observation struct {
+	after  int64 // ms
+	octets int
+}
+
+// talks returns what the lines of early talk tell when it was observed, and those of the connections when they ended.
+func talks(t *testing.T, lines []string) (told, ended []observation) {
+	t.Helper()
+	words := regexp.MustCompile(`early talk observed.* after=(\S+) octets=(\d+) `)
+	for _, line := range lines {
+		if m := words.FindStringSubmatch(line); m != nil {
+			after, err := time.ParseDuration(m[1])
+			octets, err2 := strconv.Atoi(m[2])
+			must(t, errors.Join(err, err2))
+			told = append(told, observation{after.Milliseconds(), octets})
+		}
+		if !strings.HasPrefix(line, "{") {
+			continue
+		}
+		var o struct {
+			FirstByte int64  `json:"first_byte_ms"`
+			Octets    int    `json:"talk_bytes"`
+			Talk      string `json:"talk"`
+		}
+		must(t, json.Unmarshal([]byte(line), &o))
+		if o.Talk != "" {
+			ended = append(ended, observation{o.FirstByte, o.Octets})
+		}
+	}
+	return told, ended
 }
 
 // burstAfter connects, talks after a while, closes its half and returns all that it heard.
