@@ -27,7 +27,7 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 	if err == nil {
 		err = unchangeable(&g.cfg.Global, &cfg.Global)
 	}
-	known := g.plan.Warnings
+	known, sources := g.plan.Warnings, g.plan.Sources
 	if err == nil {
 		err = g.reconfigure(ctx, group, cfg)
 	}
@@ -41,6 +41,7 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 			warnings = append(warnings, w)
 		}
 	}
+	g.tellSources(sources)
 	return warnings, nil
 }
 

@@ -24,6 +24,15 @@ func (s RoutedSource) String() string {
 		s.Source.Addr, s.Source.First, s.Source.Last)
 }
 
+// tellSources logs the sources that were not told of before.
+func (g *gateway) tellSources(known []RoutedSource) {
+	for _, s := range g.plan.Sources {
+		if !slices.Contains(known, s) {
+			g.log.Info("source chosen", "why", s.String())
+		}
+	}
+}
+
 // routeSources gives every source without an address that of this machine from which the kernel would connect to its
 // server, as wayTo tells, and ports that no service has. What it changes, it changes in a copy.
 func routeSources(cfg *config.Config, services []netip.AddrPort, wayTo func(netip.Addr) (netip.Addr, error)) (*config.Config, []RoutedSource, error) {

@@ -189,9 +189,7 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	for _, w := range g.plan.Warnings {
 		g.log.Warn("network", "warning", w)
 	}
-	for _, s := range g.plan.Sources {
-		g.log.Info("source chosen", "why", s.String())
-	}
+	g.tellSources(nil)
 	for _, s := range g.plan.built.names.Services {
 		g.log.Info("service", "vip", s.Address, "frontend", s.Frontend, "backend", s.Backend)
 	}
