@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -134,7 +135,7 @@ func TestKeeper(t *testing.T) {
 	now := time.Now()
 	start := func() *Keeper {
 		k, err := NewKeeper(file, Bounds{Size: 4000, Files: 3, Age: 3 * time.Hour}, "test", func() time.Time { return now },
-			func(err error) { t.Error(err) })
+			func(r Report) { t.Error(r) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,10 +171,10 @@ func TestKeeper(t *testing.T) {
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if files, _ := ours(t, dir); files != 1 {
+	if files, _ := ours(t, dir); files != 0 {
 		t.Errorf("%d files when all are too old", files)
 	}
-	if entries, _ := os.ReadDir(dir); len(entries) != 4 {
+	if entries, _ := os.ReadDir(dir); len(entries) != 3 {
 		t.Errorf("%v: files that are not ours are gone", entries)
 	}
 }
@@ -181,40 +182,50 @@ func TestKeeper(t *testing.T) {
 // TestSucceed: a process that is to take over touches nothing of the one before until it has something to keep; nothing is lost
 // of either.
 func TestSucceed(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "rejected.pcapng")
-	bounds, warn := Bounds{Size: 4000, Files: 3, Age: 3 * time.Hour}, func(err error) { t.Error(err) }
-	one := Case{Wall: func(m mono.Time) time.Time { return time.Unix(1, 0) }, Packets: []Packet{{Data: make([]byte, 40), Length: 40}}}
-	before, err := NewKeeper(file, bounds, "before", time.Now, warn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 5 { // they do not come to it
-		k, err := Succeed(file, bounds, "fails", time.Now, warn)
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "rejected.pcapng")
+		bounds, report := Bounds{Size: 4000, Files: 3, Age: 3 * time.Hour}, func(r Report) { t.Error(r) }
+		now := func() time.Time { return time.Unix(1_700_000_000, 0) } // files are younger, and never too old
+		before, err := NewKeeper(file, bounds, "before", now, report)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := k.Close(); err != nil {
+		before.Keep(tCase())
+		synctest.Wait()
+		for range 5 { // they do not come to it
+			k, err := Succeed(file, bounds, "fails", now, report)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := k.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		next, err := Succeed(file, bounds, "next", now, report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next.Keep(tCase())
+		synctest.Wait()
+		before.Keep(tCase()) // goes where the one before it is
+		next.Keep(tCase())
+		if err := errors.Join(next.Close(), before.Close()); err != nil {
 			t.Error(err)
 		}
-	}
-	next, err := Succeed(file, bounds, "next", time.Now, warn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before.Keep(one)
-	next.Keep(one)
-	next.Keep(one)
-	if err := errors.Join(next.Close(), before.Close()); err != nil {
-		t.Error(err)
-	}
-	old, err := filepath.Glob(filepath.Join(dir, "rejected-*.pcapng"))
-	if err != nil || len(old) != 1 || kept(t, old[0]) != 1 || kept(t, file) != 2 {
-		t.Errorf("%v, %v: %d packets in %s", old, err, kept(t, file), file)
-	}
-	if _, err := Succeed(filepath.Join(dir, "none", "x.pcapng"), bounds, "", time.Now, warn); err == nil {
-		t.Error("no directory to write to")
-	}
+		old, err := filepath.Glob(filepath.Join(dir, "rejected-*.pcapng"))
+		if err != nil || len(old) != 1 || kept(t, old[0]) != 2 || kept(t, file) != 2 {
+			t.Errorf("%v, %v: %d packets in %s", old, err, kept(t, file), file)
+		}
+		if _, err := Succeed(filepath.Join(dir, "none", "x.pcapng"), bounds, "", now, report); err == nil {
+			t.Error("no directory to write to")
+		}
+	})
+}
+
+// tCase is a connection of one packet.
+func tCase() Case {
+	return Case{Wall: func(mono.Time) time.Time { return time.Unix(1, 0) }, Packets: []Packet{{Data: make([]byte, 40), Length: 40}}, Comment: "x"}
 }
 
 func ours(t *testing.T, dir string) (files int, total int64) {
@@ -239,7 +250,7 @@ func ours(t *testing.T, dir string) (files int, total int64) {
 
 func TestBadFiles(t *testing.T) {
 	for _, path := range []string{"x.pcap", filepath.Join(t.TempDir(), "none", "x.pcapng"), t.TempDir()} {
-		if _, err := NewKeeper(path, Bounds{1, 1, 1}, "", time.Now, func(error) {}); err == nil {
+		if _, err := NewKeeper(path, Bounds{1, 1, 1}, "", time.Now, func(Report) {}); err == nil {
 			t.Error(path)
 		} else if !strings.Contains(err.Error(), "keep captures in") && !strings.Contains(err.Error(), "keep captures:") {
 			t.Error(fmt.Sprint(err))

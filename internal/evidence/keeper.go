@@ -1,14 +1,10 @@
 package evidence
 
 import (
-	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,53 +29,72 @@ type Case struct {
 	Comment string // why it is kept; on the last packet
 }
 
+// Report is what is to be known about a Keeper, since the report before.
+type Report struct {
+	Err  error  // why nothing can be written at present, or old files not be removed; nil: all is well
+	Lost uint64 // cases that were lost: the disk was too slow, or failed for so long that no more could wait
+}
+
 // Keeper writes cases to pcapng files, in a goroutine of its own. The latest are in FILE.pcapng; older ones are beside it,
 // named by when they were begun: FILE-20060102T150405.pcapng.
+//
+// What goes wrong is a state and no end: what cannot be written waits, some of it, and is tried again each second.
 type Keeper struct {
-	path, application string
-	bounds            Bounds
-	now               func() time.Time
-	warn              func(error)
+	files  *files
+	report func(Report)
 
 	mu     sync.Mutex // guards cases against Close
 	cases  chan Case
 	closed bool
+	stop   chan struct{}
 	done   chan struct{}
 	lost   atomic.Uint64
 
-	file  *os.File
-	buf   *bufio.Writer
-	w     *capture.Writer
-	iface int
-	size  int64
-	begun time.Time
+	// What follows is the goroutine's.
+	packets *capture.Writer // encodes into encoded
+	encoded bytes.Buffer    // cases that are not written yet
+	waiting uint64          // how many they are
+	err     error           // why they could not be written
+	untidy  error           // why old files could not be removed
+	again   *time.Timer     // fires when they are to be tried again
+	speak   *time.Timer     // fires when there may be a report
+	said    struct {
+		at   time.Time
+		err  bool
+		lost uint64
+	}
 }
 
 const (
-	suffix   = ".pcapng"
-	stamp    = "20060102T150405"
-	backlog  = 1024 // cases that wait to be written
+	backlog  = 1024     // cases that wait to be written
+	lot      = 64 << 10 // octets of cases that are written together
 	lookAway = time.Hour
+	retry    = time.Second
+	silence  = time.Minute // between two reports, at least
+	patience = 5 * time.Second
 )
 
-// NewKeeper returns a Keeper that begins a file at once; the file's name ends in .pcapng. Warnings are of files that cannot be
-// written; now is the wall clock.
-func NewKeeper(path string, b Bounds, application string, now func() time.Time, warn func(error)) (*Keeper, error) {
-	k, err := newKeeper(path, b, application, now, warn)
+// NewKeeper returns a Keeper; the file's name ends in .pcapng. It is an error if no file can be made there; that a disk is full is none,
+// for that may pass. Reports come once a minute at most; now is the wall clock.
+func NewKeeper(path string, b Bounds, application string, now func() time.Time, report func(Report)) (*Keeper, error) {
+	k, err := newKeeper(path, b, application, now, report)
 	if err != nil {
 		return nil, err
 	}
-	if err := k.begin(); err != nil {
+	if err := k.files.probe(); passing(err) {
+		k.fail(err)
+	} else if err != nil {
 		return nil, err
 	}
+	k.untidy = k.files.prune()
 	go k.run()
 	return k, nil
 }
 
 // Succeed is NewKeeper for a process that may take over from another, which writes the file yet: nothing is touched before
 // the first case. That files can be made there is looked at now.
-func Succeed(path string, b Bounds, application string, now func() time.Time, warn func(error)) (*Keeper, error) {
-	k, err := newKeeper(path, b, application, now, warn)
+func Succeed(path string, b Bounds, application string, now func() time.Time, report func(Report)) (*Keeper, error) {
+	k, err := newKeeper(path, b, application, now, report)
 	if err != nil {
 		return nil, err
 	}
@@ -90,17 +105,40 @@ func Succeed(path string, b Bounds, application string, now func() time.Time, wa
 	return k, nil
 }
 
-func newKeeper(path string, b Bounds, application string, now func() time.Time, warn func(error)) (*Keeper, error) {
+func newKeeper(path string, b Bounds, application string, now func() time.Time, report func(Report)) (*Keeper, error) {
 	if filepath.Ext(path) != suffix {
 		return nil, fmt.Errorf("keep captures in %s: expected a name that ends in %s", path, suffix)
 	}
-	return &Keeper{
-		path: path, application: application, bounds: b, now: now, warn: warn, cases: make(chan Case, backlog),
-		done: make(chan struct{}),
-	}, nil
+	k := &Keeper{
+		files: &files{disk: osDisk{}, path: path, bounds: b, now: now}, report: report, cases: make(chan Case, backlog),
+		stop: make(chan struct{}), done: make(chan struct{}), again: time.NewTimer(silence), speak: time.NewTimer(silence),
+	}
+	k.again.Stop()
+	k.speak.Stop()
+	var err error
+	if k.packets, err = capture.NewWriter(&k.encoded, application); err != nil {
+		return nil, err
+	}
+	if _, err = k.packets.Interface("outside", capture.LinkRaw); err != nil {
+		return nil, err
+	}
+	k.files.header = bytes.Clone(k.encoded.Bytes())
+	k.encoded.Reset()
+	return k, nil
 }
 
-// Keep hands a case over. It does not wait: when the disk is too slow cases are lost, and counted.
+// passing reports whether an error may go away without anybody changing the configuration: no room, no inodes, no quota, no file
+// descriptors.
+func passing(err error) bool {
+	for _, e := range []error{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EIO} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// Keep hands a case over. It does not wait: when the disk is too slow, or fails for long, cases are lost, and counted.
 func (k *Keeper) Keep(c Case) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -114,47 +152,65 @@ func (k *Keeper) Keep(c Case) {
 	}
 }
 
-// Lost is how many cases found the disk too slow, or failing.
+// Lost is how many cases were lost.
 func (k *Keeper) Lost() uint64 { return k.lost.Load() }
 
-// Close writes what waits and ends.
+// Close writes what waits, as far as it can be written, and ends. It does not wait for a disk that does not answer.
 func (k *Keeper) Close() error {
 	k.mu.Lock()
 	if !k.closed {
 		k.closed = true
 		close(k.cases)
+		close(k.stop)
 	}
 	k.mu.Unlock()
-	<-k.done
-	return k.end()
+	select {
+	case <-k.done:
+		return errors.Join(k.err, k.files.close())
+	case <-time.After(patience):
+		return fmt.Errorf("keep captures: the disk has not answered for %v", patience)
+	}
 }
 
 func (k *Keeper) run() {
 	defer close(k.done)
 	tick := time.NewTicker(lookAway)
 	defer tick.Stop()
+	defer k.again.Stop()
+	defer k.speak.Stop()
 	for {
+		k.tell()
+		cases := k.cases
+		if k.err != nil {
+			cases = nil // they wait where they are
+		}
 		select {
-		case c, ok := <-k.cases:
-			if !ok {
-				return
+		case <-k.stop:
+			k.finish()
+			return
+		case c, ok := <-cases:
+			if ok {
+				k.take(&c)
 			}
-			if err := k.write(&c); err != nil {
-				k.lost.Add(1)
-				k.warn(err)
-			}
+		case <-k.again.C:
+			k.write()
 		case <-tick.C:
-			if err := k.rotate(); err != nil {
-				k.warn(err)
-			}
+			k.untidy = k.files.look()
+		case <-k.speak.C:
 		}
 	}
 }
 
-func (k *Keeper) write(c *Case) error {
-	if err := k.rotate(); err != nil {
-		return err
+// take encodes a case, and writes it unless the next one is here already and goes to the same file.
+func (k *Keeper) take(c *Case) {
+	k.encode(c)
+	if len(k.cases) > 0 && k.encoded.Len() < lot && k.files.room() > int64(k.encoded.Len()) {
+		return
 	}
+	k.write()
+}
+
+func (k *Keeper) encode(c *Case) {
 	for i := range c.Packets {
 		p := &c.Packets[i]
 		comment := "client"
@@ -164,137 +220,66 @@ func (k *Keeper) write(c *Case) error {
 		if i == len(c.Packets)-1 && c.Comment != "" {
 			comment += ": " + c.Comment
 		}
-		if err := k.w.Packet(k.iface, c.Wall(p.At), p.Data, p.Length, comment); err != nil {
-			return err
+		// A packet is far below the bounds of the writer, and a buffer takes everything.
+		_ = k.packets.Packet(0, c.Wall(p.At), p.Data, p.Length, comment)
+	}
+	k.waiting++
+}
+
+// write writes what waits; if it cannot, it is tried again.
+func (k *Keeper) write() {
+	write := func() error { return k.files.write(k.encoded.Bytes()) }
+	if k.encoded.Len() == 0 {
+		if k.err == nil {
+			return
 		}
+		write = k.files.probe
 	}
-	if len(k.cases) > 0 {
-		return nil // the next one is here already
+	if err := write(); err != nil {
+		k.fail(err)
+		return
 	}
-	if err := k.buf.Flush(); err != nil {
-		return fmt.Errorf("keep a capture: %w", err)
-	}
-	return nil
+	k.err, k.waiting = nil, 0
+	k.encoded.Reset()
+	k.untidy = k.files.untidy
 }
 
-// counted is the present file, with what is written counted.
-type counted struct{ k *Keeper }
-
-func (c counted) Write(b []byte) (int, error) {
-	n, err := c.k.file.Write(b)
-	c.k.size += int64(n)
-	return n, err
+func (k *Keeper) fail(err error) {
+	k.err = err
+	k.again.Reset(retry)
 }
 
-// rotate begins a new file if the present one has had its time, or is full, or went wrong.
-func (k *Keeper) rotate() error {
-	age := k.now().Sub(k.begun)
-	if k.file != nil && k.size+int64(k.buf.Buffered()) < k.bounds.Size && age < k.bounds.Age/time.Duration(k.bounds.Files) {
-		return nil
-	}
-	return errors.Join(k.end(), k.begin())
-}
-
-// end closes the present file.
-func (k *Keeper) end() error {
-	if k.file == nil {
-		return nil
-	}
-	err := errors.Join(k.buf.Flush(), k.file.Close())
-	k.file = nil
-	if err != nil {
-		return fmt.Errorf("keep captures: %w", err)
-	}
-	return nil
-}
-
-// begin puts aside what there is under the file's name, and begins a new one.
-func (k *Keeper) begin() error {
-	if err := k.putAside(); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(k.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
-	if err != nil {
-		return fmt.Errorf("keep captures: %w", err)
-	}
-	k.file, k.buf, k.size, k.begun = f, bufio.NewWriterSize(counted{k}, 64<<10), 0, k.now()
-	if k.w, err = capture.NewWriter(k.buf, k.application); err == nil {
-		k.iface, err = k.w.Interface("outside", capture.LinkRaw)
-	}
-	if err = errors.Join(err, k.buf.Flush()); err != nil {
-		return fmt.Errorf("keep captures: %w", errors.Join(err, k.end()))
-	}
-	return k.prune()
-}
-
-// putAside names the file by its time. One that was begun in the same second gets a number too.
-func (k *Keeper) putAside() error {
-	info, err := os.Stat(k.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("keep captures: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("keep captures: %s is no regular file", k.path)
-	}
-	base := strings.TrimSuffix(k.path, suffix) + "-" + info.ModTime().UTC().Format(stamp)
-	for n := 0; ; n++ {
-		aside := base + suffix
-		if n > 0 {
-			aside = fmt.Sprintf("%s.%d%s", base, n, suffix)
-		}
-		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
-			if err := os.Rename(k.path, aside); err != nil {
-				return fmt.Errorf("keep captures: %w", err)
-			}
-			return nil
-		}
-	}
-}
-
-// prune removes files that are too many or too old.
-func (k *Keeper) prune() error {
-	aside, err := k.aside()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for i, f := range aside { // the newest first
-		if i >= k.bounds.Files-1 || k.now().Sub(f.ModTime()) > k.bounds.Age {
-			errs = append(errs, os.Remove(filepath.Join(filepath.Dir(k.path), f.Name())))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("remove old captures: %w", err)
-	}
-	return nil
-}
-
-// aside are the files that were put aside, the newest first. Only names of the Keeper's own making count.
-func (k *Keeper) aside() (files []fs.FileInfo, err error) {
-	entries, err := os.ReadDir(filepath.Dir(k.path))
-	if err != nil {
-		return nil, fmt.Errorf("look for old captures: %w", err)
-	}
-	base := strings.TrimSuffix(filepath.Base(k.path), suffix) + "-"
-	for _, e := range entries {
-		rest, ours := strings.CutPrefix(e.Name(), base)
-		rest, ends := strings.CutSuffix(rest, suffix)
-		when, _, _ := strings.Cut(rest, ".")
-		if _, err := time.Parse(stamp, when); !ours || !ends || err != nil {
+// finish writes what waits, and tries no more than once what cannot be written.
+func (k *Keeper) finish() {
+	k.write()
+	for c := range k.cases {
+		if k.err != nil {
+			k.lost.Add(1)
 			continue
 		}
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
-			files = append(files, info)
-		}
+		k.encode(&c)
+		k.write()
 	}
-	slices.SortFunc(files, func(a, b fs.FileInfo) int {
-		if c := b.ModTime().Compare(a.ModTime()); c != 0 {
-			return c
-		}
-		return strings.Compare(b.Name(), a.Name())
-	})
-	return files, nil
+	if k.err != nil {
+		k.lost.Add(k.waiting)
+	}
+}
+
+// tell reports what has changed, once a minute at most.
+func (k *Keeper) tell() {
+	err := k.err
+	if err == nil {
+		err = k.untidy
+	}
+	lost := k.lost.Load()
+	if (err != nil) == k.said.err && lost == k.said.lost {
+		return
+	}
+	now := time.Now()
+	if wait := silence - now.Sub(k.said.at); !k.said.at.IsZero() && wait > 0 {
+		k.speak.Reset(wait)
+		return
+	}
+	k.report(Report{err, lost - k.said.lost})
+	k.said.at, k.said.err, k.said.lost = now, err != nil, lost
 }

@@ -21,20 +21,33 @@ func (g *gateway) openKeeper() (err error) {
 	if g.heir != nil {
 		begin = evidence.Succeed
 	}
-	g.keeper, err = begin(c.File, evidence.Bounds{Size: int64(c.Size), Files: c.Files, Age: c.Age}, "hushgate", time.Now,
-		func(err error) { g.log.Warn("capture", "err", err) })
+	g.keeper, err = begin(c.File, evidence.Bounds{Size: int64(c.Size), Files: c.Files, Age: c.Age}, "hushgate", time.Now, g.keeperReport)
 	return err
 }
 
-func (g *gateway) closeKeeper() error {
+// keeperReport says how the capture fares, once a minute at most.
+func (g *gateway) keeperReport(r evidence.Report) {
+	switch {
+	case r.Err != nil:
+		g.log.Warn("capture: the disk fails, rejected connections wait or are lost", "lost", r.Lost, "err", r.Err)
+	case r.Lost > 0:
+		g.log.Warn("capture: rejected connections were lost, the disk was too slow or failed", "lost", r.Lost)
+	default:
+		g.log.Info("capture: rejected connections are written again")
+	}
+}
+
+// closeKeeper writes what waits. A disk that fails is said, and does not make the end a failure.
+func (g *gateway) closeKeeper() {
 	if g.keeper == nil {
-		return nil
+		return
 	}
-	err := g.keeper.Close()
-	if n := g.keeper.Lost(); n > 0 {
-		g.log.Warn("rejected connections were not captured: the disk was too slow", "connections", n)
+	if err := g.keeper.Close(); err != nil {
+		g.log.Warn("capture: the disk fails at the end", "err", err)
 	}
-	return err
+	if lost := g.keeper.Lost(); lost > 0 {
+		g.log.Warn("capture: rejected connections were lost since the start", "lost", lost)
+	}
 }
 
 // witnessed gives a shard's configuration a witness, if there is a file to keep packets in, and returns what is to be done

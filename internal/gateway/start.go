@@ -464,7 +464,7 @@ func (g *gateway) close() error {
 			errs = append(errs, s.Set(s.was))
 		}
 	}
-	errs = append(errs, g.closeKeeper())
+	g.closeKeeper()
 	g.lines.close()
 	return errors.Join(errs...)
 }
