@@ -55,7 +55,7 @@ func newFailCommand() *cobra.Command {
 	var s source
 	var as string
 	cmd := &cobra.Command{
-		Use: "fail -f FILE", Short: "Do what the configuration says for when there is no gateway", Args: cobra.NoArgs,
+		Use: "fail -f FILE", Short: "Do what the configuration says for when there is no gateway",
 		Long: "Install the firewall rules that are meant for when `run` is not there, as after a crash: with `fail: open`\n" +
 			"those that hand clients to the servers without any test, with `fail: closed` those that keep them out till\n" +
 			"the next start. While a gateway runs it does nothing and fails. A service manager runs it when the gateway\n" +

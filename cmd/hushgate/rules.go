@@ -19,7 +19,7 @@ func newRulesCommand() *cobra.Command {
 	var server, form string
 	var via []string
 	cmd := &cobra.Command{
-		Use: "rules -f FILE", Short: "Print the firewall rules that `run` installs, or what a server needs", Args: cobra.NoArgs,
+		Use: "rules -f FILE", Short: "Print the firewall rules that `run` installs, or what a server needs",
 		Long: "Print the firewall rules that `run` installs. With --for-server, print the commands for a mail server that keeps\n" +
 			"another default gateway: what it sends from its service port goes to this machine, everything else as before.\n" +
 			"Nothing is changed.",

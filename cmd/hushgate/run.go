@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,8 +31,27 @@ func (s *source) flags(cmd *cobra.Command) {
 	f.StringSliceVar(&s.outside, "outside", nil, "interface towards the clients (default: found from the addresses and routes)")
 	f.StringSliceVar(&s.inside, "inside", nil, "interface towards the servers (default: found from the routes)")
 	f.BoolVarP(&s.verbose, "verbose", "v", false, "log more")
-	_ = cmd.MarkFlagRequired("file")
 	_ = cmd.MarkFlagFilename("file", "cfg", "yaml", "yml")
+	cmd.Args = s.fileArgument
+	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return []string{"cfg", "yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+	}
+}
+
+// fileArgument takes the configuration without -f, too.
+func (s *source) fileArgument(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) > 1:
+		return fmt.Errorf("expected one configuration, found %d: %s", len(args), strings.Join(args, " "))
+	case len(args) == 1 && s.file != "":
+		return fmt.Errorf("expected one configuration, found two: %s after -f, and %s", s.file, args[0])
+	case len(args) == 1:
+		s.file = args[0]
+	}
+	if s.file == "" {
+		return fmt.Errorf("expected a configuration: %s -f FILE", cmd.CommandPath())
+	}
+	return nil
 }
 
 // load reads the configuration and writes every error and warning of it to w.
@@ -79,7 +99,7 @@ func newRunCommand() *cobra.Command {
 	var user string
 	var takeOver bool
 	cmd := &cobra.Command{
-		Use: "run -f FILE", Short: "Run the gateway", Args: cobra.NoArgs,
+		Use: "run -f FILE", Short: "Run the gateway",
 		Long: "Run the gateway in the foreground until SIGTERM or SIGINT. Everything is checked before anything is changed.\n" +
 			"Asked to end, it takes no new connections, tells waiting clients 421, lets mail in flight go on for\n" +
 			"hard-stop-after, and takes its firewall rules away; asked again, it ends at once. SIGHUP reloads the\n" +
@@ -137,7 +157,7 @@ func newCheckCommand() *cobra.Command {
 	var s source
 	var offline bool
 	cmd := &cobra.Command{
-		Use: "check -f FILE", Short: "Check a configuration, and whether it fits this machine", Args: cobra.NoArgs,
+		Use: "check -f FILE", Short: "Check a configuration, and whether it fits this machine",
 		Long: "Check a configuration and report all that is wrong with it at once, then whether it fits this machine's\n" +
 			"interfaces and routes, and ask each server once how it is. Nothing is changed. Exit status 1 if `run` would not start.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
