@@ -76,6 +76,7 @@ type problems struct {
 	file     string
 	errs     Errors
 	warnings []Warning
+	bare     []int // lines of times that were warned of for want of a unit
 }
 
 func (p *problems) add(e Error) {
@@ -103,12 +104,14 @@ func (p *problems) wrong(line int, keyword, reason string, args ...any) {
 }
 
 // unknown reports a word that is none of those known at its place, which is described by before (the keyword that
-// leads there, if any) and what ("setting").
-func (p *problems) unknown(line int, before, word, what string, known []string) {
+// leads there, if any) and what ("setting"). It returns the known one that was probably meant: to go on as if it had been
+// written keeps the errors that would only follow from this one away. It returns the empty string when there is none.
+func (p *problems) unknown(line int, before, word, what string, known []string) (meant string) {
+	meant = nearest(word, known)
 	p.add(Error{
-		Line: line, Keyword: strings.TrimLeft(before+" "+quoteOdd(word), " "), Reason: "unknown " + what,
-		Suggestion: nearest(word, known),
+		Line: line, Keyword: strings.TrimLeft(before+" "+quoteOdd(word), " "), Reason: "unknown " + what, Suggestion: meant,
 	})
+	return meant
 }
 
 func (p *problems) warn(line int, format string, args ...any) {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -18,6 +19,7 @@ type haproxyParser struct {
 	section  string     // the keyword of the section being read; "skipped" after one that is not served
 	global   bool       // in the section called global
 	proxy    *rawProxy  // the section being read, unless it is global
+	base     *rawProxy  // the defaults that it began as
 	defaults []rawProxy // those seen so far; the last one applies to a section that names none
 }
 
@@ -30,10 +32,19 @@ func parseHAProxy(collect *problems, text []byte, env func(string) (string, bool
 	p.raw.global.firewall.Manage = true
 	for line := range bytes.Lines(text) {
 		p.line++
-		words, err := scanLine(strings.TrimRight(string(line), "\r\n"), p.lookUp)
+		if !bytes.HasSuffix(line, []byte{'\n'}) {
+			p.truncated(line)
+			break
+		}
+		words, err := scanLine(strings.TrimSuffix(string(line), "\n"), p.lookUp)
 		if err != nil {
 			p.wrong(p.line, "syntax", "%v", err)
+			p.unreadable(string(line))
 			continue
+		}
+		if len(words) > maxWords {
+			p.expected(p.line, "syntax", fmt.Sprintf("at most %d words on a line, as in HAProxy", maxWords), words[maxWords])
+			words = words[:maxWords]
 		}
 		if len(words) > 0 {
 			p.statement(words)
@@ -41,6 +52,45 @@ func parseHAProxy(collect *problems, text []byte, env func(string) (string, bool
 	}
 	p.endSection()
 	return p.raw
+}
+
+// unreadable notes what a line that could not be cut into words was about, so that it is not called missing.
+func (p *haproxyParser) unreadable(line string) {
+	words := strings.Fields(line)
+	if len(words) == 0 {
+		return
+	}
+	switch word := words[0]; {
+	case slices.Contains(servedSections, word):
+		p.endSection()
+		p.section, p.global, p.raw.partial = skipped, false, true
+	case p.proxy != nil:
+		p.proxy.tried[word] = true
+		p.proxy.rules.broken = p.proxy.rules.broken || word == "acl" || word == "tcp-request"
+		p.proxy.delayWrong = p.proxy.delayWrong || word == "tcp-request"
+		p.proxy.logWrong = p.proxy.logWrong || word == "log"
+		p.proxy.sourceWrong = p.proxy.sourceWrong || word == "source"
+	}
+}
+
+// maxWords is how many words HAProxy takes on a line.
+const maxWords = 64
+
+// truncated reports a last line without a newline: what it says, and what is missing in its section, may be no more than a
+// consequence.
+func (p *haproxyParser) truncated(line []byte) {
+	const most = 30
+	last := string(bytes.TrimSpace(line))
+	if len(last) > most {
+		last = "..." + last[len(last)-most:]
+	}
+	p.expected(p.line, "syntax", "a newline at the end of the last line, as in HAProxy: the file may have been truncated", last)
+	p.unreadable(string(line))
+	p.raw.partial = true
+	if p.proxy != nil {
+		p.proxy.partial, p.proxy.rules.broken = true, true
+		p.proxy.delayWrong, p.proxy.logWrong, p.proxy.sourceWrong = true, true, true
+	}
 }
 
 // lookUp finds a variable: HAProxy's own three first, then the environment.
@@ -77,7 +127,10 @@ func (p *haproxyParser) statement(words []string) {
 		p.beginSection(words)
 	case p.section == skipped:
 	case p.section == "":
-		p.unknown(p.line, "", word, "section; a file begins with "+orList(servedSections), servedSections)
+		if meant := p.unknown(p.line, "", word, "section; a file begins with "+orList(servedSections), servedSections); meant != "" {
+			p.beginSection(append([]string{meant}, words[1:]...))
+			return
+		}
 		p.section = skipped
 	default:
 		p.keyword(words)
@@ -124,19 +177,49 @@ func (p *haproxyParser) beginProxy(kind section, words []string) {
 	switch {
 	case len(args) == 2 && args[0] == "from":
 		base = p.findDefaults(args[1], base)
+	case len(args) > 0 && isBind(args[0]):
+		p.add(Error{
+			Line: p.line, Keyword: words[0], Expected: "`bind " + args[0] + "` on a line of its own", Found: quote(strings.Join(args, " ")),
+		})
 	case len(args) > 0:
 		p.expected(p.line, words[0], "the section's name and `from DEFAULTS`", strings.Join(args, " "))
 	}
-	p.proxy = base.begin(kind, name, p.line)
+	p.checkInherits(kind, words[0], base)
+	p.base, p.proxy = base, base.begin(kind, name, p.line)
+	if len(args) > 0 && isBind(args[0]) {
+		p.proxy.tried["bind"] = true
+	}
+}
+
+// isBind reports whether a word is what old versions of HAProxy took after a section's name: an address and a port.
+func isBind(word string) bool {
+	_, err := parseBind(word)
+	return err == nil
+}
+
+// checkInherits reports a section that begins as a defaults section with rules, which only a frontend may.
+func (p *haproxyParser) checkInherits(kind section, keyword string, base *rawProxy) {
+	if len(base.rules.rules) > 0 && kind != inFrontend {
+		p.wrong(p.line, keyword, "the defaults section on line %d has tcp-request rules, and only a frontend may begin as such a "+
+			"section, as in HAProxy: give the others one of their own", base.line)
+	}
 }
 
 func (p *haproxyParser) findDefaults(name string, otherwise *rawProxy) *rawProxy {
 	var known []string
+	var found *rawProxy
 	for i := len(p.defaults) - 1; i > 0; i-- {
-		if p.defaults[i].name == name {
-			return &p.defaults[i]
+		switch {
+		case p.defaults[i].name != name:
+			known = append(known, p.defaults[i].name)
+		case found == nil:
+			found = &p.defaults[i]
+		default:
+			p.wrong(p.line, "from", "lines %d and %d both begin a defaults section called %s", p.defaults[i].line, found.line, quote(name))
 		}
-		known = append(known, p.defaults[i].name)
+	}
+	if found != nil {
+		return found
 	}
 	p.add(Error{
 		Line: p.line, Keyword: "from", Expected: "the name of a defaults section before this line",
@@ -168,47 +251,59 @@ func (p *haproxyParser) keyword(words []string) {
 		p.globalKeyword(name, words, negated)
 		return
 	}
+	if _, ok := proxyKeywords[name]; !ok {
+		meant := p.unserved(name, words)
+		switch {
+		case slices.Contains(servedSections, meant): // it was meant to begin another section
+			p.endSection()
+			p.beginSection(append([]string{meant}, words[1:]...))
+			return
+		case meant == "":
+			return
+		}
+		name = meant
+	}
+	k := proxyKeywords[name]
 	p.proxy.tried[name] = true
-	k, ok := proxyKeywords[name]
 	switch {
-	case !ok:
-		p.unserved(name, words)
 	case negated && !k.canNegate:
 		p.wrong(p.line, name, "cannot be negated with no")
+	case p.proxy.kind&k.in == 0 && k.notServed && p.proxy.kind == inBackend:
+		p.wrong(p.line, name, "not served in a backend section: clients are judged by their frontend's rules")
 	case p.proxy.kind&k.in == 0 && k.structural:
 		p.wrong(p.line, name, "not allowed in a %s section", p.section)
 	case p.proxy.kind&k.in == 0:
 		p.note(p.line, "%s has no effect in a %s section, as in HAProxy", name, p.section)
-	case k.anonymousToo || p.proxy.kind != inDefaults || p.proxy.name != "":
-		if len(words)-1 < k.least {
-			p.add(Error{Line: p.line, Keyword: name, Expected: k.want, Found: "nothing"})
-			return
-		}
-		k.run(p, words[1:], negated)
-	default:
+	case !k.anonymousToo && p.proxy.kind == inDefaults && p.proxy.name == "":
 		p.wrong(p.line, name, "not allowed in a defaults section without a name, as in HAProxy")
+	case len(words)-1 < k.least:
+		p.add(Error{Line: p.line, Keyword: name, Expected: k.want, Found: "nothing"})
+	default:
+		k.run(p, words[1:], negated)
 	}
 }
 
-// unserved reports a keyword of a proxy's section that has no handler: with a note when nothing is lost by it.
-func (p *haproxyParser) unserved(name string, words []string) {
+// unserved reports a keyword of a proxy's section that has no handler: with a note when nothing is lost by it. It returns
+// the keyword, of this section or of another one's beginning, that was probably meant.
+func (p *haproxyParser) unserved(name string, words []string) (meant string) {
 	if why, ok := ignoredProxyKeywords[name]; ok {
 		p.note(p.line, "%s is ignored: %s", name, why)
-		return
+		return ""
 	}
 	if isHTTP(name) || name == "stats" {
 		if p.proxy.kind == inDefaults {
 			p.note(p.line, "%s is ignored: %s", name, aboutHTTP)
-			return
+			return ""
 		}
 		p.wrong(p.line, name, "not served: hushgate forwards SMTP in mode tcp")
-		return
+		return ""
 	}
 	if why, ok := refusedProxyKeywords[name]; ok {
 		p.wrong(p.line, name, "not served: %s", why)
-		return
+		return ""
 	}
-	p.unknown(p.line, "", words[0], "keyword in a "+p.section+" section", slices.Sorted(maps.Keys(proxyKeywords)))
+	known := slices.Concat(slices.Sorted(maps.Keys(proxyKeywords)), servedSections)
+	return p.unknown(p.line, "", words[0], "keyword in a "+p.section+" section", known)
 }
 
 // most reports arguments beyond the number that a keyword takes.

@@ -11,6 +11,7 @@ type keyword struct {
 	in           section // where it has
 	structural   bool    // elsewhere it is an error, not just without effect
 	anonymousToo bool    // it may stand in a defaults section that has no name
+	notServed    bool    // HAProxy knows it in a backend, hushgate does not
 	canNegate    bool    // "no" may stand before it
 	least        int     // arguments
 	want         string  // what they are
@@ -44,7 +45,7 @@ func init() {
 			run: (*haproxyParser).timeout,
 		},
 		"description": {
-			in: everySide, anonymousToo: true,
+			in: everySide &^ inDefaults, structural: true, anonymousToo: true,
 			run: func(*haproxyParser, []string, bool) {},
 		},
 		"disabled": {
@@ -61,11 +62,11 @@ func init() {
 			run: (*haproxyParser).bind,
 		},
 		"tcp-request": {
-			in: frontendSide, structural: true, least: 1, want: "inspect-delay or content",
+			in: frontendSide, structural: true, notServed: true, least: 1, want: "inspect-delay or content",
 			run: (*haproxyParser).tcpRequest,
 		},
 		"acl": {
-			in: frontendSide, structural: true, least: 2, want: "a name and a condition",
+			in: frontendSide, structural: true, notServed: true, least: 2, want: "a name and a condition",
 			run: (*haproxyParser).acl,
 		},
 		"maxconn": {
@@ -174,6 +175,7 @@ var ignoredGlobal = map[string]string{
 	"cpu-map": aboutProcess, "master-worker": aboutProcess, "mworker-max-reloads": aboutProcess,
 	"thread-groups": aboutProcess, "thread-group": aboutProcess, "fd-hard-limit": aboutProcess,
 	"numa-cpu-mapping": aboutProcess, "set-dumpable": aboutProcess, "strict-limits": aboutProcess,
+	"close-spread-time": aboutProcess, "default-path": aboutProcess, "h1-accept-payload-with-any-method": aboutHTTP,
 	"grace": aboutProcess, "node": aboutProcess, "description": aboutProcess,
 	"localpeer": aboutProcess, "stats": "hushgate has its own control socket", "quiet": aboutProcess,
 	"zero-warning": aboutProcess, "busy-polling": aboutProcess, "noepoll": aboutProcess, "nopoll": aboutProcess,
@@ -199,10 +201,12 @@ var refusedGlobal = map[string]string{
 	"resetenv":            "set variables where hushgate is started",
 	"lua-load":            "hushgate runs no scripts",
 	"lua-load-per-thread": "hushgate runs no scripts",
+	"lua-prepend-path":    "hushgate runs no scripts",
 	"external-check":      "use `option smtpchk`",
 	"maxconnrate":         "hushgate has no such limit",
 	"maxsessrate":         "hushgate has no such limit",
 	"set-var":             "hushgate has no variables",
+	"set-var-fmt":         "hushgate has no variables",
 }
 
 // globalKeywords are those of the global section that have a meaning here.

@@ -39,6 +39,11 @@ func Parse(name string, text []byte) (*Config, []Warning, error) {
 
 func parse(name string, text []byte, env func(string) (string, bool)) (*Config, []Warning, error) {
 	p := &problems{file: name}
+	text, ok := p.decode(name, text)
+	if !ok {
+		_, err := p.result()
+		return nil, nil, err
+	}
 	var raw rawConfig
 	if isYAML(name, text) {
 		raw = parseYAML(p, text)

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 )
 
 // option is one of the words after `option`.
@@ -64,6 +63,12 @@ var refusedOptions = map[string]string{
 
 func (p *haproxyParser) option(args []string, negated bool) {
 	name := args[0]
+	if !knownOption(name) {
+		known := slices.Concat(slices.Sorted(maps.Keys(servedOptions)), slices.Sorted(maps.Keys(ignoredOptions)))
+		if name = p.unknown(p.line, "option", name, "option", known); name == "" {
+			return
+		}
+	}
 	o, served := servedOptions[name]
 	switch {
 	case served && negated && !o.canNegate:
@@ -80,12 +85,14 @@ func (p *haproxyParser) option(args []string, negated bool) {
 		p.note(p.line, "option %s is ignored: %s", name, aboutHTTP)
 	case slices.Contains(httpOptions, name):
 		p.wrong(p.line, "option "+name, "not served: hushgate forwards SMTP in mode tcp")
-	case refusedOptions[name] != "":
-		p.wrong(p.line, "option "+name, "not served: %s", refusedOptions[name])
 	default:
-		known := slices.Concat(slices.Sorted(maps.Keys(servedOptions)), slices.Sorted(maps.Keys(ignoredOptions)))
-		p.unknown(p.line, "option", name, "option", known)
+		p.wrong(p.line, "option "+name, "not served: %s", refusedOptions[name])
 	}
+}
+
+func knownOption(name string) bool {
+	_, served := servedOptions[name]
+	return served || ignoredOptions[name] != "" || refusedOptions[name] != "" || slices.Contains(httpOptions, name)
 }
 
 func (p *haproxyParser) tcplog([]string, bool) {
@@ -93,12 +100,20 @@ func (p *haproxyParser) tcplog([]string, bool) {
 		p.note(p.line, "option tcplog has no effect in a backend section, as in HAProxy: its frontends decide")
 		return
 	}
+	p.setLogFormat("tcplog")
+}
+
+// setLogFormat takes one of the two names for the only format, and tells where HAProxy does that it had one.
+func (p *haproxyParser) setLogFormat(name string) {
+	if before := p.proxy.logFormat; p.proxy.kind == inDefaults && before.line > p.proxy.line {
+		p.note(p.line, "option %s takes the place of the one on line %d", name, before.line)
+	}
 	p.proxy.logFormat = at[LogFormat]{LogTCP, p.line}
 }
 
 // httplog is what distributions write into defaults. HAProxy uses tcplog instead in mode tcp, and so do we.
 func (p *haproxyParser) httplog([]string, bool) {
-	p.proxy.logFormat = at[LogFormat]{LogTCP, p.line}
+	p.setLogFormat("httplog")
 	p.note(p.line, "option httplog is read as option tcplog, as HAProxy does in mode tcp")
 }
 
@@ -137,78 +152,4 @@ func (p *problems) smtpCheck(line int, args []string) Check {
 		p.expected(line, "smtpchk", "a domain in ASCII, of at most 255 octets", d)
 	}
 	return check
-}
-
-// tcpRequest handles inspect-delay, and the content rules that tell early talkers from others.
-func (p *haproxyParser) tcpRequest(args []string, _ bool) {
-	kind, args := args[0], args[1:]
-	switch kind {
-	case "inspect-delay":
-		p.inspectDelay(args)
-	case "content":
-		p.contentRule(args)
-	case "connection", "session":
-		p.wrong(p.line, "tcp-request "+kind, "not served: every client is held, and judged by `tcp-request content`")
-	default:
-		p.add(Error{
-			Line: p.line, Keyword: "tcp-request", Expected: "inspect-delay or content", Found: quote(kind),
-			Suggestion: nearest(kind, []string{"inspect-delay", "content"}),
-		})
-	}
-}
-
-func (p *haproxyParser) inspectDelay(args []string) {
-	const name = "tcp-request inspect-delay"
-	word := ""
-	if len(args) > 0 {
-		word = args[0]
-	}
-	d, err := parseTime(word, time.Millisecond)
-	if err != nil {
-		p.badTime(p.line, name, word, err)
-		return
-	}
-	p.atMost(name, args, 1)
-	p.proxy.delay = at[time.Duration]{d, p.line}
-}
-
-func (p *haproxyParser) contentRule(args []string) {
-	const name = "tcp-request content"
-	action := ""
-	if len(args) > 0 {
-		action = args[0]
-	}
-	if action != "accept" && action != "reject" {
-		p.add(Error{
-			Line: p.line, Keyword: name, Expected: "reject or accept", Found: quote(action),
-			Suggestion: nearest(action, []string{"reject", "accept"}),
-		})
-		return
-	}
-	when, err := p.proxy.rules.parseCondition(args[1:])
-	if err != nil {
-		p.wrong(p.line, name, "%v", err)
-		p.proxy.rules.broken = true
-		return
-	}
-	p.proxy.rules.rules = append(p.proxy.rules.rules, rule{action == "reject", when, p.line})
-}
-
-func (p *haproxyParser) acl(args []string, _ bool) {
-	name := args[0]
-	rules := &p.proxy.rules
-	if err := checkName(name); err != nil {
-		p.wrong(p.line, "acl", "%v", err)
-		return
-	}
-	t, err := parseTest(args[1:])
-	if err != nil {
-		p.wrong(p.line, "acl "+name, "%v", err)
-		rules.broken = true
-		t = never // known from here on, so that the lines that use it are not errors as well
-	}
-	if earlier, ok := rules.acls[name]; ok { // lines of one name are alternatives
-		t = earlier.or(t)
-	}
-	rules.acls[name] = t
 }

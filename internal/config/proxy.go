@@ -19,6 +19,7 @@ func (p *haproxyParser) mode(args []string, _ bool) {
 			Line: p.line, Keyword: "mode", Expected: "tcp", Found: quote(args[0]),
 			Suggestion: nearest(args[0], []string{"tcp"}),
 		})
+		p.proxy.mode = at[string]{"tcp", p.line} // not that of defaults, which would be an error of its own
 	}
 	p.atMost("mode", args, 1)
 }
@@ -37,12 +38,14 @@ func (p *haproxyParser) log(args []string, negated bool) {
 	case negated:
 		p.expected(p.line, "no log", "nothing after it", strings.Join(args, " "))
 	case len(args) == 0:
+		p.proxy.logWrong = true
 		p.expected(p.line, "log", "global, or a target and a facility", "")
 	case args[0] == "global":
 		p.proxy.logGlobal = at[bool]{true, p.line}
 		p.atMost("log", args, 1)
 	default:
-		if t, ok := p.parseLog(p.line, args); ok {
+		t, ok := p.parseLog(p.line, args)
+		if p.proxy.logWrong = p.proxy.logWrong || !ok; ok {
 			p.proxy.logs = append(p.proxy.logs, t)
 		}
 	}
@@ -58,6 +61,7 @@ func (p *haproxyParser) globalLog(words []string, negated bool) {
 		if t, ok := p.parseLog(p.line, words[1:]); ok {
 			p.raw.global.logs, p.raw.global.logsSet = append(p.raw.global.logs, t), true
 		}
+		p.raw.global.logLine = p.line
 	}
 }
 
@@ -73,17 +77,29 @@ func (p *haproxyParser) hardStopAfter(words []string, _ bool) {
 	if len(words) > 1 {
 		word = words[1]
 	}
+	p.atMost(words[0], words[1:], 1)
 	d, err := parseTime(word, time.Millisecond)
 	if err != nil {
 		p.badTime(p.line, words[0], word, err)
 		return
 	}
-	p.atMost(words[0], words[1:], 1)
+	p.warnBare(p.line, words[0], word)
+	if d == 0 { // for ever, in HAProxy
+		p.note(p.line, "%s 0: no limit; here that is the longest time there is, %s", words[0], formatTime(maxTime))
+		d = maxTime
+	}
 	p.raw.global.hardStop = at[time.Duration]{d, p.line}
 }
 
+// globalMaxConn keeps the first number, as HAProxy does; 0 is none.
 func (p *haproxyParser) globalMaxConn(words []string, _ bool) {
-	p.raw.global.maxConn = p.number(words[0], words[1:], 1, math.MaxInt32)
+	n := p.number(words[0], words[1:], 0, math.MaxInt32)
+	switch first := p.raw.global.maxConn; {
+	case first.set():
+		p.warn(n.line, "maxconn %d is ignored, as in HAProxy: line %d has set it to %d", n.value, first.line, first.value)
+	case n.value > 0:
+		p.raw.global.maxConn = n
+	}
 }
 
 // number reads the one argument of a keyword.
@@ -162,25 +178,38 @@ var ignoredTimeouts = map[string]string{
 }
 
 func (p *haproxyParser) timeout(args []string, _ bool) {
+	which := args[0]
+	in, served := servedTimeouts[which]
+	why, ignored := ignoredTimeouts[which]
+	if !served && !ignored {
+		known := slices.Sorted(maps.Keys(servedTimeouts))
+		meant := nearest(which, known)
+		p.add(Error{Line: p.line, Keyword: "timeout", Expected: orList(known), Found: quote(which), Suggestion: meant})
+		which, in, ignored = meant, servedTimeouts[meant], meant == ""
+	}
 	name := "timeout " + args[0]
-	in, served := servedTimeouts[args[0]]
-	why, ignored := ignoredTimeouts[args[0]]
 	d, err := parseTime(args[1], time.Millisecond)
 	switch {
-	case !served && !ignored:
-		known := slices.Sorted(maps.Keys(servedTimeouts))
-		p.add(Error{
-			Line: p.line, Keyword: "timeout", Expected: orList(known), Found: quote(args[0]),
-			Suggestion: nearest(args[0], known),
-		})
 	case err != nil:
 		p.badTime(p.line, name, args[1], err)
-	case ignored:
+	case ignored && why != "":
 		p.note(p.line, "%s is ignored: %s", name, why)
+	case ignored: // not known, which was reported
 	case p.proxy.kind&in == 0:
 		p.note(p.line, "%s has no effect in a %s section, as in HAProxy", name, p.section)
 	default:
-		p.proxy.timeouts[args[0]] = at[time.Duration]{d, p.line}
+		p.setTimeout(which, args[1], d)
 	}
 	p.atMost(name, args, 2)
+}
+
+// setTimeout lets the last one of a section win, and warns where HAProxy does: where the value is neither the one that the
+// section began with nor in a section of defaults.
+func (p *haproxyParser) setTimeout(which, text string, d time.Duration) {
+	before := p.proxy.timeouts[which]
+	if p.proxy.kind != inDefaults && before.value != p.base.timeouts[which].value {
+		p.warn(p.line, "timeout %s takes the place of %s on line %d, as in HAProxy", which, formatTime(before.value), before.line)
+	}
+	p.warnBare(p.line, "timeout "+which, text)
+	p.proxy.timeouts[which] = at[time.Duration]{d, p.line}
 }

@@ -26,6 +26,7 @@ type rawConfig struct {
 	native  bool // YAML: logs go to standard output unless the file says otherwise
 	global  rawGlobal
 	proxies []*rawProxy // in the file's order; the sections called defaults are already applied
+	partial bool        // some sections could not be read, so that names may be theirs
 }
 
 type rawGlobal struct {
@@ -40,6 +41,7 @@ type rawGlobal struct {
 	capture          Capture
 	announce         at[bool]
 	reversePath      at[string]
+	logLine          int // of the last log in a global section
 }
 
 // rawProxy is a frontend, a backend, both at once (listen), or the defaults that they begin as.
@@ -52,28 +54,34 @@ type rawProxy struct {
 	mode       at[string]
 	logs       []LogTarget
 	logGlobal  at[bool]
+	logWrong   bool // a log line was in error
 	maxConn    at[int]
 	timeouts   map[string]at[time.Duration] // client, server, connect, check, queue, tunnel
 	logFormat  at[LogFormat]
 	dontNull   at[bool]
 	delay      at[time.Duration]
+	delayText  string // as it was written in HAProxy's syntax
+	delayWrong bool   // a line that should have set it was in error
 	rules      ruleSet
 	action     at[Action]
 	rejectText at[string]
 	noServer   at[string]
-	binds      []at[Bind]
+	binds      []rawBind
 	backend    at[string]
 	useBackend bool // backend was set by use_backend, which goes before default_backend
 
-	retries    at[int]
-	redispatch at[bool]
-	check      at[Check]
-	source     at[Source] // of servers that have none
-	template   rawServer  // default-server
-	servers    []rawServer
-	users      []*rawProxy // the frontends of this backend; found by resolve
+	retries     at[int]
+	redispatch  at[bool]
+	check       at[Check]
+	source      at[Source] // of servers that have none
+	sourceWrong bool       // the line that should have set it was in error
+	template    rawServer  // default-server
+	servers     []rawServer
+	users       []*rawProxy // the frontends of this backend; found by resolve
 
-	tried map[string]bool // the keywords that the section has, rightly or wrongly: what was tried is not called missing
+	partial bool            // its end was not read
+	unfit   bool            // a frontend that is not for hushgate at all
+	tried   map[string]bool // the keywords that the section has, rightly or wrongly: what was tried is not called missing
 }
 
 // rawServer is a Server in the making.
@@ -86,14 +94,18 @@ type rawServer struct {
 	sourceSet                  bool
 	proxyV1, proxyV2           bool // both may be set: then it is version 2, as in HAProxy
 	checkProxy                 bool
+	broken                     bool // some of its words were in error: what they would have said is not known
 }
+
+// mayHave reports whether the section has lines with a keyword, or had some that could not be read.
+func (p *rawProxy) mayHave(keyword string) bool { return p.tried[keyword] || p.partial }
 
 // begin returns a copy of the defaults d as the start of a section of its own.
 func (d *rawProxy) begin(kind section, name string, line int) *rawProxy {
 	p := *d
 	p.kind, p.name, p.line = kind, name, line
 	p.logs = slices.Clone(d.logs)
-	p.rules = d.rules.clone()
+	p.rules = d.rules.inherit()
 	p.tried = map[string]bool{}
 	p.timeouts = make(map[string]at[time.Duration], len(d.timeouts))
 	for k, v := range d.timeouts {

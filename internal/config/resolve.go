@@ -66,6 +66,7 @@ func (r *resolver) resolveGlobal() {
 				"log global: no global section names a target, so lines go to standard output; HAProxy would write none")
 		}
 	}
+	r.noteLaterLogs()
 	r.warnGlobal()
 	r.cfg.Global = Global{
 		Outside: g.outside, Inside: g.inside, Shards: g.shards.value, MaxConn: g.maxConn.or(defaultMaxConn),
@@ -78,25 +79,44 @@ func (r *resolver) resolveGlobal() {
 	}
 }
 
+// noteLaterLogs tells of targets that HAProxy would not use, as it copies those that it knows when it comes to `log global`.
+func (r *resolver) noteLaterLogs() {
+	for _, p := range r.raw.proxies {
+		if later := r.raw.global.logLine; p.takesClients() && p.logGlobal.value && p.logGlobal.line < later && !r.raw.native {
+			r.note(p.logGlobal.line, "log global: HAProxy uses the targets before this line alone; here that on line %d counts too", later)
+		}
+	}
+}
+
 // standardOutput is where lines go when the file does not say.
 var standardOutput = LogTarget{Address: "stdout", Format: "raw", Facility: "mail", Level: "debug"}
 
-// indexBackends finds the backends and reports names that are used twice.
+// indexBackends finds the backends and reports names that are used twice. As in HAProxy, a frontend and a backend may have
+// one name, but a listen is both, with or without servers, and a section that is disabled has its name all the same.
 func (r *resolver) indexBackends() {
-	frontends := map[string]int{}
+	sides := map[section]map[string]int{inFrontend: {}, inBackend: {}}
+	serves := false
 	for _, p := range r.raw.proxies {
-		if first, taken := frontends[p.name]; taken && p.takesClients() {
-			r.taken(p.line, p.kind.String(), p.name, first)
-		} else if p.takesClients() {
-			frontends[p.name] = p.line
+		first := 0
+		for side, lines := range sides {
+			if p.kind != side && p.kind != inListen {
+				continue
+			}
+			if line, taken := lines[p.name]; taken {
+				first = line
+			} else {
+				lines[p.name] = p.line
+			}
 		}
-		if first := r.backends[p.name]; first != nil && p.hasServers() {
-			r.taken(p.line, p.kind.String(), p.name, first.line)
-		} else if p.hasServers() {
+		if first > 0 {
+			r.taken(p.line, p.kind.String(), p.name, first)
+		}
+		if p.hasServers() && r.backends[p.name] == nil {
 			r.backends[p.name] = p
 		}
+		serves = serves || p.takesClients()
 	}
-	if len(frontends) == 0 && len(r.errs) == 0 {
+	if !serves && len(r.errs) == 0 {
 		r.wrong(1, "frontend", "none takes connections, so there is nobody to serve")
 	}
 }
@@ -114,7 +134,7 @@ func (r *resolver) taken(line int, keyword, name string, first int) {
 func (r *resolver) resolveFrontend(f *rawProxy) {
 	r.checkMode(f)
 	r.checkScreen(f)
-	if len(f.binds) == 0 && !f.tried["bind"] {
+	if len(f.binds) == 0 && !f.mayHave("bind") {
 		r.wrong(f.line, f.title(), "has no bind, so no client can come")
 	}
 	b := r.backendOf(f)
@@ -155,13 +175,23 @@ func (r *resolver) checkScreen(f *rawProxy) {
 	if r.raw.native || f.rules.broken {
 		return
 	}
-	if err := f.rules.judge(); err != nil {
-		line, keyword := f.line, f.title()
-		if n := len(f.rules.rules); n > 0 {
-			line, keyword = f.rules.rules[n-1].line, "tcp-request content"
-		}
-		r.wrong(line, keyword, "%v", err)
+	err := f.rules.judge()
+	if err == nil {
+		return
 	}
+	delay := "`tcp-request inspect-delay 20s`, "
+	if f.delay.set() || f.delayWrong {
+		delay = ""
+	}
+	err = fmt.Errorf("%w; an early-talker gateway needs %s`acl content_present req_len gt 0` and `tcp-request content reject if "+
+		"content_present`", err, delay)
+	line, keyword := f.line, f.title()
+	if n := len(f.rules.rules); n > 0 {
+		line, keyword = f.rules.rules[n-1].line, "tcp-request content"
+	} else if other := notForMail(f.binds); other != nil {
+		line, keyword, err, f.unfit = f.binds[0].line, "bind", other, true
+	}
+	r.wrong(line, keyword, "%v", err)
 }
 
 // backendOf finds a frontend's backend, or reports that there is none.
@@ -174,13 +204,16 @@ func (r *resolver) backendOf(f *rawProxy) *rawProxy {
 		}
 	}
 	if line == 0 {
-		if !f.tried["default_backend"] && !f.tried["use_backend"] {
+		if !f.mayHave("default_backend") && !f.mayHave("use_backend") {
 			r.wrong(f.line, f.title(), "has no default_backend, so its clients have nowhere to go")
 		}
 		return nil
 	}
 	if b := r.backends[name]; b != nil {
 		return b
+	}
+	if r.raw.partial {
+		return nil
 	}
 	var known []string
 	for _, p := range r.raw.proxies {
@@ -198,10 +231,12 @@ func (r *resolver) backendOf(f *rawProxy) *rawProxy {
 // resolveBinds copies the binds. As servers see the client's own address, a client needs a server of its own family:
 // a bind of both families shrinks to that of the servers, and a bind of the other one is an error.
 func (r *resolver) resolveBinds(f, b *rawProxy, out *Frontend) {
+	// The family of a server whose address is in error is not known, and the error is told already.
+	told := f.unfit || slices.ContainsFunc(b.servers, func(s rawServer) bool { return !s.addrSet })
 	has4 := slices.ContainsFunc(b.servers, func(s rawServer) bool { return s.Addr.Is4() })
 	has6 := slices.ContainsFunc(b.servers, func(s rawServer) bool { return s.Addr.Is6() })
 	for _, bind := range f.binds {
-		v := bind.value
+		v := bind.Bind
 		if v.AnyFamily && has4 != has6 {
 			v.AnyFamily = false
 			var only string
@@ -209,13 +244,15 @@ func (r *resolver) resolveBinds(f, b *rawProxy, out *Frontend) {
 			if has6 {
 				v.Addr, only = netip.IPv6Unspecified(), "IPv6"
 			}
-			r.note(bind.line, "bind :%d serves %s alone, as all servers of backend %s have %s addresses",
-				v.Port, only, b.name, only)
-		} else if !v.AnyFamily && (v.Addr.Is4() && !has4 && has6 || v.Addr.Is6() && !has6 && has4) {
+			if !told {
+				r.note(bind.line, "bind %s serves %s alone, as all servers of backend %s have %s addresses",
+					quoteOdd(bind.text), only, b.name, only)
+			}
+		} else if !told && !v.AnyFamily && (v.Addr.Is4() && !has4 && has6 || v.Addr.Is6() && !has6 && has4) {
 			r.add(Error{
 				Line: bind.line, Keyword: "bind", Expected: "an address of the servers' family",
-				Found:  quote(v.Addr.String()),
-				Reason: "servers see the client's own address, so both are IPv4 or both IPv6",
+				Found:  quote(bind.text),
+				Reason: "hushgate does not translate between IPv4 and IPv6, so a client's server is of its own family",
 			})
 		}
 		if !slices.ContainsFunc(out.Binds, func(o Bind) bool { return covers(o, v) }) {
@@ -274,7 +311,7 @@ func (r *resolver) resolveBackend(b *rawProxy) {
 	if out.Connect == 0 {
 		out.Connect = defaultConnect
 	}
-	if len(b.servers) == 0 && !b.tried["server"] {
+	if len(b.servers) == 0 && !b.mayHave("server") {
 		r.wrong(b.line, b.title(), "has no server")
 	}
 	names := map[string]int{}
@@ -315,11 +352,11 @@ func (r *resolver) resolveServer(b *rawProxy, s rawServer) Server {
 func (r *resolver) portOf(b *rawProxy, s rawServer) (port uint16) {
 	for _, f := range b.users {
 		for _, bind := range f.binds {
-			if port != 0 && port != bind.value.Port {
+			if port != 0 && port != bind.Port {
 				r.wrong(s.Line, "server "+quoteOdd(s.Name), "needs a port: its clients connect to several")
 				return 0
 			}
-			port = bind.value.Port
+			port = bind.Port
 		}
 	}
 	if len(b.users) == 0 && s.addrSet && !r.lost {

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,8 +46,15 @@ var (
 	noContent = test{passes, fails, passes}
 )
 
-// predefined are the conditions that a rule can use by name without declaring them.
-var predefined = map[string]test{"TRUE": always, "FALSE": never, "WAIT_END": waitEnd}
+// predefined are the conditions that a rule can use by name without declaring them (HAProxy's manual, section 7.4).
+// LOCALHOST is `src 127.0.0.1/8 ::1`: no client that comes by a wire has such an address, and the gateway takes none.
+var predefined = map[string]test{
+	"TRUE": always, "FALSE": never, "WAIT_END": waitEnd, "REQ_CONTENT": hasContent, "LOCALHOST": never,
+}
+
+// predefinedForeign are HAProxy's others.
+var predefinedForeign = strings.Fields("HTTP HTTP_1.0 HTTP_1.1 HTTP_2.0 HTTP_CONTENT HTTP_URL_ABS HTTP_URL_SLASH HTTP_URL_STAR " +
+	"METH_CONNECT METH_DELETE METH_GET METH_HEAD METH_OPTIONS METH_POST METH_PUT METH_TRACE RDP_COOKIE")
 
 func (t test) and(u test) test { return t.combine(u, func(a, b truth) truth { return min(a, b) }) }
 func (t test) or(u test) test  { return t.combine(u, func(a, b truth) truth { return max(a, b) }) }
@@ -72,12 +81,10 @@ type ruleSet struct {
 	broken bool // a line of it was in error: what the rest amounts to means nothing
 }
 
-func (s ruleSet) clone() ruleSet {
-	acls := make(map[string]test, len(s.acls))
-	for name, t := range s.acls {
-		acls[name] = t
-	}
-	return ruleSet{acls: acls, rules: slices.Clone(s.rules), broken: s.broken}
+// inherit returns what a section begins with: the rules of its defaults go before its own, but the acls that they were made
+// of are not visible in it, as in HAProxy.
+func (s ruleSet) inherit() ruleSet {
+	return ruleSet{acls: map[string]test{}, rules: slices.Clone(s.rules), broken: s.broken}
 }
 
 // fate is what becomes of a connection in one moment.
@@ -107,18 +114,16 @@ func (s ruleSet) fate(m moment) fate {
 
 // judge says why the rules are not those of an early-talker gateway; nil when they are.
 func (s ruleSet) judge() error {
-	const advice = "an early-talker gateway needs `acl content_present req_len gt 0` and " +
-		"`tcp-request content reject if content_present`"
 	quiet, talk, silence := s.fate(over), s.fate(talked), s.fate(silent)
 	switch {
 	case silence == rejected:
-		return fmt.Errorf("the rules reject every client; %s", advice)
+		return errors.New("the rules reject every client")
 	case quiet == rejected:
-		return fmt.Errorf("the rules reject clients that wait for the banner; %s", advice)
+		return errors.New("the rules reject clients that wait for the banner")
 	case talk != rejected:
-		return fmt.Errorf("the rules let early talkers pass (what no rule rejects is accepted); %s", advice)
+		return errors.New("the rules let early talkers pass (what no rule rejects is accepted)")
 	case silence == accepted:
-		return fmt.Errorf("the rules accept a client that has not talked yet at once, without the delay; %s", advice)
+		return errors.New("the rules accept a client that has not talked yet at once, without the delay")
 	}
 	return nil
 }
@@ -126,7 +131,7 @@ func (s ruleSet) judge() error {
 // parseTest reads an expression: a fetch, flags and patterns, as after `acl NAME` or between braces.
 func parseTest(words []string) (test, error) {
 	const served = "conditions that hushgate can evaluate are `req_len gt 0` (or ge 1, req.len), " +
-		"`req.payload(0,1) -m found`, and WAIT_END, TRUE, FALSE"
+		"`req.payload(0,1) -m found`, and REQ_CONTENT, WAIT_END, TRUE, FALSE, LOCALHOST"
 	if len(words) == 0 {
 		return test{}, fmt.Errorf("a condition is missing: %s", served)
 	}
@@ -176,13 +181,13 @@ func parseLength(args []string) (test, error) {
 }
 
 // parseCondition reads what follows an action: nothing, or if|unless and terms, in which "or" binds less than the
-// invisible "and".
-func (s ruleSet) parseCondition(words []string) (test, error) {
+// invisible "and". All that is wrong is in errs.
+func (s ruleSet) parseCondition(words []string) (t test, errs []error) {
 	if len(words) == 0 {
 		return always, nil
 	}
 	if words[0] != "if" && words[0] != "unless" {
-		return test{}, fmt.Errorf("expected if or unless, found %s", quote(words[0]))
+		return test{}, []error{fmt.Errorf("expected if or unless, found %s", quote(words[0]))}
 	}
 	unless := words[0] == "unless"
 	words = words[1:]
@@ -198,29 +203,30 @@ func (s ruleSet) parseCondition(words []string) (test, error) {
 		}
 		t, rest, err := s.parseTerm(words)
 		if err != nil {
-			return test{}, err
+			errs = append(errs, err)
 		}
 		all, words = all.and(t), rest
 		terms++
 	}
 	if terms == 0 {
-		return test{}, fmt.Errorf("expected a condition on each side of or, found nothing")
+		errs = append(errs, errors.New("expected a condition on each side of or, found nothing"))
 	}
 	any = any.or(all)
 	if unless {
 		any = any.not()
 	}
-	return any, nil
+	return any, errs
 }
 
-// parseTerm reads one name, or one expression in braces, and the exclamation mark before it.
+// parseTerm reads one name, or one expression in braces, and the exclamation mark before it. The rest may be read on after
+// an error.
 func (s ruleSet) parseTerm(words []string) (t test, rest []string, err error) {
 	first, negated := words[0], false
 	for strings.HasPrefix(first, "!") {
 		negated = !negated
 		if first = first[1:]; first == "" {
 			if words = words[1:]; len(words) == 0 {
-				return t, nil, fmt.Errorf("expected a condition after !, found nothing")
+				return t, nil, errors.New("expected a condition after !, found nothing")
 			}
 			first = words[0]
 		}
@@ -229,7 +235,7 @@ func (s ruleSet) parseTerm(words []string) (t test, rest []string, err error) {
 	if first == "{" {
 		end := slices.Index(rest, "}")
 		if end < 0 {
-			return t, nil, fmt.Errorf("{ without its }")
+			return t, nil, errors.New("{ without its }")
 		}
 		t, err = parseTest(rest[:end])
 		rest = rest[end+1:]
@@ -249,11 +255,10 @@ func (s ruleSet) lookUp(name string) (test, error) {
 	if t, ok := predefined[name]; ok {
 		return t, nil
 	}
-	var known []string
-	for k := range s.acls {
-		known = append(known, k)
+	if slices.Contains(predefinedForeign, name) {
+		return test{}, fmt.Errorf("HAProxy's acl %s is not served: hushgate looks at no content", name)
 	}
-	slices.Sort(known)
+	known := slices.Concat(slices.Sorted(maps.Keys(s.acls)), slices.Sorted(maps.Keys(predefined)))
 	if near := nearest(name, known); near != "" {
 		return test{}, fmt.Errorf("no acl is named %s; did you mean %q?", quote(name), near)
 	}

@@ -62,7 +62,7 @@ func parseRules(t *testing.T, text string) ruleSet {
 			continue
 		}
 		when, err := s.parseCondition(words[1:])
-		if err != nil {
+		if len(err) > 0 {
 			t.Fatalf("%q: %v", text, err)
 		}
 		s.rules = append(s.rules, rule{rejects: words[0] == "reject", when: when})

@@ -38,6 +38,8 @@ type scanner struct {
 func (s *scanner) step() error {
 	c := s.rest[0]
 	switch {
+	case c == '\r':
+		return s.carriageReturn()
 	case s.quoted == '\'' && c != '\'': // nothing is special here
 	case c == '\\':
 		return s.escape()
@@ -54,13 +56,23 @@ func (s *scanner) step() error {
 	case s.quoted == 0 && c == '#':
 		s.rest = ""
 		return nil
-	case s.quoted == 0 && (c == ' ' || c == '\t'):
+	case s.quoted == 0 && strings.IndexByte(" \t\v\f", c) >= 0:
 		s.endWord()
 		s.rest = s.rest[1:]
 		return nil
 	}
 	s.put(c)
 	s.rest = s.rest[1:]
+	return nil
+}
+
+// carriageReturn handles a CR: as a part of the line's end it says nothing. Elsewhere HAProxy takes it for the end, and
+// what follows on the line would be lost in silence.
+func (s *scanner) carriageReturn() error {
+	if strings.Trim(s.rest, " \t\r") != "" {
+		return errors.New("a carriage return within the line; lines end in LF or CR LF")
+	}
+	s.rest = ""
 	return nil
 }
 

@@ -88,7 +88,7 @@ var anyAddress = []string{"0.0.0.0", "*", "::", "[::]", ""}
 // source handles `source ADDR[:PORT[-PORT]] [usesrc clientip|client]`.
 func (p *haproxyParser) source(args []string, _ bool) {
 	s, rest, ok := p.sourceOf("source", args)
-	if !ok {
+	if p.proxy.sourceWrong = !ok; !ok {
 		return
 	}
 	p.proxy.source = at[Source]{s, p.line} // a frontend's has no effect: see warnFrontendSource

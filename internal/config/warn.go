@@ -2,6 +2,9 @@ package config
 
 import (
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -11,12 +14,6 @@ const (
 	greetingLimit = 5 * time.Minute
 	// impatientLimit leaves senders that wait for 30 s in all some seconds for the server's own greeting.
 	impatientLimit = 25 * time.Second
-)
-
-// Ports at which something other than a mail server is expected to connect.
-const (
-	portSubmissions = 465 // RFC 8314 section 3.3
-	portSubmission  = 587 // RFC 6409
 )
 
 // warnGlobal looks at what belongs to the process.
@@ -29,19 +26,16 @@ func (r *resolver) warnGlobal() {
 
 // warnFrontend looks for settings that are allowed and seldom meant.
 func (r *resolver) warnFrontend(f *rawProxy, out Frontend) {
+	if f.unfit {
+		return
+	}
 	for _, bind := range f.binds {
-		switch bind.value.Port {
-		case portSubmissions:
-			r.warn(bind.line, "bind: on port 465 the client speaks first (implicit TLS, RFC 8314): "+
-				"every client there is taken for an early talker")
-		case portSubmission:
-			r.warn(bind.line, "bind: the clients of port 587 are mail programs, whose users wait for the delay")
-		}
+		r.warnPort(bind)
 	}
 	r.warnDelay(f, out)
 	if t := f.timeouts["client"]; t.set() && out.ClientTimeout == t.value {
 		r.warnTimeout("client", t)
-		if t.value > 0 && t.value < out.Delay {
+		if t.value > 0 && t.value < out.Delay && !slices.Contains(r.bare, t.line) {
 			r.warn(t.line, "timeout client %s is shorter than the delay of %s: HAProxy would close every connection "+
 				"before its end; here it counts from the banner on", formatTime(t.value), formatTime(out.Delay))
 		}
@@ -49,7 +43,7 @@ func (r *resolver) warnFrontend(f *rawProxy, out Frontend) {
 	if f.maxConn.set() {
 		r.note(f.maxConn.line, "maxconn has no effect outside the global section: the limit is that of the process")
 	}
-	if len(out.Log) == 0 {
+	if len(out.Log) == 0 && !f.logWrong {
 		r.note(f.line, "%s has no log: no line is written for its connections", f.title())
 	}
 }
@@ -57,11 +51,17 @@ func (r *resolver) warnFrontend(f *rawProxy, out Frontend) {
 func (r *resolver) warnDelay(f *rawProxy, out Frontend) {
 	line := f.delay.line
 	switch d := out.Delay; {
+	case line == 0 && f.delayWrong:
 	case line == 0:
 		r.warn(f.line, "%s has no inspect-delay: nobody is held, and only who talks before the server's banner is caught",
 			f.title())
 	case d == 0:
 		r.warn(line, "inspect-delay is zero: nobody is held, and only who talks before the server's banner is caught")
+	case d < time.Second && isBare(f.delayText):
+		r.warn(line, "inspect-delay %s: a number without a unit is milliseconds, and in %s hardly an early talker is caught; write "+
+			"%ss for seconds", f.delayText, formatTime(d), f.delayText)
+	case d < time.Second:
+		r.warn(line, "inspect-delay %s is below a second: hardly an early talker is caught", formatTime(d))
 	case d > greetingLimit:
 		r.warn(line, "inspect-delay %s is longer than the 5 minutes that clients wait for a greeting "+
 			"(RFC 5321 section 4.5.3.2.1): good clients give up before its end", formatTime(d))
@@ -71,8 +71,20 @@ func (r *resolver) warnDelay(f *rawProxy, out Frontend) {
 	}
 }
 
+// isBare reports whether a time is a number without a unit.
+func isBare(text string) bool { return text != "" && strings.Trim(text, "0123456789") == "" }
+
+// warnBare tells of a time below a second whose unit was probably forgotten: HAProxy counts milliseconds then.
+func (p *problems) warnBare(line int, keyword, text string) {
+	n, err := strconv.Atoi(text)
+	if err == nil && isBare(text) && n > 0 && n < 1000 {
+		p.bare = append(p.bare, line)
+		p.warn(line, "%s %d: a number without a unit is milliseconds; write %dms if that is meant, %ds for seconds", keyword, n, n, n)
+	}
+}
+
 func (r *resolver) warnTimeout(which string, t at[time.Duration]) {
-	if t.value > 0 && t.value < timeoutAtLeast {
+	if t.value > 0 && t.value < timeoutAtLeast && !slices.Contains(r.bare, t.line) {
 		r.warn(t.line, "timeout %s %s is short: client and server may be silent for 5 minutes and more "+
 			"(RFC 5321 section 4.5.3.2), and mail that is cut off there is sent again", which, formatTime(t.value))
 	}
@@ -81,14 +93,17 @@ func (r *resolver) warnTimeout(which string, t at[time.Duration]) {
 func (r *resolver) warnBackend(b *rawProxy, out Backend) {
 	checked, usable := 0, 0
 	where := map[netip.AddrPort]string{}
-	for _, s := range out.Servers {
-		if s.Check {
+	for i, s := range out.Servers {
+		if s.Check || b.servers[i].broken {
 			checked++
 		} else if !s.Disabled {
 			r.warn(s.Line, "server %s has no check: connections are sent to it while it is down", s.Name)
 		}
-		if s.Weight > 0 && !s.Disabled {
+		if s.Weight > 0 && !s.Disabled || b.servers[i].broken {
 			usable++
+		}
+		if !s.Addr.IsValid() || s.Port == 0 { // which is an error of its own
+			continue
 		}
 		ap := netip.AddrPortFrom(s.Addr, s.Port)
 		if first, again := where[ap]; again {
@@ -108,7 +123,7 @@ func (r *resolver) warnBackend(b *rawProxy, out Backend) {
 	if t := b.timeouts["tunnel"]; t.set() {
 		r.warnTimeout("tunnel", t)
 	}
-	if len(b.users) == 0 {
+	if len(b.users) == 0 && !r.lost {
 		r.note(b.line, "backend %s is used by no frontend", b.name)
 	}
 }

@@ -39,6 +39,7 @@ func (r *resolver) noteHAProxySources(b *rawProxy, out Backend) {
 	for i, s := range out.Servers {
 		raw := &b.servers[i]
 		switch {
+		case raw.broken || b.sourceWrong:
 		case s.Proxy > 0 && withoutSource(b, raw):
 			own = append(own, s)
 		case s.Proxy > 0 && !s.Source.Set():

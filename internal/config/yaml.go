@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"maps"
 	"slices"
@@ -26,6 +27,9 @@ type yamlKeys map[string]func(key string, value ast.Node)
 func parseYAML(p *problems, text []byte) rawConfig {
 	r := yamlReader{problems: p, raw: rawConfig{native: true}}
 	r.raw.global.firewall.Manage = true
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		p.warn(1+bytes.Count(text, []byte{'\n'}), "the last line does not end in a newline: the file may have been truncated")
+	}
 	file, err := parser.ParseBytes(text, 0)
 	if err != nil {
 		r.syntax(err)
@@ -71,11 +75,17 @@ func lineOf(n ast.Node) int {
 
 // isMapping reports a node that is none.
 func (r *yamlReader) isMapping(keyword string, node ast.Node) bool {
+	if !isKeys(node) {
+		r.mismatch(keyword, "keys with values", node)
+	}
+	return isKeys(node)
+}
+
+func isKeys(node ast.Node) bool {
 	switch node.(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:
 		return true
 	}
-	r.mismatch(keyword, "keys with values", node)
 	return false
 }
 
@@ -97,19 +107,31 @@ func (r *yamlReader) mapping(keyword string, node ast.Node, keys yamlKeys) {
 			r.wrong(lineOf(pair), keyword, "a key without a value")
 			continue
 		}
-		run, ok := keys[tok.Value]
-		if !ok {
-			r.unknown(lineOf(pair.Key), "", tok.Value, "key in "+keyword, slices.Sorted(maps.Keys(keys)))
-			continue
+		name := tok.Value
+		if keys[name] == nil {
+			name = r.unknown(lineOf(pair.Key), "", name, "key in "+keyword, slices.Sorted(maps.Keys(keys)))
+			if name == "" || hasKey(pairs, name) {
+				continue
+			}
 		}
-		run(tok.Value, pair.Value)
+		keys[name](name, pair.Value)
 	}
 }
 
-// list runs do for each item of a sequence; a single item may stand without the sequence where lone is true.
+func hasKey(pairs []*ast.MappingValueNode, name string) bool {
+	return slices.ContainsFunc(pairs, func(pair *ast.MappingValueNode) bool {
+		tok := pair.Key.GetToken()
+		return tok != nil && tok.Value == name
+	})
+}
+
+// list runs do for each item of a sequence; a single item may stand without the sequence where lone is true. An empty
+// sequence says nothing, and is most likely what a template made of a variable that was not set.
 func (r *yamlReader) list(keyword string, node ast.Node, lone bool, do func(ast.Node)) {
 	seq, ok := node.(*ast.SequenceNode)
 	switch {
+	case ok && len(seq.Values) == 0:
+		r.add(Error{Line: lineOf(node), Keyword: keyword, Expected: "a list of at least one", Found: "an empty list"})
 	case ok:
 		for _, item := range seq.Values {
 			do(item)
@@ -226,7 +248,9 @@ func (r *yamlReader) checked(to *at[string], want string, check func(string) err
 		if err := check(s.value); err != nil {
 			r.add(Error{Line: s.line, Keyword: key, Expected: want, Found: quote(s.value), Reason: err.Error()})
 		}
-		*to = s
+		if s.value != "" { // another name may refer to one that is in error
+			*to = s
+		}
 	}
 }
 

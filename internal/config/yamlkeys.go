@@ -35,7 +35,9 @@ func (r *yamlReader) top(node ast.Node) {
 			r.list(key, node, false, r.frontend)
 		},
 		"backends": func(key string, node ast.Node) {
+			before := len(r.errs)
 			r.list(key, node, false, r.backend)
+			r.raw.partial = len(r.errs) > before && !slices.ContainsFunc(r.raw.proxies, (*rawProxy).hasServers)
 		},
 	})
 }
@@ -90,7 +92,9 @@ func (r *yamlReader) snat(to *[]netip.Addr) func(string, ast.Node) {
 func (r *yamlReader) logs(to *[]LogTarget, done func(line int)) func(string, ast.Node) {
 	return func(key string, node ast.Node) {
 		*to = nil
-		r.list(key, node, true, func(item ast.Node) { *to = append(*to, r.logTarget(key, item)) })
+		if seq, ok := node.(*ast.SequenceNode); !ok || len(seq.Values) > 0 {
+			r.list(key, node, true, func(item ast.Node) { *to = append(*to, r.logTarget(key, item)) })
+		}
 		done(lineOf(node))
 	}
 }
@@ -101,7 +105,7 @@ func (r *yamlReader) logTarget(key string, node ast.Node) LogTarget {
 	target := func(key string, node ast.Node) {
 		r.checked(&to, "a target", func(s string) error { _, err := parseLogTarget(s); return err })(key, node)
 	}
-	if _, plain := node.(*ast.StringNode); plain {
+	if !isKeys(node) {
 		target(key, node)
 	} else {
 		before := len(r.errs)
@@ -150,7 +154,10 @@ func (r *yamlReader) frontend(node ast.Node) {
 			f.tried[key] = true
 			r.list(key, node, true, func(item ast.Node) { f.binds = append(f.binds, r.bind(key, item)...) })
 		},
-		"inspect-delay":  r.duration(&f.delay),
+		"inspect-delay": func(key string, node ast.Node) {
+			r.duration(&f.delay)(key, node)
+			f.delayWrong = !f.delay.set()
+		},
 		"reject":         r.word(&action, string(ActionReset), string(ActionReply)), // an older name of on-early-talk
 		"on-early-talk":  r.word(&action, string(ActionReset), string(ActionReply), string(ActionObserve)),
 		"reject-text":    r.checked(&f.rejectText, "an SMTP reply", checkReply),
@@ -176,11 +183,11 @@ func (r *yamlReader) frontend(node ast.Node) {
 }
 
 // bind reads ":25", or {address, interface}.
-func (r *yamlReader) bind(key string, node ast.Node) []at[Bind] {
+func (r *yamlReader) bind(key string, node ast.Node) []rawBind {
 	const want = "[ADDR]:PORT"
 	var address, device at[string]
 	before := len(r.errs)
-	if _, isString := node.(*ast.StringNode); isString {
+	if !isKeys(node) {
 		address, _ = r.text(key, want, node)
 	} else {
 		r.mapping(key, node, yamlKeys{
@@ -192,10 +199,10 @@ func (r *yamlReader) bind(key string, node ast.Node) []at[Bind] {
 	if len(r.errs) == before && err != nil {
 		r.add(Error{Line: lineOf(node), Keyword: key, Expected: want, Found: quote(address.value), Reason: err.Error()})
 	}
-	out := make([]at[Bind], len(binds))
+	out := make([]rawBind, len(binds))
 	for i, b := range binds {
 		b.Interface = device.value
-		out[i] = at[Bind]{b, lineOf(node)}
+		out[i] = rawBind{b, lineOf(node), address.value}
 	}
 	return out
 }
@@ -231,7 +238,9 @@ func (r *yamlReader) backend(node ast.Node) {
 			}
 		},
 		"smtpchk": func(key string, node ast.Node) {
-			if s, ok := r.text(key, "HELO or EHLO and a domain", node); ok {
+			if s, ok := r.text(key, "HELO or EHLO and a domain", node); ok && strings.TrimSpace(s.value) == "" {
+				r.expected(s.line, key, "HELO or EHLO and a domain", "")
+			} else if ok {
 				b.check = at[Check]{r.smtpCheck(s.line, strings.Fields(s.value)), s.line}
 			}
 		},
@@ -246,7 +255,9 @@ func (r *yamlReader) backend(node ast.Node) {
 		"redispatch": r.boolean(&b.redispatch),
 		"timeout":    r.timeouts(b, "connect", "queue", "server", "server-fin", "check"),
 		"default-server": func(key string, node ast.Node) {
+			before := len(r.errs)
 			r.mapping(key, node, r.serverKeys(&b.template))
+			b.template.broken = len(r.errs) > before
 		},
 		"servers": func(_ string, node ast.Node) { servers, b.tried["server"] = node, true },
 	})
@@ -277,6 +288,7 @@ func (r *yamlReader) server(b *rawProxy, node ast.Node) {
 	if !address.set() && len(r.errs) == before {
 		r.wrong(s.Line, "servers", "needs an address")
 	}
+	s.broken = s.broken || len(r.errs) > before
 	b.servers = append(b.servers, s)
 }
 

@@ -1,0 +1,223 @@
+package config
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// refusedSetting is a word of HAProxy's server lines that is not served. The number of its values lets the parser go on
+// behind it, so that the rest of the line is read too.
+type refusedSetting struct {
+	values int
+	why    string
+}
+
+// Why settings of a server are refused.
+const (
+	noSpokenTLS  = "hushgate speaks no TLS; STARTTLS passes through it"
+	noLimits     = "hushgate does not limit connections to a server; let the server do so"
+	noStickiness = "hushgate does not tie clients to servers"
+	onlyChecks   = "state comes from health checks"
+	standing     = "connections that stand live on"
+	noReuse      = "each connection of a client has one of its own to a server"
+)
+
+// refusedServerSettings are those of HAProxy 2.6 (`haproxy -dKsrv`) that change what a server gets. Those with a zero are
+// accepted with that value: unlimited, or none.
+var refusedServerSettings = map[string]refusedSetting{
+	"agent-addr":           {1, onlyChecks},
+	"agent-check":          {0, onlyChecks},
+	"agent-inter":          {1, onlyChecks},
+	"agent-port":           {1, onlyChecks},
+	"agent-send":           {1, onlyChecks},
+	"allow-0rtt":           {0, noSpokenTLS},
+	"alpn":                 {1, noSpokenTLS},
+	"ca-file":              {1, noSpokenTLS},
+	"check-alpn":           {1, noSpokenTLS},
+	"check-proto":          {1, "a check is `option tcp-check` (connect) or `option smtpchk`"},
+	"check-sni":            {1, noSpokenTLS},
+	"check-ssl":            {0, "checks speak SMTP in the clear"},
+	"check-via-socks4":     {0, "hushgate connects to its servers directly"},
+	"ciphers":              {1, noSpokenTLS},
+	"ciphersuites":         {1, noSpokenTLS},
+	"cookie":               {1, noStickiness},
+	"crl-file":             {1, noSpokenTLS},
+	"crt":                  {1, noSpokenTLS},
+	"error-limit":          {1, onlyChecks},
+	"force-sslv3":          {0, noSpokenTLS},
+	"force-tlsv10":         {0, noSpokenTLS},
+	"force-tlsv11":         {0, noSpokenTLS},
+	"force-tlsv12":         {0, noSpokenTLS},
+	"force-tlsv13":         {0, noSpokenTLS},
+	"log-proto":            {1, "it is about log servers"},
+	"max-reuse":            {1, noReuse},
+	"maxconn":              {1, noLimits},
+	"maxqueue":             {1, noLimits},
+	"minconn":              {1, noLimits},
+	"namespace":            {1, "start hushgate in the namespace"},
+	"npn":                  {1, noSpokenTLS},
+	"observe":              {1, onlyChecks},
+	"on-error":             {1, onlyChecks},
+	"on-marked-down":       {1, standing},
+	"on-marked-up":         {1, standing},
+	"pool-low-conn":        {1, noReuse},
+	"pool-max-conn":        {1, noReuse},
+	"pool-purge-delay":     {1, noReuse},
+	"proto":                {1, aboutHTTP},
+	"proxy-v2-options":     {1, "the header has addresses alone"},
+	"redir":                {1, aboutHTTP},
+	"send-proxy-v2-ssl":    {0, noSpokenTLS},
+	"send-proxy-v2-ssl-cn": {0, noSpokenTLS},
+	"slowstart":            {1, "a server that comes up takes its full share at once"},
+	"sni":                  {1, noSpokenTLS},
+	"socks4":               {1, "hushgate connects to its servers directly"},
+	"ssl":                  {0, noSpokenTLS},
+	"ssl-max-ver":          {1, noSpokenTLS},
+	"ssl-min-ver":          {1, noSpokenTLS},
+	"ssl-reuse":            {0, noSpokenTLS},
+	"stick":                {0, noStickiness},
+	"tcp-ut":               {1, "`timeout server` bounds the silence of a server"},
+	"tfo":                  {0, "hushgate sends no data in a SYN"},
+	"tls-tickets":          {0, noSpokenTLS},
+	"track":                {1, "each server is checked by itself"},
+	"verify":               {1, noSpokenTLS},
+	"verifyhost":           {1, noSpokenTLS},
+	"ws":                   {1, aboutHTTP},
+}
+
+// unlimitedAtZero are refused settings that say nothing with the value 0, which is HAProxy's default.
+var unlimitedAtZero = []string{"maxconn", "maxqueue", "minconn", "slowstart"}
+
+// ignoredServerSettings have one value each. Those about names say nothing of a literal address, and any other is an error of
+// its own.
+var ignoredServerSettings = map[string]string{
+	"id":             "hushgate knows its servers by name",
+	"init-addr":      noNames,
+	"resolve-net":    noNames,
+	"resolve-opts":   noNames,
+	"resolve-prefer": noNames,
+	"resolvers":      noNames,
+}
+
+const noNames = "names are not looked up"
+
+// absentServerSettings say that something is off, which hushgate never does.
+var absentServerSettings = []string{
+	"no-agent-check", "no-check-ssl", "no-send-proxy-v2-ssl", "no-send-proxy-v2-ssl-cn", "no-ssl", "no-ssl-reuse",
+	"no-sslv3", "no-tfo", "no-tls-tickets", "no-tlsv10", "no-tlsv11", "no-tlsv12", "no-tlsv13", "non-stick",
+}
+
+// serverSettings reads the words after a server's address. It goes on behind a word that it does not take, so that each
+// mistake on the line is reported once, and what follows from one is not.
+func (p *haproxyParser) serverSettings(keyword string, s *rawServer, args []string) {
+	var refused refusals
+	for len(args) > 0 {
+		word := args[0]
+		if !knownServerWord(word) {
+			s.broken = true
+			near := p.unknown(p.line, keyword, word, "setting", knownServerSettings())
+			if near == "" {
+				args = fromKnownServerWord(args[1:])
+				continue
+			}
+			word = near
+		}
+		args = p.serverSetting(keyword, s, &refused, word, args[1:])
+	}
+	s.broken = s.broken || len(refused) > 0
+	refused.report(p, keyword)
+}
+
+// refusals are the words on one line that are not served, those with one reason together.
+type refusals []refusal
+
+type refusal struct{ words, why string }
+
+func (r *refusals) add(word, why string) {
+	for i := range *r {
+		if one := &(*r)[i]; one.why == why {
+			one.words += ", " + word
+			return
+		}
+	}
+	*r = append(*r, refusal{word, why})
+}
+
+func (r refusals) report(p *haproxyParser, keyword string) {
+	for _, one := range r {
+		p.wrong(p.line, keyword+" "+one.words, "not served: %s", one.why)
+	}
+}
+
+// serverSetting reads one setting with its values, and returns the words behind it.
+func (p *haproxyParser) serverSetting(keyword string, s *rawServer, no *refusals, word string, args []string) (rest []string) {
+	value := ""
+	if len(args) > 0 {
+		value, rest = args[0], args[1:]
+	}
+	if set, ok := serverFlags[word]; ok {
+		set(s)
+		return args
+	}
+	if set, ok := serverValues[word]; ok {
+		if want := set(s, value, time.Millisecond); want != "" {
+			p.expected(p.line, keyword+" "+word, want, value)
+		} else if timeSettings[word] {
+			p.warnBare(p.line, keyword+" "+word, value)
+		}
+		return rest
+	}
+	refused, isRefused := refusedServerSettings[word]
+	why, isIgnored := ignoredServerSettings[word]
+	switch {
+	case slices.Contains(absentServerSettings, word):
+		return args
+	case word == "source":
+		return p.serverSource(keyword, s, args)
+	case isIgnored:
+		p.note(p.line, "%s is ignored: %s", word, why)
+		return rest
+	case isRefused && slices.Contains(unlimitedAtZero, word) && isZero(value):
+		return rest
+	}
+	no.add(word, refused.why)
+	return args[min(refused.values, len(args)):]
+}
+
+// serverSource reads what follows `source` on a server's line.
+func (p *haproxyParser) serverSource(keyword string, s *rawServer, args []string) (rest []string) {
+	source, rest, ok := p.sourceOf(keyword+" source", args)
+	if !ok {
+		s.broken = true
+		return fromKnownServerWord(args)
+	}
+	s.Source, s.sourceSet = source, true
+	return rest
+}
+
+func isZero(s string) bool {
+	n, err := strconv.Atoi(s)
+	return err == nil && n == 0
+}
+
+// fromKnownServerWord skips the words before the next setting: values of one that is not known.
+func fromKnownServerWord(args []string) []string {
+	i := slices.IndexFunc(args, knownServerWord)
+	if i < 0 {
+		return nil
+	}
+	return args[i:]
+}
+
+func knownServerWord(word string) bool {
+	_, refused := refusedServerSettings[word]
+	_, ignored := ignoredServerSettings[word]
+	return refused || ignored || slices.Contains(absentServerSettings, word) || slices.Contains(knownServerSettings(), word)
+}
+
+// knownServerSettings are those that have a meaning here.
+func knownServerSettings() []string {
+	return slices.Concat(slices.Sorted(maps.Keys(serverFlags)), slices.Sorted(maps.Keys(serverValues)), []string{"source"})
+}
