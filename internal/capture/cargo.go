@@ -38,7 +38,8 @@ func (c Cargo) String() string {
 	if name, known := cargoNames[c]; known {
 		return name
 	}
-	switch n := uint16(c); c &^ 0xffff {
+	n := uint16(c)
+	switch c &^ 0xffff {
 	case cargoEther:
 		return fmt.Sprintf("Ethernet type 0x%04x", n)
 	case cargoPPP:
@@ -48,8 +49,9 @@ func (c Cargo) String() string {
 			return fmt.Sprintf("%s (link type %d): not read", l, n)
 		}
 		return fmt.Sprintf("link type %d: not read", n)
+	default:
+		return "IP"
 	}
-	return "IP"
 }
 
 // maxCargoes bounds how many kinds are told apart.

@@ -25,6 +25,7 @@ func (l LinkType) pointToPoint(b []byte) ([]byte, Cargo) {
 		}
 	case LinkPPPDir:
 		return ppp(b[min(1, len(b)):])
+	default: // PPP alone
 	}
 	return ppp(b)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,7 +17,8 @@ import (
 // faulty is a disk that fails as it is told to.
 type faulty struct {
 	osDisk
-	room                                         int // octets that there is room for
+	mu                                           sync.Mutex // guards what follows
+	room                                         int        // octets that there is room for
 	onCreate, onWrite, onCut, onRename, onRemove error
 }
 
@@ -26,6 +28,8 @@ type faultyFile struct {
 }
 
 func (d *faulty) create(name string) (file, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.onCreate != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: d.onCreate}
 	}
@@ -34,6 +38,8 @@ func (d *faulty) create(name string) (file, error) {
 }
 
 func (d *faulty) rename(from, to string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.onRename != nil {
 		return d.onRename
 	}
@@ -41,6 +47,8 @@ func (d *faulty) rename(from, to string) error {
 }
 
 func (d *faulty) remove(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.onRemove != nil {
 		return d.onRemove
 	}
@@ -49,6 +57,8 @@ func (d *faulty) remove(name string) error {
 
 // Write writes what there is room for, as the kernel does.
 func (f faultyFile) Write(b []byte) (int, error) {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
 	if f.d.onWrite != nil {
 		return 0, f.d.onWrite
 	}
@@ -62,6 +72,8 @@ func (f faultyFile) Write(b []byte) (int, error) {
 }
 
 func (f faultyFile) Truncate(size int64) error {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
 	if f.d.onCut != nil {
 		return f.d.onCut
 	}
@@ -102,6 +114,13 @@ func withFailing(t *testing.T, f func(t *testing.T, k *failing)) {
 			t.Errorf("drafts are left: %s", files)
 		}
 	})
+}
+
+// disk tells the disk how it is to fail from now on.
+func (k *failing) disk(set func(d *faulty)) {
+	k.d.mu.Lock()
+	defer k.d.mu.Unlock()
+	set(k.d)
 }
 
 // keep hands over cases, one after the other.
@@ -151,7 +170,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal("no old file was removed: this test shows nothing")
 		}
 		before, had := k.names(), k.all()
-		k.d.room = 50 // less than a case needs
+		k.disk(func(d *faulty) { d.room = 50 }) // less than a case needs
 		for range 200 {
 			k.keep(10)
 			time.Sleep(time.Second)
@@ -168,7 +187,7 @@ func TestFullDisk(t *testing.T) {
 				t.Error(r)
 			}
 		}
-		k.d.room = plenty
+		k.disk(func(d *faulty) { d.room = plenty })
 		time.Sleep(retry)
 		synctest.Wait()
 		k.keep(3)
@@ -197,14 +216,14 @@ func TestFullAtRotation(t *testing.T) {
 			k.keep(1)
 		}
 		before, had := k.names(), k.all()
-		k.d.room = len(k.files.header) + 10
+		k.disk(func(d *faulty) { d.room = len(k.files.header) + 10 })
 		k.keep(5)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if k.names() != before || k.all() != had {
 			t.Errorf("%s with %d packets have become %s with %d", before, had, k.names(), k.all())
 		}
-		k.d.room = plenty
+		k.disk(func(d *faulty) { d.room = plenty })
 		time.Sleep(retry)
 		synctest.Wait()
 		if k.all() != k.sent || k.Lost() != 0 || k.names() == before {
@@ -230,14 +249,14 @@ func TestFaults(t *testing.T) {
 		for _, err := range []error{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.EIO, unix.EROFS, unix.EACCES, unix.EPERM} {
 			withFailing(t, func(t *testing.T, k *failing) {
 				k.keep(3)
-				set(k.d, err)
+				k.disk(func(d *faulty) { set(d, err) })
 				k.keep(4)
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
 				if len(k.reports) != 1 || k.reports[0].Err == nil {
 					t.Errorf("%s, %v: %v", name, err, k.reports)
 				}
-				set(k.d, nil)
+				k.disk(func(d *faulty) { set(d, nil) })
 				time.Sleep(2 * retry)
 				synctest.Wait()
 				if name == "cut" { // the file may end in the midst of a packet, and another one goes on
@@ -255,9 +274,9 @@ func TestFaults(t *testing.T) {
 func TestCutFails(t *testing.T) {
 	withFailing(t, func(t *testing.T, k *failing) {
 		k.keep(3)
-		k.d.room, k.d.onCut = 10, unix.EIO
+		k.disk(func(d *faulty) { d.room, d.onCut = 10, unix.EIO })
 		k.keep(4)
-		k.d.room = plenty
+		k.disk(func(d *faulty) { d.room = plenty })
 		time.Sleep(2 * retry)
 		synctest.Wait()
 		if n := kept(t, k.files.path); n != 4 {
@@ -269,12 +288,12 @@ func TestCutFails(t *testing.T) {
 // TestCannotRemove: that old files cannot be removed is said, and what is new is written.
 func TestCannotRemove(t *testing.T) {
 	withFailing(t, func(t *testing.T, k *failing) {
-		k.d.onRemove = unix.EACCES
+		k.disk(func(d *faulty) { d.onRemove = unix.EACCES })
 		k.keep(200)
 		if len(k.reports) != 1 || !errors.Is(k.reports[0].Err, unix.EACCES) || k.Lost() != 0 || k.all() != 200 {
 			t.Errorf("%v, %d lost, %d packets", k.reports, k.Lost(), k.all())
 		}
-		k.d.onRemove = nil
+		k.disk(func(d *faulty) { d.onRemove = nil })
 		time.Sleep(2 * lookAway)
 		synctest.Wait()
 		if len(k.reports) != 2 || k.reports[1].Err != nil {
@@ -352,11 +371,13 @@ func TestEmptyFiles(t *testing.T) {
 func TestNoReportStorm(t *testing.T) {
 	withFailing(t, func(t *testing.T, k *failing) {
 		for range 300 {
-			k.d.onWrite = unix.EIO
+			k.disk(func(d *faulty) { d.onWrite = unix.EIO })
 			k.keep(1)
 			time.Sleep(retry / 2)
-			k.d.onWrite = nil
+			synctest.Wait()
+			k.disk(func(d *faulty) { d.onWrite = nil })
 			time.Sleep(retry)
+			synctest.Wait()
 			k.keep(1)
 		}
 		if n := len(k.reports); n < 2 || n > 9 { // in 450 s

@@ -41,6 +41,8 @@ func handshake(rest ...tSeg) []tSeg {
 	return append([]tSeg{c(0, wire.SYN, 0, 0, ""), s(5*ms, wire.SYN|ack, 0, 1, ""), c(10*ms, ack, 1, 1, "")}, rest...)
 }
 
+var tBuild = wire.NewBuilder() // tests do not run at the same time
+
 // frame is the segment, on the way between two hosts.
 func (g tSeg) frame() []byte {
 	client, server := wire.AddrFrom(netip.MustParseAddr("198.18.0.7")), wire.AddrFrom(netip.MustParseAddr("198.18.0.1"))
@@ -53,7 +55,7 @@ func (g tSeg) frame() []byte {
 	if g.flags.Has(ack) {
 		h.Ack = ackBase + g.ack
 	}
-	return wire.NewBuilder().Append(nil, &h, []byte(g.text))
+	return tBuild.Append(nil, &h, []byte(g.text))
 }
 
 var tStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
