@@ -220,7 +220,9 @@ func (s *Shard) fromServer(endpoint uint16, seg *wire.Segment) {
 // server's end of connections that nobody carries any more.
 func (s *Shard) strayFromServer(seg *wire.Segment) {
 	if _, ours := s.local[seg.Dst]; ours && !s.ofSource(seg) {
-		s.drop(DropNotOurs)
+		if !s.ownAnswer(seg) {
+			s.drop(DropNotOurs)
+		}
 		return
 	}
 	if !seg.ChecksumOK() {
@@ -228,6 +230,26 @@ func (s *Shard) strayFromServer(seg *wire.Segment) {
 		return
 	}
 	s.refuse(wire.Inside, seg)
+}
+
+// ownAnswer tells of a SYN-ACK to this machine itself; false if the segment is none. The kernel answers it: health checks are
+// its connections.
+func (s *Shard) ownAnswer(seg *wire.Segment) bool {
+	if seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) != wire.SYN|wire.ACK {
+		return false
+	}
+	switch {
+	case !seg.ChecksumOK():
+		s.drop(DropChecksum)
+	case !s.ownAnswers.allow(s.now):
+		s.drop(DropRateLimited)
+	default:
+		s.events = append(s.events, Event{
+			Kind: EventOwnAnswer, Client: seg.Dst, ClientPort: seg.DstPort, Source: seg.Src, SourcePort: seg.SrcPort, Server: NoServer,
+			ServerOptions: optionsOf(seg),
+		})
+	}
+	return true
 }
 
 func (s *Shard) serverAnswers(id uint32, f *flow, seg *wire.Segment) {

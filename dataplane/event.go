@@ -52,6 +52,10 @@ const (
 	EventObserved
 	// EventServerOptions: a server's SYN-ACK grants other options than were known of it. Server and ServerOptions are set.
 	EventServerOptions
+	// EventOwnAnswer: a SYN-ACK to this machine itself: a server's answer to a health check, if it is not to something else, or
+	// forged. It is about no connection of the shard's. Client and ClientPort are where it went, Source and SourcePort where it
+	// came from; ServerOptions is what it grants.
+	EventOwnAnswer
 )
 
 // Cause is why a connection ended, or a server failed.
@@ -172,7 +176,7 @@ type Event struct {
 	// the backend's and the server's (as in HAProxy's log lines: it has left them).
 	Active, FrontendActive, BackendActive, ServerActive uint32
 
-	ServerOptions ServerOptions // for EventOfferBroken and EventServerOptions
+	ServerOptions ServerOptions // for EventOfferBroken, EventServerOptions and EventOwnAnswer
 
 	// Observed: the client talked early, which had no consequence (ActionObserve). FirstByte, TalkLen and TalkHead are about
 	// that talk in every later event of the connection. Its Verdict is early-talker, unless it came to no server.

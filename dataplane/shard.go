@@ -61,6 +61,7 @@ type Shard struct {
 	acks      limiter // to clients that completed their handshake
 
 	tooBigs      limiter // errors that tell clients of segments that are too big
+	ownAnswers   limiter // told of
 	serverRSTs   limiter // apart, so that no flood of strangers uses them up
 	halfOpenACKs limiter
 
@@ -111,6 +112,7 @@ func New(cfg *Config) *Shard {
 		acks:      limiter{perSecond: lim.ACKsPerS, key: cfg.CookieKey},
 
 		tooBigs:      limiter{perSecond: lim.RSTsPerS, key: cfg.CookieKey},
+		ownAnswers:   limiter{perSecond: lim.ACKsPerS, key: cfg.HashKey},
 		serverRSTs:   limiter{perSecond: lim.RSTsPerS, key: cfg.HashKey},
 		halfOpenACKs: limiter{perSecond: lim.ACKsPerS, key: cfg.CookieKey},
 	}
@@ -153,6 +155,9 @@ func (s *Shard) segment(side wire.Side, seg *wire.Segment) {
 	if side.Has(wire.Inside) {
 		if e, ok := s.endpoints[addrPort{seg.Src, seg.SrcPort}]; ok {
 			s.fromServer(e, seg)
+			return
+		}
+		if _, own := s.local[seg.Dst]; own && s.ownAnswer(seg) {
 			return
 		}
 	}

@@ -77,7 +77,7 @@ func connect(ctx context.Context, c *Config, dial Dialer, end time.Time) (net.Co
 			return nil, Result{Code: L4CON, Info: reason(err), Duration: time.Since(start)}
 		}
 	}
-	return conn, Result{Code: L4OK, Granted: granted(conn), Local: local.Addr(), Duration: time.Since(start)}
+	return conn, Result{Code: L4OK, Local: local.Addr(), Duration: time.Since(start)}
 }
 
 func latest(a, b time.Time) time.Time {

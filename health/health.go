@@ -39,15 +39,6 @@ const (
 	L7TOUT Code = "L7TOUT" // connected, then not answered in time
 )
 
-// Granted is what the server's TCP granted our kernel, read from TCP_INFO.
-type Granted struct {
-	Known       bool
-	MSS         uint16 // as the server announced it, as near as TCP_INFO tells
-	WindowScale int8   // the server's shift, -1 without the option
-	SACK        bool
-	Timestamps  bool
-}
-
 // Result is one check.
 type Result struct {
 	Code        Code
@@ -59,7 +50,6 @@ type Result struct {
 	Greeting    time.Duration // connection to the greeting's last line
 	Silent      bool          // connected, and no greeting came in time
 	Pipeconnect bool          // the EHLO reply advertises PIPECONNECT or X_PIPE_CONNECT
-	Granted     Granted
 }
 
 // OK reports whether the check succeeded.

@@ -240,20 +240,3 @@ func TestWarnings(t *testing.T) {
 		}
 	}
 }
-
-// TestGranted reads what a kernel grants a kernel.
-func TestGranted(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close() }()
-	if g := granted(c); !g.Known || g.MSS < 536 || g.WindowScale < 0 || g.WindowScale > 14 || !g.SACK || !g.Timestamps {
-		t.Errorf("%+v", g)
-	}
-}

@@ -3,11 +3,7 @@ package health
 import (
 	"context"
 	"net"
-	"syscall"
 	"time"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // Dialer connects to a server; *net.Dialer is one.
@@ -89,43 +85,4 @@ func (w *watch) note(also Beyond, r *Result, now time.Time) {
 		w.patient = now
 	}
 	w.silent = r.Silent
-}
-
-// Options of struct tcp_info's tcpi_options.
-const (
-	infoTimestamps = 1
-	infoSACK       = 2
-	infoScale      = 4
-	// infoScalesAt is where tcp_info has the peer's window shift, in the low four bits: a bit field, which Go's
-	// mirror of the struct leaves out.
-	infoScalesAt = 6
-)
-
-// granted reads from the kernel what the server's TCP granted it; not Known if the connection is not the kernel's.
-func granted(conn net.Conn) (g Granted) {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return g
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return g
-	}
-	_ = raw.Control(func(fd uintptr) {
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO)
-		if err != nil {
-			return
-		}
-		g = Granted{
-			Known: true, MSS: uint16(min(info.Snd_mss, 65535)), WindowScale: -1,
-			SACK: info.Options&infoSACK != 0, Timestamps: info.Options&infoTimestamps != 0,
-		}
-		if info.Options&infoScale != 0 {
-			g.WindowScale = int8((*[8]byte)(unsafe.Pointer(info))[infoScalesAt] & 0x0f)
-		}
-		if g.Timestamps {
-			g.MSS += 12 // the kernel has taken the option's room off
-		}
-	})
-	return g
 }

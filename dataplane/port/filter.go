@@ -11,14 +11,16 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Filter says which frames a port lets in: TCP to one of the services on the outside, TCP from one of the servers on the
-// inside, ICMP errors that quote TCP; addressed to this host, in no VLAN. Fragments and IPv6 packets with extension headers
+// Filter says which frames a port lets in: TCP to one of the services on the outside, TCP from one of the servers and SYN-ACKs
+// to health checks on the inside, ICMP errors that quote TCP; addressed to this host, in no VLAN. Fragments and IPv6 packets with extension headers
 // pass on their addresses alone: the shard looks behind the headers, and counts. It is the kernel that filters; what is
 // left out costs nothing.
 type Filter struct {
 	Sides    wire.Side
 	Services []netip.AddrPort
 	Servers  []netip.AddrPort
+	// Checks are where health checks go: from there SYN-ACKs are let in, and nothing else, if it is not a server too.
+	Checks []netip.AddrPort
 	// Sources are where servers see their clients: what comes back there goes to the shard that has the port, see Selector.
 	Sources []Source
 	// Spread is how the Selector shares clients among shards; the same for all filters of a gateway.
@@ -43,6 +45,7 @@ const (
 	protoTCP   = 6
 	protoICMP4 = 1
 	protoICMP6 = 58
+	tcpFlags   = 13
 	icmpLen    = 8       // of an error message's header, before the packet that it quotes
 	whole      = 1 << 18 // what is kept of a frame that passes: more than the largest there is
 )
@@ -137,11 +140,12 @@ type entry struct {
 	addr   netip.Addr
 	port   uint16
 	source bool
+	answer bool // of SYN-ACKs alone
 }
 
 func (f Filter) entries(portsOnly bool) (list []entry) {
-	add := func(a netip.AddrPort, source bool) {
-		e := entry{a.Addr().Unmap(), a.Port(), source}
+	add := func(a netip.AddrPort, source, answer bool) {
+		e := entry{a.Addr().Unmap(), a.Port(), source, answer}
 		if portsOnly {
 			e.addr = netip.Addr{}
 		}
@@ -151,15 +155,31 @@ func (f Filter) entries(portsOnly bool) (list []entry) {
 	}
 	if f.Sides.Has(wire.Outside) {
 		for _, a := range f.Services {
-			add(a, false)
+			add(a, false, false)
 		}
 	}
 	if f.Sides.Has(wire.Inside) {
 		for _, a := range f.Servers {
-			add(a, true)
+			add(a, true, false)
+		}
+		for _, a := range f.Checks {
+			if !slices.Contains(f.Servers, a) {
+				add(a, true, true)
+			}
 		}
 	}
 	return list
+}
+
+// ifAnswer accepts a SYN-ACK, whose flags are loaded so, and falls through for other segments.
+func ifAnswer(flags bpf.Instruction) []bpf.Instruction {
+	const syn, ack, finSYNRSTACK = 0x02, 0x10, 0x17
+	return []bpf.Instruction{
+		flags,
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: finSYNRSTACK},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: syn | ack, SkipTrue: 1},
+		bpf.RetConstant{Val: whole},
+	}
 }
 
 // match4 accepts an IPv4 TCP packet that fits the entry and otherwise falls through.
@@ -175,6 +195,16 @@ func (e entry) match4() []bpf.Instruction {
 		bpf.LoadIndirect{Off: portAt, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(e.port), SkipTrue: 1},
 		bpf.RetConstant{Val: whole},
+	}
+	if e.answer {
+		answer := ifAnswer(bpf.LoadIndirect{Off: ip4At + tcpFlags, Size: 1})
+		port = append([]bpf.Instruction{
+			bpf.LoadAbsolute{Off: ip4Frag, Size: 2},
+			bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: uint8(len(answer)) + 3}, // nor flags
+			bpf.LoadMemShift{Off: ip4At},
+			bpf.LoadIndirect{Off: portAt, Size: 2},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(e.port), SkipTrue: uint8(len(answer))},
+		}, answer...)
 	}
 	switch {
 	case !e.addr.IsValid():
@@ -205,6 +235,15 @@ func (e entry) match6() []bpf.Instruction {
 		bpf.LoadAbsolute{Off: portAt, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(e.port), SkipTrue: 1},
 		bpf.RetConstant{Val: whole},
+	}
+	if e.answer { // no server's TCP sends extension headers
+		answer := ifAnswer(bpf.LoadAbsolute{Off: ip6PortsAt + tcpFlags, Size: 1})
+		port = append([]bpf.Instruction{
+			bpf.LoadAbsolute{Off: ip6Next, Size: 1},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protoTCP, SkipTrue: uint8(len(answer)) + 2},
+			bpf.LoadAbsolute{Off: portAt, Size: 2},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(e.port), SkipTrue: uint8(len(answer))},
+		}, answer...)
 	}
 	switch {
 	case !e.addr.IsValid():

@@ -15,16 +15,20 @@ func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 var (
 	services = []netip.AddrPort{ap("198.18.0.1:25"), ap("198.18.0.2:2525"), ap("[2001:db8:1::1]:25")}
 	servers  = []netip.AddrPort{ap("10.0.0.11:25"), ap("10.0.0.12:2500"), ap("[2001:db8:2::11]:25")}
+	checks   = []netip.AddrPort{ap("10.0.0.11:25"), ap("10.0.0.11:26"), ap("192.0.2.1:25"), ap("[2001:db8:2::11]:26"), ap("[2001:db8:2::1:11]:25")}
 )
 
 // oracle says in Go what the program is to let in.
-func oracle(f Filter, src, dst netip.AddrPort) bool {
+func oracle(f Filter, src, dst netip.AddrPort, flags wire.Flags) bool {
 	ok := false
 	for _, s := range f.Services {
 		ok = ok || f.Sides.Has(wire.Outside) && dst == s
 	}
 	for _, s := range f.Servers {
 		ok = ok || f.Sides.Has(wire.Inside) && src == s
+	}
+	for _, s := range f.Checks {
+		ok = ok || f.Sides.Has(wire.Inside) && src == s && flags&^(wire.PSH|wire.ECE) == wire.SYN|wire.ACK
 	}
 	return ok
 }
@@ -38,7 +42,7 @@ func TestFilterAgainstOracle(t *testing.T) {
 	ports := []uint16{25, 2525, 2500, 4000, 26}
 	b := wire.NewBuilder()
 	for _, sides := range []wire.Side{wire.Outside, wire.Inside, wire.Both} {
-		f := Filter{Sides: sides, Services: services, Servers: servers}
+		f := Filter{Sides: sides, Services: services, Servers: servers, Checks: checks}
 		vm, err := bpf.NewVM(f.packetPart(false))
 		if err != nil {
 			t.Fatal(err)
@@ -51,15 +55,16 @@ func TestFilterAgainstOracle(t *testing.T) {
 			}
 			src := netip.AddrPortFrom(set[rng.IntN(len(set))], ports[rng.IntN(len(ports))])
 			dst := netip.AddrPortFrom(set[rng.IntN(len(set))], ports[rng.IntN(len(ports))])
+			flags := []wire.Flags{wire.SYN, wire.SYN | wire.ACK, wire.SYN | wire.ACK | wire.PSH, wire.ACK, wire.SYN | wire.ACK | wire.RST}[rng.IntN(5)]
 			frame := b.Append(nil, &wire.Header{
-				Src: wire.AddrFrom(src.Addr()), Dst: wire.AddrFrom(dst.Addr()), SrcPort: src.Port(), DstPort: dst.Port(), Flags: wire.SYN,
+				Src: wire.AddrFrom(src.Addr()), Dst: wire.AddrFrom(dst.Addr()), SrcPort: src.Port(), DstPort: dst.Port(), Flags: flags,
 			}, nil)[wire.VnetLen:]
 			n, err := vm.Run(frame)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if (n > 0) != oracle(f, src, dst) {
-				t.Fatalf("%v: %v to %v: let in %v", sides, src, dst, n > 0)
+			if (n > 0) != oracle(f, src, dst, flags) {
+				t.Fatalf("%v: %v to %v, %v: let in %v", sides, src, dst, flags, n > 0)
 			}
 			if n > 0 {
 				passed++
@@ -77,14 +82,15 @@ func TestFilterAgainstOracle(t *testing.T) {
 }
 
 func TestFragmentsPassOnTheirAddresses(t *testing.T) {
-	f := Filter{Sides: wire.Outside, Services: services}
+	f := Filter{Sides: wire.Both, Services: services, Checks: checks}
 	vm, err := bpf.NewVM(f.packetPart(false))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dst := range []string{"198.18.0.1", "198.18.0.9"} {
+	for _, dst := range []string{"198.18.0.1", "198.18.0.9"} { // from where a check goes to: that has no say in it
 		frame := wire.NewBuilder().Append(nil, &wire.Header{
-			Src: wire.AddrFrom(netip.MustParseAddr("192.0.2.1")), Dst: wire.AddrFrom(netip.MustParseAddr(dst)), DstPort: 9,
+			Src: wire.AddrFrom(netip.MustParseAddr("192.0.2.1")), Dst: wire.AddrFrom(netip.MustParseAddr(dst)), SrcPort: 25, DstPort: 9,
+			Flags: wire.SYN | wire.ACK,
 		}, nil)[wire.VnetLen:]
 		frame[ip4Frag+1] = 100 // an offset: what looks like ports is not
 		if n, _ := vm.Run(frame); (n > 0) != (dst == "198.18.0.1") {

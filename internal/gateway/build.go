@@ -16,7 +16,6 @@ import (
 	"hushgate/internal/netenv"
 	"hushgate/internal/proxyproto"
 	"hushgate/internal/wire"
-	"hushgate/nat"
 )
 
 // built is a configuration in the terms of the parts.
@@ -39,7 +38,13 @@ type check struct {
 	health.Config
 	server dataplane.ServerID
 	delay  time.Duration // the longest hold of a client of that server
+	// Beside is a visit that only learns, of a server whose checks go to another address: what is granted there is no word on
+	// what the server grants.
+	beside bool
 }
+
+// own reports whether the check goes to the server's own address.
+func (c *check) own(s *dataplane.Server) bool { return wire.AddrFrom(c.Addr.Addr()) == s.Addr }
 
 // wanted lists what the configuration says about addresses.
 func wanted(cfg *config.Config) netenv.Wanted {
@@ -206,6 +211,9 @@ func (b *built) backend(c *config.Backend) {
 		out.Servers = append(out.Servers, id)
 		if !s.Disabled {
 			b.checks = append(b.checks, check{Config: healthConfig(c, s), server: id})
+			if s.Check && s.CheckAddr != s.Addr {
+				b.checks = append(b.checks, check{Config: visitOf(c, s), server: id, beside: true})
+			}
 		}
 	}
 	b.backends = append(b.backends, c.Name)
@@ -220,15 +228,22 @@ func healthConfig(c *config.Backend, s *config.Server) health.Config {
 	h := health.Config{
 		Backend: c.Name, Server: s.Name, Addr: netip.AddrPortFrom(s.CheckAddr, s.CheckPort), Inter: s.Inter,
 		FastInter: s.FastInter, DownInter: s.DownInter, Timeout: timeout, Rise: s.Rise, Fall: s.Fall,
-		SMTP: c.Check.Kind == config.CheckSMTP, Verb: c.Check.Verb, Domain: c.Check.Domain, Observe: !s.Check,
+		SMTP: c.Check.Kind == config.CheckSMTP, Verb: c.Check.Verb, Domain: c.Check.Domain,
 		Proxy: proxyproto.Version(s.CheckProxy),
 	}
-	if !s.Check { // an unchecked server is only looked at, politely, to learn what its TCP grants
-		h.Addr = netip.AddrPortFrom(s.Addr, s.Port)
-		h.SMTP, h.Verb, h.Domain, h.Timeout = true, "HELO", "localhost", 30*time.Second
-		h.Proxy = proxyproto.Version(s.Proxy)
+	if !s.Check {
+		return visitOf(c, s)
 	}
 	return h
+}
+
+// visitOf is for a server that is only looked at, politely, to learn what its TCP grants.
+func visitOf(c *config.Backend, s *config.Server) health.Config {
+	return health.Config{
+		Backend: c.Name, Server: s.Name, Addr: netip.AddrPortFrom(s.Addr, s.Port), Inter: s.Inter, FastInter: s.FastInter,
+		DownInter: s.DownInter, Rise: s.Rise, Fall: s.Fall, SMTP: true, Verb: "HELO", Domain: "localhost", Timeout: 30 * time.Second,
+		Proxy: proxyproto.Version(s.Proxy), Observe: true,
+	}
 }
 
 // timesOf joins the timeouts of both sides. A mail may pause for the longer of HAProxy's two, for a pause is silence on
@@ -325,7 +340,13 @@ func (b *built) delays() {
 	}
 }
 
-// optionsOf is what a health check learnt, in the core's terms.
-func optionsOf(g health.Granted) nat.Options {
-	return nat.Options{MSS: g.MSS, WindowScale: g.WindowScale, SACK: g.SACK, Timestamps: g.Timestamps, Known: true}
+// ownChecks lists where health checks go that are with the servers themselves, without doubles.
+func (b *built) ownChecks() (list []netip.AddrPort) {
+	for i := range b.checks {
+		c := &b.checks[i]
+		if c.own(&b.shard.Servers[c.server]) && !slices.Contains(list, c.Addr) {
+			list = append(list, c.Addr)
+		}
+	}
+	return list
 }

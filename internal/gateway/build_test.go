@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -90,6 +91,36 @@ func TestBuild(t *testing.T) {
 	}
 	if b.shard.CookieKey == b.shard.HashKey || b.shard.CookieKey == [2]uint64{} {
 		t.Error("keys are not drawn")
+	}
+}
+
+// TestChecksElsewhere: what a server grants is learnt from the server itself: from its checks, at whatever port, and where
+// these go to another address from visits beside them, which the filters let be answered.
+func TestChecksElsewhere(t *testing.T) {
+	text := strings.Replace(twoFrontends, "port: 26", "port: 26, addr: 10.0.0.99", 1)
+	for _, c := range []struct{ text, beside, heard string }{
+		{twoFrontends, "[false false]", "[10.0.0.11:26 10.0.0.12:25]"},
+		{text, "[false true false]", "[10.0.0.11:25 10.0.0.12:25]"},
+	} {
+		b, err := build(parse(t, c.text), chosen())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range []*built{b, b.inherit(b, uses{make([]bool, len(b.shard.Services)), make([]bool, len(b.shard.Servers))})} {
+			var beside []bool
+			for _, check := range b.checks {
+				beside = append(beside, check.beside)
+				if check.beside && (!check.Observe || !check.own(&b.shard.Servers[check.server])) {
+					t.Errorf("beside the check there is %+v", check)
+				}
+			}
+			if got := fmt.Sprint(beside); got != c.beside {
+				t.Errorf("visits beside checks: %s, want %s", got, c.beside)
+			}
+			if got := fmt.Sprint((&gateway{}).filter(b, wire.Inside).Checks); got != c.heard {
+				t.Errorf("answers are heard from %s, want %s", got, c.heard)
+			}
+		}
 	}
 }
 

@@ -116,6 +116,14 @@ func (t *serverStates) status() string {
 	return fmt.Sprintf("STATUS=%d of %d servers are up", up, all)
 }
 
+// proberKey tells the checks of one server apart.
+type proberKey struct {
+	server dataplane.ServerID
+	beside bool
+}
+
+func (c *check) key() proberKey { return proberKey{c.server, c.beside} }
+
 // prober is a running health check.
 type prober struct {
 	check check
@@ -124,33 +132,40 @@ type prober struct {
 
 // check starts a prober for each server, and ends those of servers that are not checked any more, or otherwise.
 func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *built) {
-	wanted := map[dataplane.ServerID]check{}
+	wanted := map[proberKey]check{}
 	for _, c := range b.checks {
-		wanted[c.server] = c
+		wanted[c.key()] = c
 	}
-	for id, p := range g.probers {
-		if wanted[id] != p.check {
+	for key, p := range g.probers {
+		if wanted[key] != p.check {
 			p.stop()
-			delete(g.probers, id)
-			g.state.note(id, 0) // another check counts anew
+			delete(g.probers, key)
+			if !key.beside {
+				g.state.note(key.server, 0) // another check counts anew
+			}
 		}
 	}
 	for i, c := range b.checks {
-		if _, running := g.probers[c.server]; running {
+		if _, running := g.probers[c.key()]; running {
 			continue
 		}
 		probe, stop := context.WithCancel(ctx)
-		g.probers[c.server] = prober{c, stop}
-		if c.Observe && !g.state.isUp(c.server) { // nobody looks after its state any more
+		g.probers[c.key()] = prober{c, stop}
+		if c.Observe && !c.beside && !g.state.isUp(c.server) { // nobody looks after its state any more
 			g.state.change(c.server, true)
 			g.tellShards(ctx, dataplane.ServerState{Server: c.server, Up: true})
 		}
 		c.Down, c.Counter = !g.state.isUp(c.server), g.state.settled(c.server)
 		spread := c.Inter * time.Duration(i) / time.Duration(len(b.checks))
+		s := &b.shard.Servers[c.server]
+		dial := dialer(s)
+		if c.own(s) {
+			dial = &asking{Dialer: dial, answers: &g.answers, learn: g.learn(probe, &c)}
+		}
 		follow := g.follow(probe, &c)
 		group.Go(func() error {
 			defer stop()
-			health.Probe(probe, &c.Config, spread, dialer(&b.shard.Servers[c.server]), follow)
+			health.Probe(probe, &c.Config, spread, dial, follow)
 			return nil
 		})
 	}
@@ -158,23 +173,45 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *built) {
 
 // follow returns what is done with the reports on one server.
 func (g *gateway) follow(ctx context.Context, c *check) func(health.Report) {
-	var granted health.Granted
 	told := map[health.Concern]bool{}
 	return func(r health.Report) {
-		g.state.note(c.server, r.Counter)
+		if !c.beside {
+			g.state.note(c.server, r.Counter)
+		}
 		if r.Changed {
 			g.tellShards(ctx, dataplane.ServerState{Server: c.server, Up: r.Up})
 			g.tellState(c, r)
-		}
-		if got := r.Result.Granted; got.Known && got != granted {
-			granted = got
-			g.tellShards(ctx, dataplane.ServerGrants{Server: c.server, Options: optionsOf(got)})
 		}
 		for _, w := range health.Warnings(&c.Config, &r.Result, c.delay) {
 			if !told[w.Concern] {
 				told[w.Concern] = true
 				g.log.Warn("server", "warning", w.Text)
 			}
+		}
+	}
+}
+
+// learn returns what is done at each connection of a check about what the server grants.
+func (g *gateway) learn(ctx context.Context, c *check) func(*inquiry) {
+	var known dataplane.ServerOptions
+	patience, warned := answerPatience, false
+	return func(q *inquiry) {
+		got, seen := g.answers.granted(ctx, q, known, patience)
+		switch {
+		case !seen && !warned:
+			warned, patience = true, answerSettles // nobody waits as long as that at every check
+			g.log.Warn("server", "warning", fmt.Sprintf("the answer of server %s/%s to its check was not seen on the inside: what "+
+				"its TCP grants is learnt from clients' connections alone, and clients are offered no timestamps until then",
+				c.Backend, c.Server))
+		case !seen:
+			patience = answerSettles
+		case got.Known:
+			if got != known {
+				g.log.Info("server's TCP options learnt", "server", c.Backend+"/"+c.Server, "options", got)
+			}
+			known, patience = got, answerPatience
+			// Also if it is no news: a shard may have learnt something else from a client since.
+			g.tellShards(ctx, dataplane.ServerGrants{Server: c.server, Options: got})
 		}
 	}
 }

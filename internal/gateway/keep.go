@@ -54,11 +54,15 @@ func (g *gateway) closeKeeper() {
 // with the shard's events.
 func (g *gateway) witnessed(cfg *dataplane.Config) func([]dataplane.Event) {
 	if g.keeper == nil {
-		return g.lines.take
+		return func(events []dataplane.Event) {
+			g.answers.take(events)
+			g.lines.take(events)
+		}
 	}
 	m := evidence.NewMemory(g.cfg.Global.Capture.Memory)
 	cfg.Witness = m
 	return func(events []dataplane.Event) {
+		g.answers.take(events)
 		g.keep(m, events)
 		g.lines.take(events)
 	}

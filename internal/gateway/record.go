@@ -165,6 +165,7 @@ func (r *recorder) take(events []dataplane.Event) {
 				"options", e.ServerOptions)
 		case dataplane.EventServerOptions:
 			r.log.Info("server's TCP options learnt", "server", r.server(e.Server), "options", e.ServerOptions)
+		case dataplane.EventOwnAnswer: // see answers
 		}
 	}
 }

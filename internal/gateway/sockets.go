@@ -103,7 +103,7 @@ func (w *watched) watch() {
 type programs struct{ filter, selector []bpf.RawInstruction }
 
 func (g *gateway) filter(b *built, side wire.Side) port.Filter {
-	f := port.Filter{Sides: side, Services: b.services, Servers: b.servers, Spread: port.NewSpread(g.spread)}
+	f := port.Filter{Sides: side, Services: b.services, Servers: b.servers, Checks: b.ownChecks(), Spread: port.NewSpread(g.spread)}
 	for _, s := range b.sources() {
 		f.Sources = append(f.Sources, port.Source{Addr: s.Addr, First: s.First, Last: s.Last})
 	}

@@ -83,6 +83,8 @@ type gateway struct {
 	state  serverStates
 	lost   *failures
 
+	answers answers
+
 	messages *logqueue.Queue // of log; nil if that loses nothing
 
 	mu      sync.Mutex // of what a reload changes, and of sockets being replaced
@@ -90,7 +92,7 @@ type gateway struct {
 	plan    *Plan
 	rules   *firewall.Firewall
 	watched []*watched // for each loop
-	probers map[dataplane.ServerID]prober
+	probers map[proberKey]prober
 
 	changed  chan struct{}
 	moved    chan struct{} // to live: see followSources
@@ -132,7 +134,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	g := &gateway{
 		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), spread: newKey(), changed: make(chan struct{}, 1),
 		moved:    make(chan struct{}, 1),
-		commands: make(chan command), ending: make(chan struct{}), probers: map[dataplane.ServerID]prober{}, program: o.Program,
+		commands: make(chan command), ending: make(chan struct{}), probers: map[proberKey]prober{}, program: o.Program,
 		messages: o.Messages,
 		lost:     newFailures(),
 	}

@@ -58,3 +58,48 @@ func TestSmallerMSS(t *testing.T) {
 		}
 	}
 }
+
+// TestGrantsFromTheWire: a server with a tiny window offers the MSS of its link, and so clients are told, though our kernel
+// would send it segments of half the window: a check at its port, one at another, and a visit alike.
+func TestGrantsFromTheWire(t *testing.T) {
+	for i, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			ctx, l := site(t, Options{})
+			inside := []string{Inside4, "[" + Inside6 + "]"}
+			must(t, l.Servers[0].Sysctl("net/ipv4/tcp_rmem", "4096 2304 2304"))
+			for _, port := range []string{"25", "26"} {
+				if _, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, port), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, check := range []string{"check", "check port 26", "", "source " + inside[i] + " check"} {
+				t.Run(check, func(t *testing.T) {
+					g := gateway(ctx, t, l, fmt.Appendf(nil, `
+global
+    nbthread 2
+frontend ft_smtp
+    bind %s
+    tcp-request inspect-delay 100ms
+    tcp-request content reject if { req.len gt 0 }
+    default_backend bk_smtp
+backend bk_smtp
+    server smtp1 %s:25 %s
+`, net.JoinHostPort(f.vip, "25"), f.a, check))
+					mss := []int{1460, 1440}[i]
+					if _, err := g.WaitLine(ctx, "TCP options learnt", "bk_smtp/smtp1", fmt.Sprintf("MSS:%d ", mss), "Timestamps:true"); err != nil {
+						t.Fatal(err)
+					}
+					waitFor(t, "clients to be told of it", func() bool {
+						c, err := l.Client.Dial(ctx, f.client, net.JoinHostPort(f.vip, "25"))
+						must(t, err)
+						defer func() { _ = c.Close() }()
+						info := info(t, c)
+						const timestamps = 1
+						return info.Options&timestamps != 0 && int(info.Snd_mss) == mss-12
+					})
+					must(t, g.Stop())
+				})
+			}
+		})
+	}
+}

@@ -47,7 +47,12 @@ func oneAddress(t *testing.T) (ctx context.Context, l *Lab, mtas map[string]*MTA
 // TestSourceIsTheServiceAddress: four shards share the work of such a machine: what the servers answer goes to the shard that
 // has the connection, and not to that of a client which the server would be.
 func TestSourceIsTheServiceAddress(t *testing.T) {
-	ctx, l, mtas, _ := oneAddress(t)
+	ctx, l, mtas, g := oneAddress(t)
+	for _, server := range []string{"four/s1", "six/s2"} { // whose answers to our own connections may come to any shard
+		if _, err := g.WaitLine(ctx, "server's TCP options learnt", server); err != nil {
+			t.Error(err)
+		}
+	}
 	var group errgroup.Group
 	const each = 4
 	for vip := range mtas {

@@ -1,0 +1,94 @@
+package dataplane
+
+import (
+	"testing"
+
+	"hushgate/internal/wire"
+)
+
+// TestOwnAnswers: a SYN-ACK to this machine's own connection is told of with what it grants, on one arm and on two, from a
+// server's port and from another; it is never answered, and is no segment of nobody's. Other segments are not told of.
+func TestOwnAnswers(t *testing.T) {
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		client, vip, s1, _ := addrs(v6)
+		own := "10.0.0.1"
+		if v6 {
+			own = "2001:db8:2::1"
+		}
+		const synACK = wire.SYN | wire.ACK
+		for _, side := range []wire.Side{wire.Inside, wire.Both} {
+			for _, c := range []struct {
+				what     string
+				from, to string
+				fromPort uint16
+				toPort   uint16
+				flags    wire.Flags
+				change   func(frame []byte)
+				told     bool
+				dropped  Drop
+				answers  int
+			}{
+				{"to a check", s1, own, 25, 40000, synACK, nil, true, drops, 0},
+				{"to a check from another port than the service's", s1, own, 2525, 40000, synACK, nil, true, drops, 0},
+				{"to a service address of this machine", s1, vip, 25, 40000, synACK, nil, true, drops, 0},
+				{"to a check from the source", s1, own, 25, 60999, synACK, nil, true, drops, 0},
+				{"to a port of the source", s1, own, 25, 61000, synACK, nil, false, drops, 1},
+				{"to a client", s1, client, 25, 40000, synACK, nil, false, drops, 1},
+				{"with a wrong checksum", s1, own, 25, 40000, synACK, func(f []byte) { f[len(f)-1] ^= 1 }, false, DropChecksum, 0},
+				{"an ACK", s1, own, 25, 40000, wire.ACK, nil, false, DropNotOurs, 0},
+				{"an RST", s1, own, 25, 40000, wire.RST | wire.ACK, nil, false, DropNotOurs, 0},
+				{"a SYN", s1, own, 25, 40000, wire.SYN, nil, false, DropNotOurs, 0},
+				{"all flags", s1, own, 25, 40000, synACK | wire.FIN | wire.RST, nil, false, DropNotOurs, 0},
+			} {
+				cfg := testConfig(v6)
+				cfg.Local = []wire.Addr{addr(own), addr(vip)}
+				cfg.Servers[0].Source = Source{addr(own), 61000, 61999}
+				r := newRig(t, cfg)
+				h := wire.Header{
+					Src: addr(c.from), SrcPort: c.fromPort, Dst: addr(c.to), DstPort: c.toPort, Flags: c.flags, Seq: 5, Ack: 6, Wnd: 1026,
+					MSS: 1460, Scale: true, WindowScale: 7, SACKPermitted: true, Timestamps: true,
+				}
+				f := r.b.Append(nil, &h, make([]byte, 10))
+				if c.change != nil {
+					c.change(f)
+				}
+				r.s.Input(r.now, side, f)
+				r.collect()
+				if len(r.out) != c.answers {
+					t.Errorf("%v, %s: answered with %d segments", side, c.what, len(r.out))
+				}
+				var told []Event
+				for _, e := range r.events {
+					if e.Kind == EventOwnAnswer {
+						told = append(told, e)
+					}
+				}
+				want := ServerOptions{MSS: 1460, WindowScale: 7, SACK: true, Timestamps: true, Known: true}
+				if (len(told) == 1) != c.told || c.told && (told[0].ServerOptions != want || told[0].Client != h.Dst ||
+					told[0].ClientPort != h.DstPort || told[0].Source != h.Src || told[0].SourcePort != h.SrcPort) {
+					t.Errorf("%v, %s: told %+v", side, c.what, told)
+				}
+				for d, n := range r.s.stats.Dropped {
+					if (n > 0) != (Drop(d) == c.dropped) {
+						t.Errorf("%v, %s: %d were dropped as %v", side, c.what, n, Drop(d))
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestOwnAnswersLimited: a flood of what looks like answers is not told of without end.
+func TestOwnAnswersLimited(t *testing.T) {
+	cfg := testConfig(false)
+	cfg.Local, cfg.Limits.ACKsPerS = []wire.Addr{addr("10.0.0.1")}, 10
+	r := newRig(t, cfg)
+	h := wire.Header{Src: addr("10.0.0.11"), SrcPort: 25, Dst: addr("10.0.0.1"), Flags: wire.SYN | wire.ACK}
+	for h.DstPort = 1; h.DstPort <= 1000; h.DstPort++ {
+		r.s.Input(r.now, wire.Inside, r.b.Append(nil, &h, nil))
+		r.collect()
+	}
+	if n := len(r.events); n < 5 || n > 15 || r.s.stats.Dropped[DropRateLimited] != uint64(1000-n) {
+		t.Errorf("told of %d, dropped %d: the limit is 10 a second", n, r.s.stats.Dropped[DropRateLimited])
+	}
+}
