@@ -24,7 +24,8 @@ type driver struct {
 	buf   []byte
 	text  []byte
 	v6    bool
-	to    ServiceID // to which clients come
+	to    ServiceID        // to which clients come
+	seen  map[int]addrPort // where servers see them, if not where they are
 }
 
 func newDriver(tb testing.TB, change func(*Config)) *driver { return newDriverOf(tb, false, change) }
@@ -38,7 +39,7 @@ func newDriverOf(tb testing.TB, v6 bool, change func(*Config)) *driver {
 	}
 	return &driver{
 		tb: tb, shard: New(cfg), build: wire.NewBuilder(), dec: wire.NewDecoder(), now: mono.Time(time.Hour),
-		buf: make([]byte, 0, 4096), v6: v6,
+		buf: make([]byte, 0, 4096), v6: v6, seen: map[int]addrPort{},
 	}
 }
 

@@ -40,7 +40,8 @@ func (s *Shard) audit(t *testing.T) {
 		}
 		if x.indexed {
 			inside++
-			if got := s.lookupIn(f.client, f.clientPort, x.endpoint); got != id {
+			from, port := s.origin(f, x)
+			if got := s.lookupIn(from, port, x.endpoint); got != id {
 				t.Fatalf("flow %d is found from the inside as %d", id, got)
 			}
 		}

@@ -21,6 +21,9 @@ func (d *driver) fromServer(n int, server wire.Addr, flags wire.Flags, seq, ack 
 		Src: server, SrcPort: 25, DstPort: 0, Flags: flags, Seq: seq, Ack: ack, Wnd: 65160, Timestamps: true, TSval: 99,
 	}
 	h.Dst, h.DstPort = d.peer(n)
+	if at := d.seen[n]; at.port != 0 {
+		h.Dst, h.DstPort = at.addr, at.port
+	}
 	if flags.Has(wire.SYN) {
 		h.MSS, h.SACKPermitted, h.Scale, h.WindowScale = 1460, true, true, 7
 	}
@@ -36,6 +39,9 @@ func (d *driver) visit(n int) (iss wire.Seq, server wire.Addr) {
 		d.tb.Fatalf("client %d: no server is asked", n)
 	}
 	server = syn.Dst
+	if a, _ := d.peer(n); syn.Src != a {
+		d.seen[n] = addrPort{syn.Src, syn.SrcPort}
+	}
 	d.fromServer(n, server, wire.SYN|wire.ACK, 5000, 1001, "")
 	d.fromServer(n, server, wire.ACK|wire.PSH, 5001, 1001, "220 ready\r\n")
 	d.fromClient(n, wire.FIN|wire.ACK, 1001, iss+12, "")

@@ -29,8 +29,8 @@ func (v *Source) share(turn, shards int) (first, n int) {
 	return first, (int(v.Last)-first)/shards + 1
 }
 
-// freePort takes a port of a server's source that no flow has with that endpoint, not even one that only lingers: the
-// server may still be in TIME-WAIT.
+// freePort takes a port of a server's source that no flow has with that endpoint. One that only lingers keeps its port as long
+// as there are others: the server may still be in TIME-WAIT.
 func (s *Shard) freePort(server ServerID, endpoint uint16) (port uint16, ok bool) {
 	src, ports := &s.cfg.Servers[server].Source, &s.ports[server]
 	first, _ := src.share(s.cfg.Turn, s.cfg.Shards)
@@ -44,6 +44,29 @@ func (s *Shard) freePort(server ServerID, endpoint uint16) (port uint16, ok bool
 			return port, true
 		}
 		ports.Release(i) // a flow has it that knows the same server, and source, by another number
+	}
+	return s.finishedPort(server, endpoint)
+}
+
+// finishedPort takes a port, when none is free, from a connection that is over. Of the ports whose turn is next, which were
+// taken longest ago, so many are looked at. A server that is in TIME-WAIT yet takes our SYN if it is later (RFC 6191), or is
+// asked to forget (see tcpstate.Stale).
+func (s *Shard) finishedPort(server ServerID, endpoint uint16) (port uint16, ok bool) {
+	const looks = 256
+	src, ports := &s.cfg.Servers[server].Source, &s.ports[server]
+	first, _ := src.share(s.cfg.Turn, s.cfg.Shards)
+	for range min(looks, ports.Len()) {
+		i := ports.Skip()
+		port := uint16(first + i*max(1, s.cfg.Shards))
+		id := s.lookupIn(src.Addr, port, endpoint)
+		if id == 0 || s.flows.At(id).phase != PhaseLingering {
+			continue
+		}
+		s.stats.FinishedGivenUp++
+		s.forget(id, s.flows.At(id))
+		if ports.Mark(i) {
+			return port, true
+		}
 	}
 	return 0, false
 }

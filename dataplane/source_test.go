@@ -3,6 +3,7 @@ package dataplane
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"hushgate/internal/mono"
 )
@@ -12,14 +13,14 @@ func claimOne(s *Shard) (id uint32, port uint16, what claim) {
 	ext, _ := s.exts.Alloc()
 	id, _ = s.flows.Alloc()
 	f := s.flows.At(id)
-	*f = flow{ext: ext, client: addr("198.18.0.7"), clientPort: 40000, phase: PhaseLingering, syn: mono.Time(1)}
+	*f = flow{ext: ext, client: addr("198.18.0.7"), clientPort: 40000, phase: PhaseConnecting, syn: mono.Time(1)}
 	*s.exts.At(ext) = splice{}
 	what = s.claim(id, f, 0)
 	return id, s.exts.At(ext).port, what
 }
 
-// TestSourcePorts: each shard takes its own ports of a source, in turn; none that is in use or lingers; and when all are in
-// use there is none.
+// TestSourcePorts: each shard takes its own ports of a source, in turn; none that is in use; and when all are in use there is
+// none.
 func TestSourcePorts(t *testing.T) {
 	cfg := testConfig(false)
 	cfg.Servers[0].Source = Source{addr("10.0.0.1"), 1001, 1010}
@@ -82,4 +83,47 @@ func TestLastSourcePort(t *testing.T) {
 	if port, ok := s.freePort(ServerID(len(next.Servers)-1), x.endpoint); !ok || port != 3000 {
 		t.Errorf("port %d, %v, when 3000 is free", port, ok)
 	}
+}
+
+// TestFinishedPorts: the ports of a source are not used up by connections that are over: the one whose port was taken first
+// gives way. Those that go on keep theirs.
+func TestFinishedPorts(t *testing.T) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
+		const ports, living = 12, 4
+		d := newDriverOf(t, v6, func(c *Config) {
+			own := "10.0.0.1"
+			if v6 {
+				own = "2001:db8:2::1"
+			}
+			c.Backends[0].Servers = c.Backends[0].Servers[:1]
+			c.Servers[0].Source = Source{addr(own), 1001, 1000 + ports}
+			c.Frontends[0].Delay = 0
+		})
+		for n := range living {
+			d.hold(1000 + n)
+		}
+		d.shard.Drain()
+		for n := range 100 {
+			d.now = d.now.Add(10 * time.Millisecond)
+			d.visit(n)
+			d.shard.audit(t)
+		}
+		s := &d.shard.stats
+		d.phase(PhaseLingering, ports-living)
+		d.phase(PhaseConnecting, living)
+		if s.SourcePortsUsedUp != 0 || s.FinishedGivenUp != 100-(ports-living) {
+			t.Errorf("%d times no port was found, %d connections gave way", s.SourcePortsUsedUp, s.FinishedGivenUp)
+		}
+		for n := range ports - living {
+			d.hold(2000 + n)
+		}
+		d.phase(PhaseConnecting, ports)
+		d.shard.Drain()
+		d.hold(3000)
+		if _, events := d.shard.Drain(); len(events) != 1 || events[0].Cause != CausePortsInUse {
+			t.Errorf("told of %+v when all ports are in use", events)
+		}
+		d.phase(PhaseConnecting, ports)
+		d.shard.audit(t)
+	})
 }

@@ -173,7 +173,7 @@ type Stats struct {
 	SourcePortsUsedUp uint64 `name:"source_ports_used_up" help:"servers passed over because no port of their source was free"`
 	ChallengeACKs     uint64 `name:"challenge_acks" help:"challenge ACKs sent (RFC 5961)"`
 	ICMPErrors        uint64 `name:"icmp_errors" help:"ICMP errors translated and passed on"`
-	FinishedGivenUp   uint64 `name:"finished_given_up" help:"connections that were over and gave way to new ones, all records being in use"`
+	FinishedGivenUp   uint64 `name:"finished_given_up" help:"connections that were over and gave way to new ones, all records, or all ports of a source, being in use"`
 	WordsCutShort     uint64 `name:"words_cut_short" help:"clients reset in the middle of our last words, all records being in use"`
 	HandshakesGivenUp uint64 `name:"handshakes_given_up" help:"half-open connections that gave way to clients that had answered a cookie"`
 	CutSmaller        uint64 `name:"cut_smaller" help:"super-frames of clients cut into smaller segments than they were sent in, for the MSS of their server"`

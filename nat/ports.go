@@ -64,6 +64,14 @@ func (p *Ports) Take() (i int, ok bool) {
 	return 0, false
 }
 
+// Skip passes over the port whose turn it is, and returns it: when all are in use, the one that was taken longest ago. There
+// is at least one port.
+func (p *Ports) Skip() (i int) {
+	i = p.next
+	p.next = (i + 1) % p.n
+	return i
+}
+
 // Mark says that a port is in use; false if it was.
 func (p *Ports) Mark(i int) bool {
 	was := p.busy[i/64]

@@ -18,6 +18,10 @@ func TestPorts(t *testing.T) {
 			case 0:
 				p.Release(i)
 				busy[i] = false
+			case 2:
+				if want := p.Next(); p.Skip() != want || p.Next() != (want+1)%n {
+					t.Fatalf("port %d was not passed over: it is the turn of %d", want, p.Next())
+				}
 			case 1:
 				if p.Mark(i) == busy[i] {
 					t.Fatalf("port %d was in use: %v", i, busy[i])

@@ -202,33 +202,51 @@ backends:
 }
 
 // TestSourcePortsInUse: with one port only one client at a time reaches the server; the next one is told 421, and the log why.
+// When the first has finished its port is free for others at once, though the server's kernel remembers it.
 func TestSourcePortsInUse(t *testing.T) {
-	f := families[0]
 	ctx, l := site(t, Options{})
-	mtas(t, l, f)
-	g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			m, source := mtas(t, l, f)[0], Inside4
+			if f.vip == VIP6 {
+				source = Inside6
+			}
+			g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
 shards: 1
 frontends:
   - {name: ft, bind: %q, log-format: json, inspect-delay: 200ms, default_backend: bk}
 backends:
-  - {name: bk, source: "10.0.0.1:2000", servers: [{name: smtp1, address: %q}]}
-`, net.JoinHostPort(f.vip, "25"), net.JoinHostPort(f.a, "25")))
-	vip := net.JoinHostPort(f.vip, "25")
-	slow := beginMail(ctx, t, l, f.client, vip)
-	second, err := l.Client.Dial(ctx, f.client, vip)
-	must(t, err)
-	defer func() { _ = second.Close() }()
-	_ = second.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if said, err := bufio.NewReader(second).ReadString('\n'); err != nil || !strings.HasPrefix(said, "421 ") {
-		t.Errorf("the second client got %q, %v", said, err)
-	}
-	slow.end()
-	for _, line := range [][]string{
-		{`"cause":"ports-in-use"`, `"termination":"RC"`, `"verdict":"no-server"`},
-		{`"cause":"finished"`, `"server":"smtp1"`, `"source":"10.0.0.1","source_port":2000`},
-	} {
-		if _, err := g.WaitLine(ctx, line...); err != nil {
-			t.Error(err)
-		}
+  - {name: bk, source: %q, servers: [{name: smtp1, address: %q}]}
+`, net.JoinHostPort(f.vip, "25"), net.JoinHostPort(source, "2000"), net.JoinHostPort(f.a, "25")))
+			vip := net.JoinHostPort(f.vip, "25")
+			slow := beginMail(ctx, t, l, f.client, vip)
+			second, err := l.Client.Dial(ctx, f.client, vip)
+			must(t, err)
+			defer func() { _ = second.Close() }()
+			_ = second.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if said, err := bufio.NewReader(second).ReadString('\n'); err != nil || !strings.HasPrefix(said, "421 ") {
+				t.Errorf("the second client got %q, %v", said, err)
+			}
+			slow.end()
+			for _, line := range [][]string{
+				{`"cause":"ports-in-use"`, `"termination":"RC"`, `"verdict":"no-server"`},
+				{`"cause":"finished"`, `"server":"smtp1"`, fmt.Sprintf(`"source":%q,"source_port":2000`, source)},
+			} {
+				if _, err := g.WaitLine(ctx, line...); err != nil {
+					t.Error(err)
+				}
+			}
+			const more = 5
+			for n := range more {
+				waitFor(t, "the end of the one before", func() bool { return g.Count(`"cause":"finished"`) == n+1 })
+				if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil {
+					t.Error(err)
+				}
+			}
+			if got := len(m.Mails()); got != 1+more {
+				t.Errorf("%d mails arrived, want %d", got, 1+more)
+			}
+			must(t, g.Stop())
+		})
 	}
 }
