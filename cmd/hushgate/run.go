@@ -27,7 +27,7 @@ type source struct {
 
 func (s *source) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&s.file, "file", "f", "", "configuration: HAProxy's syntax or, *.yaml, hushgate's own")
+	f.StringVarP(&s.file, "file", "f", "", "configuration: HAProxy's syntax or, *.yaml, hushgate's own; -f may be left out")
 	f.StringSliceVar(&s.outside, "outside", nil, "interface towards the clients (default: found from the addresses and routes)")
 	f.StringSliceVar(&s.inside, "inside", nil, "interface towards the servers (default: found from the routes)")
 	f.BoolVarP(&s.verbose, "verbose", "v", false, "log more")

@@ -45,7 +45,7 @@ func init() {
 			run: (*haproxyParser).timeout,
 		},
 		"description": {
-			in: everySide &^ inDefaults, structural: true, anonymousToo: true,
+			in: everySide &^ inDefaults, structural: true, anonymousToo: true, least: 1, want: "a text",
 			run: func(*haproxyParser, []string, bool) {},
 		},
 		"disabled": {
@@ -210,7 +210,7 @@ var refusedGlobal = map[string]string{
 }
 
 // globalKeywords are those of the global section that have a meaning here.
-var globalKeywords = map[string]func(p *haproxyParser, words []string, negated bool){
+var globalKeywords = map[string]func(p *haproxyParser, words []string){
 	"hard-stop-after": (*haproxyParser).hardStopAfter,
 	"log":             (*haproxyParser).globalLog,
 	"maxconn":         (*haproxyParser).globalMaxConn,
@@ -218,8 +218,12 @@ var globalKeywords = map[string]func(p *haproxyParser, words []string, negated b
 }
 
 func (p *haproxyParser) globalKeyword(name string, words []string, negated bool) {
-	if run, ok := globalKeywords[name]; ok {
-		run(p, words, negated)
+	switch run, ok := globalKeywords[name]; {
+	case ok && negated:
+		p.wrong(p.line, name, "cannot be negated with no in a global section")
+		return
+	case ok:
+		run(p, words)
 		return
 	}
 	why, ok := ignoredGlobal[name]
@@ -238,5 +242,8 @@ func (p *haproxyParser) globalKeyword(name string, words []string, negated bool)
 	}
 	known := slices.Concat(slices.Collect(maps.Keys(globalKeywords)), slices.Collect(maps.Keys(ignoredGlobal)))
 	slices.Sort(known)
-	p.unknown(p.line, "", name, "keyword in a global section", known)
+	meant := p.unknown(p.line, "", name, "keyword in a global section", known)
+	if run, ok := globalKeywords[meant]; ok {
+		run(p, append([]string{meant}, words[1:]...))
+	}
 }

@@ -151,6 +151,9 @@ func TestOneCauseOneMessage(t *testing.T) {
 			"4: log: expected " + orList(logFacilities) + `, found "fromat"`,
 			`4: log: expected nothing after the level, found "mail"`,
 		}},
+		{[2]string{"log stdout format raw mail", "log global"}, []string{
+			"4: note: log global: no global section names a target, so lines go to standard output; HAProxy would write none",
+		}},
 		{[2]string{"mode tcp\n    bind", "mode tpc\n    bind"}, []string{`2: mode: expected tcp, found "tpc"; did you mean "tcp"?`}},
 		{[2]string{"default_backend b", "default_backend c"}, []string{
 			`7: default_backend: expected the name of a backend, found "c"; did you mean "b"?`,
@@ -174,6 +177,45 @@ func TestOneCauseOneMessage(t *testing.T) {
 		text := spoilt(t, c.replace[0], c.replace[1])
 		if diff := cmp.Diff(c.want, said("a.cfg", text)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.replace[1], diff)
+		}
+	}
+}
+
+// TestGlobalMessages: the same of what goes before and after the sections.
+func TestGlobalMessages(t *testing.T) {
+	logs := strings.Replace(someHAProxy, "log stdout format raw mail", "log global", 1)
+	const target = "    log stdout format raw mail\n"
+	for _, c := range []struct {
+		text string
+		want []string
+	}{
+		{"global\n" + target + logs, nil},
+		{logs + "global\n" + target, []string{
+			"4: note: log global: HAProxy uses the targets before this line alone; here that on line 13 counts too",
+		}},
+		{"global\n    no maxconn 5\n" + someHAProxy, []string{"2: maxconn: cannot be negated with no in a global section"}},
+		{"global\n    maxconn 5\n    maxconn 6\n" + someHAProxy, []string{
+			"3: warning: maxconn 6 is ignored, as in HAProxy: line 2 has set it to 5",
+		}},
+		{"global\n    hard-stop-after 0\n" + someHAProxy, []string{
+			"2: note: hard-stop-after 0: no limit; here that is the longest time there is, 2147483647ms",
+		}},
+		{"global\n    hard-stop-after 30\n" + someHAProxy, []string{
+			"2: warning: hard-stop-after 30: a number without a unit is milliseconds; write 30ms if that is meant, 30s for seconds",
+		}},
+		{"global\n    deamon\n    maxcon 5 6\n" + someHAProxy, []string{
+			`2: deamon: unknown keyword in a global section; did you mean "daemon"?`,
+			`3: maxcon: unknown keyword in a global section; did you mean "maxconn"?`,
+			`3: maxconn: expected nothing more on the line, found "6"`,
+		}},
+		{someHAProxy + "listen l\n    disabled now\n    enabled later\n    disabled\n    description\n", []string{
+			`13: disabled: expected nothing more on the line, found "now"`,
+			`14: enabled: expected nothing more on the line, found "later"`,
+			"16: description: expected a text, found nothing",
+		}},
+	} {
+		if diff := cmp.Diff(c.want, said("a.cfg", c.text)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.text, diff)
 		}
 	}
 }

@@ -75,13 +75,13 @@ func startHAProxy(t *testing.T, text string) *proxyProcess {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { receiver.Close() })
+		t.Cleanup(func() { _ = receiver.Close() })
 		p.logs[name] = receiver
 		words = append(words, "{LOG"+name+"}", receiver.LocalAddr().String())
 	}
 	nobody := p.listen("tcp", "127.0.0.1:0")
 	words = append(words, "{NONE}", nobody.Addr().String())
-	nobody.Close()
+	_ = nobody.Close()
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
 	text = "global\n    stats socket fd@4 level admin\n" + strings.NewReplacer(words...).Replace(text)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -114,7 +114,7 @@ func (p *proxyProcess) listen(network, address string) net.Listener {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.t.Cleanup(func() { l.Close() })
+	p.t.Cleanup(func() { _ = l.Close() })
 	return l
 }
 
@@ -124,7 +124,7 @@ func (p *proxyProcess) file(l net.Listener) *os.File {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.t.Cleanup(func() { f.Close() })
+	p.t.Cleanup(func() { _ = f.Close() })
 	return f
 }
 
@@ -135,7 +135,7 @@ func (p *proxyProcess) ask(command string) string {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(patience))
 	fmt.Fprintln(c, command)
 	answer, err := io.ReadAll(c)
@@ -180,7 +180,7 @@ func (p *proxyProcess) connect() net.Conn {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.t.Cleanup(func() { c.Close() })
+	p.t.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(patience))
 	return c
 }
@@ -194,7 +194,7 @@ func (p *proxyProcess) accept(server string) net.Conn {
 	if err != nil {
 		p.t.Fatalf("server %s: %v", server, err)
 	}
-	p.t.Cleanup(func() { c.Close() })
+	p.t.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(patience))
 	return c
 }
@@ -209,7 +209,7 @@ func (p *proxyProcess) greet() {
 					return
 				}
 				fmt.Fprintf(c, "220 %s\r\n", name)
-				c.Close()
+				_ = c.Close()
 			}
 		}()
 	}
@@ -230,7 +230,7 @@ func (p *proxyProcess) lines(receiver string) (n int) {
 	for range 2 {
 		c := p.connect()
 		line(c)
-		c.Close()
+		_ = c.Close()
 	}
 	// Lines of one connection are sent together, so the first line of the second one tells that those of the first are all here.
 	first := ""

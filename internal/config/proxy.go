@@ -51,10 +51,8 @@ func (p *haproxyParser) log(args []string, negated bool) {
 	}
 }
 
-func (p *haproxyParser) globalLog(words []string, negated bool) {
+func (p *haproxyParser) globalLog(words []string) {
 	switch {
-	case negated:
-		p.wrong(p.line, "log", "cannot be negated with no in a global section")
 	case len(words) < 2:
 		p.expected(p.line, "log", "a target and a facility", "")
 	default:
@@ -68,11 +66,11 @@ func (p *haproxyParser) globalLog(words []string, negated bool) {
 // maxShards bounds nbthread: PACKET_FANOUT takes so many sockets, and HAProxy so many threads.
 const maxShards = 64
 
-func (p *haproxyParser) nbthread(words []string, _ bool) {
+func (p *haproxyParser) nbthread(words []string) {
 	p.raw.global.shards = p.number(words[0], words[1:], 1, maxShards)
 }
 
-func (p *haproxyParser) hardStopAfter(words []string, _ bool) {
+func (p *haproxyParser) hardStopAfter(words []string) {
 	word := ""
 	if len(words) > 1 {
 		word = words[1]
@@ -92,7 +90,7 @@ func (p *haproxyParser) hardStopAfter(words []string, _ bool) {
 }
 
 // globalMaxConn keeps the first number, as HAProxy does; 0 is none.
-func (p *haproxyParser) globalMaxConn(words []string, _ bool) {
+func (p *haproxyParser) globalMaxConn(words []string) {
 	n := p.number(words[0], words[1:], 0, math.MaxInt32)
 	switch first := p.raw.global.maxConn; {
 	case first.set():
@@ -127,8 +125,15 @@ func (p *haproxyParser) retries(args []string, _ bool) {
 // maxRetries is what a flow record can count.
 const maxRetries = 255
 
-func (p *haproxyParser) disabled([]string, bool) { p.proxy.disabled = true }
-func (p *haproxyParser) enabled([]string, bool)  { p.proxy.disabled = false }
+func (p *haproxyParser) disabled(args []string, _ bool) {
+	p.atMost("disabled", args, 0)
+	p.proxy.disabled = true
+}
+
+func (p *haproxyParser) enabled(args []string, _ bool) {
+	p.atMost("enabled", args, 0)
+	p.proxy.disabled = false
+}
 
 func (p *haproxyParser) balance(args []string, _ bool) {
 	p.setBalance(p.line, args[0])

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -73,7 +74,7 @@ func closes(p *proxyProcess) winner {
 	c, s := p.connect(), p.accept("A")
 	go func() { // a server closes when its client has
 		_, _ = s.Read(make([]byte, 1))
-		s.Close()
+		_ = s.Close()
 	}()
 	if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
 		return first
@@ -104,7 +105,7 @@ func checked(p *proxyProcess) winner {
 	for server, w := range map[string]winner{"A": first, "B": last} {
 		go func() {
 			if c, err := p.servers[server].Accept(); err == nil {
-				c.Close()
+				_ = c.Close()
 				came <- w
 			}
 		}()
@@ -247,57 +248,42 @@ var repetitions = []repetition{
 	},
 }
 
-// file writes a file with the lines in a section, after those of its defaults.
+// file writes a file with lines of the section at its beginning, after those that it inherits. A listen may stand for either
+// section.
 func (r repetition) file(kind section, inherited, own []string) string {
-	at := func(in section, name string, lines ...string) string {
-		var b strings.Builder
+	var b strings.Builder
+	write := func(name string, lines ...string) {
 		fmt.Fprintln(&b, name)
-		if r.section == in || kind == inListen && in == inListen {
-			lines = append(lines, own...)
+		for _, line := range lines {
+			fmt.Fprintln(&b, "   ", line)
 		}
-		if r.beside != "" && r.section == in {
-			lines = append(lines, r.beside)
-		}
-		for _, l := range lines {
-			fmt.Fprintln(&b, "   ", l)
-		}
-		return b.String()
 	}
-	text := "global\n"
-	if r.section == 0 {
-		text = at(0, "global")
+	lines := map[section][]string{kind: append(slices.Clone(own), r.beside)}
+	from := map[section]string{inFrontend: "base", inBackend: "base", kind: "own"}
+	base := []string{"mode tcp"}
+	switch {
+	case r.first == "log global":
+		lines[0] = []string{"log {LOGA} mail"}
+	case kind == 0 && strings.HasPrefix(r.first, "log "):
+		base = append(base, "log global")
 	}
-	if strings.Contains(r.first, "log global") || r.section == 0 && strings.HasPrefix(r.first, "log") && len(own) == 0 {
-		text += "    log {LOGA} mail\n"
-	}
-	logs := []string{"mode tcp"}
-	if r.section == 0 && strings.HasPrefix(r.first, "log") {
-		logs = append(logs, "log global")
-	}
-	text += "defaults base\n    " + strings.Join(logs, "\n    ") + "\n"
-	text += "defaults own from base\n    " + strings.Join(inherited, "\n    ") + "\n"
-	rules := []string{"acl early req_len gt 0", "tcp-request content reject if early"}
-	front, back := "base", "base"
-	switch r.section {
-	case inFrontend:
-		front = "own"
-	case inBackend:
-		back = "own"
+	front := []string{"bind {BIND}", "acl early req_len gt 0", "tcp-request content reject if early"}
+	if kind != inListen && !strings.Contains(r.first, "_backend") {
+		front = append(front, "default_backend b")
 	}
 	server := "server s {A} " + r.server
+
+	write("global", lines[0]...)
+	write("defaults base", base...)
+	write("defaults own from base", inherited...)
 	if kind == inListen {
-		return text + at(inListen, "listen f from own", append(rules, "bind {BIND}", server)...)
-	}
-	rules = append(rules, "bind {BIND}")
-	if !strings.Contains(r.first, "_backend") {
-		rules = append(rules, "default_backend b")
-	}
-	if r.section == inBackend && strings.HasPrefix(r.first, "default-server") {
-		text += at(inFrontend, "frontend f from "+front, rules...) + at(inBackend, "backend b from "+back) + "    " + server + "\n"
+		write("listen f from own", slices.Concat(lines[inListen], front, []string{server})...)
 	} else {
-		text += at(inFrontend, "frontend f from "+front, rules...) + at(inBackend, "backend b from "+back, server)
+		write("frontend f from "+from[inFrontend], slices.Concat(lines[inFrontend], front)...)
+		write("backend b from "+from[inBackend], append(lines[inBackend], server)...)
 	}
-	return text + "backend c from base\n    server s {B}\n"
+	write("backend c from base", "server s {B}")
+	return b.String()
 }
 
 // plain puts addresses in a file that both programs can check.
@@ -411,8 +397,8 @@ func TestRepeatedServerWords(t *testing.T) {
 		{"addr 127.0.0.9", "addr 127.0.0.1", "check", last, firstWords("", "HELO localhost")},
 		{"port 9", "port {PORTB}", "check", last, checked},
 		{"inter 1h", "inter 20ms", "check", last, func(p *proxyProcess) winner {
-			p.accept("A").Close()
-			p.accept("A").Close() // or it waits in vain
+			_ = p.accept("A").Close()
+			_ = p.accept("A").Close() // or it waits in vain
 			return last
 		}},
 		{"id 5", "id 6", "", last, nil},
@@ -475,14 +461,14 @@ func TestBindFamiliesInHAProxy(t *testing.T) {
 			t.Fatal(err)
 		}
 		port := strconv.Itoa(free.Addr().(*net.TCPAddr).Port)
-		free.Close()
+		_ = free.Close()
 		p := startHAProxy(t, "frontend f\n    bind {BIND}\n    bind "+strings.ReplaceAll(bind, "{PORT}", port)+"\n")
 		p.info("Version") // its sockets are open from here on
 		got := ""
 		for family, host := range map[string]string{"4": "127.0.0.1", "6": "::1"} {
 			if c, err := net.Dial("tcp", net.JoinHostPort(host, port)); err == nil {
 				got += family
-				c.Close()
+				_ = c.Close()
 			}
 		}
 		if got = strings.Replace(got, "64", "46", 1); got != want {

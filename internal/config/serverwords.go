@@ -213,8 +213,8 @@ func fromKnownServerWord(args []string) []string {
 
 func knownServerWord(word string) bool {
 	_, refused := refusedServerSettings[word]
-	_, ignored := ignoredServerSettings[word]
-	return refused || ignored || slices.Contains(absentServerSettings, word) || slices.Contains(knownServerSettings(), word)
+	served := serverFlags[word] != nil || serverValues[word] != nil || word == "source"
+	return served || refused || ignoredServerSettings[word] != "" || slices.Contains(absentServerSettings, word)
 }
 
 // knownServerSettings are those that have a meaning here.
