@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"hushgate/dataplane"
 	"hushgate/internal/policyroute"
 )
 
@@ -12,8 +13,13 @@ import (
 // that several backends have means one server with several addresses. via are addresses of this machine to be used in
 // place of those found, as where two gateways share one.
 func (p *Plan) ServerRoutes(name string, via []netip.Addr) (routes []policyroute.Route, err error) {
+	var source string
 	for i, s := range p.built.names.Servers {
 		if s.Name != name && s.Backend+"/"+s.Name != name {
+			continue
+		}
+		if v := p.built.shard.Servers[i].Source; v != (dataplane.Source{}) {
+			source = v.Addr.Netip().String()
 			continue
 		}
 		r, err := p.routeBack(p.built.servers[i], via)
@@ -23,6 +29,9 @@ func (p *Plan) ServerRoutes(name string, via []netip.Addr) (routes []policyroute
 		if !slices.Contains(routes, r) {
 			routes = append(routes, r)
 		}
+	}
+	if len(routes) == 0 && source != "" {
+		return nil, fmt.Errorf("the server %q needs no route: it is connected to from %s, and answers that", name, source)
 	}
 	if len(routes) == 0 {
 		return nil, fmt.Errorf("there is no server %q", name)

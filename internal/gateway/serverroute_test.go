@@ -23,6 +23,7 @@ backends:
     servers:
       - {name: a, address: "10.0.0.11:25"}
       - {name: far, address: "172.16.0.1:25"}
+      - {name: proxied, address: "10.0.0.12:25", send-proxy: true, source: "10.0.0.1"}
   - name: v6
     servers:
       - {name: a, address: "[2001:db8:2::11]:2525"}
@@ -38,6 +39,7 @@ backends:
 		{"a", "10.0.1.3", "10.0.1.3 is not in the server's network 10.0.0.0/24"},
 		{"far", "", "172.16.0.1 is in no network of the inside"},
 		{"b", "", `there is no server "b"`},
+		{"proxied", "", `the server "proxied" needs no route: it is connected to from 10.0.0.1`},
 	} {
 		var via []netip.Addr
 		if tt.via != "" {
