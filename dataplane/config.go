@@ -78,6 +78,7 @@ type Frontend struct {
 	NoServerText string // one SMTP reply with its CRLF, said when no server can be had
 	Backend      BackendID
 	Times        Times
+	Live         bool `json:",omitempty"` // EventOpened and EventPassed are wanted
 }
 
 // Times bounds the phases of a connection that the delay, Backend.Connect and Backend.Queue do not. 0 means the default.

@@ -56,6 +56,10 @@ const (
 	// forged. It is about no connection of the shard's. Client and ClientPort are where it went, Source and SourcePort where it
 	// came from; ServerOptions is what it grants.
 	EventOwnAnswer
+	// EventOpened: the handshake is complete, and the hold begins. Only with Frontend.Live.
+	EventOpened
+	// EventPassed: the banner of the server goes to a client that had kept silent until then. Only with Frontend.Live.
+	EventPassed
 )
 
 // Cause is why a connection ended, or a server failed.

@@ -210,6 +210,9 @@ func (s *Shard) opened(id uint32, f *flow) {
 	s.actives[f.service]++
 	s.fronts[s.cfg.Services[f.service].Frontend]++
 	s.enter(f, PhaseHeld)
+	if s.frontend(f).Live {
+		s.event(f, EventOpened, CauseNone)
+	}
 	s.push(id, s.waits.delay[s.cfg.Services[f.service].Frontend])
 }
 

@@ -149,6 +149,8 @@ func (p *player) configure(words []string) {
 			fe.Delay = duration(v)
 		case "action":
 			fe.Action = map[string]Action{"reset": ActionReset, "reply": ActionReply, "observe": ActionObserve}[v]
+		case "live":
+			fe.Live = v == "on"
 		case "idle":
 			fe.Times.Idle = duration(v)
 		case "client-fin":
@@ -306,15 +308,15 @@ func (p *player) control() {
 		if n, _ := strconv.Atoi(w[1]); p.shard.Flows() != n {
 			p.fatalf("%d flows, expected %d", p.shard.Flows(), n)
 		}
-	case "closed", "failed", "broken", "observed":
+	case "closed", "failed", "broken", "observed", "opened", "passed":
 		if len(p.events) == 0 {
 			p.fatalf("no event")
 		}
 		e := p.events[0]
 		p.events = p.events[1:]
-		kind := map[string]EventKind{"closed": EventClosed, "failed": EventServerFailed, "broken": EventOfferBroken, "observed": EventObserved}[w[0]]
+		kind := map[string]EventKind{"closed": EventClosed, "failed": EventServerFailed, "broken": EventOfferBroken, "observed": EventObserved, "opened": EventOpened, "passed": EventPassed}[w[0]]
 		got := e.Verdict.String()
-		if kind != EventClosed && kind != EventObserved {
+		if kind == EventServerFailed || kind == EventOfferBroken {
 			got = fmt.Sprintf("s%d", e.Server+1)
 		}
 		if e.Kind != kind || got != w[1] {

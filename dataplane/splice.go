@@ -131,6 +131,9 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 		if banner {
 			x.banner = s.now
 			s.enter(f, PhaseSpliced)
+			if s.frontend(f).Live && f.words&observed == 0 {
+				s.event(f, EventPassed, CauseNone)
+			}
 		}
 	}
 	svc := &s.cfg.Services[f.service]

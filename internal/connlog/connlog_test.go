@@ -119,8 +119,22 @@ func TestPostscreen(t *testing.T) {
 	if got := string(renderer().AppendPregreet(nil, talker)); got != want {
 		t.Errorf("%s", got)
 	}
-	if got := string(renderer().AppendPregreet(nil, quiet)); got != "PASS NEW [198.18.0.7]:40000\nDISCONNECT [198.18.0.7]:40000\n" {
+	if got := string(renderer().AppendPregreet(nil, quiet)); got != "DISCONNECT [198.18.0.7]:40000\n" {
 		t.Errorf("%s", got)
+	}
+	mute := with(quiet, func(e *dataplane.Event) { e.Banner = 0 }) // it waited, and the server closed without a word
+	if got := string(renderer().AppendPregreet(nil, mute)); got != "PASS NEW [198.18.0.7]:40000\nDISCONNECT [198.18.0.7]:40000\n" {
+		t.Errorf("%s", got)
+	}
+	if got := string(renderer().AppendPass(nil, quiet)); got != "PASS NEW [198.18.0.7]:40000" {
+		t.Errorf("%s", got)
+	}
+	for address, want := range map[string]string{"192.0.2.25:25": "[192.0.2.25]:25", "[2001:db8::25]:25": "[2001:db8::25]:25"} {
+		r := renderer()
+		r.Names.Services[0].Address = address
+		if got := string(r.AppendConnect(nil, quiet)); got != "CONNECT from [198.18.0.7]:40000 to "+want {
+			t.Errorf("%s", got)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package connlog
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"hushgate/dataplane"
@@ -264,8 +265,25 @@ func indexByte(s string, c byte) int {
 	return -1
 }
 
-// AppendPregreet appends the lines that postscreen writes about a connection, each with a newline: those that log
-// readers and fail2ban filters know.
+// AppendConnect appends the line that postscreen writes when a client has connected, without a newline.
+func (r *Renderer) AppendConnect(b []byte, e *dataplane.Event) []byte {
+	b = append(appendWho(append(b, "CONNECT from"...), e), " to "...)
+	service := r.Names.Services[e.Service].Address // "192.0.2.25:25" or "[2001:db8::25]:25"
+	if service[0] == '[' {
+		return append(b, service...)
+	}
+	port := strings.LastIndexByte(service, ':')
+	b = append(append(b, '['), service[:port]...)
+	return append(append(b, ']'), service[port:]...)
+}
+
+// AppendPass appends the line that postscreen writes about a client that passed its tests, without a newline.
+func (r *Renderer) AppendPass(b []byte, e *dataplane.Event) []byte {
+	return appendWho(append(b, "PASS NEW"...), e)
+}
+
+// AppendPregreet appends the lines that postscreen writes when a connection ends, each with a newline: those that log
+// readers and fail2ban filters know. A client that passed was told of when the banner came, if it did.
 func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
 	switch e.Verdict {
 	case dataplane.VerdictEarlyTalker:
@@ -276,7 +294,9 @@ func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
 		b = appendWho(appendAfter(append(b, "HANGUP"...), e), e)
 		b = append(b, " in tests before SMTP handshake\n"...)
 	case dataplane.VerdictQuiet:
-		b = append(appendWho(append(b, "PASS NEW"...), e), '\n')
+		if e.Banner == 0 {
+			b = append(r.AppendPass(b, e), '\n')
+		}
 	case dataplane.VerdictNone, dataplane.VerdictNoServer:
 	}
 	b = append(b, "DISCONNECT"...)

@@ -269,7 +269,7 @@ func (b *built) frontend(f *config.Frontend, backend dataplane.BackendID, times 
 	b.frontends = append(b.frontends, f.Name)
 	b.shard.Frontends = append(b.shard.Frontends, dataplane.Frontend{
 		Delay: f.Delay, Action: action, RejectText: f.RejectText + "\r\n", NoServerText: f.NoServerText + "\r\n",
-		Backend: backend, Times: times,
+		Backend: backend, Times: times, Live: f.LogFormat == config.LogPostscreen,
 	})
 	for _, bind := range f.Binds {
 		for _, a := range c.Services {

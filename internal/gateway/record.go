@@ -158,6 +158,8 @@ func (r *recorder) take(events []dataplane.Event) {
 			r.closed(e)
 		case dataplane.EventObserved:
 			r.observed(e)
+		case dataplane.EventOpened, dataplane.EventPassed:
+			r.lively(e)
 		case dataplane.EventServerFailed:
 			r.log.Warn("server did not take a connection", "server", r.server(e.Server), "client", e.Client, "cause", e.Cause)
 		case dataplane.EventOfferBroken:
@@ -188,6 +190,23 @@ func (r *recorder) observed(e *dataplane.Event) {
 	r.log.Info("early talk observed", "frontend", r.render.Names.Services[e.Service].Frontend, "client", e.Client,
 		"port", e.ClientPort, "after", e.FirstByte.Sub(e.Established), "octets", e.TalkLen, "talk",
 		string(connlog.AppendEscaped(nil, e.TalkHead[:min(e.TalkLen, dataplane.TalkSample)])))
+}
+
+// lively writes postscreen's lines about a connection that goes on. Of one that may turn out to be null, and is not to be logged
+// then, nothing is written when it begins.
+func (r *recorder) lively(e *dataplane.Event) {
+	f := &r.fronts[e.Service]
+	switch {
+	case f.format != config.LogPostscreen: // by a reload since
+		return
+	case e.Kind == dataplane.EventPassed:
+		r.buf = r.render.AppendPass(r.buf[:0], e)
+	case f.quiet:
+		return
+	default:
+		r.buf = r.render.AppendConnect(r.buf[:0], e)
+	}
+	f.line(r.buf)
 }
 
 func (r *recorder) closed(e *dataplane.Event) {

@@ -1,0 +1,64 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestPostscreenLines: what postscreen's format says of real clients, each line a message of its own, when it happens and in
+// postscreen's order.
+func TestPostscreenLines(t *testing.T) {
+	ctx, l := site(t, Options{})
+	path := filepath.Join(t.TempDir(), "log")
+	log, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	must(t, err)
+	defer func() { _ = log.Close() }()
+	var frontends, backends strings.Builder
+	for _, f := range families {
+		mtas(t, l, f)
+		fmt.Fprintf(&frontends, "  - {name: ft_%s, bind: \"%s\", inspect-delay: 2s, log-format: postscreen, default_backend: bk_%s}\n",
+			f.name, net.JoinHostPort(f.vip, "25"), f.name)
+		fmt.Fprintf(&backends, "  - {name: bk_%s, servers: [{name: smtp1, address: \"%s\"}]}\n", f.name, net.JoinHostPort(f.a, "25"))
+	}
+	gateway(ctx, t, l, fmt.Appendf(nil, "#yaml\nlog: [{to: %q, format: raw, facility: mail}]\nfrontends:\n%sbackends:\n%s",
+		path, &frontends, &backends))
+	next := func() string {
+		t.Helper()
+		b := make([]byte, 4096)
+		_ = log.SetReadDeadline(time.Now().Add(10 * time.Second))
+		n, err := log.Read(b)
+		must(t, err)
+		return string(b[:n])
+	}
+	for _, f := range families {
+		vip := net.JoinHostPort(f.vip, "25")
+		expect := func(from string, lines ...string) {
+			t.Helper()
+			who := regexp.QuoteMeta("["+from+"]") + `:\d+`
+			for _, want := range lines {
+				want = strings.ReplaceAll(want, "WHO", who)
+				if got := next(); !regexp.MustCompile("^" + want + "$").MatchString(got) {
+					t.Errorf("%s: %q, want %q", f.name, got, want)
+				}
+			}
+		}
+		connect := "CONNECT from WHO to " + regexp.QuoteMeta("["+f.vip+"]:25")
+
+		_, err := l.Bot(ctx, f.talker, vip, 0, "EHLO x\r\n", 5*time.Second)
+		must(t, err)
+		expect(f.talker, connect, `PREGREET 8 after \d(\.\d\d?)? from WHO: EHLO x\\r\\n`, "DISCONNECT WHO")
+
+		must(t, l.HangUp(ctx, f.talker, vip, 50*time.Millisecond, true))
+		expect(f.talker, connect, `HANGUP after \d(\.\d\d?)? from WHO in tests before SMTP handshake`, "DISCONNECT WHO")
+
+		slow := beginMail(ctx, t, l, f.client, vip)
+		expect(f.client, connect, "PASS NEW WHO") // while the mail goes on
+		slow.end()
+		expect(f.client, "DISCONNECT WHO")
+	}
+}
