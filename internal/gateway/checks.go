@@ -207,7 +207,7 @@ func (g *gateway) learn(ctx context.Context, c *check) func(*inquiry) {
 			patience = answerSettles
 		case got.Known:
 			if got != known {
-				g.log.Info("server's TCP options learnt", "server", c.Backend+"/"+c.Server, "options", got)
+				g.log.Info(optionsLearnt, "server", c.Backend+"/"+c.Server, "options", got)
 			}
 			known, patience = got, answerPatience
 			// Also if it is no news: a shard may have learnt something else from a client since.

@@ -177,3 +177,29 @@ func (a *answers) granted(ctx context.Context, q *inquiry, known dataplane.Serve
 		}
 	}
 }
+
+// hear takes from a shard's events what it says of servers. It never waits.
+func (g *gateway) hear(events []dataplane.Event) {
+	g.answers.take(events)
+	for i := range events {
+		if e := &events[i]; e.Kind == dataplane.EventServerOptions {
+			select {
+			case g.learnt <- dataplane.ServerGrants{Server: e.Server, Options: e.ServerOptions}:
+			default: // the next check, or client, tells the same
+			}
+		}
+	}
+}
+
+// spreadGrants tells all shards what one of them has learnt from a client's connection: a client that comes again may come from
+// another address, and so to another shard.
+func (g *gateway) spreadGrants(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case l := <-g.learnt:
+			g.tellShards(ctx, l)
+		}
+	}
+}

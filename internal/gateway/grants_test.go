@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hushgate/dataplane"
+	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 )
 
@@ -130,5 +131,35 @@ func TestAnswersOfFailedChecks(t *testing.T) {
 	q := a.ask(netip.MustParseAddrPort("10.0.0.11:25"))
 	if o, seen := a.granted(ended, q, dataplane.ServerOptions{}, time.Hour); o.Known || !seen {
 		t.Errorf("a gateway that ends: %+v, %v", o, seen)
+	}
+}
+
+// TestGrantsSpread: what one shard learns from a client's connection, all shards are told; and a shard never waits for that.
+func TestGrantsSpread(t *testing.T) {
+	g := &gateway{learnt: make(chan dataplane.ServerGrants, 64)}
+	cfg := testConfig()
+	cfg.Servers = []dataplane.Server{{Addr: wire.AddrFrom(netip.MustParseAddr("10.0.0.11")), Port: 25, Up: true, Weight: 1}}
+	cfg.Backends[0].Servers = []dataplane.ServerID{0}
+	for range 3 {
+		w := &wires{side: wire.Both}
+		g.loops = append(g.loops, newLoop(dataplane.New(cfg), mono.NewClock(), []Port{w}, w, w, newFailures(), func([]dataplane.Event) {}))
+	}
+	want := dataplane.ServerOptions{MSS: 1300, WindowScale: 7, SACK: true, Known: true}
+	e := dataplane.Event{Kind: dataplane.EventServerOptions, ServerOptions: want}
+	for range 1000 { // nobody takes them yet
+		g.hear([]dataplane.Event{e, {Kind: dataplane.EventClosed}})
+	}
+	ctx, end := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- g.spreadGrants(ctx) }()
+	for i, l := range g.loops {
+		(<-l.orders)(l.shard)
+		if got := l.shard.Save().Backends[0][0].Options; got != want {
+			t.Errorf("shard %d knows %+v", i, got)
+		}
+	}
+	end()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

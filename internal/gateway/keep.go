@@ -55,14 +55,14 @@ func (g *gateway) closeKeeper() {
 func (g *gateway) witnessed(cfg *dataplane.Config) func([]dataplane.Event) {
 	if g.keeper == nil {
 		return func(events []dataplane.Event) {
-			g.answers.take(events)
+			g.hear(events)
 			g.lines.take(events)
 		}
 	}
 	m := evidence.NewMemory(g.cfg.Global.Capture.Memory)
 	cfg.Witness = m
 	return func(events []dataplane.Event) {
-		g.answers.take(events)
+		g.hear(events)
 		g.keep(m, events)
 		g.lines.take(events)
 	}

@@ -20,6 +20,7 @@ import (
 // recorder turns events into log lines. The shards call take; it never waits for a log.
 type recorder struct {
 	log     *slog.Logger
+	often   recurring
 	closing sync.WaitGroup // of targets that are not used any more
 
 	mu     sync.Mutex
@@ -42,7 +43,7 @@ type front struct {
 }
 
 func newRecorder(cfg *config.Config, clock mono.Clock, names *connlog.Names, log *slog.Logger) (*recorder, error) {
-	r := &recorder{log: log, render: connlog.Renderer{Clock: clock, Names: names}}
+	r := &recorder{log: log, often: recurring{log: log}, render: connlog.Renderer{Clock: clock, Names: names}}
 	change, err := r.prepare(cfg, names)
 	if err != nil {
 		return nil, err
@@ -155,21 +156,55 @@ func (r *recorder) take(events []dataplane.Event) {
 	for i := range events {
 		switch e := &events[i]; e.Kind {
 		case dataplane.EventClosed:
+			r.unserved(e)
 			r.closed(e)
 		case dataplane.EventObserved:
 			r.observed(e)
 		case dataplane.EventOpened, dataplane.EventPassed:
 			r.lively(e)
 		case dataplane.EventServerFailed:
-			r.log.Warn("server did not take a connection", "server", r.server(e.Server), "client", e.Client, "cause", e.Cause)
+			r.serverFailed(e)
 		case dataplane.EventOfferBroken:
-			r.log.Warn("server grants less than clients were promised", "server", r.server(e.Server), "cause", e.Cause,
-				"options", e.ServerOptions)
+			t := topic{level: slog.LevelWarn, message: grantsLess, backend: r.backend(e), server: e.Server, cause: e.Cause}
+			r.often.note(t, "times", []any{"server", r.server(e.Server), "cause", e.Cause, "options", e.ServerOptions})
 		case dataplane.EventServerOptions:
-			r.log.Info("server's TCP options learnt", "server", r.server(e.Server), "options", e.ServerOptions)
+			t := topic{level: slog.LevelInfo, message: optionsLearnt, server: e.Server}
+			r.often.note(t, "times", []any{"server", r.server(e.Server), "options", e.ServerOptions})
 		case dataplane.EventOwnAnswer: // see answers
 		}
 	}
+}
+
+// The messages about servers that may come with every connection.
+const (
+	optionsLearnt = "server's TCP options learnt"
+	didNotTake    = "server did not take a connection"
+	grantsLess    = "server grants less than clients were promised"
+	noTimestamps  = "clients are told 421, for no server grants the TCP timestamps that they were promised: they come again, and new " +
+		"ones are promised none"
+)
+
+func (r *recorder) serverFailed(e *dataplane.Event) {
+	t := topic{level: slog.LevelWarn, message: didNotTake, server: e.Server, cause: e.Cause}
+	r.often.note(t, "times", []any{"server", r.server(e.Server), "cause", e.Cause}, "client", e.Client)
+}
+
+// unserved tells of a client that could not be served for a cause which an administrator cannot guess from its line.
+func (r *recorder) unserved(e *dataplane.Event) {
+	if e.Cause != dataplane.CauseTimestampsLost || e.Verdict != dataplane.VerdictNoServer {
+		return
+	}
+	backend := r.backend(e)
+	var servers []string
+	for _, id := range r.often.servers(grantsLess, backend) {
+		servers = append(servers, r.server(id))
+	}
+	r.often.note(topic{level: slog.LevelWarn, message: noTimestamps, backend: backend}, "clients", []any{"backend", backend, "servers", servers}, "client", e.Client)
+}
+
+// backend is the name of a connection's.
+func (r *recorder) backend(e *dataplane.Event) string {
+	return r.render.Names.Services[e.Service].Backend
 }
 
 func (r *recorder) server(id dataplane.ServerID) string {
@@ -259,6 +294,7 @@ func (r *recorder) line(v connlog.Severity, s string) {
 
 // close closes every target. It waits for a bounded time.
 func (r *recorder) close() {
+	r.often.close()
 	r.closeBut(r.lineup, lineup{})
 	r.closing.Wait()
 }

@@ -84,6 +84,7 @@ type gateway struct {
 	lost   *failures
 
 	answers answers
+	learnt  chan dataplane.ServerGrants // from clients' connections, for all shards
 
 	messages *logqueue.Queue // of log; nil if that loses nothing
 
@@ -133,8 +134,8 @@ type Options struct {
 func Run(ctx context.Context, o Options) (err error) {
 	g := &gateway{
 		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), spread: newKey(), changed: make(chan struct{}, 1),
-		moved:    make(chan struct{}, 1),
-		commands: make(chan command), ending: make(chan struct{}), probers: map[proberKey]prober{}, program: o.Program,
+		moved:  make(chan struct{}, 1),
+		learnt: make(chan dataplane.ServerGrants, 64), commands: make(chan command), ending: make(chan struct{}), probers: map[proberKey]prober{}, program: o.Program,
 		messages: o.Messages,
 		lost:     newFailures(),
 	}
@@ -395,6 +396,7 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	}
 	group.Go(func() error { return g.followNetwork(ctx) })
 	group.Go(func() error { return g.renewSecrets(ctx) })
+	group.Go(func() error { return g.spreadGrants(ctx) })
 	group.Go(func() error { return g.watchLosses(ctx) })
 	group.Go(func() error { return g.watchLogs(ctx) })
 	group.Go(func() error { return g.watchFailures(ctx) })

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -99,6 +100,50 @@ backend bk_smtp
 					})
 					must(t, g.Stop())
 				})
+			}
+		})
+	}
+}
+
+// TestTimestampsLost: while a client is in the delay all servers stop granting the timestamps that it was promised. It is told
+// 421, the administrator is told why, and when it comes again it is promised none, and served.
+func TestTimestampsLost(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			ctx, l := site(t, Options{})
+			mtas(t, l, f)
+			g := gateway(ctx, t, l, life(f, "", "3s", f.a, f.b))
+			for _, s := range []string{"bk_smtp/smtp1", "bk_smtp/smtp2"} {
+				if _, err := g.WaitLine(ctx, "TCP options learnt", s, "Timestamps:true"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			vip := net.JoinHostPort(f.vip, "25")
+			var c *net.TCPConn
+			const timestamps = 1
+			waitFor(t, "a client to be promised timestamps", func() bool {
+				var err error
+				c, err = l.Client.Dial(ctx, f.client, vip)
+				must(t, err)
+				if info(t, c).Options&timestamps != 0 {
+					return true
+				}
+				_ = c.Close()
+				return false
+			})
+			defer func() { _ = c.Close() }()
+			for _, s := range l.Servers {
+				must(t, s.Sysctl("net/ipv4/tcp_timestamps", "0"))
+			}
+			_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+			if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.HasPrefix(line, "421 ") {
+				t.Errorf("the client in the delay hears %q, %v", line, err)
+			}
+			if _, err := g.WaitLine(ctx, "clients are told 421", "backend=bk_smtp", `servers="[bk_smtp/smtp1 bk_smtp/smtp2]"`, f.client); err != nil {
+				t.Error(err)
+			}
+			if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("Subject: again\r\n\r\nx\r\n")); err != nil {
+				t.Errorf("when it comes again: %v", err)
 			}
 		})
 	}

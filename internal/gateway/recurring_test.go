@@ -1,0 +1,138 @@
+package gateway
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hushgate/dataplane"
+	"hushgate/internal/config"
+	"hushgate/internal/connlog"
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+)
+
+var clientAddr = wire.AddrFrom(netip.MustParseAddr("198.18.0.25"))
+
+// logged is a recorder and what its log has.
+func logged(t *testing.T) (*recorder, *bytes.Buffer) {
+	t.Helper()
+	var b bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey || a.Key == slog.LevelKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	names := &connlog.Names{
+		Services: []connlog.Service{{Address: "192.0.2.25:25", Frontend: "ft", Backend: "bk"}},
+		Servers:  []connlog.Server{{Backend: "bk", Name: "a"}, {Backend: "bk", Name: "b"}},
+	}
+	r, err := newRecorder(&config.Config{Frontends: []config.Frontend{{Name: "ft", LogFormat: config.LogNone}}}, mono.NewClock(), names, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, &b
+}
+
+// emit gives a recorder events.
+func emit(r *recorder, events ...dataplane.Event) { r.take(events) }
+
+// TestTimestampsLost: that all servers of a backend stop granting timestamps is told at once with the servers' names, and a
+// minute later with how many clients it has cost a connection; then it is over, and told anew when it happens again.
+func TestTimestampsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, out := logged(t)
+		without := dataplane.ServerOptions{MSS: 1460, WindowScale: 7, SACK: true, Known: true}
+		turnedAway := func() {
+			for _, s := range []dataplane.ServerID{0, 1} {
+				emit(r, dataplane.Event{Kind: dataplane.EventOfferBroken, Cause: dataplane.CauseTimestampsLost, Server: s, ServerOptions: without},
+					dataplane.Event{Kind: dataplane.EventServerFailed, Cause: dataplane.CauseTimestampsLost, Server: s, Client: clientAddr})
+			}
+			emit(r, dataplane.Event{
+				Kind: dataplane.EventClosed, Cause: dataplane.CauseTimestampsLost, Verdict: dataplane.VerdictNoServer, Client: clientAddr,
+				Server: dataplane.NoServer,
+			})
+		}
+		said := func() (lines []string) {
+			r.often.mu.Lock() // the log is written under it
+			defer r.often.mu.Unlock()
+			lines = strings.Split(strings.TrimSpace(out.String()), "\n")
+			out.Reset()
+			return lines
+		}
+		for range 2 {
+			turnedAway()
+			first := said()
+			if len(first) != 5 || !strings.Contains(first[4], `"clients are told 421`) ||
+				!strings.Contains(first[4], `backend=bk servers="[bk/a bk/b]" client=198.18.0.25`) {
+				t.Errorf("the first client: %s", strings.Join(first, "\n"))
+			}
+			for i, s := range []string{"bk/a", "bk/b"} {
+				if l := first[2*i]; !strings.Contains(l, "grants less") || !strings.Contains(l, "server="+s+" cause=timestamps-lost options=") {
+					t.Errorf("of %s: %s", s, l)
+				}
+			}
+			for range 36 {
+				turnedAway()
+			}
+			if l := said(); l[0] != "" {
+				t.Errorf("more clients: %q", l)
+			}
+			time.Sleep(recurEvery + time.Second)
+			synctest.Wait()
+			then := strings.Join(said(), "\n")
+			for _, want := range []string{`servers="[bk/a bk/b]" clients=36 within=1m0s`, "server=bk/a cause=timestamps-lost options=", "times=36 within=1m0s"} {
+				if !strings.Contains(then, want) {
+					t.Errorf("a minute later there is no %q: %s", want, then)
+				}
+			}
+			if n := strings.Count(then, "\n"); n != 4 {
+				t.Errorf("a minute later there are %d lines: %s", n+1, then)
+			}
+			time.Sleep(3 * recurEvery)
+			synctest.Wait()
+			if l := said(); l[0] != "" {
+				t.Errorf("when it is over: %q", l)
+			}
+		}
+		r.close()
+	})
+}
+
+// TestRecurringLines: a server that refuses every connection has a line a minute, whatever their rate, and one for each cause;
+// what has come together is told at the end.
+func TestRecurringLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, out := logged(t)
+		refuse := func(cause dataplane.Cause) {
+			emit(r, dataplane.Event{Kind: dataplane.EventServerFailed, Cause: cause, Server: 1, Client: clientAddr})
+		}
+		for range 10 * 60 * 10 { // ten minutes
+			refuse(dataplane.CauseServerRST)
+			time.Sleep(100 * time.Millisecond)
+		}
+		synctest.Wait()
+		r.often.mu.Lock() // the log is written under it
+		n := strings.Count(out.String(), didNotTake)
+		r.often.mu.Unlock()
+		if n < 10 || n > 11 {
+			t.Errorf("%d lines in ten minutes", n)
+		}
+		refuse(dataplane.CauseServerTimeout)
+		if !strings.Contains(out.String(), "cause=server-timeout client=198.18.0.25") {
+			t.Errorf("another cause is not told: %s", out)
+		}
+		refuse(dataplane.CauseServerTimeout)
+		out.Reset()
+		r.close()
+		if got := out.String(); !strings.Contains(got, fmt.Sprintf("%q server=bk/b cause=server-timeout times=1", didNotTake)) {
+			t.Errorf("at the end: %s", got)
+		}
+	})
+}
