@@ -183,7 +183,7 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("%d reports: %v", len(k.reports), k.reports)
 		}
 		for _, r := range k.reports {
-			if !errors.Is(r.Err, unix.ENOSPC) {
+			if !errors.Is(r.Err, unix.ENOSPC) || !strings.Contains(r.Err.Error(), "write "+k.files.path+": no space") {
 				t.Error(r)
 			}
 		}

@@ -112,7 +112,16 @@ func (f *files) write(b []byte) error {
 	if cut := f.present.Truncate(f.size); cut != nil || !passing(err) || errors.Is(err, unix.EIO) {
 		err = errors.Join(err, cut, f.close()) // the next one may fare better elsewhere
 	}
-	return wrap(err)
+	return f.named(err)
+}
+
+// named says the name that the present file goes by, not the one that it was made under.
+func (f *files) named(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return fmt.Errorf("keep captures: write %s: %w", f.path, err)
 }
 
 // begin begins a new file with its first connections, which then takes the place of the present one.
@@ -128,7 +137,7 @@ func (f *files) begin(b []byte) error {
 		}
 	}
 	if err != nil {
-		return wrap(errors.Join(err, n.Close(), f.remove(name)))
+		return f.named(errors.Join(err, n.Close(), f.remove(name)))
 	}
 	err = f.close() // the one before: it is where it belongs, whatever this says
 	f.present, f.size, f.begun = n, int64(len(first)), f.now()
