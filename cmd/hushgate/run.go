@@ -187,7 +187,7 @@ func newCheckCommand() *cobra.Command {
 			}
 			warnings := p.Warnings
 			if p.Managed {
-				more, err := p.CheckFirewall()
+				more, err := p.CheckFirewall(cmd.Context())
 				if err != nil {
 					return err
 				}

@@ -1,31 +1,25 @@
 package firewall
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"os/exec"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/coreos/go-iptables/iptables"
+	"time"
 )
 
-// Firewall is a plan, and what of it is installed. It has no lock: one goroutine uses it at a time.
+// Firewall is a plan, and what of it is installed. It has no lock: one goroutine uses it at a time. Every program that it
+// runs ends with the context that a method was given; to undo what could not be finished takes a few seconds more.
 //
-// go-iptables runs the iptables program once for each rule; it has no way to iptables-restore, which would replace a
-// whole table at once. So each chain of ours has two generations, and is complete before anything jumps to it.
+// iptables-restore changes a table whole or not at all, but not several tables, nor both families. So each chain of ours has
+// two generations: the new one is in force everywhere before the old one goes.
 type Firewall struct {
 	plan   Plan
 	tools  map[bool]*tool // by family: true is IPv6. The one that the plan does not need may be missing
 	placed map[chainKey]placed
-}
-
-// tool is iptables for one address family.
-type tool struct {
-	*iptables.IPTables
-	name, version string
 }
 
 // placed is a chain of ours as it was installed, in iptables' own spelling.
@@ -35,14 +29,17 @@ type placed struct {
 	jump       string
 }
 
-// lockWait is how long iptables waits for another iptables, in seconds.
-const lockWait = 10
+// ErrChanged reports that something else changed the rules while they were installed.
+var ErrChanged = errors.New("something else changed it at the same time")
+
+// undoPatience is how long it may take to undo what could not be finished.
+const undoPatience = 5 * time.Second
 
 // New looks for iptables, for the families that the plan needs. It changes nothing.
-func New(p Plan) (*Firewall, error) {
+func New(ctx context.Context, p Plan) (*Firewall, error) {
 	f := &Firewall{plan: p, tools: map[bool]*tool{}}
-	for v6, name := range map[bool]string{false: "iptables", true: "ip6tables"} {
-		t, err := newTool(v6, name)
+	for v6, name := range names {
+		t, err := newTool(ctx, v6, name)
 		switch {
 		case err == nil:
 			f.tools[v6] = t
@@ -51,98 +48,6 @@ func New(p Plan) (*Firewall, error) {
 		}
 	}
 	return f, nil
-}
-
-func newTool(v6 bool, name string) (*tool, error) {
-	family := iptables.ProtocolIPv4
-	if v6 {
-		family = iptables.ProtocolIPv6
-	}
-	t, err := iptables.New(iptables.IPFamily(family), iptables.Timeout(lockWait))
-	if err != nil {
-		return nil, err
-	}
-	version, err := exec.Command(name, "--version").Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s --version: %w", name, err)
-	}
-	return &tool{t, name, strings.TrimSpace(string(version))}, nil
-}
-
-// nft is whether iptables keeps its rules in nftables, and not in the kernel's older tables.
-func (t *tool) nft() bool { return strings.Contains(t.version, "nf_tables") }
-
-// loaded is whether the kernel has a table. An older one that it has not is best left alone: to look is to load it.
-func (t *tool) loaded(table string) bool {
-	if t.nft() {
-		return true
-	}
-	file := "/proc/thread-self/net/ip_tables_names"
-	if t.name == "ip6tables" {
-		file = "/proc/thread-self/net/ip6_tables_names"
-	}
-	names, err := os.ReadFile(file)       // without the file there are none
-	if errors.Is(err, fs.ErrPermission) { // only root may read it
-		_, err = os.Stat("/sys/module/" + strings.TrimSuffix(t.name, "s") + "_" + table)
-		return err == nil
-	}
-	return slices.Contains(strings.Fields(string(names)), table)
-}
-
-// list returns the rules of a chain as iptables -S spells them, nil if there is no such chain.
-func (t *tool) list(table, chain string) ([]string, error) {
-	lines, err := t.List(table, chain)
-	if e := (*iptables.Error)(nil); errors.As(err, &e) && e.ExitStatus() == 1 {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list the chain %s of the %s table: %w", chain, table, tidy(err))
-	}
-	return slices.DeleteFunc(lines, func(l string) bool { return !strings.HasPrefix(l, "-A ") }), nil
-}
-
-// drop takes a chain of ours away, the jumps to it first. It is no error if there is none.
-func (t *tool) drop(k chainKey, generation int) error {
-	chain, jump := k.chain(generation), k.jumpSpec(generation)
-	there, err := t.ChainExists(k.table, chain)
-	if err != nil {
-		return fmt.Errorf("look for the chain %s of the %s table: %w", chain, k.table, tidy(err))
-	}
-	if !there {
-		return nil
-	}
-	for err == nil { // a jump may stand more than once
-		if there, err = t.Exists(k.table, k.hook, jump...); err != nil || !there {
-			break
-		}
-		err = t.Delete(k.table, k.hook, jump...)
-	}
-	if err != nil {
-		return fmt.Errorf("remove the jump to %s from %s %s: %w", chain, k.table, k.hook, tidy(err))
-	}
-	if err := t.ClearAndDeleteChain(k.table, chain); err != nil {
-		return fmt.Errorf("remove the chain %s of the %s table: %w", chain, k.table, tidy(err))
-	}
-	return nil
-}
-
-// oneLine is an error of iptables, which may have several lines, on one.
-type oneLine struct{ error }
-
-func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
-func (e oneLine) Unwrap() error { return e.error }
-
-func tidy(err error) error { return oneLine{err} }
-
-// Check finds out whether the rules could be installed: whether the tables can be read at all.
-func (f *Firewall) Check() error {
-	for _, k := range f.plan.chains() {
-		if _, err := f.tools[k.v6].ListChains(k.table); err != nil {
-			return fmt.Errorf("read the %s table: %w (needed: CAP_NET_ADMIN and, for iptables-legacy, its lock file /run/xtables.lock)",
-				k.table, tidy(err))
-		}
-	}
-	return nil
 }
 
 // Versions names the programs found, with the variant of each: iptables v1.8.9 (nf_tables).
@@ -155,111 +60,235 @@ func (f *Firewall) Versions() (versions []string) {
 	return versions
 }
 
+// look reads the rules of both families.
+func (f *Firewall) look(ctx context.Context) (map[*tool]ruleset, error) {
+	list := map[*tool][]string{}
+	for v6, t := range f.tools {
+		list[t] = nil
+		for _, k := range f.plan.chains() {
+			if k.v6 == v6 {
+				list[t] = append(list[t], k.table)
+			}
+		}
+	}
+	return look(ctx, list)
+}
+
+// Check finds out whether the rules could be installed: whether the tables can be read at all.
+func (f *Firewall) Check(ctx context.Context) error {
+	if _, err := f.look(ctx); err != nil {
+		return fmt.Errorf("%w (needed: CAP_NET_ADMIN and, for iptables-legacy, its lock file /run/xtables.lock)", err)
+	}
+	return nil
+}
+
 // Install puts the rules in place. Rules that a crashed process left are replaced, and there is no moment without a
 // complete chain: the new one is in force before the old one goes. After an error everything is as it was before, but
 // for an error in taking an old chain away: then old and new are both there, and do the same.
-func (f *Firewall) Install() error {
-	installed := map[chainKey]placed{}
-	for _, k := range f.plan.chains() {
-		p, err := f.place(k)
-		if err != nil {
-			for k, p := range installed {
-				err = errors.Join(err, f.tools[k.v6].drop(k, p.generation))
-			}
-			return err
-		}
-		installed[k] = p
+func (f *Firewall) Install(ctx context.Context) error {
+	rules, err := f.look(ctx)
+	if err != nil {
+		return err
 	}
-	f.placed = installed
-	return f.dropOthers()
+	return f.install(ctx, rules)
 }
 
-// place makes a chain beside the one in force, and puts it in force.
-func (f *Firewall) place(k chainKey) (placed, error) {
-	t := f.tools[k.v6]
-	generation, err := t.unused(k)
+// install is Install when the rules have just been read.
+func (f *Firewall) install(ctx context.Context, rules map[*tool]ruleset) error {
+	next := f.next(rules)
+	err := restore(ctx, f.additions(rules, next))
 	if err != nil {
-		return placed{}, err
+		return join(err, f.undo(ctx, next))
 	}
-	if err := t.drop(k, generation); err != nil {
-		return placed{}, err
-	}
-	p, err := t.build(k, generation, f.plan.of(k))
+	after, err := f.look(ctx)
 	if err != nil {
-		return placed{}, errors.Join(err, t.drop(k, generation))
+		return join(err, f.undo(ctx, next))
 	}
-	return p, nil
+	found, err := f.find(after, next)
+	if err != nil {
+		return join(err, f.undo(ctx, next))
+	}
+	f.placed = found
+	return f.dropOthers(ctx, after)
 }
 
-// unused is the generation of a chain that is not in force. Both are if a process died after the new one's jump and
+// next chooses the generation of each chain that is not in force. Both are if a process died after the new one's jump and
 // before the old one's end: then it is the one that the kernel comes to last.
-func (t *tool) unused(k chainKey) (int, error) {
-	hook, err := t.list(k.table, k.hook)
-	if err != nil {
-		return 0, err
+func (f *Firewall) next(rules map[*tool]ruleset) map[chainKey]int {
+	next := map[chainKey]int{}
+	for _, k := range f.plan.chains() {
+		hook := rules[f.tools[k.v6]][k.table][k.hook]
+		zero, one := jumpTo(hook, k.chain(0)), jumpTo(hook, k.chain(1))
+		if zero >= 0 && (one < 0 || one > zero) {
+			next[k] = 1
+		} else {
+			next[k] = 0
+		}
 	}
-	zero, one := jumpTo(hook, k.chain(0)), jumpTo(hook, k.chain(1))
-	if zero < 0 || (one >= 0 && one < zero) {
-		return 0, nil
-	}
-	return 1, nil
+	return next
 }
 
 func jumpTo(hook []string, chain string) int {
-	return slices.IndexFunc(hook, func(rule string) bool { return strings.HasSuffix(rule, " -j "+chain) })
+	return slices.IndexFunc(hook, func(rule string) bool { return leadsTo(rule, chain) })
 }
 
-func (t *tool) build(k chainKey, generation int, rules []Rule) (p placed, err error) {
-	chain := k.chain(generation)
-	if err := t.NewChain(k.table, chain); err != nil {
-		return p, fmt.Errorf("make the chain %s in the %s table: %w", chain, k.table, tidy(err))
+func leadsTo(rule, chain string) bool {
+	return strings.HasSuffix(rule, " -j "+chain) || strings.HasSuffix(rule, " -g "+chain)
+}
+
+// additions makes each chain anew, whatever is left of it, and puts it in force.
+func (f *Firewall) additions(rules map[*tool]ruleset, next map[chainKey]int) map[*tool]script {
+	scripts := map[*tool]script{}
+	for _, k := range f.plan.chains() {
+		t, chain := f.tools[k.v6], k.chain(next[k])
+		if scripts[t] == nil {
+			scripts[t] = script{}
+		}
+		lines := jumps(rules[t][k.table], chain)
+		lines = append(lines, ":"+chain+" - [0:0]")
+		for _, r := range f.plan.of(k) {
+			lines = append(lines, line("-A", chain, r.Spec...))
+		}
+		lines = append(lines, line("-I", k.hook, append([]string{"1"}, k.jumpSpec(next[k])...)...))
+		scripts[t][k.table] = append(scripts[t][k.table], lines...)
 	}
-	for _, r := range rules {
-		if err := t.Append(k.table, chain, r.Spec...); err != nil {
-			return p, fmt.Errorf("install %s %s rule %q: %w", k.table, k.hook, strings.Join(r.Spec, " "), tidy(err))
+	return scripts
+}
+
+// line writes a command for iptables-restore.
+func line(command, chain string, spec ...string) string {
+	words := []string{command, chain}
+	for _, w := range spec {
+		if strings.ContainsAny(w, " \t\"'\\") {
+			w = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(w) + `"`
+		}
+		words = append(words, w)
+	}
+	return strings.Join(words, " ")
+}
+
+// jumps takes away what leads to a chain of a table.
+func jumps(chains map[string][]string, to string) (lines []string) {
+	for _, chain := range slices.Sorted(maps.Keys(chains)) {
+		for _, rule := range chains[chain] {
+			if leadsTo(rule, to) {
+				lines = append(lines, "-D"+strings.TrimPrefix(rule, "-A"))
+			}
 		}
 	}
-	if err := t.Insert(k.table, k.hook, 1, k.jumpSpec(generation)...); err != nil {
-		return p, fmt.Errorf("jump from %s %s to %s: %w", k.table, k.hook, chain, tidy(err))
+	return lines
+}
+
+// find looks what became of the chains that were made.
+func (f *Firewall) find(rules map[*tool]ruleset, next map[chainKey]int) (map[chainKey]placed, error) {
+	found := map[chainKey]placed{}
+	for _, k := range f.plan.chains() {
+		table, chain := rules[f.tools[k.v6]][k.table], k.chain(next[k])
+		p := placed{generation: next[k], rules: table[chain]}
+		at := jumpTo(table[k.hook], chain)
+		if at < 0 || len(p.rules) != len(f.plan.of(k)) {
+			return nil, fmt.Errorf("install the chain %s in the %s table: %w", chain, k.table, ErrChanged)
+		}
+		p.jump = table[k.hook][at]
+		found[k] = p
 	}
-	p.generation = generation
-	if p.rules, err = t.list(k.table, chain); err != nil {
-		return p, err
+	return found, nil
+}
+
+// undo takes chains away that were to be installed, in a time of its own: that of the context may be over.
+func (f *Firewall) undo(ctx context.Context, next map[chainKey]int) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoPatience)
+	defer cancel()
+	rules, err := f.look(ctx)
+	if err == nil {
+		err = restore(ctx, f.removals(rules, func(k chainKey, generation int) bool {
+			g, chosen := next[k]
+			return chosen && g == generation
+		}))
 	}
-	hook, err := t.list(k.table, k.hook)
 	if err != nil {
-		return p, err
+		return fmt.Errorf("undo what was installed: %w", err)
 	}
-	at := jumpTo(hook, chain)
-	if at < 0 || len(p.rules) != len(rules) {
-		return p, fmt.Errorf("install the chain %s in the %s table: something else changed it at the same time", chain, k.table)
+	return nil
+}
+
+// chainName is the form of the names of our chains.
+var chainName = regexp.MustCompile(`^HUSHGATE-(PRE|FWD|POST)-([01])$`)
+
+// hooks are the built-in chains by their short names.
+var hooks = map[string]string{"PRE": "PREROUTING", "FWD": "FORWARD", "POST": "POSTROUTING"}
+
+// removals takes away those chains of ours that are chosen, and all that leads to them.
+func (f *Firewall) removals(rules map[*tool]ruleset, chosen func(k chainKey, generation int) bool) map[*tool]script {
+	scripts := map[*tool]script{}
+	for t, set := range rules {
+		scripts[t] = set.removals(func(table, hook string, generation int) bool { return chosen(chainKey{t.v6, table, hook}, generation) })
 	}
-	p.jump = hook[at]
-	return p, nil
+	return scripts
+}
+
+func (s ruleset) removals(chosen func(table, hook string, generation int) bool) script {
+	removals := script{}
+	for table, chains := range s {
+		var ours []string
+		others := maps.Clone(chains)
+		for chain := range chains {
+			if m := chainName.FindStringSubmatch(chain); m != nil && chosen(table, hooks[m[1]], int(m[2][0]-'0')) {
+				ours = append(ours, chain)
+				delete(others, chain)
+			}
+		}
+		slices.Sort(ours)
+		for _, chain := range ours {
+			removals[table] = append(removals[table], jumps(others, chain)...)
+			removals[table] = append(removals[table], "-F "+chain)
+		}
+		for _, chain := range ours {
+			removals[table] = append(removals[table], "-X "+chain)
+		}
+	}
+	return removals
+}
+
+// dropOthers takes every chain of ours away that is not one of those placed.
+func (f *Firewall) dropOthers(ctx context.Context, rules map[*tool]ruleset) error {
+	err := restore(ctx, f.removals(rules, func(k chainKey, generation int) bool {
+		p, there := f.placed[k]
+		return !there || p.generation != generation
+	}))
+	if err != nil {
+		return fmt.Errorf("remove rules that are not needed any more: %w", err)
+	}
+	return nil
 }
 
 // Verify reports whether everything is in place: our chains as they were installed, and no rule before our jump in raw
 // PREROUTING that could take packets past it. The order in FORWARD and POSTROUTING is the administrator's affair.
-func (f *Firewall) Verify() (bool, error) {
+func (f *Firewall) Verify(ctx context.Context) (bool, error) {
+	rules, err := f.look(ctx)
+	if err != nil {
+		return false, err
+	}
+	return f.verify(rules), nil
+}
+
+func (f *Firewall) verify(rules map[*tool]ruleset) bool {
 	for _, k := range f.plan.chains() {
 		p, there := f.placed[k]
 		if !there {
-			return false, nil
+			return false
 		}
-		rules, err := f.tools[k.v6].list(k.table, k.chain(p.generation))
-		if err != nil || !slices.Equal(rules, p.rules) {
-			return false, err
+		table := rules[f.tools[k.v6]][k.table]
+		if !slices.Equal(table[k.chain(p.generation)], p.rules) {
+			return false
 		}
-		hook, err := f.tools[k.v6].list(k.table, k.hook)
-		if err != nil {
-			return false, err
-		}
+		hook := table[k.hook]
 		at := slices.Index(hook, p.jump)
 		if at < 0 || (k.table == "raw" && slices.ContainsFunc(hook[:at], mayPass)) {
-			return false, nil
+			return false
 		}
 	}
-	return true, nil
+	return true
 }
 
 // mayPass is whether a rule could end a packet's way through the chain with the packet still alive: not the targets that
@@ -276,15 +305,15 @@ func mayPass(rule string) bool {
 
 // Replace puts the rules of another plan in the place of those that are installed. After an error the old ones are in
 // force, and stay the plan.
-func (f *Firewall) Replace(p Plan) error {
+func (f *Firewall) Replace(ctx context.Context, p Plan) error {
 	for _, r := range p {
 		if f.tools[r.V6] == nil {
-			return fmt.Errorf("%s is needed, and was not found at the start", map[bool]string{false: "iptables", true: "ip6tables"}[r.V6])
+			return fmt.Errorf("%s is needed, and was not found at the start", names[r.V6])
 		}
 	}
 	old := f.plan
 	f.plan = p
-	if err := f.Install(); err != nil {
+	if err := f.Install(ctx); err != nil {
 		f.plan = old
 		return err
 	}
@@ -292,48 +321,33 @@ func (f *Firewall) Replace(p Plan) error {
 }
 
 // Repair puts back what someone has taken away or has put before ours; true if there was anything.
-func (f *Firewall) Repair() (bool, error) {
-	ok, err := f.Verify()
-	if ok || err != nil {
+func (f *Firewall) Repair(ctx context.Context) (bool, error) {
+	rules, err := f.look(ctx)
+	if err != nil || f.verify(rules) {
 		return false, err
 	}
-	return true, f.Install()
+	return true, f.install(ctx, rules)
 }
 
-// Remove takes all our chains away, those too that another process or another plan left.
-func (f *Firewall) Remove() error {
+// Remove takes all our chains away, those too that another process or another plan left. An error names those that stay.
+func (f *Firewall) Remove(ctx context.Context) error {
+	left := f.left()
 	f.placed = nil
-	return f.dropOthers()
+	rules, err := f.look(ctx)
+	if err == nil {
+		err = f.dropOthers(ctx, rules)
+	}
+	if err != nil && len(left) > 0 {
+		return fmt.Errorf("%w; left in place: %s", err, strings.Join(left, ", "))
+	}
+	return err
 }
 
-// dropOthers takes every chain of ours away that is not one of those placed.
-func (f *Firewall) dropOthers() error {
-	var errs []error
-	for _, k := range f.everywhere() {
-		for generation := range 2 {
-			if p, there := f.placed[k]; !there || p.generation != generation {
-				errs = append(errs, f.tools[k.v6].drop(k, generation))
-			}
-		}
+// left names the chains that were installed: iptables raw HUSHGATE-PRE-0.
+func (f *Firewall) left() (chains []string) {
+	for k, p := range f.placed {
+		chains = append(chains, fmt.Sprintf("%s %s %s", names[k.v6], k.table, k.chain(p.generation)))
 	}
-	return errors.Join(errs...)
-}
-
-// everywhere lists the places where chains of ours may be: those of the plan, and those of an earlier plan. A table that
-// the plan does not need and that cannot be read has none of them.
-func (f *Firewall) everywhere() (keys []chainKey) {
-	for v6, t := range f.tools {
-		for _, k := range []chainKey{{v6, "raw", "PREROUTING"}, {v6, "filter", "FORWARD"}, {v6, "mangle", "FORWARD"}, {v6, "nat", "PREROUTING"}, {v6, "nat", "POSTROUTING"}} {
-			if len(f.plan.of(k)) == 0 {
-				if !t.loaded(k.table) {
-					continue
-				}
-				if _, err := t.list(k.table, k.hook); err != nil {
-					continue
-				}
-			}
-			keys = append(keys, k)
-		}
-	}
-	return keys
+	slices.Sort(chains)
+	return chains
 }

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"context"
 	"strings"
 	"testing"
 )
@@ -36,20 +37,20 @@ func TestReplace(t *testing.T) {
 		f := newFirewall(t, c)
 		in(t, h, f.Install)
 		closed := saved(t, h)
-		in(t, h, func() error { return f.Replace(NewOpenPlan(c)) })
+		in(t, h, func(context.Context) error { return f.Replace(t.Context(), NewOpenPlan(c)) })
 		expectVerified(t, h, f, true)
 		open := saved(t, h)
 		if strings.Contains(open, "hushgate answers") || strings.Count(open, "-j DNAT") != 2 {
 			t.Errorf("open:\n%s", open)
 		}
-		in(t, h, func() error { return f.Replace(NewPlan(c)) })
+		in(t, h, func(context.Context) error { return f.Replace(t.Context(), NewPlan(c)) })
 		expectVerified(t, h, f, true)
 		if s := saved(t, h); strings.Contains(s, "DNAT") || strings.Count(s, "hushgate: ") != strings.Count(closed, "hushgate: ") {
 			t.Errorf("closed again:\n%s", s)
 		}
 		broken := Plan{{Table: "raw", Hook: "PREROUTING", Spec: []string{"-p", "nonsense", "-j", "DROP"}}}
-		in(t, h, func() error {
-			if f.Replace(broken) == nil {
+		in(t, h, func(context.Context) error {
+			if f.Replace(t.Context(), broken) == nil {
 				t.Error("a rule that iptables does not take is taken")
 			}
 			return nil

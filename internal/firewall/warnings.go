@@ -1,9 +1,9 @@
 package firewall
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 )
@@ -12,22 +12,22 @@ import (
 // made with the other variant of iptables, which neither this package nor who lists the rules with iptables sees; a FORWARD
 // chain that drops the servers' other traffic; tables of nftables that decide on forwarding as well. What cannot be asked
 // is passed over.
-func (f *Firewall) Warnings() (warnings []string) {
+func (f *Firewall) Warnings(ctx context.Context) (warnings []string) {
 	for _, v6 := range []bool{false, true} {
 		t := f.tools[v6]
 		if t == nil {
 			continue
 		}
-		if w := t.otherVariant(); w != "" {
+		if w := t.otherVariant(ctx); w != "" {
 			warnings = append(warnings, w)
 		}
 		used := slices.ContainsFunc(f.plan, func(r Rule) bool { return r.V6 == v6 })
-		if used && !f.forwards(v6) && t.policy("filter", "FORWARD") == "DROP" {
+		if used && !f.forwards(v6) && t.policy(ctx, "filter", "FORWARD") == "DROP" {
 			warnings = append(warnings, fmt.Sprintf("the policy of %s's FORWARD chain is DROP: the servers' other traffic is dropped "+
 				"unless rules of your own accept it (firewall: {forward: true} does)", t.name))
 		}
 	}
-	return append(warnings, f.otherTables()...)
+	return append(warnings, f.otherTables(ctx)...)
 }
 
 // forwards is whether the plan accepts the servers' other traffic of a family.
@@ -35,13 +35,13 @@ func (f *Firewall) forwards(v6 bool) bool {
 	return len(f.plan.of(chainKey{v6, "filter", "FORWARD"})) > 0
 }
 
-func (t *tool) otherVariant() string {
+func (t *tool) otherVariant(ctx context.Context) string {
 	other := t.name + "-nft"
 	if t.nft() {
 		other = t.name + "-legacy"
 	}
-	rules, err := exec.Command(other + "-save").Output()
-	n := strings.Count(string(rules), "\n-A ")
+	rules, err := run(ctx, other+"-save")
+	n := strings.Count(rules, "\n-A ")
 	if err != nil || n == 0 {
 		return ""
 	}
@@ -49,15 +49,15 @@ func (t *tool) otherVariant() string {
 }
 
 // policy is what a built-in chain does with what no rule decides on; "" if it cannot be told.
-func (t *tool) policy(table, chain string) string {
+func (t *tool) policy(ctx context.Context, table, chain string) string {
 	if !t.loaded(table) {
 		return ""
 	}
-	lines, err := t.List(table, chain)
-	if err != nil || len(lines) == 0 {
+	text, err := run(ctx, t.name+"-save", "-t", table)
+	if err != nil {
 		return ""
 	}
-	return strings.TrimPrefix(lines[0], "-P "+chain+" ")
+	return policies(text)[chain]
 }
 
 // nftChain is what `nft --json list chains` says of a chain.
@@ -66,13 +66,13 @@ type nftChain struct {
 }
 
 // otherTables tells of nftables' own tables, as firewalld's: what one table accepts, another may still drop.
-func (f *Firewall) otherTables() (warnings []string) {
-	out, err := exec.Command("nft", "--json", "list", "chains").Output()
+func (f *Firewall) otherTables(ctx context.Context) (warnings []string) {
+	out, err := run(ctx, "nft", "--json", "list", "chains")
 	if err != nil {
 		return nil
 	}
 	var list struct{ Nftables []struct{ Chain *nftChain } }
-	if json.Unmarshal(out, &list) != nil {
+	if json.Unmarshal([]byte(out), &list) != nil {
 		return nil
 	}
 	for _, e := range list.Nftables {

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"context"
 	"strings"
 	"testing"
 )
@@ -11,7 +12,7 @@ func TestForwardPolicy(t *testing.T) {
 		h := machine(t, "gateway")
 		warnings := func(c Config) (w []string) {
 			f := newFirewall(t, c)
-			in(t, h, func() error { w = f.Warnings(); return nil })
+			in(t, h, func(context.Context) error { w = f.Warnings(t.Context()); return nil })
 			return w
 		}
 		do(t, h, "iptables", "-P", "FORWARD", "ACCEPT")
@@ -38,15 +39,15 @@ func TestOtherTables(t *testing.T) {
 	}{{twoArm(), 0}, {everything(), 1}} {
 		f := newFirewall(t, tt.config)
 		var w []string
-		in(t, h, func() error { w = f.Warnings(); return nil })
+		in(t, h, func(context.Context) error { w = f.Warnings(t.Context()); return nil })
 		if len(w) != tt.want || tt.want > 0 && !strings.Contains(w[0], "nftables table inet firewalld decides on forwarding too (chain filter_FORWARD, policy accept)") {
 			t.Errorf("%q", w)
 		}
 	}
 	do(t, h, "nft", "add chain inet firewalld filter_FORWARD { policy drop; }")
 	f := newFirewall(t, twoArm())
-	in(t, h, func() error {
-		if w := f.Warnings(); len(w) != 1 || !strings.Contains(w[0], "policy drop") {
+	in(t, h, func(context.Context) error {
+		if w := f.Warnings(t.Context()); len(w) != 1 || !strings.Contains(w[0], "policy drop") {
 			t.Errorf("%q", w)
 		}
 		return nil

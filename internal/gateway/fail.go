@@ -15,15 +15,15 @@ import (
 
 // Fail installs the rules for when there is no gateway: see config.Fail. It fails while there is one.
 func Fail(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	return absent(ctx, cfg, log, func(p *Plan, rules *firewall.Firewall) error {
+	return absent(ctx, cfg, log, func(ctx context.Context, p *Plan, rules *firewall.Firewall) error {
 		if cfg.Global.Fail != config.FailOpen {
-			if err := rules.Install(); err != nil {
+			if err := rules.Install(ctx); err != nil {
 				return fmt.Errorf("keep clients out: %w", err)
 			}
 			log.Info("fail closed: clients are kept out until hushgate runs")
 			return nil
 		}
-		if err := rules.Replace(p.Open); err != nil {
+		if err := rules.Replace(ctx, p.Open); err != nil {
 			return fmt.Errorf("let clients pass: %w", err)
 		}
 		for _, s := range p.Sysctls {
@@ -49,11 +49,11 @@ func forwards(cfg *config.Config, s netenv.Sysctl, log *slog.Logger) error {
 
 // RemoveRules takes all rules of a gateway away that is not there.
 func RemoveRules(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	return absent(ctx, cfg, log, func(_ *Plan, rules *firewall.Firewall) error { return rules.Remove() })
+	return absent(ctx, cfg, log, func(ctx context.Context, _ *Plan, rules *firewall.Firewall) error { return rules.Remove(ctx) })
 }
 
 // absent does something in the place of the gateway that is not there.
-func absent(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(*Plan, *firewall.Firewall) error) (err error) {
+func absent(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(context.Context, *Plan, *firewall.Firewall) error) (err error) {
 	if !cfg.Global.Firewall.Manage {
 		return errors.New("firewall.manage is off: the rules are not hushgate's to change")
 	}
@@ -73,9 +73,11 @@ func absent(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(*
 	if err != nil {
 		return err
 	}
-	rules, err := firewall.New(p.Firewall)
+	ctx, cancel := context.WithTimeoutCause(ctx, installPatience, errSlow)
+	defer cancel()
+	rules, err := firewall.New(ctx, p.Firewall)
 	if err != nil {
 		return err
 	}
-	return do(p, rules)
+	return do(ctx, p, rules)
 }

@@ -97,11 +97,7 @@ func (g *gateway) talk(ctx context.Context, conn *net.UnixConn) {
 	select {
 	case g.commands <- command{name: takeOverCommand, taker: conn, over: over}:
 	case <-g.ending:
-		c, release := handover.New(ctx, conn)
-		defer release()
-		_ = c.Within(readyPatience)
-		_, _, _, _ = c.Receive(handover.Hello) // it listens when it has spoken
-		c.Refuse(errEnding)
+		refuse(ctx, conn, errEnding)
 		return
 	case <-ctx.Done():
 		return
@@ -112,7 +108,36 @@ func (g *gateway) talk(ctx context.Context, conn *net.UnixConn) {
 // giveAway lets another process take over; true if it has, and this one has to end. Otherwise everything is as it was, as
 // when this one is asked to end meanwhile.
 func (g *gateway) giveAway(ctx, asked context.Context, to *net.UnixConn) (given bool) {
-	g.mu.Lock() // nothing changes meanwhile, and nobody mends the rules
+	if g.rules == nil {
+		return g.give(ctx, asked, to)
+	}
+	err := g.rules.within(asked, 2*repairPatience, func(context.Context) error { // nobody mends the rules meanwhile
+		given = g.give(ctx, asked, to)
+		return nil
+	})
+	if err != nil {
+		refuse(ctx, to, err)
+		return false
+	}
+	if !given {
+		if _, err := g.repairRules(ctx); err != nil { // the other may have put its own in their place
+			g.log.Error("the firewall rules cannot be verified", "err", err)
+		}
+	}
+	return given
+}
+
+// refuse tells a process that wants to take over why it cannot.
+func refuse(ctx context.Context, to *net.UnixConn, why error) {
+	c, release := handover.New(ctx, to)
+	defer release()
+	_ = c.Within(readyPatience)
+	_, _, _, _ = c.Receive(handover.Hello) // it listens when it has spoken
+	c.Refuse(why)
+}
+
+func (g *gateway) give(ctx, asked context.Context, to *net.UnixConn) (given bool) {
+	g.mu.Lock() // nothing changes meanwhile
 	defer g.mu.Unlock()
 	pid := instance.PID(to)
 	talk, enough := context.WithCancel(ctx)
@@ -134,11 +159,6 @@ func (g *gateway) giveAway(ctx, asked context.Context, to *net.UnixConn) (given 
 	}
 	conn.Refuse(err)
 	g.log.Warn("another process wanted to take over and did not: all goes on here", "pid", pid, "err", err)
-	if g.rules != nil {
-		if _, err := g.rules.Repair(); err != nil { // the other may have put its own in their place
-			g.log.Error("the firewall rules cannot be verified", "err", err)
-		}
-	}
 	return false
 }
 

@@ -30,7 +30,8 @@ type signals struct {
 
 // catchSignals catches signals from now on; the end of ctx counts as asking for ours.
 func catchSignals(ctx context.Context) *signals {
-	asked, ask := context.WithCancel(ctx)
+	asked, cancel := context.WithCancelCause(ctx)
+	ask := func() { cancel(errEnding) }
 	s := &signals{asked: asked, hurry: make(chan struct{}), reload: make(chan os.Signal, 1), tell: make(chan os.Signal, 1)}
 	ends, done := make(chan os.Signal, 2), make(chan struct{})
 	signal.Notify(ends, syscall.SIGTERM, syscall.SIGINT)
@@ -149,7 +150,7 @@ const (
 // hard-stop-after gives. Then, or when it is asked for the end again, what remains is reset.
 func (g *gateway) drain(ctx context.Context, hurry <-chan struct{}) error {
 	bound := g.cfg.Global.HardStopAfter
-	g.notify(stoppingState, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (bound+2*hardStop).Microseconds()),
+	g.notify(stoppingState, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (bound+2*hardStop+repairPatience).Microseconds()),
 		"STATUS=mail in flight may go on, no new connections are taken")
 	g.log.Info("stopping", "connections", g.remaining(ctx), "hard_stop_after", bound)
 	end := time.NewTimer(bound)

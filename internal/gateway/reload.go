@@ -27,7 +27,7 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 	if err == nil {
 		err = unchangeable(&g.cfg.Global, &cfg.Global)
 	}
-	known, sources := g.plan.Warnings, g.plan.Sources
+	old, sources := g.plan, g.plan.Sources
 	if err == nil {
 		err = g.reconfigure(ctx, group, cfg)
 	}
@@ -35,8 +35,12 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 		g.log.Error("the configuration was not reloaded: the one before stays in force", "asked_by", why, "err", err)
 		return warnings, err
 	}
+	b := g.plan.built
+	added, removed := difference(old.built.serverNames(), b.serverNames())
+	g.log.Info("configuration reloaded", "services", len(b.services)-len(b.retiredServices), "servers", len(b.serverNames()),
+		"servers_added", added, "servers_removed", removed)
 	for _, w := range g.plan.Warnings {
-		if !slices.Contains(known, w) {
+		if !slices.Contains(old.Warnings, w) {
 			g.log.Warn("network", "warning", w)
 			warnings = append(warnings, w)
 		}
@@ -67,10 +71,9 @@ func unchangeable(old, now *config.Global) error {
 	return nil
 }
 
-// reconfigure puts a configuration in force. All that can fail comes first, and what it changed is put back.
+// reconfigure puts a configuration in force. All that can fail comes first, and what it changed is put back. live alone calls
+// it, so that the plan changes nowhere else; g.mu is taken when there is nothing left to wait for.
 func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *config.Config) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	old := g.plan
 	plan, err := g.planAnew(cfg, g.used(ctx))
 	if err != nil {
@@ -90,6 +93,8 @@ func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *c
 		lines.abandon()
 		return err
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.cfg, g.plan = cfg, plan
 	lines.commit()
 	g.state.set(old.built, b)
@@ -97,9 +102,6 @@ func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *c
 	g.tellReturns(func(l *loop, order func(*dataplane.Shard)) { l.do(ctx, order) })
 	g.tellShards(ctx, dataplane.Reload{Config: &b.shard})
 	g.check(ctx, group, b)
-	added, removed := difference(old.built.serverNames(), b.serverNames())
-	g.log.Info("configuration reloaded", "services", len(b.services)-len(b.retiredServices), "servers", len(b.serverNames()),
-		"servers_added", added, "servers_removed", removed)
 	return nil
 }
 
@@ -149,36 +151,68 @@ func (g *gateway) used(ctx context.Context) (known uses) {
 // admit has the kernel keep its hands off what the new configuration serves, and the sockets hear it.
 func (g *gateway) admit(old, plan *Plan) error {
 	if g.rules != nil {
-		if err := g.rules.Replace(plan.Firewall); err != nil {
-			return fmt.Errorf("install the firewall rules: %w", err)
+		if err := g.rules.replace(g.asked, installPatience, plan.Firewall); err != nil {
+			return err
 		}
 	}
-	err := g.setPrograms(plan.built)
+	err := g.admitFrames(old.built, plan.built)
+	if err != nil && g.rules != nil {
+		err = errors.Join(err, g.rules.replace(context.Background(), repairPatience, old.Firewall))
+	}
+	return err
+}
+
+// admitFrames has the sockets hear what b serves; after an error what old does.
+func (g *gateway) admitFrames(old, b *built) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	err := g.setPrograms(b)
 	if err != nil {
-		err = errors.Join(err, g.setPrograms(old.built))
-		if g.rules != nil {
-			err = errors.Join(err, g.rules.Replace(old.Firewall))
-		}
+		err = errors.Join(err, g.setPrograms(old))
 	}
 	return err
 }
 
 // prune forgets what reloads have taken out and has no connections any more: its rules go.
 func (g *gateway) prune(ctx context.Context, group *errgroup.Group) error {
-	b := g.plan.built
-	if len(b.retiredServices)+len(b.retiredServers) == 0 {
+	old := g.plan.built
+	if len(old.retiredServices)+len(old.retiredServers) == 0 || !old.forgettable(g.used(ctx)) {
 		return nil
 	}
-	used := g.used(ctx)
+	if err := g.reconfigure(ctx, group, g.cfg); err != nil {
+		return err
+	}
+	g.log.Info("what a reload has taken out has no connections left, and is forgotten", "names", old.forgotten(g.plan.built))
+	return nil
+}
+
+// forgettable is whether anything that is retired is not used any more.
+func (b *built) forgettable(used uses) bool {
 	for id := range b.retiredServices {
 		if !used.services[id] {
-			return g.reconfigure(ctx, group, g.cfg)
+			return true
 		}
 	}
 	for id := range b.retiredServers {
 		if !used.servers[id] {
-			return g.reconfigure(ctx, group, g.cfg)
+			return true
 		}
 	}
-	return nil
+	return false
+}
+
+// forgotten names what was retired and is not even that any more.
+func (b *built) forgotten(now *built) (names []string) {
+	for id := range b.retiredServices {
+		if !now.retiredServices[id] {
+			names = append(names, b.names.Services[id].Address)
+		}
+	}
+	for id := range b.retiredServers {
+		if !now.retiredServers[id] {
+			names = append(names, nameOf(b.names.Servers[id]))
+		}
+	}
+	slices.Sort(names)
+	return names
 }

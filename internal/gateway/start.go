@@ -91,7 +91,7 @@ type gateway struct {
 	mu      sync.Mutex // of what a reload changes, and of sockets being replaced
 	cfg     *config.Config
 	plan    *Plan
-	rules   *firewall.Firewall
+	rules   *rules     // nil if they are not hushgate's; with a turn of their own
 	watched []*watched // for each loop
 	probers map[proberKey]prober
 
@@ -101,8 +101,9 @@ type gateway struct {
 	ending   chan struct{} // closed when no command is carried out any more
 	restore  []sysctl      // what setSysctls changed
 
-	heir    *heir // in a process that takes over, until it has
-	given   bool  // another process has taken over
+	heir    *heir           // in a process that takes over, until it has
+	given   bool            // another process has taken over
+	asked   context.Context // done when the end has been asked for: no change of the rules is worth waiting for then
 	program []string
 }
 
@@ -111,9 +112,6 @@ type sysctl struct {
 	netenv.Sysctl
 	was string
 }
-
-// verifyEvery is how often the rules are looked at.
-const verifyEvery = 10 * time.Second
 
 // Options say what to run.
 type Options struct {
@@ -142,6 +140,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	g.speech = announce.New(o.Log, g.networkChanged)
 	s := catchSignals(ctx)
 	defer s.release()
+	g.asked = s.asked
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer func() { err = errors.Join(err, g.unlock()) }()
@@ -197,15 +196,8 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 		g.log.Info("service", "vip", s.Address, "frontend", s.Frontend, "backend", s.Backend)
 	}
 	if g.cfg.Global.Firewall.Manage {
-		if g.rules, err = firewall.New(g.plan.Firewall); err != nil {
+		if g.rules, err = newRules(asked, g.plan.Firewall, g.log); err != nil {
 			return err
-		}
-		if err := g.rules.Check(); err != nil {
-			return err
-		}
-		g.log.Info("firewall", "versions", g.rules.Versions())
-		for _, w := range g.rules.Warnings() {
-			g.log.Warn("firewall", "warning", w)
 		}
 	}
 	g.state.set(nil, g.plan.built)
@@ -240,8 +232,8 @@ func (g *gateway) open() error {
 		}
 	}
 	if g.rules != nil {
-		if err := g.rules.Install(); err != nil {
-			return fmt.Errorf("install the firewall rules: %w", err)
+		if err := g.rules.install(g.asked); err != nil {
+			return err
 		}
 	}
 	g.shards = shardsOf(&g.cfg.Global)
@@ -392,7 +384,10 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	g.announce()
 	g.mu.Unlock()
 	if g.rules != nil {
-		group.Go(func() error { return g.keepRules(ctx) })
+		group.Go(func() error {
+			g.rules.keep(ctx, g.repairRules)
+			return nil
+		})
 	}
 	group.Go(func() error { return g.followNetwork(ctx) })
 	group.Go(func() error { return g.renewSecrets(ctx) })
@@ -417,34 +412,13 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	return err
 }
 
-// keepRules puts rules back that someone has flushed.
-func (g *gateway) keepRules(ctx context.Context) error {
-	t := time.NewTicker(verifyEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		repaired, err := g.repairRules()
-		switch {
-		case err != nil:
-			g.log.Error("the firewall rules cannot be verified", "err", err)
-		case repaired:
-			g.log.Warn("firewall rules were missing and have been installed again")
-		}
-	}
-}
-
-// repairRules puts our rules back if they are not there. Behind a takeover, for which it may have waited, they are another's.
-func (g *gateway) repairRules() (bool, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.given {
-		return false, nil
-	}
-	return g.rules.Repair()
+// repairRules puts our rules back if they are not there.
+func (g *gateway) repairRules(ctx context.Context) (bool, error) {
+	return g.rules.repair(ctx, func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.given
+	})
 }
 
 // close undoes what open did. What may take a moment, because nobody reads the log or the disk is slow, comes last: by then
@@ -475,18 +449,11 @@ func (g *gateway) close() error {
 
 // leaveRules takes the rules away, or lets clients go to the servers directly from now on.
 func (g *gateway) leaveRules() error {
-	if g.cfg.Global.Fail == config.FailOpen {
-		if err := g.rules.Replace(g.plan.Open); err != nil {
-			return fmt.Errorf("let clients pass: %w", err)
-		}
+	err := g.rules.leave(context.Background(), g.cfg.Global.Fail, g.plan.Open)
+	if err == nil && g.cfg.Global.Fail == config.FailOpen {
 		g.restore = nil // they need to be forwarded
-		g.log.Warn("fail open: clients reach the servers without hushgate from now on")
-		return nil
 	}
-	if err := g.rules.Remove(); err != nil {
-		return fmt.Errorf("remove the firewall rules: %w", err)
-	}
-	return nil
+	return err
 }
 
 // unlock lets another hushgate start.

@@ -230,8 +230,8 @@ func TestInheritParked(t *testing.T) {
 // TestGivenRules: who has given all away, and waited meanwhile to look after the rules, leaves them alone: they would become
 // those of its own configuration again.
 func TestGivenRules(t *testing.T) {
-	g := &gateway{given: true} // without rules: to look at them is to panic
-	if repaired, err := g.repairRules(); repaired || err != nil {
+	g := &gateway{given: true, rules: &rules{turn: make(chan struct{}, 1)}} // without a firewall: to look at it is to panic
+	if repaired, err := g.repairRules(t.Context()); repaired || err != nil {
 		t.Error(repaired, err)
 	}
 }

@@ -60,7 +60,10 @@ func (g *gateway) giveUp(ctx context.Context, next *os.Process, ended <-chan str
 		return nil
 	}
 	_ = next.Kill() // it may have ended
-	<-ended
+	select {
+	case <-ended:
+	case <-time.After(stopPatience): // it hangs in the kernel, and does nothing any more
+	}
 	g.mu.Unlock()
 	return errors.New("the new process hangs, and was killed: all goes on in the old one")
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"slices"
 
 	"hushgate/internal/config"
@@ -27,15 +28,17 @@ func (p *Plan) warn(cfg *config.Config, m *netenv.Mirror) {
 
 // CheckFirewall finds out whether the plan's rules could be installed, and what else is in the packet filter that has a say.
 // Who may not read the packet filter learns less.
-func (p *Plan) CheckFirewall() (warnings []string, err error) {
-	f, err := firewall.New(p.Firewall)
+func (p *Plan) CheckFirewall(ctx context.Context) (warnings []string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, installPatience, errSlow)
+	defer cancel()
+	f, err := firewall.New(ctx, p.Firewall)
 	if err != nil {
 		return nil, err
 	}
 	if privilege.Check() == nil {
-		if err := f.Check(); err != nil {
+		if err := f.Check(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return f.Warnings(), nil
+	return f.Warnings(ctx), nil
 }
