@@ -73,9 +73,12 @@ func (s *strangers) stranger(n int) (host wire.Addr, port uint16) {
 }
 
 // send queues a stranger's segment; flush sends what is queued, which send does too when it is a batch.
-func (s *strangers) send(h wire.Header) error {
+func (s *strangers) send(h wire.Header) error { return s.say(h, "") }
+
+// say is send with a payload.
+func (s *strangers) say(h wire.Header, text string) error {
 	h.Dst, h.DstPort, h.Wnd = s.vip, 25, 64240
-	f := s.build.Append(s.out[s.queued][:0], &h, nil)
+	f := s.build.Append(s.out[s.queued][:0], &h, []byte(text))
 	wire.SetEthernet(f, s.gateway, s.own)
 	s.out[s.queued] = f
 	if s.queued++; s.queued == len(s.out) {
@@ -92,8 +95,11 @@ func (s *strangers) flush() error {
 // syn queues the SYN of stranger n.
 func (s *strangers) syn(n int) error {
 	src, port := s.stranger(n)
-	return s.send(wire.Header{Src: src, SrcPort: port, Flags: wire.SYN, Seq: wire.Seq(n * 7919), MSS: 1460, SACKPermitted: true})
+	return s.send(wire.Header{Src: src, SrcPort: port, Flags: wire.SYN, Seq: firstNumber(n), MSS: 1460, SACKPermitted: true})
 }
+
+// firstNumber is the initial number of stranger n.
+func firstNumber(n int) wire.Seq { return wire.Seq(n * 7919) }
 
 // ack queues the ACK of a SYN-ACK.
 func (s *strangers) ack(a *wire.Segment) error {
