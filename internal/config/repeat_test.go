@@ -462,7 +462,7 @@ func TestBindFamiliesInHAProxy(t *testing.T) {
 		}
 		port := strconv.Itoa(free.Addr().(*net.TCPAddr).Port)
 		_ = free.Close()
-		p := startHAProxy(t, "frontend f\n    bind {BIND}\n    bind "+strings.ReplaceAll(bind, "{PORT}", port)+"\n")
+		p := startHAProxy(t, "frontend f\n    bind {BIND}\n    bind "+strings.ReplaceAll(bind, "{PORT}", port)+" interface lo\n")
 		p.info("Version") // its sockets are open from here on
 		got := ""
 		for family, host := range map[string]string{"4": "127.0.0.1", "6": "::1"} {

@@ -23,6 +23,12 @@ func TestRulesAsHAProxy(t *testing.T) {
 		{"reject if !{ req_len eq 0 }", "accepted at once", "", false},
 		{"reject if !{ req_len lt 1 }", "accepted at once", "", false},
 		{"accept if WAIT_END; reject if { req_len gt 0 }", "accepted at end", "at end", false},
+		{"reject if REQ_CONTENT", "accepted at end", "rejected at once", true},
+		{"reject unless !REQ_CONTENT", "accepted at end", "rejected at once", true},
+		{"accept if LOCALHOST; reject if REQ_CONTENT", "accepted at end", "rejected at once", true}, // from another host
+		{"reject if !LOCALHOST REQ_CONTENT", "accepted at end", "rejected at once", true},
+		{"accept if !LOCALHOST; reject if REQ_CONTENT", "accepted at once", "accepted at once", false},
+		{"reject if LOCALHOST", "accepted at once", "accepted at once", false},
 		{"reject if { req_len gt 0 }; accept if WAIT_END", "accepted at end", "rejected at once", true},
 		{"reject if { req_len gt 0 } or FALSE; accept", "accepted at end", "rejected at once", true},
 		{"reject if { req_len gt 0 } TRUE", "accepted at end", "rejected at once", true},

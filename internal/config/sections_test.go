@@ -120,3 +120,35 @@ func TestWordsOfHAProxy(t *testing.T) {
 		t.Errorf("the list of keywords has another form: %v", seen)
 	}
 }
+
+// TestPredefinedInHAProxy: what the predefined acls do to a client that waits and one that talks, in HAProxy itself. Its clients
+// here are those of LOCALHOST, who never come to a gateway.
+func TestPredefinedInHAProxy(t *testing.T) {
+	for _, c := range []struct {
+		rules string
+		talks bool
+		want  string // the first line; none: rejected
+	}{
+		{"reject if REQ_CONTENT", false, "220 A"},
+		{"reject if REQ_CONTENT", true, ""},
+		{"reject if REQ_CONTENT !LOCALHOST", true, "220 A"},
+		{"reject if LOCALHOST", false, ""},
+		{"accept if FALSE\n    tcp-request content reject if TRUE REQ_CONTENT\n    tcp-request content accept if WAIT_END", true, ""},
+		{"accept if FALSE\n    tcp-request content reject if TRUE REQ_CONTENT\n    tcp-request content accept if WAIT_END", false, "220 A"},
+	} {
+		delay := "50ms"
+		if c.talks {
+			delay = "1h" // the verdict does not wait for its end
+		}
+		p := startHAProxy(t, "frontend f\n    mode tcp\n    bind {BIND}\n    tcp-request inspect-delay "+delay+
+			"\n    tcp-request content "+c.rules+"\n    default_backend b\nbackend b\n    mode tcp\n    server s {A}\n")
+		p.greet()
+		client := p.connect()
+		if c.talks {
+			fmt.Fprint(client, "EHLO early\r\n")
+		}
+		if got := line(client); got != c.want {
+			t.Errorf("%s, a client that talks: %v: got %q, want %q", c.rules, c.talks, got, c.want)
+		}
+	}
+}

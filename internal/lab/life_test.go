@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -162,11 +163,18 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// delayedTwice adds a second inspect-delay, which nobody could wait for, and has the rule name a predefined acl. As in HAProxy
+// the first delay counts.
+func delayedTwice(cfg []byte) []byte {
+	return bytes.Replace(cfg, []byte("    tcp-request content reject if { req.len gt 0 }"),
+		[]byte("    tcp-request inspect-delay 1h\n    tcp-request content reject if REQ_CONTENT"), 1)
+}
+
 func reload(t *testing.T, f family) {
 	ctx, l := site(t, Options{})
 	m := mtas(t, l, f)
 	vip := net.JoinHostPort(f.vip, "25")
-	g := gateway(ctx, t, l, life(f, "", "1s", f.a))
+	g := gateway(ctx, t, l, delayedTwice(life(f, "", "1s", f.a)))
 	configure := func(cfg []byte) {
 		if err := os.WriteFile(g.File, cfg, 0o600); err != nil {
 			t.Fatal(err)
@@ -198,7 +206,7 @@ func reload(t *testing.T, f family) {
 		}
 	}
 
-	configure(life(f, "", "3s", f.b))
+	configure(delayedTwice(life(f, "", "3s", f.b)))
 	if out, err := l.hushgate(ctx, "reload"); err != nil {
 		t.Fatal(err, out)
 	}
