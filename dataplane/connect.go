@@ -342,7 +342,7 @@ func (s *Shard) ackToServer(f *flow, x *splice, seq wire.Seq) wire.Header {
 func optionsOf(seg *wire.Segment) ServerOptions {
 	o := &seg.Options
 	return ServerOptions{
-		MSS: o.MSS, WindowScale: o.WindowScale, SACK: o.SACKPermitted, Timestamps: o.Timestamps, Known: true,
+		MSS: tcpstate.PeerMSS(seg), WindowScale: o.WindowScale, SACK: o.SACKPermitted, Timestamps: o.Timestamps, Known: true,
 	}
 }
 

@@ -92,3 +92,33 @@ func TestOwnAnswersLimited(t *testing.T) {
 		t.Errorf("told of %d, dropped %d: the limit is 10 a second", n, r.s.stats.Dropped[DropRateLimited])
 	}
 }
+
+// TestServerWithoutMSS: a server that sends no MSS takes as much as every host of its family must (RFC 9293 section 3.7.1), and
+// clients are told that.
+func TestServerWithoutMSS(t *testing.T) {
+	bothFamilies(t, func(t *testing.T, v6 bool) {
+		client, vip, s1, _ := addrs(v6)
+		own, want := "10.0.0.1", uint16(536)
+		if v6 {
+			own, want = "2001:db8:2::1", 1220
+		}
+		cfg := testConfig(v6)
+		cfg.Local = []wire.Addr{addr(own)}
+		r := newRig(t, cfg)
+		r.s.Input(r.now, wire.Inside, r.b.Append(nil, &wire.Header{
+			Src: addr(s1), SrcPort: 25, Dst: addr(own), DstPort: 40000, Flags: wire.SYN | wire.ACK,
+		}, nil))
+		r.collect()
+		if len(r.events) != 1 {
+			t.Fatalf("events %+v", r.events)
+		}
+		r.s.Apply(ServerGrants{Server: 0, Options: r.events[0].ServerOptions})
+		r.s.Input(r.now, wire.Outside, r.b.Append(nil, &wire.Header{
+			Src: addr(client), SrcPort: 40000, Dst: addr(vip), DstPort: 25, Flags: wire.SYN, MSS: 1460,
+		}, nil))
+		r.collect()
+		if r.d.Decode(r.out[0].Frame); r.d.Segment.Options.MSS != want {
+			t.Errorf("the client is told %d, want %d", r.d.Segment.Options.MSS, want)
+		}
+	})
+}

@@ -49,7 +49,7 @@ func (r *recurring) note(t topic, unit string, args []any, first ...any) {
 		s.count, s.args = s.count+1, args
 		return
 	}
-	r.log.Log(context.Background(), t.level, t.message, slices.Concat(args, first)...)
+	r.write(t, slices.Concat(args, first))
 	if r.over {
 		return
 	}
@@ -76,8 +76,12 @@ func (r *recurring) tell(t topic) {
 }
 
 func (r *recurring) line(t topic, s *series) {
-	r.log.Log(context.Background(), t.level, t.message, slices.Concat(s.args, []any{s.unit, s.count, "within", recurEvery})...)
+	r.write(t, slices.Concat(s.args, []any{s.unit, s.count, "within", recurEvery}))
 	s.count = 0
+}
+
+func (r *recurring) write(t topic, args []any) {
+	r.log.Log(context.Background(), t.level, t.message, args...) //nolint:sloglint // each message is a constant of record.go
 }
 
 // servers lists which servers of a backend a message is being told of.
