@@ -15,7 +15,7 @@ func (s *Shard) findServer(id uint32, f *flow) {
 	later := false // a port of our own may be free by then
 	busy := out    // the 4-tuple may be taken at a server by a flow to another service address
 	for {
-		slot, ok := p.Pick(busy)
+		slot, ok := p.pick(f, busy)
 		if !ok {
 			break
 		}
@@ -371,6 +371,6 @@ func (s *Shard) learn(f *flow, x *splice, seg *wire.Segment) {
 		return
 	}
 	p.SetOptions(int(x.slot), got)
-	s.refreshOffer(p)
+	p.refreshOffer()
 	s.event(f, EventServerOptions, CauseNone).ServerOptions = got
 }

@@ -53,7 +53,7 @@ func (s *Shard) eachSlot(id ServerID, do func(*pool, int)) {
 		for slot, v := range p.backend.Servers {
 			if v == id {
 				do(p, slot)
-				s.refreshOffer(p)
+				p.refreshOffer()
 			}
 		}
 	}

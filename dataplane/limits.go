@@ -155,7 +155,7 @@ func newPools(q *flowtab.Queues, cfg *Config) []pool {
 		for range cfg.Turn {
 			pools[i].Pick(nat.Set{})
 		}
-		pools[i].offer = pools[i].Offer()
+		pools[i].refreshOffer()
 	}
 	return pools
 }
@@ -168,7 +168,26 @@ func family(is4 bool) int {
 	return 1
 }
 
-func (s *Shard) refreshOffer(p *pool) { p.offer = p.Offer() }
+// refreshOffer works out anew what follows from what the servers grant.
+func (p *pool) refreshOffer() {
+	p.offer, p.untimed = p.Offer(), nat.Set{}
+	for slot := range p.backend.Servers {
+		if o := p.Options(slot); o.Known && !o.Timestamps {
+			p.untimed = p.untimed.With(slot)
+		}
+	}
+}
+
+// pick chooses a server for a flow. One that is known to grant no timestamps, which the flow needs, comes last: it would take
+// the connection and be left at once.
+func (p *pool) pick(f *flow, without nat.Set) (slot int, ok bool) {
+	if f.conn.Timestamps() {
+		if slot, ok := p.Pick(without.Union(p.untimed)); ok {
+			return slot, ok
+		}
+	}
+	return p.Pick(without)
+}
 
 // linkMSS is what the links on both sides can carry in one packet of the flow's family (RFC 9293 section 3.7.1).
 func (s *Shard) linkMSS(f *flow) uint16 {

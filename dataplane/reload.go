@@ -141,7 +141,7 @@ func (s *Shard) inherit(p, was *pool, old *Config) {
 		}
 		p.SetOptions(slot, was.Options(before))
 	}
-	s.refreshOffer(p)
+	p.refreshOffer()
 }
 
 // noSlot is the place of a server that is not of the backend, or not any more.

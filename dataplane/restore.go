@@ -78,7 +78,7 @@ func (s *Shard) resumePools(v *ShardState) {
 			p.SetOptions(slot, m.Options)
 			p.SetCredit(slot, min(max(m.Credit, -math.MaxInt32), math.MaxInt32))
 		}
-		s.refreshOffer(p)
+		p.refreshOffer()
 	}
 }
 

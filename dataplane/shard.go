@@ -81,6 +81,7 @@ type pool struct {
 	backend *Backend
 	foreign [2]nat.Set // the servers that an IPv4 client cannot be handed to, and those that an IPv6 client cannot
 	offer   nat.Options
+	untimed nat.Set           // the servers that are known to grant no timestamps
 	connect []flowtab.QueueID // how long to wait for a server's answer after each of our SYNs
 }
 
