@@ -135,7 +135,6 @@ func TestOneCauseOneMessage(t *testing.T) {
 		{[2]string{"    tcp-request inspect-delay 10s\n    tcp-request content reject if REQ_CONTENT\n", ""}, []string{
 			"1: frontend f: the rules let early talkers pass (what no rule rejects is accepted); an early-talker gateway needs " +
 				"`tcp-request inspect-delay 20s`, `acl content_present req_len gt 0` and `tcp-request content reject if content_present`",
-			"1: warning: frontend f has no inspect-delay: nobody is held, and only who talks before the server's banner is caught",
 		}},
 		{[2]string{"frontend f\n", "frontend f 192.0.2.1:25\n"}, []string{
 			"1: frontend: expected `bind 192.0.2.1:25` on a line of its own, found \"192.0.2.1:25\"",

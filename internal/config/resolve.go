@@ -183,6 +183,7 @@ func (r *resolver) checkScreen(f *rawProxy) {
 	if f.delay.set() || f.delayWrong {
 		delay = ""
 	}
+	f.delayWrong = true // the error speaks of it: a warning would say the same
 	err = fmt.Errorf("%w; an early-talker gateway needs %s`acl content_present req_len gt 0` and `tcp-request content reject if "+
 		"content_present`", err, delay)
 	line, keyword := f.line, f.title()
