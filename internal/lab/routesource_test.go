@@ -94,8 +94,8 @@ func TestProxyFromTheGateway(t *testing.T) {
 					{"note: server smtp1: send-proxy without source: connections come from this machine's own address"},
 					{"source chosen", "server bk_smtp/smtp1 sees connections from " + inside + ", ports 1024 to 32767"},
 				} {
-					if g.Count(said...) != 1 {
-						t.Errorf("%s: the start does not say %q:\n%s", version, said, strings.Join(g.Lines(), "\n"))
+					if _, err := g.WaitLine(ctx, said...); err != nil {
+						t.Errorf("%s: %v", version, err)
 					}
 				}
 				out, err := l.hushgate(ctx, "check", "-f", g.File)
