@@ -20,6 +20,7 @@ type Firewall struct {
 	plan   Plan
 	tools  map[bool]*tool // by family: true is IPv6. The one that the plan does not need may be missing
 	placed map[chainKey]placed
+	blind  error // why rules that look into quotes are left out
 }
 
 // placed is a chain of ours as it was installed, in iptables' own spelling.
@@ -60,6 +61,17 @@ func (f *Firewall) Versions() (versions []string) {
 	return versions
 }
 
+// Blind tells why the rules about ICMP errors are not installed; nil if they are.
+func (f *Firewall) Blind() error { return f.blind }
+
+// wanted is the plan, without what this machine is not able to install.
+func (f *Firewall) wanted() Plan {
+	if f.blind == nil {
+		return f.plan
+	}
+	return slices.DeleteFunc(slices.Clone(f.plan), func(r Rule) bool { return r.quotes })
+}
+
 // look reads the rules of both families.
 func (f *Firewall) look(ctx context.Context) (map[*tool]ruleset, error) {
 	list := map[*tool][]string{}
@@ -97,6 +109,9 @@ func (f *Firewall) Install(ctx context.Context) error {
 func (f *Firewall) install(ctx context.Context, rules map[*tool]ruleset) error {
 	next := f.next(rules)
 	err := restore(ctx, f.additions(rules, next))
+	if err != nil && ctx.Err() == nil && slices.ContainsFunc(f.wanted(), func(r Rule) bool { return r.quotes }) {
+		err = f.installBlind(ctx, next, err)
+	}
 	if err != nil {
 		return join(err, f.undo(ctx, next))
 	}
@@ -110,6 +125,20 @@ func (f *Firewall) install(ctx context.Context, rules map[*tool]ruleset) error {
 	}
 	f.placed = found
 	return f.dropOthers(ctx, after)
+}
+
+// installBlind tries whether all is well without the rules that look into quotes; why is what happened with them.
+func (f *Firewall) installBlind(ctx context.Context, next map[chainKey]int, why error) error {
+	rules, err := f.look(ctx) // one family may have been done
+	if err != nil {
+		return join(why, err)
+	}
+	f.blind = why
+	if restore(ctx, f.additions(rules, next)) != nil {
+		f.blind = nil
+		return why
+	}
+	return nil
 }
 
 // next chooses the generation of each chain that is not in force. Both are if a process died after the new one's jump and
@@ -139,14 +168,14 @@ func leadsTo(rule, chain string) bool {
 // additions makes each chain anew, whatever is left of it, and puts it in force.
 func (f *Firewall) additions(rules map[*tool]ruleset, next map[chainKey]int) map[*tool]script {
 	scripts := map[*tool]script{}
-	for _, k := range f.plan.chains() {
+	for _, k := range f.wanted().chains() {
 		t, chain := f.tools[k.v6], k.chain(next[k])
 		if scripts[t] == nil {
 			scripts[t] = script{}
 		}
 		lines := jumps(rules[t][k.table], chain)
 		lines = append(lines, ":"+chain+" - [0:0]")
-		for _, r := range f.plan.of(k) {
+		for _, r := range f.wanted().of(k) {
 			lines = append(lines, line("-A", chain, r.Spec...))
 		}
 		lines = append(lines, line("-I", k.hook, append([]string{"1"}, k.jumpSpec(next[k])...)...))
@@ -182,11 +211,11 @@ func jumps(chains map[string][]string, to string) (lines []string) {
 // find looks what became of the chains that were made.
 func (f *Firewall) find(rules map[*tool]ruleset, next map[chainKey]int) (map[chainKey]placed, error) {
 	found := map[chainKey]placed{}
-	for _, k := range f.plan.chains() {
+	for _, k := range f.wanted().chains() {
 		table, chain := rules[f.tools[k.v6]][k.table], k.chain(next[k])
 		p := placed{generation: next[k], rules: table[chain]}
 		at := jumpTo(table[k.hook], chain)
-		if at < 0 || len(p.rules) != len(f.plan.of(k)) {
+		if at < 0 || len(p.rules) != len(f.wanted().of(k)) {
 			return nil, fmt.Errorf("install the chain %s in the %s table: %w", chain, k.table, ErrChanged)
 		}
 		p.jump = table[k.hook][at]
@@ -273,7 +302,7 @@ func (f *Firewall) Verify(ctx context.Context) (bool, error) {
 }
 
 func (f *Firewall) verify(rules map[*tool]ruleset) bool {
-	for _, k := range f.plan.chains() {
+	for _, k := range f.wanted().chains() {
 		p, there := f.placed[k]
 		if !there {
 			return false
@@ -350,4 +379,53 @@ func (f *Firewall) left() (chains []string) {
 	}
 	slices.Sort(chains)
 	return chains
+}
+
+// RemoveAll takes away all chains that any hushgate has left in this network namespace, by their names alone: those of both
+// families, and of both variants of iptables, for the one that the system uses may have been the other before. It returns
+// what it took away, as Remove names it.
+func RemoveAll(ctx context.Context) (removed []string, err error) {
+	var errs []error
+	for _, v6 := range []bool{false, true} {
+		variants := map[bool]bool{} // those done
+		for _, suffix := range []string{"", "-nft", "-legacy"} {
+			t, err := newTool(ctx, v6, names[v6]+suffix)
+			if err != nil {
+				if suffix == "" {
+					errs = append(errs, fmt.Errorf("look for %s: %w", names[v6], err))
+				}
+				continue
+			}
+			if variants[t.nft()] {
+				continue
+			}
+			variants[t.nft()] = true
+			chains, err := t.removeAll(ctx)
+			removed = append(removed, chains...)
+			if suffix == "" || ctx.Err() != nil { // else the kernel may lack that variant
+				errs = append(errs, err)
+			}
+		}
+	}
+	return removed, join(errs...)
+}
+
+func (t *tool) removeAll(ctx context.Context) (removed []string, err error) {
+	rules, err := look(ctx, map[*tool][]string{t: nil})
+	if err != nil {
+		return nil, err
+	}
+	for table, chains := range rules[t] {
+		for chain := range chains {
+			if chainName.MatchString(chain) {
+				removed = append(removed, fmt.Sprintf("%s %s %s", t.name, table, chain))
+			}
+		}
+	}
+	slices.Sort(removed)
+	all := rules[t].removals(func(string, string, int) bool { return true })
+	if err := restore(ctx, map[*tool]script{t: all}); err != nil {
+		return nil, fmt.Errorf("remove %s: %w", strings.Join(removed, ", "), err)
+	}
+	return removed, nil
 }

@@ -143,7 +143,7 @@ func TestLife(t *testing.T) {
 		expectVerified(t, h, f, false)
 		in(t, h, f.Install)
 		expectVerified(t, h, f, true)
-		if s := saved(t, h); strings.Count(s, "-j DROP") != 4+2 || strings.Count(s, "-j MASQUERADE") != 2+2 ||
+		if s := saved(t, h); strings.Count(s, "-j DROP") != 8+2 || strings.Count(s, "-j MASQUERADE") != 2+2 ||
 			strings.Count(s, "hushgate: ") != len(f.plan) {
 			t.Errorf("installed:\n%s", s)
 		}
@@ -344,7 +344,7 @@ exit $status
 			covered := false
 			for _, g := range []string{"0", "1"} {
 				jump := strings.Contains(snapshot, "-A PREROUTING -m comment --comment hushgate -j HUSHGATE-PRE-"+g+"\n")
-				complete := strings.Count(snapshot, "-A HUSHGATE-PRE-"+g+" ") == 2
+				complete := strings.Count(snapshot, "-A HUSHGATE-PRE-"+g+" ") == 4
 				covered = covered || jump && complete
 				if jump && !complete {
 					t.Errorf("in force and not complete:\n%s", snapshot)

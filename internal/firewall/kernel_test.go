@@ -17,7 +17,7 @@ import (
 
 // family is one address family of the site below.
 type family struct {
-	name, iptables                         string
+	name, iptables, nft                    string
 	client, outside, inside, server        string // with their prefix lengths
 	clientRoute, serverRoute               string
 	service, otherPort, serverAt, clientAt netip.AddrPort
@@ -25,11 +25,11 @@ type family struct {
 
 var families = []family{
 	{
-		"IPv4", "iptables", "198.18.0.10/24", "198.18.0.1/24", "10.0.0.1/24", "10.0.0.11/24", "198.18.0.1", "10.0.0.1",
+		"IPv4", "iptables", "ip ", "198.18.0.10/24", "198.18.0.1/24", "10.0.0.1/24", "10.0.0.11/24", "198.18.0.1", "10.0.0.1",
 		ap("198.18.0.1:25"), ap("198.18.0.1:26"), ap("10.0.0.11:25"), ap("198.18.0.10:25"),
 	},
 	{
-		"IPv6", "ip6tables", "2001:db8:1::10/64", "2001:db8:1::1/64", "2001:db8:2::1/64", "2001:db8:2::11/64", "2001:db8:1::1", "2001:db8:2::1",
+		"IPv6", "ip6tables", "ip6 ", "2001:db8:1::10/64", "2001:db8:1::1/64", "2001:db8:2::1/64", "2001:db8:2::11/64", "2001:db8:1::1", "2001:db8:2::1",
 		ap("[2001:db8:1::1]:25"), ap("[2001:db8:1::1]:26"), ap("[2001:db8:2::11]:2525"), ap("[2001:db8:1::10]:25"),
 	},
 }
@@ -61,17 +61,29 @@ func site(t *testing.T) (client, gw, server *lab.Host) {
 	return client, gw, server
 }
 
-// dropped waits until a rule of raw PREROUTING that contains a text has dropped a packet.
-func dropped(t *testing.T, h *lab.Host, iptables, text string) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
-		for line := range strings.Lines(do(t, h, iptables, "-t", "raw", "-v", "-S")) {
-			if strings.Contains(line, text) && !strings.Contains(line, "-c 0 0") {
-				return
+// inTables is whether a rule of raw PREROUTING about a port has dropped a packet.
+func inTables(t *testing.T, h *lab.Host) func(fam family, port string) func() bool {
+	return func(fam family, port string) func() bool {
+		return func() bool {
+			for line := range strings.Lines(do(t, h, fam.iptables, "-t", "raw", "-v", "-S")) {
+				if strings.Contains(line, "--"+port+" ") && !strings.Contains(line, "-c 0 0") {
+					return true
+				}
 			}
+			return false
 		}
 	}
-	t.Fatalf("no packet met the rule with %q", text)
+}
+
+// dropped waits until a rule has dropped a packet.
+func dropped(t *testing.T, port string, has func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		if has() {
+			return
+		}
+	}
+	t.Fatalf("no packet met the rule about %s", port)
 }
 
 // dial connects from a host, from a port of its own if it is not 0, and gives the result when there is one.
@@ -98,23 +110,23 @@ func TestKernelKeepsOut(t *testing.T) {
 		f := newFirewall(t, twoArm())
 		in(t, gw, f.Install)
 		for _, fam := range families {
-			t.Run(fam.name, func(t *testing.T) { keepsOut(t, client, gw, server, fam) })
+			t.Run(fam.name, func(t *testing.T) { keepsOut(t, client, gw, server, fam, inTables(t, gw)) })
 		}
 	})
 }
 
-func keepsOut(t *testing.T, client, gw, server *lab.Host, fam family) {
+func keepsOut(t *testing.T, client, gw, server *lab.Host, fam family, counted func(fam family, port string) func() bool) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 
 	// The path is the same and keeps the order: when the other port's RST is there, so would be the service's.
 	service := dial(ctx, client, 0, fam.service)
-	dropped(t, gw, fam.iptables, "--dport 25")
+	dropped(t, "dport 25", counted(fam, "dport 25"))
 	if err := <-dial(ctx, client, 0, fam.otherPort); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a port without rule: %v", err)
 	}
 	answer := dial(ctx, server, int(fam.serverAt.Port()), fam.clientAt)
-	dropped(t, gw, fam.iptables, "--sport "+fmt.Sprint(fam.serverAt.Port()))
+	dropped(t, "sport", counted(fam, "sport "+fmt.Sprint(fam.serverAt.Port())))
 	if err := <-dial(ctx, server, 0, fam.clientAt); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a server's own connection outward: %v", err)
 	}

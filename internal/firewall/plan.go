@@ -46,6 +46,8 @@ type Rule struct {
 	Table string
 	Hook  string   // the built-in chain that jumps to ours: PREROUTING, FORWARD, POSTROUTING
 	Spec  []string // match and target, without -A and the chain
+
+	quotes bool // it looks into what an ICMP error quotes, by the match u32, which not every kernel has
 }
 
 // Plan is the list of rules, in the order in which they apply within a table and hook.
@@ -53,26 +55,13 @@ type Plan []Rule
 
 // NewPlan works the rules out.
 //
-// In raw PREROUTING, before connection tracking, so that our flows cost no entry there: what clients send to a service,
-// and what servers answer from their service port. AF_PACKET has seen the frame by then. What is sent to a service is the
-// kernel's by no interface: to a segment with a client's address that comes in by the inside it would answer with an RST,
-// and the client would take it for ours. The addrtype match lets the
-// answers to the gateway's own health checks through, and so do the ports of a source.
+// What the kernel must not see goes in raw PREROUTING, before connection tracking, so that our flows cost no entry there:
+// see exclusions. AF_PACKET has seen the frame by then.
 func NewPlan(c Config) Plan {
 	var p Plan
-	for _, s := range unique(c.Services) {
-		p.add(s.Addr(), "raw", "PREROUTING", "client to service: hushgate answers", "!", "-i", "lo", "-d", host(s.Addr()), "-p", "tcp",
-			"--dport", port(s), "-j", "DROP")
-	}
-	for _, i := range c.Inside {
-		for _, s := range unique(c.Servers) {
-			p.add(s.Addr(), "raw", "PREROUTING", "server to client: hushgate translates", "-i", i, "-s", host(s.Addr()), "-p",
-				"tcp", "--sport", port(s), "-m", "addrtype", "!", "--dst-type", "LOCAL", "-j", "DROP")
-		}
-		for _, s := range c.Sources {
-			p.add(s.Addr, "raw", "PREROUTING", "server to a source of ours: hushgate translates", "-i", i, "-s", host(s.Server.Addr()),
-				"-d", host(s.Addr), "-p", "tcp", "--sport", port(s.Server), "--dport", fmt.Sprintf("%d:%d", s.First, s.Last), "-j", "DROP")
-		}
+	for _, x := range exclusions(c) {
+		spec := append(x.match(), "-m", "comment", "--comment", "hushgate: "+x.comment, "-j", "DROP")
+		p = append(p, Rule{V6: x.v6(), Table: "raw", Hook: "PREROUTING", Spec: spec, quotes: x.quoted})
 	}
 	p.addOthers(c)
 	return p

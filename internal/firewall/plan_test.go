@@ -28,12 +28,16 @@ func everything() Config {
 func TestPlan(t *testing.T) {
 	const raw4 = `iptables -w -t raw -N HUSHGATE-PRE-0
 iptables -w -t raw -A HUSHGATE-PRE-0 ! -i lo -d 198.18.0.1/32 -p tcp --dport 25 -m comment --comment 'hushgate: client to service: hushgate answers' -j DROP
+iptables -w -t raw -A HUSHGATE-PRE-0 ! -i lo -p icmp -m u32 --u32 '4&0x1FFF=0&&0>>22&0x3C@0>>24=3:5,11:12&&0>>22&0x3C@12&0x1FFF=0&&0>>22&0x3C@16>>16&0xFF=6&&0>>22&0x3C@20=0xc6120001&&0>>22&0x3C@8>>22&0x3C@8>>16=25' -m comment --comment 'hushgate: ICMP error about service to client: hushgate translates' -j DROP
 iptables -w -t raw -A HUSHGATE-PRE-0 -i inside -s 10.0.0.11/32 -p tcp --sport 25 -m addrtype ! --dst-type LOCAL -m comment --comment 'hushgate: server to client: hushgate translates' -j DROP
+iptables -w -t raw -A HUSHGATE-PRE-0 -i inside -p icmp -m u32 --u32 '4&0x1FFF=0&&0>>22&0x3C@0>>24=3:5,11:12&&0>>22&0x3C@12&0x1FFF=0&&0>>22&0x3C@16>>16&0xFF=6&&0>>22&0x3C@24=0x0a00000b&&0>>22&0x3C@8>>22&0x3C@8&0xFFFF=25' -m addrtype ! --dst-type LOCAL -m comment --comment 'hushgate: ICMP error about client to server: hushgate translates' -j DROP
 iptables -w -t raw -I PREROUTING 1 -m comment --comment hushgate -j HUSHGATE-PRE-0
 `
 	const raw6 = `ip6tables -w -t raw -N HUSHGATE-PRE-0
 ip6tables -w -t raw -A HUSHGATE-PRE-0 ! -i lo -d 2001:db8:1::1/128 -p tcp --dport 25 -m comment --comment 'hushgate: client to service: hushgate answers' -j DROP
+ip6tables -w -t raw -A HUSHGATE-PRE-0 ! -i lo -p ipv6-icmp -m u32 --u32 '4>>8&0xFF=58&&40>>24=1:4&&52>>8&0xFF=6&&88>>16=25' -m u32 --u32 '56=0x20010db8&&60=0x00010000&&64=0x00000000&&68=0x00000001' -m comment --comment 'hushgate: ICMP error about service to client: hushgate translates' -j DROP
 ip6tables -w -t raw -A HUSHGATE-PRE-0 -i inside -s 2001:db8:2::11/128 -p tcp --sport 2525 -m addrtype ! --dst-type LOCAL -m comment --comment 'hushgate: server to client: hushgate translates' -j DROP
+ip6tables -w -t raw -A HUSHGATE-PRE-0 -i inside -p ipv6-icmp -m u32 --u32 '4>>8&0xFF=58&&40>>24=1:4&&52>>8&0xFF=6&&88&0xFFFF=2525' -m u32 --u32 '72=0x20010db8&&76=0x00020000&&80=0x00000000&&84=0x00000011' -m addrtype ! --dst-type LOCAL -m comment --comment 'hushgate: ICMP error about client to server: hushgate translates' -j DROP
 ip6tables -w -t raw -I PREROUTING 1 -m comment --comment hushgate -j HUSHGATE-PRE-0
 `
 	const other4 = `iptables -w -t filter -N HUSHGATE-FWD-0

@@ -17,6 +17,8 @@ type rules struct {
 	log  *slog.Logger
 	turn chan struct{} // who has sent to it has fw to himself
 	fw   *firewall.Firewall
+
+	blind bool // it has been said that rules about ICMP errors are not installed
 }
 
 // How long it may take to change the rules.
@@ -64,7 +66,17 @@ func (r *rules) install(ctx context.Context) error {
 	if err := r.within(ctx, installPatience, r.fw.Install); err != nil {
 		return fmt.Errorf("install the firewall rules: %w", err)
 	}
+	r.tellBlind()
 	return nil
+}
+
+// tellBlind says once what is not as it should be where there is no match u32.
+func (r *rules) tellBlind() {
+	if err := r.fw.Blind(); err != nil && !r.blind {
+		r.blind = true
+		r.log.Warn("iptables has no match u32 (kernel module xt_u32): the kernel forwards ICMP errors about connections to clients, "+
+			"with the server's address in them, beside those that hushgate translates", "err", err)
+	}
 }
 
 // replace puts the rules of another plan in the place of those in force, which stay after an error.
@@ -73,6 +85,7 @@ func (r *rules) replace(ctx context.Context, patience time.Duration, p firewall.
 	if err != nil {
 		return fmt.Errorf("install the firewall rules: %w", err)
 	}
+	r.tellBlind()
 	return nil
 }
 

@@ -201,7 +201,7 @@ func deep(ctx context.Context, t *testing.T, l *Lab) *Host {
 }
 
 // TestPathMTUInside: a router before the server says that the client's segments are too big; the client hears of it, from
-// the service address, and sends smaller ones.
+// the service address, and sends smaller ones. What the router said of the server's address the kernel does not forward.
 func TestPathMTUInside(t *testing.T) {
 	for i, f := range families {
 		for _, offloads := range []bool{true, false} {
@@ -219,6 +219,11 @@ frontends:
 backends:
   - {name: bk, servers: [{name: deep, address: "%s"}]}
 `, net.JoinHostPort(f.vip, "25"), address))
+				heard, err := l.Client.ListenICMP(i == 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = heard.Close() }()
 				body := plainMail(2 << 20)
 				if _, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), bytes.NewReader(body)); err != nil {
 					t.Fatal(err)
@@ -227,11 +232,31 @@ backends:
 				if m := <-got; m.SHA256 != hex.EncodeToString(sum[:]) {
 					t.Errorf("arrived as %+v", m)
 				}
+				onlyAbout(t, l, heard, f)
 				family := []string{"-4", "-6"}[i]
 				if out, err := l.Client.Run(ctx, "ip", family, "route", "get", f.vip); err != nil || !strings.Contains(out, "mtu 1300") {
 					t.Errorf("the client's path to the service: %q, %v", out, err)
 				}
 			})
+		}
+	}
+}
+
+// onlyAbout expects that every ICMP error that the client heard of was about what it had sent to the service.
+func onlyAbout(t *testing.T, l *Lab, heard *ICMPErrors, f family) {
+	t.Helper()
+	service, client := netip.AddrPortFrom(netip.MustParseAddr(f.vip), 25), netip.MustParseAddr(f.client)
+	last := netip.AddrPortFrom(client, 9) // behind all others
+	if err := l.Gateway.SendICMPError(client, Unreachable(client.Is6()), Quote{Src: last, Dst: last, Proto: ProtoTCP}); err != nil {
+		t.Fatal(err)
+	}
+	quotes, err := heard.Until(9)
+	if err != nil || len(quotes) == 0 {
+		t.Errorf("the client heard of %v, %v", quotes, err)
+	}
+	for _, q := range quotes {
+		if q.Dst != service || q.Src.Addr() != client {
+			t.Errorf("the client heard of an error about a segment from %v to %v", q.Src, q.Dst)
 		}
 	}
 }

@@ -1,0 +1,128 @@
+package firewall
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"hushgate/internal/lab"
+)
+
+// eachSide is a configuration in which clients and servers come by the same interfaces, as with one arm.
+func eachSide(c Config) Config {
+	c.Outside, c.Inside = []string{"outside", "inside"}, []string{"outside", "inside"}
+	return c
+}
+
+// TestErrorsKeptOut: see errorsKeptOut.
+func TestErrorsKeptOut(t *testing.T) {
+	eachVariant(t, func(t *testing.T) {
+		client, gw, server := site(t)
+		c := twoArm()
+		for i, f := range families {
+			c.Sources = append(c.Sources, Source{c.Servers[i], netip.MustParsePrefix(f.inside).Addr(), 1024, 2000})
+		}
+		f := newFirewall(t, c)
+		in(t, gw, f.Install)
+		if f.Blind() != nil {
+			t.Skip("this kernel has no match u32")
+		}
+		errorsKeptOut(t, client, gw, server)
+		in(t, gw, func(ctx context.Context) error { return f.Replace(ctx, NewPlan(eachSide(c))) })
+		errorsKeptOut(t, client, gw, server)
+	})
+}
+
+// errorsKeptOut: an ICMP error that quotes a segment between a client and a server, or between the service and a client, is
+// not forwarded; any other is, and those about the gateway's own connections reach it.
+func errorsKeptOut(t *testing.T, client, gw, server *lab.Host) {
+	for _, fam := range families {
+		t.Run("errors/"+fam.name, func(t *testing.T) {
+			v6 := fam.serverAt.Addr().Is6()
+			own := netip.MustParsePrefix(fam.inside).Addr()
+			tcp := func(src, dst netip.AddrPort) lab.Quote { return lab.Quote{Src: src, Dst: dst, Proto: lab.ProtoTCP} }
+			at := func(a netip.AddrPort, port uint16) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), port) }
+			udp := tcp(at(fam.clientAt, 40002), fam.serverAt)
+			udp.Proto = lab.ProtoUDP
+			for _, c := range []struct {
+				from, to *lab.Host
+				dst      netip.Addr
+				quote    lab.Quote
+				passes   bool
+			}{
+				{server, client, fam.clientAt.Addr(), tcp(at(fam.clientAt, 40000), fam.serverAt), false},
+				{server, client, fam.clientAt.Addr(), tcp(at(fam.clientAt, 40001), at(fam.serverAt, 80)), true},
+				{server, client, fam.clientAt.Addr(), udp, true},
+				{server, client, fam.clientAt.Addr(), tcp(at(fam.clientAt, 40003), at(fam.clientAt, fam.serverAt.Port())), true}, // another server
+				{server, gw, own, tcp(netip.AddrPortFrom(own, 40004), fam.serverAt), true},                                       // a health check
+				{server, gw, own, tcp(netip.AddrPortFrom(own, 1500), fam.serverAt), false},                                       // from a source of ours
+				{client, server, fam.serverAt.Addr(), tcp(fam.service, at(fam.clientAt, 40005)), false},                          // as to a service that is routed on
+				{client, server, fam.serverAt.Addr(), tcp(at(fam.service, 80), at(fam.clientAt, 40006)), true},
+				{client, server, fam.serverAt.Addr(), tcp(at(fam.serverAt, 40007), fam.clientAt), true}, // its own mail to the world
+			} {
+				for _, kind := range kinds(v6) {
+					l, err := c.to.ListenICMP(v6)
+					if err != nil {
+						t.Fatal(err)
+					}
+					last := tcp(at(fam.clientAt, 9), at(fam.clientAt, 9)) // what comes behind it all
+					for _, e := range []error{c.from.SendICMPError(c.dst, kind, c.quote), c.from.SendICMPError(c.dst, kind, last)} {
+						if e != nil {
+							t.Fatal(e)
+						}
+					}
+					quotes, err := l.Until(9)
+					if err != nil {
+						t.Error(err)
+					}
+					if got := slices.Contains(quotes, c.quote); got != c.passes || len(quotes) > 1 {
+						t.Errorf("kind %d from %s about %v: passes: %v (%v)", kind, c.from.Name, c.quote, got, quotes)
+					}
+					_ = l.Close()
+				}
+			}
+		})
+	}
+}
+
+// kinds are the ICMP errors of a family.
+func kinds(v6 bool) []byte {
+	if v6 {
+		return []byte{1, 2, 3, 4}
+	}
+	return []byte{3, 11, 12}
+}
+
+// TestBlind: where there is no match u32, all other rules are installed, verified and repaired.
+func TestBlind(t *testing.T) {
+	h := stranger(t)
+	before := saved(t, h)
+	wrap(t, `case "${0##*/} $*" in *-restore*) ;; *) REAL "$@"; exit;; esac
+text=$(cat)
+case "$text" in *u32*) echo "Extension u32 revision 0 not supported, missing kernel module?" >&2; exit 1;; esac
+echo "$text" | (REAL "$@")`)
+	f := newFirewall(t, everything())
+	in(t, h, f.Install)
+	if err := f.Blind(); err == nil || !strings.Contains(err.Error(), "missing kernel module") {
+		t.Errorf("the reason: %v", err)
+	}
+	expectVerified(t, h, f, true)
+	s := saved(t, h)
+	if strings.Contains(s, "u32") || strings.Count(s, "hushgate: ") != len(f.plan)-4 {
+		t.Errorf("installed:\n%s", s)
+	}
+	do(t, h, "ip6tables", "-t", "raw", "-F", "HUSHGATE-PRE-0")
+	in(t, h, func(ctx context.Context) error {
+		if repaired, err := f.Repair(ctx); err != nil || !repaired {
+			t.Errorf("repaired: %v, %v", repaired, err)
+		}
+		return nil
+	})
+	expectVerified(t, h, f, true)
+	in(t, h, f.Remove)
+	if after := saved(t, h); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
