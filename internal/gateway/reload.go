@@ -151,13 +151,13 @@ func (g *gateway) used(ctx context.Context) (known uses) {
 // admit has the kernel keep its hands off what the new configuration serves, and the sockets hear it.
 func (g *gateway) admit(old, plan *Plan) error {
 	if g.rules != nil {
-		if err := g.rules.replace(g.asked, installPatience, plan.Firewall); err != nil {
+		if err := g.rules.replace(g.asked, installPatience, plan.Firewall, plan.built.firewall); err != nil {
 			return err
 		}
 	}
 	err := g.admitFrames(old.built, plan.built)
 	if err != nil && g.rules != nil {
-		err = errors.Join(err, g.rules.replace(context.Background(), repairPatience, old.Firewall))
+		err = errors.Join(err, g.rules.replace(context.Background(), repairPatience, old.Firewall, old.built.firewall))
 	}
 	return err
 }

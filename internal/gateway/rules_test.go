@@ -1,12 +1,99 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 )
+
+// TestKeepRules: a change that is heard of is looked at at once, a storm of them costs a bounded share of the time, none that
+// is the last is forgotten, and what is said of it is one line now and then.
+func TestKeepRules(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		changed := make(chan string, 1)
+		var log bytes.Buffer
+		r := &rules{log: slog.New(slog.NewTextHandler(&log, nil))}
+		broken, looks, repairs := false, 0, 0
+		const look = 4 * time.Millisecond
+		go r.keep(ctx, changed, func(context.Context) (bool, error) {
+			was := broken
+			broken = false
+			looks++
+			time.Sleep(look)
+			if was {
+				repairs++
+				select {
+				case changed <- "iptables-restor": // our own, which are changes too
+				default:
+				}
+			}
+			return was, nil
+		})
+		hear := func() {
+			broken = true
+			select {
+			case changed <- "nft":
+			default:
+			}
+		}
+		hear()
+		time.Sleep(look)
+		synctest.Wait()
+		if repairs != 1 {
+			t.Errorf("%d repairs at once", repairs)
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		if looks != 2 { // the second because of our own change; no third
+			t.Errorf("%d looks", looks)
+		}
+		looks = 0
+		for range 2000 { // two seconds
+			hear()
+			time.Sleep(time.Millisecond)
+		}
+		if looks > 2000/int((pauseFactor+1)*look/time.Millisecond)+1 || looks < 50 {
+			t.Errorf("%d looks in a storm of two seconds", looks)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if broken {
+			t.Error("the last change of a storm was forgotten")
+		}
+		time.Sleep(2 * verifyEvery)
+		cancel()
+		synctest.Wait()
+		if n := strings.Count(log.String(), "installed again"); n != 2 || !strings.Contains(log.String(), "times=1 changed_by=nft") {
+			t.Errorf("%d lines:\n%s", n, &log)
+		}
+	})
+}
+
+// TestKeepRulesSays: that the rules cannot be read is said once in a while, however often it is tried.
+func TestKeepRulesSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		changed := make(chan string, 1)
+		var log bytes.Buffer
+		r := &rules{log: slog.New(slog.NewTextHandler(&log, nil))}
+		go r.keep(ctx, changed, func(context.Context) (bool, error) { return false, errors.New("no iptables any more") })
+		for range 50 {
+			changed <- "nft"
+			time.Sleep(100 * time.Millisecond)
+		}
+		cancel()
+		synctest.Wait()
+		if n := strings.Count(log.String(), "no iptables any more"); n != 1 {
+			t.Errorf("%d lines:\n%s", n, &log)
+		}
+	})
+}
 
 // TestRulesTakeTurns: who waits for the rules waits within a bound, and no longer than until the end is asked for.
 func TestRulesTakeTurns(t *testing.T) {

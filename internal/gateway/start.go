@@ -232,7 +232,7 @@ func (g *gateway) open() error {
 		}
 	}
 	if g.rules != nil {
-		if err := g.rules.install(g.asked); err != nil {
+		if err := g.rules.install(g.asked, g.plan.built.firewall); err != nil {
 			return err
 		}
 	}
@@ -384,8 +384,9 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	g.announce()
 	g.mu.Unlock()
 	if g.rules != nil {
+		changed := g.rules.listen(ctx)
 		group.Go(func() error {
-			g.rules.keep(ctx, g.repairRules)
+			g.rules.keep(ctx, changed, g.repairRules)
 			return nil
 		})
 	}
@@ -437,6 +438,7 @@ func (g *gateway) close() error {
 	if g.rules != nil && !g.given && g.heir == nil { // else they are another process's
 		errs = append(errs, g.leaveRules())
 	}
+	errs = append(errs, g.rules.close())
 	if !g.given {
 		for _, s := range g.restore {
 			errs = append(errs, s.Set(s.was))

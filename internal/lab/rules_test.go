@@ -1,15 +1,172 @@
 package lab
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/smtp"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 )
+
+// bothFamilies is a configuration that serves both.
+func bothFamilies() []byte {
+	return fmt.Appendf(nil, `#yaml
+frontends:
+  - {name: ft4, bind: "%s:25", inspect-delay: 100ms, default_backend: bk4}
+  - {name: ft6, bind: "[%s]:25", inspect-delay: 100ms, default_backend: bk6}
+backends:
+  - {name: bk4, servers: [{name: a, address: "%s:25"}]}
+  - {name: bk6, servers: [{name: a, address: "[%s]:25"}]}
+`, VIP4, VIP6, Server4a, Server6a)
+}
+
+// mailAfterMail delivers mails over one connection until stop is closed, and then ends it in all form.
+func mailAfterMail(ctx context.Context, l *Lab, from, to string, body []byte, carried func(), stop <-chan struct{}) (mails int, err error) {
+	c, err := l.Client.Dial(ctx, from, to)
+	if err != nil {
+		return 0, err
+	}
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+	s, err := smtp.NewClient(c, "gateway")
+	if err != nil {
+		return 0, fmt.Errorf("read the banner: %w", err)
+	}
+	defer func() { _ = s.Close() }()
+	for {
+		select {
+		case <-stop:
+			return mails, s.Quit()
+		default:
+		}
+		if err := errors.Join(s.Mail("sender@example.org"), s.Rcpt("rcpt@example.com")); err != nil {
+			return mails, fmt.Errorf("behind %d mails: %w", mails, err)
+		}
+		w, err := s.Data()
+		if err == nil {
+			_, err = w.Write(body)
+			err = errors.Join(err, w.Close())
+		}
+		if err != nil {
+			return mails, fmt.Errorf("behind %d mails: %w", mails, err)
+		}
+		if mails++; mails == 1 {
+			carried()
+		}
+	}
+}
+
+// TestFlush: whatever others do to the firewall rules a hundred times, no mail session breaks, and the rules are in force again
+// in a moment.
+func TestFlush(t *testing.T) {
+	ctx, l := site(t, Options{})
+	for _, f := range families {
+		mtas(t, l, f)
+	}
+	gateway(ctx, t, l, bothFamilies())
+	whole := strings.Count(saved(ctx, t, l), "hushgate: ")
+
+	end := underTraffic(ctx, t, l)
+	damages := []string{
+		"nft flush ruleset", "iptables -t raw -F && ip6tables -t raw -F", "ip6tables -t raw -F PREROUTING",
+		"iptables -t raw -I PREROUTING -j ACCEPT; ip6tables -t raw -I PREROUTING -j ACCEPT", "iptables-restore </dev/null; nft delete table ip raw",
+	}
+	var slowest, all time.Duration
+	const times = 100
+	for i := range times {
+		damage := damages[i%len(damages)]
+		if out, err := l.Gateway.Run(ctx, "sh", "-c", damage); err != nil {
+			t.Fatal(err, out)
+		}
+		began := time.Now()
+		waitFor(t, "the rules behind "+damage, func() bool { return inForce(ctx, t, l, whole) })
+		slowest = max(slowest, time.Since(began))
+		all += time.Since(began)
+	}
+	t.Logf("in force again after %v, at the slowest %v, with the time of this look", all/times, slowest)
+	end()
+}
+
+// inForce is whether all rules are there, and none before them in raw PREROUTING.
+func inForce(ctx context.Context, t *testing.T, l *Lab, whole int) bool {
+	t.Helper()
+	s := saved(ctx, t, l)
+	first := 0
+	for table := range strings.SplitSeq(s, "*") {
+		if _, rules, found := strings.Cut(table, "-A PREROUTING "); strings.HasPrefix(table, "raw\n") && found &&
+			strings.HasPrefix(rules, "-m comment --comment hushgate -j HUSHGATE-PRE-") {
+			first++
+		}
+	}
+	return first == 2 && strings.Count(s, "hushgate: ") == whole
+}
+
+// underTraffic begins sessions in both families, waits until each has carried a mail, and returns what ends them and reports
+// those that broke.
+func underTraffic(ctx context.Context, t *testing.T, l *Lab) (end func()) {
+	t.Helper()
+	stop := make(chan struct{})
+	var group errgroup.Group
+	var begun, all atomic.Int64
+	body := plainMail(20_000)
+	for _, f := range families {
+		for range 4 {
+			group.Go(func() error {
+				mails, err := mailAfterMail(ctx, l, f.client, net.JoinHostPort(f.vip, "25"), body, func() { begun.Add(1) }, stop)
+				all.Add(int64(mails))
+				if err != nil {
+					t.Errorf("%s: %v", f.name, err)
+				}
+				return nil
+			})
+		}
+	}
+	waitFor(t, "mails", func() bool { return t.Failed() || begun.Load() == 8 })
+	return func() {
+		t.Helper()
+		close(stop)
+		if err := group.Wait(); err != nil {
+			t.Error(err)
+		}
+		t.Logf("%d mails were delivered meanwhile", all.Load())
+	}
+}
+
+// TestFlushLegacy: of changes to the kernel's older tables nobody tells; the guard stands until the next look at them.
+func TestFlushLegacy(t *testing.T) {
+	t.Parallel()
+	ctx, l := site(t, Options{})
+	for _, f := range families {
+		mtas(t, l, f)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"iptables", "ip6tables"} {
+		for _, suffix := range []string{"", "-save", "-restore"} {
+			real, err := exec.LookPath(name + "-legacy" + suffix)
+			if err != nil {
+				t.Skip(err)
+			}
+			must(t, os.Symlink(real, filepath.Join(dir, name+suffix)))
+		}
+	}
+	l.env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
+	g := gateway(ctx, t, l, bothFamilies())
+	end := underTraffic(ctx, t, l)
+	if out, err := l.Gateway.Run(ctx, "sh", "-c", "iptables-legacy -t raw -F && ip6tables-legacy -t raw -I PREROUTING -j ACCEPT"); err != nil {
+		t.Fatal(err, out)
+	}
+	waitForLine(ctx, t, g, "firewall rules were missing and have been installed again")
+	end()
+}
 
 // switchable puts programs before those of iptables that hang as long as a file is there, and write their names to another.
 func switchable(t *testing.T, l *Lab) (hang, hanging string) {
@@ -61,7 +218,7 @@ func TestHangingIPTables(t *testing.T) {
 	if err := g.cmd.Wait(); err == nil {
 		t.Error("the end was called a success, with rules left in place")
 	}
-	if g.Count("iptables-save was killed: it took too long", "left in place: iptables raw HUSHGATE-PRE-0") == 0 {
+	if g.Count("iptables-save was killed: it took too long", "left in place: iptables raw HUSHGATE-PRE-0", "hushgate fail --as off") == 0 {
 		t.Errorf("%q", g.Lines())
 	}
 	must(t, os.Remove(hang))

@@ -1,0 +1,88 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Changes tells of changes to iptables' tables as nftables has them: by nft, or by iptables in that variant. The kernel does
+// not tell of those to its older tables.
+type Changes struct{ conn *netlink.Conn }
+
+// What a message about a change says.
+const (
+	nfgenSize   = 4  // struct nfgenmsg: family, version, resource
+	objectTable = 1  // NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE and so on
+	genProcess  = 3  // NFTA_GEN_PROC_NAME
+	newGen      = 15 // NFT_MSG_NEWGEN: the end of a transaction
+	groupTables = 7  // NFNLGRP_NFTABLES
+)
+
+// changesBuffer is how many octets of messages the kernel may keep for us.
+const changesBuffer = 1 << 20
+
+// Listen begins to listen in the network namespace of the calling thread.
+func Listen() (*Changes, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	_ = conn.SetReadBuffer(changesBuffer) // with less more is lost, which we are told
+	if err := conn.JoinGroup(groupTables); err != nil {
+		return nil, errors.Join(fmt.Errorf("listen to changes of nftables: %w", err), conn.Close())
+	}
+	return &Changes{conn}, nil
+}
+
+// Next waits for the next change and names the program that made it, "" if that is not known: the kernel had too much to
+// tell. The error is net.ErrClosed behind Close.
+func (c *Changes) Next() (by string, err error) {
+	ours := false
+	for {
+		messages, err := c.conn.Receive()
+		if errors.Is(err, unix.ENOBUFS) {
+			return "", nil
+		}
+		if err != nil {
+			return "", fmt.Errorf("listen to changes of nftables: %w", err)
+		}
+		for i := range messages {
+			m := &messages[i]
+			if int(m.Header.Type) != unix.NFNL_SUBSYS_NFTABLES<<8|newGen {
+				ours = ours || concerns(m)
+			} else if ours {
+				return attribute(m, genProcess), nil
+			}
+		}
+	}
+}
+
+// Close ends listening.
+func (c *Changes) Close() error { return c.conn.Close() }
+
+// concerns is whether a change is to one of iptables' tables.
+func concerns(m *netlink.Message) bool {
+	if len(m.Data) < nfgenSize || (m.Data[0] != unix.NFPROTO_IPV4 && m.Data[0] != unix.NFPROTO_IPV6) {
+		return false
+	}
+	return slices.Contains(tables, attribute(m, objectTable))
+}
+
+// attribute is a text in a message.
+func attribute(m *netlink.Message, kind uint16) string {
+	if len(m.Data) < nfgenSize {
+		return ""
+	}
+	d, err := netlink.NewAttributeDecoder(m.Data[nfgenSize:])
+	for err == nil && d.Next() {
+		if d.Type() == kind {
+			return strings.TrimRight(d.String(), "\x00")
+		}
+	}
+	return ""
+}

@@ -1,0 +1,62 @@
+package firewall
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestChanges: changes to iptables' tables are told of, whoever makes them, and no others.
+func TestChanges(t *testing.T) {
+	h := machine(t, "gateway")
+	var c *Changes
+	in(t, h, func(context.Context) (err error) { c, err = Listen(); return err })
+	t.Cleanup(func() { _ = c.Close() })
+	for _, other := range []string{"nft add table inet x", "nft add chain inet x y", "nft add table netdev raw", "iptables-nft-save"} {
+		do(t, h, "sh", "-ec", other)
+	}
+	for _, change := range []struct{ command, by string }{
+		{"iptables-nft -t raw -A PREROUTING -s 192.0.2.1 -j DROP", "iptables-nft"},
+		{"nft insert rule ip raw PREROUTING accept", "nft"},
+		{"ip6tables-nft -t filter -N X", "ip6tables-nft"},
+		{"nft flush ruleset", "nft"},
+	} {
+		do(t, h, "sh", "-ec", change.command)
+		if by, err := c.Next(); err != nil || by != change.by { // of the foreign tables before nothing was told
+			t.Errorf("%s: by %q, %v", change.command, by, err)
+		}
+	}
+	_ = c.Close()
+	if _, err := c.Next(); err == nil {
+		t.Error("no error behind the end")
+	}
+}
+
+// TestChangesLost: what was lost because there was too much of it counts as a change.
+func TestChangesLost(t *testing.T) {
+	h := machine(t, "gateway")
+	var c *Changes
+	in(t, h, func(context.Context) (err error) {
+		if c, err = Listen(); err == nil {
+			err = c.conn.SetReadBuffer(1) // the least that there is
+		}
+		return err
+	})
+	t.Cleanup(func() { _ = c.Close() })
+	var b strings.Builder
+	b.WriteString("*raw\n")
+	for range 1000 {
+		b.WriteString("-A PREROUTING -s 192.0.2.1 -j DROP\n")
+	}
+	b.WriteString("COMMIT\n")
+	file := filepath.Join(t.TempDir(), "rules")
+	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	do(t, h, "iptables-nft-restore", file)
+	if by, err := c.Next(); err != nil || by != "" {
+		t.Errorf("by %q, %v", by, err)
+	}
+}
