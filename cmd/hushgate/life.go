@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -55,11 +56,12 @@ func newFailCommand() *cobra.Command {
 	var s source
 	var as string
 	cmd := &cobra.Command{
-		Use: "fail -f FILE", Short: "Do what the configuration says for when there is no gateway",
+		Use: "fail [-f FILE]", Short: "Do what the configuration says for when there is no gateway",
 		Long: "Install the firewall rules that are meant for when `run` is not there, as after a crash: with `fail: open`\n" +
 			"those that hand clients to the servers without any test, with `fail: closed` those that keep them out till\n" +
 			"the next start. While a gateway runs it does nothing and fails. A service manager runs it when the gateway\n" +
-			"has ended (systemd: ExecStopPost=).",
+			"has ended (systemd: ExecStopPost=). With --as off all rules of hushgate are taken away, by the names of their\n" +
+			"chains: it needs no configuration, and no interface or route.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if as == "" && os.Getenv("SERVICE_RESULT") == "success" { // systemd.exec(5); `run` has left all in order
 				return nil
@@ -68,25 +70,43 @@ func newFailCommand() *cobra.Command {
 		},
 	}
 	s.flags(cmd)
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if as == "off" && len(args) == 0 {
+			return nil
+		}
+		return s.fileArgument(cmd, args)
+	}
 	cmd.Flags().StringVar(&as, "as", "", "open or closed, whatever the configuration says, or off: take all rules away")
 	return cmd
 }
 
 // fail does what is to be done when there is no gateway: what the configuration says, unless as says otherwise.
 func (s *source) fail(ctx context.Context, as string, messages io.Writer) error {
+	log := newLogger(messages, s.verbose)
+	if as == "off" {
+		return s.takeRulesAway(ctx, messages, log)
+	}
 	cfg, err := s.load(messages)
 	if err != nil {
 		return err
 	}
-	log := newLogger(messages, s.verbose)
 	switch as {
 	case "":
 	case "open", "closed":
 		cfg.Global.Fail = config.Fail(as)
-	case "off":
-		return gateway.RemoveRules(ctx, cfg, log)
 	default:
 		return fmt.Errorf("--as %s: expected open, closed or off", as)
 	}
 	return gateway.Fail(ctx, cfg, log)
+}
+
+// takeRulesAway takes all rules of hushgate away, unless the configuration says that they are not hushgate's to change. If
+// there is none, or one with errors in it, they are.
+func (s *source) takeRulesAway(ctx context.Context, messages io.Writer, log *slog.Logger) error {
+	if s.file != "" {
+		if cfg, err := s.load(messages); err == nil && !cfg.Global.Firewall.Manage {
+			return gateway.ErrNotManaged
+		}
+	}
+	return gateway.RemoveRules(ctx, log)
 }

@@ -82,6 +82,7 @@ REAL "$@"`, program, hang, hangs))
 			slow := errors.New("too slow")
 			for name, step := range map[string]func(context.Context) error{
 				"install": f.Install, "replace": func(ctx context.Context) error { return f.Replace(ctx, NewPlan(twoArm())) }, "remove": f.Remove,
+				"remove all": func(ctx context.Context) error { _, err := RemoveAll(ctx); return err },
 			} {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				ended := h.Go(func() error { return step(ctx) })

@@ -47,16 +47,23 @@ func forwards(cfg *config.Config, s netenv.Sysctl, log *slog.Logger) error {
 	return nil
 }
 
-// RemoveRules takes all rules of a gateway away that is not there.
-func RemoveRules(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	return absent(ctx, cfg, log, func(ctx context.Context, _ *Plan, rules *firewall.Firewall) error { return rules.Remove(ctx) })
+// RemoveRules takes all rules of a gateway away that is not there. It needs no configuration, and knows nothing of
+// interfaces and routes, which may be gone: the rules are known by their chains' names.
+func RemoveRules(ctx context.Context, log *slog.Logger) (err error) {
+	return alone(ctx, func(ctx context.Context) error {
+		removed, err := firewall.RemoveAll(ctx)
+		if len(removed) > 0 {
+			log.Info("firewall rules removed", "chains", removed)
+		}
+		if err != nil {
+			return fmt.Errorf("remove the firewall rules: %w", err)
+		}
+		return nil
+	})
 }
 
-// absent does something in the place of the gateway that is not there.
-func absent(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(context.Context, *Plan, *firewall.Firewall) error) (err error) {
-	if !cfg.Global.Firewall.Manage {
-		return errors.New("firewall.manage is off: the rules are not hushgate's to change")
-	}
+// alone does something in the place of the gateway that is not there.
+func alone(ctx context.Context, do func(context.Context) error) (err error) {
 	if err := privilege.Check(); err != nil {
 		return err
 	}
@@ -65,19 +72,32 @@ func absent(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(c
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	m, err := netenv.NewMirror(ctx, log, nil)
-	if err != nil {
-		return fmt.Errorf("read the network: %w", err)
-	}
-	p, err := NewPlan(cfg, m)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeoutCause(ctx, installPatience, errSlow)
 	defer cancel()
-	rules, err := firewall.New(ctx, p.Firewall)
-	if err != nil {
-		return err
+	return do(ctx)
+}
+
+// ErrNotManaged reports rules that are not hushgate's to change.
+var ErrNotManaged = errors.New("firewall.manage is off: the rules are not hushgate's to change")
+
+// absent is alone, with the plan of a configuration.
+func absent(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(context.Context, *Plan, *firewall.Firewall) error) (err error) {
+	if !cfg.Global.Firewall.Manage {
+		return ErrNotManaged
 	}
-	return do(ctx, p, rules)
+	return alone(ctx, func(ctx context.Context) error {
+		m, err := netenv.NewMirror(ctx, log, nil)
+		if err != nil {
+			return fmt.Errorf("read the network: %w", err)
+		}
+		p, err := NewPlan(cfg, m)
+		if err != nil {
+			return err
+		}
+		rules, err := firewall.New(ctx, p.Firewall)
+		if err != nil {
+			return err
+		}
+		return do(ctx, p, rules)
+	})
 }

@@ -240,7 +240,7 @@ func reload(t *testing.T, f family) {
 	waitFor(t, "the second reload", func() bool { return g.Count("configuration reloaded") == 2 })
 }
 
-// TestReloadForgets: the rules of what was taken out go when its last connection has.
+// TestReloadForgets: the rules of what was taken out go when its last connection has. That is no reload.
 func TestReloadForgets(t *testing.T) {
 	f := families[0]
 	ctx, l := site(t, Options{})
@@ -257,6 +257,12 @@ func TestReloadForgets(t *testing.T) {
 	_ = c.c.SetLinger(0)
 	_ = c.c.Close()
 	waitFor(t, "the rules to go", func() bool { return !strings.Contains(saved(ctx, t, l), f.b) })
+	if line, err := g.WaitLine(ctx, "is forgotten"); err != nil || !strings.Contains(line, "names=[bk_smtp/smtp2]") {
+		t.Errorf("%q, %v", line, err)
+	}
+	if n := g.Count("configuration reloaded"); n != 1 {
+		t.Errorf("%d reloads are told of", n)
+	}
 	if _, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), strings.NewReader("hello")); err != nil {
 		t.Error(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -222,10 +223,49 @@ func TestHangingIPTables(t *testing.T) {
 		t.Errorf("%q", g.Lines())
 	}
 	must(t, os.Remove(hang))
-	if out, err := l.hushgate(ctx, "fail", "-f", g.File, "--as", "off"); err != nil {
+	if out, err := l.hushgate(ctx, "fail", "--as", "off"); err != nil || !strings.Contains(out, "iptables raw HUSHGATE-PRE-0") {
 		t.Errorf("%v, %s", err, out)
 	}
 	if s := saved(ctx, t, l); strings.Contains(s, "HUSHGATE") {
 		t.Errorf("rules in the end:\n%s", s)
+	}
+}
+
+// TestFailOff: rules go although a link is down and a route is gone, whatever the configuration is by now, and those of the
+// other variant of iptables too.
+func TestFailOff(t *testing.T) {
+	ctx, l := site(t, Options{})
+	empty := saved(ctx, t, l)
+	for name, args := range map[string][]string{"the same configuration": {"-f", "FILE"}, "no configuration": nil, "a broken one": {"-f", "BROKEN"}} {
+		t.Run(name, func(t *testing.T) {
+			for _, f := range families {
+				mtas(t, l, f)
+			}
+			g := gateway(ctx, t, l, bothFamilies())
+			g.Kill()
+			for _, other := range []string{"iptables-legacy", "ip6tables-legacy"} {
+				if out, err := l.Gateway.Run(ctx, "sh", "-ec", strings.ReplaceAll("X -t raw -N HUSHGATE-PRE-0; X -t raw -A HUSHGATE-PRE-0 -i outside "+
+					"-j DROP; X -t raw -I PREROUTING -m comment --comment hushgate -j HUSHGATE-PRE-0", "X", other)); err != nil {
+					t.Fatal(err, out)
+				}
+			}
+			setLink(t, l.Gateway, "inside", netlink.LinkSetDown)
+			defer addressAgain(t, l, "inside")
+			defer setLink(t, l.Gateway, "inside", netlink.LinkSetUp)
+			broken := filepath.Join(t.TempDir(), "broken.yaml")
+			must(t, os.WriteFile(broken, []byte("frontends: nonsense\n"), 0o600))
+			command := []string{"fail", "--as", "off"}
+			for _, a := range args {
+				command = append(command, strings.NewReplacer("FILE", g.File, "BROKEN", broken).Replace(a))
+			}
+			out, err := l.hushgate(ctx, command...)
+			if err != nil || strings.Count(out, "HUSHGATE-PRE-0") != 4 {
+				t.Errorf("%v, %s", err, out)
+			}
+			legacy, err := l.Gateway.Run(ctx, "sh", "-c", "iptables-legacy-save; ip6tables-legacy-save")
+			if s := saved(ctx, t, l) + legacy; err != nil || strings.Contains(s, "HUSHGATE") {
+				t.Errorf("%v, rules in the end:\n%s\nat first:\n%s", err, s, empty)
+			}
+		})
 	}
 }
