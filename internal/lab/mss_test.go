@@ -87,9 +87,9 @@ backend bk_smtp
     server smtp1 %s:25 %s
 `, net.JoinHostPort(f.vip, "25"), f.a, check))
 					mss := []int{1460, 1440}[i]
-					if _, err := g.WaitLine(ctx, "TCP options learnt", "bk_smtp/smtp1", fmt.Sprintf("MSS:%d ", mss), "Timestamps:true"); err != nil {
-						t.Fatal(err)
-					}
+					line, err := g.WaitLine(ctx, "TCP options learnt", "bk_smtp/smtp1", fmt.Sprintf("MSS:%d ", mss), "Timestamps:true")
+					must(t, err)
+					t.Log(line)
 					waitFor(t, "clients to be told of it", func() bool {
 						c, err := l.Client.Dial(ctx, f.client, net.JoinHostPort(f.vip, "25"))
 						must(t, err)
@@ -139,9 +139,11 @@ func TestTimestampsLost(t *testing.T) {
 			if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.HasPrefix(line, "421 ") {
 				t.Errorf("the client in the delay hears %q, %v", line, err)
 			}
-			if _, err := g.WaitLine(ctx, "clients are told 421", "backend=bk_smtp", `servers="[bk_smtp/smtp1 bk_smtp/smtp2]"`, f.client); err != nil {
+			line, err := g.WaitLine(ctx, "clients are told 421", "backend=bk_smtp", `servers="[bk_smtp/smtp1 bk_smtp/smtp2]"`, f.client)
+			if err != nil {
 				t.Error(err)
 			}
+			t.Log(line)
 			if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("Subject: again\r\n\r\nx\r\n")); err != nil {
 				t.Errorf("when it comes again: %v", err)
 			}
