@@ -138,6 +138,7 @@ func (s *Shard) connectTimeout(id uint32, f *flow) {
 		x := s.exts.At(f.ext)
 		x.stale = false
 		s.sendSYN(f, x)
+		s.again()
 		s.push(id, wait[f.tries])
 		return
 	}

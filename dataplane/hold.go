@@ -119,6 +119,7 @@ func (s *Shard) handshakeTimeout(id uint32, f *flow) {
 	s.stats.SYNACKsAgain++
 	f.conn.Repeat()
 	s.sendSYNACK(f)
+	s.again()
 	s.push(id, waits[f.tries])
 }
 

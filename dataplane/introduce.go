@@ -51,6 +51,7 @@ func (s *Shard) headerTimeout(id uint32, f *flow) {
 	if wait := s.pool(f).connect; int(f.tries) < len(wait) {
 		s.stats.HeadersAgain++
 		s.sendHeader(f, s.exts.At(f.ext))
+		s.again()
 		s.push(id, wait[f.tries])
 		return
 	}

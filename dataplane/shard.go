@@ -89,6 +89,7 @@ type pool struct {
 // is the shard's, or the frame that was put in, rewritten in place.
 type Out struct {
 	Side  wire.Side
+	Again bool // it was sent before, and came to nothing
 	Dst   wire.Addr
 	Frame []byte
 }
@@ -257,6 +258,9 @@ func (s *Shard) send(side wire.Side, h *wire.Header, payload []byte) {
 	s.arena = s.build.Append(s.arena, h, payload)
 	s.out = append(s.out, Out{Side: side, Dst: h.Dst, Frame: s.arena[at:len(s.arena):len(s.arena)]})
 }
+
+// again says of the last frame that it was sent before, and not answered: its way may be another by now.
+func (s *Shard) again() { s.out[len(s.out)-1].Again = true }
 
 // sendClient sends a segment of our end of a client's connection.
 func (s *Shard) sendClient(f *flow, h wire.Header, payload []byte) {

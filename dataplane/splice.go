@@ -62,6 +62,7 @@ func (s *Shard) clientToServer(id uint32, f *flow, seg *wire.Segment) {
 	if x.track.Believable(seg) {
 		f.conn.Follow(seg) // for our ACK, should the server's SYN-ACK come again
 	}
+	again := x.track.Client.Repeats(seg)
 	tcpstate.Saw(&x.track.Client, &x.track.Server, seg, uint32(seg.Wnd)<<max(0, f.conn.ClientScale()))
 	x.nat.ToServer(seg)
 	if seg.Options.Timestamps && f.conn.Timestamps() && seg.Ack == x.serverISS+1 && int32(seg.Options.TSecr-x.serverTS) < 0 {
@@ -72,7 +73,7 @@ func (s *Shard) clientToServer(id uint32, f *flow, seg *wire.Segment) {
 		seg.SetSource(srv.Source.Addr, x.port)
 	}
 	seg.SetDestination(srv.Addr, srv.Port)
-	s.forward(wire.Inside, seg)
+	s.forward(wire.Inside, seg, again)
 	s.seen(id, f, x, CauseClientRST)
 }
 
@@ -120,6 +121,7 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 		hideHeader(seg, f.conn.IRS+1)
 	}
 	x.nat.ToClient(seg)
+	again := x.track.Server.Repeats(seg)
 	tcpstate.Saw(&x.track.Server, &x.track.Client, seg, uint32(seg.Wnd)<<max(0, f.conn.OwnScale()))
 	if seg.Options.Timestamps && !seg.Flags.Has(wire.RST) {
 		x.clientTS = seg.Options.TSval
@@ -141,19 +143,19 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 	if s.cfg.Servers[x.server].Source.used() {
 		seg.SetDestination(f.client, f.clientPort)
 	}
-	s.forward(wire.Outside, seg)
+	s.forward(wire.Outside, seg, again)
 	s.seen(id, f, x, CauseServerRST)
 }
 
-// forward passes a rewritten frame on, one hop poorer.
-func (s *Shard) forward(side wire.Side, seg *wire.Segment) {
+// forward passes a rewritten frame on, one hop poorer; again as in Out.
+func (s *Shard) forward(side wire.Side, seg *wire.Segment, again bool) {
 	if !seg.Forward() {
 		s.drop(DropTTL)
 		return
 	}
 	seg.Seal()
 	s.stats.Forwarded++
-	s.out = append(s.out, Out{Side: side, Dst: seg.Dst, Frame: seg.Frame()})
+	s.out = append(s.out, Out{Side: side, Again: again, Dst: seg.Dst, Frame: seg.Frame()})
 }
 
 // seen notes that a flow is alive, or that the segment just passed has ended it; then reset says who reset it.

@@ -192,6 +192,7 @@ func (s *Shard) sayTimeout(id uint32, f *flow) {
 	default:
 		if ok {
 			s.sendClient(f, h, part)
+			s.again()
 		}
 		s.push(id, waits[f.tries])
 	}

@@ -52,6 +52,13 @@ func Saw(from, to *Half, seg *wire.Segment, wnd uint32) {
 	}
 }
 
+// Repeats reports whether a segment of this half says again what was said before and is not acknowledged yet: it seems not to
+// have arrived. One octet may be a keep-alive's.
+func (h *Half) Repeats(seg *wire.Segment) bool {
+	end := seg.End()
+	return len(seg.Payload) > 1 && end.AtOrBefore(h.Next) && end.After(h.Acked)
+}
+
 // ofFIN reports whether an RST has the number of the FIN before it. macOS sends such an RST, and Linux takes it for that
 // reason (tcp_reset_check).
 func (h *Half) ofFIN(seq wire.Seq) bool { return h.finished() && seq == h.Next-1 }

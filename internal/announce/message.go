@@ -152,6 +152,23 @@ func probe(addr netip.Addr, mac net.HardwareAddr) ([]byte, error) {
 		&layers.ICMPv6NeighborSolicitation{TargetAddress: addr.AsSlice()})
 }
 
+// Question is the frame that asks everybody on a link for the link address of a neighbour, on behalf of an address and a
+// link address of ours.
+func Question(neighbour, asker netip.Addr, mac net.HardwareAddr) ([]byte, error) {
+	switch {
+	case asker.IsUnspecified():
+		return probe(neighbour, mac)
+	case neighbour.Is4():
+		return arp(layers.ARPRequest, mac, broadcast, asker, noMAC, neighbour)
+	}
+	group := solicitedNode(neighbour)
+	return discovery(mac, multicastMAC(group), asker, group, layers.ICMPv6TypeNeighborSolicitation,
+		&layers.ICMPv6NeighborSolicitation{
+			TargetAddress: neighbour.AsSlice(),
+			Options:       layers.ICMPv6Options{{Type: layers.ICMPv6OptSourceAddress, Data: mac}},
+		})
+}
+
 // arp is an ARP frame: a sender and a target, each with link address and address.
 func arp(op uint16, mac, to net.HardwareAddr, addr netip.Addr, targetMAC net.HardwareAddr, target netip.Addr) ([]byte, error) {
 	return serialize(

@@ -38,7 +38,7 @@ var rules = map[string]rule{
 	"internal/firewall": {"", "rules know addresses alone"},
 	"internal/instance": {"", "who there is knows nothing of what is done"},
 	"internal/handover": {"dataplane", "a conversation carries connections and does not know what becomes of them"},
-	"internal/netenv":   {"internal/wire", "the network knows no connections"},
+	"internal/netenv":   {"internal/announce internal/wire", "the network knows no connections"},
 	"internal/connlog":  {"dataplane internal/logqueue internal/mono internal/wire", "a log knows events"},
 	"internal/logqueue": {"", "a queue does not know what it holds"},
 	"internal/gateway": {

@@ -178,6 +178,9 @@ func (g *gateway) follow(ctx context.Context, c *check) func(health.Report) {
 		if !c.beside {
 			g.state.note(c.server, r.Counter)
 		}
+		if !r.Result.OK() {
+			g.mirror.DoubtServer(c.Addr.Addr())
+		}
 		if r.Changed {
 			g.tellShards(ctx, dataplane.ServerState{Server: c.server, Up: r.Up})
 			g.tellState(c, r)

@@ -17,7 +17,9 @@ type egress struct {
 	ports    []Port
 	batch    [][][]byte // by port
 	parked   []parked
+	doubted  []doubted
 	retry    mono.Time
+	now      mono.Time
 	returns  returns
 	lost     *failures            // of all loops
 	discard  func(dataplane.Drop) // has the shard count a frame that went no further
@@ -28,11 +30,20 @@ type parked struct {
 	until mono.Time
 }
 
+// doubted is a frame that was sent for a second time to a neighbour of which it is asked just then where it is. If it turns out
+// to be elsewhere, the frame goes there: its sender would send it a third time in seconds.
+type doubted struct {
+	out   dataplane.Out
+	mac   [6]byte // where it was sent
+	until mono.Time
+}
+
 // Parking: how many frames, for how long, and how often they are tried.
 const (
 	parkRoom  = 256
 	parkTime  = 3 * time.Second
 	parkRetry = 5 * time.Millisecond
+	doubtTime = 200 * time.Millisecond // for an answer about a neighbour
 )
 
 func newEgress(ports []Port, r Resolver, lost *failures, discard func(dataplane.Drop)) *egress {
@@ -40,6 +51,7 @@ func newEgress(ports []Port, r Resolver, lost *failures, discard func(dataplane.
 }
 
 func (e *egress) send(now mono.Time, out []dataplane.Out) error {
+	e.now = now
 	if now >= e.retry {
 		e.unpark(now)
 	}
@@ -71,6 +83,9 @@ func (e *egress) place(o *dataplane.Out) (waits bool) {
 	case state == netenv.Unresolved:
 		return true
 	default:
+		if o.Again && e.resolver.Doubt(hop) { // maybe the neighbour is not where it was
+			e.keep(o, hop.Dst)
+		}
 		wire.SetEthernet(o.Frame, hop.Dst, hop.Src)
 		e.batch[at] = append(e.batch[at], o.Frame)
 	}
@@ -160,10 +175,41 @@ func (e *egress) unpark(now mono.Time) {
 	}
 	clear(e.parked[len(kept):])
 	e.parked = kept
+	e.settleDoubts(now)
 	e.retry = mono.Never
-	if len(kept) > 0 {
+	if len(kept)+len(e.doubted) > 0 {
 		e.retry = now.Add(parkRetry)
 	}
+}
+
+// keep keeps a frame that may have to go elsewhere.
+func (e *egress) keep(o *dataplane.Out, mac [6]byte) {
+	if len(e.doubted) >= parkRoom {
+		return
+	}
+	copied := *o
+	copied.Again, copied.Frame = false, append([]byte(nil), o.Frame...)
+	e.doubted = append(e.doubted, doubted{copied, mac, e.now.Add(doubtTime)})
+	if e.retry == mono.Never {
+		e.retry = e.now.Add(parkRetry)
+	}
+}
+
+// settleDoubts sends what was kept to neighbours that are elsewhere now, and forgets what went the right way.
+func (e *egress) settleDoubts(now mono.Time) {
+	kept := e.doubted[:0]
+	for i := range e.doubted {
+		d := &e.doubted[i]
+		hop, state := e.resolver.Resolve(wire.SourceOf(d.out.Frame), d.out.Dst)
+		switch {
+		case state == netenv.Resolved && hop.Dst != d.mac:
+			e.place(&d.out)
+		case now < d.until:
+			kept = append(kept, *d)
+		}
+	}
+	clear(e.doubted[len(kept):])
+	e.doubted = kept
 }
 
 func (e *egress) retryAt() mono.Time { return e.retry }

@@ -31,6 +31,7 @@ type Waiter interface {
 type Resolver interface {
 	Resolve(src, dst wire.Addr) (netenv.Hop, netenv.State)
 	Probe(src, dst wire.Addr)
+	Doubt(hop netenv.Hop) bool
 }
 
 // loop drives one shard: frames from the ports in, frames and events out. It belongs to one goroutine, but for do and

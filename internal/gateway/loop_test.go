@@ -27,6 +27,8 @@ type wires struct {
 	err     error
 	state   netenv.State
 	probed  int
+	doubted int
+	moved   byte // of the next hop's link address
 	timeout []time.Duration
 	waited  func()
 }
@@ -55,9 +57,13 @@ func (w *wires) Wait(d time.Duration) error {
 func (w *wires) Wake() {}
 
 func (w *wires) Resolve(_, _ wire.Addr) (netenv.Hop, netenv.State) {
-	return netenv.Hop{Ifindex: 1, Src: [6]byte{1}, Dst: [6]byte{2}}, w.state
+	return netenv.Hop{Ifindex: 1, Src: [6]byte{1}, Dst: [6]byte{2 + w.moved}}, w.state
 }
 func (w *wires) Probe(_, _ wire.Addr) { w.probed++ }
+func (w *wires) Doubt(netenv.Hop) bool {
+	w.doubted++
+	return w.doubted == 1
+}
 
 func testConfig() *dataplane.Config {
 	return &dataplane.Config{
@@ -258,6 +264,43 @@ func TestFailuresAreTold(t *testing.T) {
 	for why := noRoute; why < failureKinds; why++ {
 		if why.words() == "" {
 			t.Errorf("failure %d has no words", why)
+		}
+	}
+}
+
+// TestDoubts: what is sent for a second time raises a doubt, and goes to where its next hop turns out to be; if it is where it
+// was, nothing is sent twice.
+func TestDoubts(t *testing.T) {
+	for _, moved := range []byte{0, 1} {
+		w := &wires{side: wire.Both, index: 1}
+		e := testEgress(w)
+		now := mono.Time(time.Hour)
+		send := func(out ...dataplane.Out) {
+			t.Helper()
+			if err := e.send(now, out); err != nil {
+				t.Fatal(err)
+			}
+		}
+		send(dataplane.Out{Side: wire.Inside, Frame: syn(1)})
+		if w.doubted != 0 || e.retryAt() != mono.Never {
+			t.Error("a first frame raises a doubt")
+		}
+		again := dataplane.Out{Side: wire.Inside, Again: true, Frame: syn(2)}
+		send(again, again)
+		if w.doubted != 2 || len(w.out) != 3 || len(e.doubted) != 1 || e.retryAt() != now.Add(parkRetry) {
+			t.Errorf("%d doubts, %d frames sent, %d kept", w.doubted, len(w.out), len(e.doubted))
+		}
+		clear(again.Frame) // the shard uses its memory again
+		now = now.Add(parkRetry)
+		w.moved = moved
+		send()
+		if want := 3 + int(moved); len(w.out) != want || moved == 1 && (w.out[3][wire.VnetLen] != 3 || w.out[3][wire.PacketAt] != 0x45) {
+			t.Errorf("moved %d: %d frames sent, want %d: %x", moved, len(w.out), want, w.out[len(w.out)-1])
+		}
+		now = now.Add(doubtTime)
+		send()
+		if len(w.out) != 3+int(moved) || len(e.doubted) != 0 || e.retryAt() != mono.Never || w.doubted != 2 {
+			t.Errorf("at the end %d frames sent, %d kept, %d doubts", len(w.out), len(e.doubted), w.doubted)
 		}
 	}
 }

@@ -42,6 +42,8 @@ type Hop struct {
 	Src, Dst [6]byte
 	MTU      int
 	OnLink   bool // there is no router before the destination
+
+	entry *neighbour
 }
 
 // State is how much is known of the way to a destination.
@@ -81,9 +83,13 @@ type Mirror struct {
 	net   atomic.Pointer[network]
 	neigh atomic.Pointer[map[hopKey]*neighbour]
 
+	version atomic.Uint64 // of net
+
 	mu      sync.Mutex // of neigh's replacement
 	dirty   chan struct{}
-	probes  chan hopKey
+	probes  chan hopKey // whose link address is not known
+	uses    chan hopKey // whose link address is used, and not trusted
+	doubts  chan *neighbour
 	changed func()
 }
 
@@ -93,9 +99,14 @@ type hopKey struct {
 }
 
 type neighbour struct {
+	key   hopKey
 	mac   [6]byte
-	stale atomic.Bool
-	used  atomic.Bool // since it was last confirmed
+	fixed bool        // an administrator's entry
+	stale atomic.Bool // the kernel does not trust it, and has not been told that we use it
+
+	doubted atomic.Bool // see Doubt
+	asked   time.Time   // these two belong to the goroutine that asks
+	pause   time.Duration
 }
 
 // NewMirror reads the present state and follows it until ctx is done. changed, which may be nil, is called when a way
@@ -103,6 +114,7 @@ type neighbour struct {
 func NewMirror(ctx context.Context, log *slog.Logger, changed func()) (*Mirror, error) {
 	m := &Mirror{
 		log: log, changed: changed, dirty: make(chan struct{}, 1), probes: make(chan hopKey, 256),
+		uses: make(chan hopKey, 256), doubts: make(chan *neighbour, 256),
 	}
 	if changed == nil {
 		m.changed = func() {}
@@ -120,6 +132,7 @@ func NewMirror(ctx context.Context, log *slog.Logger, changed func()) (*Mirror, 
 	}
 	go m.followNetwork(ctx)
 	go m.sendProbes(ctx)
+	m.openQuestions(ctx)
 	return m, nil
 }
 
@@ -209,15 +222,10 @@ func (m *Mirror) touch() {
 const settle = 20 * time.Millisecond
 
 func (m *Mirror) followNetwork(ctx context.Context) {
-	stale := time.NewTicker(5 * time.Second)
-	defer stale.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-stale.C:
-			m.nudgeStale()
-			continue
 		case <-m.dirty:
 		}
 		select {
@@ -257,6 +265,7 @@ func (m *Mirror) reload() error {
 		return err
 	}
 	old := m.net.Swap(n)
+	m.version.Add(1)
 	m.tellChanges(old, n)
 	m.reloadNeighbours()
 	return nil
@@ -334,10 +343,10 @@ func (m *Mirror) Resolve(src, dst wire.Addr) (Hop, State) {
 	if n == nil {
 		return hop, Unresolved
 	}
-	if !n.used.Load() {
-		n.used.Store(true)
+	if n.stale.Load() {
+		m.use(n)
 	}
-	hop.Dst = n.mac
+	hop.Dst, hop.entry = n.mac, n
 	return hop, Resolved
 }
 
@@ -403,6 +412,9 @@ func (m *Mirror) Ways(src netip.Addr) (defaults, others []*Link) {
 
 // Unread says which of the kernel's policy rules are not followed.
 func (m *Mirror) Unread() []string { return m.net.Load().unread }
+
+// Version is another one when links, addresses, routes or rules have been read anew.
+func (m *Mirror) Version() uint64 { return m.version.Load() }
 
 // LinkName is the name of an interface, or a substitute.
 func (m *Mirror) LinkName(index int) string {

@@ -3,6 +3,7 @@ package netenv
 import (
 	"context"
 	"maps"
+	"net"
 	"net/netip"
 	"time"
 
@@ -38,18 +39,30 @@ func (m *Mirror) neighbourUpdate(gone bool, u *netlink.Neigh) {
 		}
 		return
 	}
-	stale := u.State&netlink.NUD_STALE != 0
-	mac := [6]byte(u.HardwareAddr)
-	if old == nil || old.mac != mac {
-		fresh := &neighbour{mac: mac}
-		fresh.stale.Store(stale)
-		table = maps.Clone(table)
-		table[key] = fresh
-		m.neigh.Store(&table)
-		m.changed()
+	n := newNeighbour(key, u, old)
+	if n == old {
 		return
 	}
-	old.stale.Store(stale)
+	if old != nil && old.mac != n.mac {
+		m.log.Info("a neighbour has another link address", "neighbour", key.addr, "from", net.HardwareAddr(old.mac[:]).String(),
+			"to", net.HardwareAddr(n.mac[:]).String())
+	}
+	table = maps.Clone(table)
+	table[key] = n
+	m.neigh.Store(&table)
+	m.changed()
+}
+
+// newNeighbour is what the kernel says of a neighbour: old, with its state as it is now, if that is all that has changed.
+func newNeighbour(key hopKey, u *netlink.Neigh, old *neighbour) *neighbour {
+	n := &neighbour{
+		key: key, mac: [6]byte(u.HardwareAddr), fixed: u.State&(netlink.NUD_PERMANENT|netlink.NUD_NOARP) != 0, pause: doubtPause,
+	}
+	if old != nil && old.mac == n.mac && old.fixed == n.fixed {
+		n = old
+	}
+	n.stale.Store(u.State&netlink.NUD_STALE != 0)
+	return n
 }
 
 func (m *Mirror) reloadNeighbours() {
@@ -58,30 +71,31 @@ func (m *Mirror) reloadNeighbours() {
 		m.log.Error("the kernel's neighbours cannot be read; the last known ones stay in use", "err", err)
 		return
 	}
-	fresh := make(map[hopKey]*neighbour, len(list))
+	m.mu.Lock()
+	old, fresh := *m.neigh.Load(), make(map[hopKey]*neighbour, len(list))
 	for i := range list {
 		u := &list[i]
 		key, ok := keyOf(u)
 		if !ok || u.State&usable == 0 || len(u.HardwareAddr) != 6 {
 			continue
 		}
-		n := &neighbour{mac: [6]byte(u.HardwareAddr)}
-		n.stale.Store(u.State&netlink.NUD_STALE != 0)
-		fresh[key] = n
+		fresh[key] = newNeighbour(key, u, old[key])
 	}
-	m.mu.Lock()
 	m.neigh.Store(&fresh)
 	m.mu.Unlock()
 	m.changed()
 }
 
-// nudgeStale has the kernel confirm the entries that we used although it has not heard of them for a while: it does not
-// see our frames, and would not notice that a neighbour got another link address.
-func (m *Mirror) nudgeStale() {
-	for key, n := range *m.neigh.Load() {
-		if n.stale.Load() && n.used.Swap(false) {
-			m.probe(key)
-		}
+// use tells the kernel of a packet to an entry that it does not trust: it does not see our frames, and would not find out
+// whether the neighbour is still there. It does so as for a packet of its own, after a while (delay_first_probe_time).
+func (m *Mirror) use(n *neighbour) {
+	if !n.stale.Swap(false) {
+		return
+	}
+	select {
+	case m.uses <- n.key:
+	default: // plenty are under way
+		n.stale.Store(true)
 	}
 }
 
@@ -110,6 +124,9 @@ func (m *Mirror) sendProbes(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case key = <-m.uses:
+			m.useEntry(key)
+			continue
 		case key = <-m.probes:
 		}
 		now := time.Now()
@@ -120,10 +137,14 @@ func (m *Mirror) sendProbes(ctx context.Context) {
 			clear(last)
 		}
 		last[key] = now
-		if err := m.nl.NeighSet(&netlink.Neigh{
-			LinkIndex: key.ifindex, IP: key.addr.AsSlice(), State: netlink.NUD_NONE, Flags: netlink.NTF_USE,
-		}); err != nil {
-			m.log.Debug("the kernel does not look for a neighbour", "neighbour", key.addr, "err", err)
-		}
+		m.useEntry(key)
+	}
+}
+
+func (m *Mirror) useEntry(key hopKey) {
+	if err := m.nl.NeighSet(&netlink.Neigh{
+		LinkIndex: key.ifindex, IP: key.addr.AsSlice(), State: netlink.NUD_NONE, Flags: netlink.NTF_USE,
+	}); err != nil {
+		m.log.Debug("the kernel does not look for a neighbour", "neighbour", key.addr, "err", err)
 	}
 }

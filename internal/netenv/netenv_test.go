@@ -281,6 +281,11 @@ func TestMirror(t *testing.T) {
 		hop, ok := p.resolved("10.0.0.11")
 		return ok && hop.Dst == [6]byte{2, 0, 0, 0, 0, 0x77}
 	})
+	p.until(t, "the kernel to be told that the entry is used", func() bool { // or that would make it anew
+		out, err := p.here.Run(t.Context(), "ip", "neigh", "show", "10.0.0.11")
+		must(t, err)
+		return !strings.Contains(out, "STALE")
+	})
 	ip(p.here, "neigh", "del", "10.0.0.11", "dev", "eth0")
 	p.until(t, "the entry to go", func() bool { _, ok := p.resolved("10.0.0.11"); return !ok })
 
