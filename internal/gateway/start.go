@@ -86,6 +86,10 @@ type gateway struct {
 	answers answers
 	learnt  chan dataplane.ServerGrants // from clients' connections, for all shards
 
+	// These two belong to followNetwork: which state of the network was looked at last, and what was said of it.
+	waysOf   uint64
+	waysTold map[string]bool
+
 	messages *logqueue.Queue // of log; nil if that loses nothing
 
 	mu      sync.Mutex // of what a reload changes, and of sockets being replaced
@@ -350,6 +354,7 @@ func (g *gateway) followNetwork(ctx context.Context) error {
 		for _, l := range g.loops {
 			l.do(ctx, func(*dataplane.Shard) { l.egress.retry = 0 })
 		}
+		g.tellWays()
 	}
 }
 
