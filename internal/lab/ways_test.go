@@ -18,6 +18,7 @@ frontends:
   - {name: smtp, bind: ["%s:25", "[%s]:25"], inspect-delay: 700ms, default_backend: mx}
 backends:
   - name: mx
+    smtpchk: HELO gateway.example.net
     default-server: {check: true, inter: 10s}
     servers:
       - {name: smtp1, address: "%s:25"}
