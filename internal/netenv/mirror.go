@@ -243,7 +243,7 @@ func (m *Mirror) followNetwork(ctx context.Context) {
 
 func (m *Mirror) reload() error {
 	n := &network{
-		links: map[int]*Link{}, tables: map[int]*bart.Table[route]{}, rules: map[bool][]rule{}, ways: map[way]int{},
+		links: map[int]*Link{}, tables: map[int]*bart.Table[route]{}, ways: map[way]int{},
 	}
 	links, err := m.nl.LinkList()
 	if err != nil {
@@ -288,7 +288,11 @@ func (m *Mirror) readRoutes(n *network) error {
 		if err != nil {
 			return fmt.Errorf("list the policy rules: %w", err)
 		}
-		n.addRules(rules, v6)
+		at := 0
+		if v6 {
+			at = 1
+		}
+		n.addRules(rules, at)
 	}
 	return nil
 }
@@ -331,11 +335,12 @@ func prefixOf(n *net.IPNet) netip.Prefix {
 
 // Resolve finds the way from one address to another. The hop's interface is known in every state but NoRoute.
 func (m *Mirror) Resolve(src, dst wire.Addr) (Hop, State) {
-	key, link, state := m.next(src.Netip(), dst.Netip())
+	to := dst.Netip()
+	key, link, state := m.next(src.Netip(), to)
 	if link == nil {
 		return Hop{}, state
 	}
-	hop := Hop{Ifindex: link.Index, Src: link.MAC, MTU: link.MTU, OnLink: key.addr == dst.Netip()}
+	hop := Hop{Ifindex: link.Index, Src: link.MAC, MTU: link.MTU, OnLink: key.addr == to}
 	if state != Resolved {
 		return hop, state
 	}

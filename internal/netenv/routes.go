@@ -15,9 +15,10 @@ import (
 type network struct {
 	links  map[int]*Link
 	tables map[int]*bart.Table[route]
-	rules  map[bool][]rule // by family: true is IPv6. In the kernel's order
-	ways   map[way]int     // to the lowest metric
-	unread []string        // rules that cannot be followed
+	rules  [2][]rule             // by family, in the kernel's order
+	only   [2]*bart.Table[route] // of a family whose rules are but one, for all
+	ways   map[way]int           // to the lowest metric
+	unread []string              // rules that cannot be followed
 }
 
 // way is that a table sends packets to a router, or without one anywhere, by an interface.
@@ -60,7 +61,11 @@ func (r *rule) matches(src, dst netip.Addr) bool {
 
 // lookup finds the route from src, which may be unspecified, to dst.
 func (n *network) lookup(src, dst netip.Addr) (route, bool) {
-	rules := n.rules[dst.Is6()]
+	if table := n.only[family(dst)]; table != nil {
+		v, ok := table.Lookup(dst)
+		return v, ok && v.kind != throw
+	}
+	rules := n.rules[family(dst)]
 	for i := range rules {
 		r := &rules[i]
 		if !r.matches(src, dst) {
@@ -71,6 +76,14 @@ func (n *network) lookup(src, dst netip.Addr) (route, bool) {
 		}
 	}
 	return route{}, false
+}
+
+// family is an index: 0 is IPv4, 1 is IPv6.
+func family(a netip.Addr) int {
+	if a.Is6() {
+		return 1
+	}
+	return 0
 }
 
 // add takes a route; of several for one prefix the one with the lowest metric counts, and of a multipath route the first
@@ -162,7 +175,7 @@ func (n *network) addOwn() {
 }
 
 // addRules takes the policy rules of a family. That of the local table is obeyed by addOwn.
-func (n *network) addRules(list []netlink.Rule, v6 bool) {
+func (n *network) addRules(list []netlink.Rule, at int) {
 	slices.SortStableFunc(list, func(a, b netlink.Rule) int { return cmp.Compare(a.Priority, b.Priority) })
 	for i := range list {
 		k := &list[i]
@@ -188,8 +201,11 @@ func (n *network) addRules(list []netlink.Rule, v6 bool) {
 			}
 		}
 		if r.table != nil { // else there is no route in it
-			n.rules[v6] = append(n.rules[v6], r)
+			n.rules[at] = append(n.rules[at], r)
 		}
+	}
+	if all := n.rules[at]; len(all) == 1 && !all[0].from.IsValid() && !all[0].to.IsValid() && !all[0].invert && all[0].suppress < 0 {
+		n.only[at] = all[0].table
 	}
 }
 
@@ -214,7 +230,7 @@ func (n *network) waysFrom(src netip.Addr) (list []*Link, defaults int) {
 	}
 	var all []candidate
 	found := false
-	for _, r := range n.rules[src.Is6()] {
+	for _, r := range n.rules[family(src)] {
 		if found || !r.matches(src, r.to.Addr()) {
 			continue
 		}
