@@ -130,7 +130,8 @@ func (c *Chosen) findInside(n neighbourhood, w Wanted) (err error) {
 // widen adds to a side the macvlans above its interfaces, and the interfaces below its macvlans: keepalived (use_vmac) puts
 // addresses on a macvlan, so that frames to them come in there, and the routes go on to leave by the interface below.
 func (c *Chosen) widen(n neighbourhood, side *[]*Link, name string) {
-	for _, l := range slices.Clone(*side) {
+	for i := 0; i < len(*side); i++ { // it grows
+		l := (*side)[i]
 		for _, k := range byIndex(n) {
 			switch {
 			case k.MAC == l.MAC || !k.Ethernet: // each would hear what the other hears

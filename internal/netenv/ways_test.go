@@ -46,6 +46,10 @@ func TestChooseWays(t *testing.T) {
 			on: fake{links: []*Link{lo(), eth(1, "eth0", "192.0.2.2/24"), in, above(1, eth(5, "vrrp"))}, defaults: []string{"eth0"}},
 		},
 		{
+			name: "a macvlan beside the macvlan", outside: "vrrp eth0 vrrp3", inside: "in",
+			on: fake{links: []*Link{lo(), eth(1, "eth0", "192.0.2.2/24"), in, above(1, eth(5, "vrrp", vip+"/32")), down(above(1, eth(6, "vrrp3")))}, defaults: []string{"eth0"}},
+		},
+		{
 			name: "a macvlan is named", named: []string{"vrrp"}, outside: "vrrp eth0", inside: "in",
 			on: fake{links: []*Link{lo(), eth(1, "eth0", "192.0.2.2/24"), in, above(1, eth(5, "vrrp", vip+"/32"))}, defaults: []string{"eth0"}},
 		},
