@@ -202,3 +202,23 @@ backends:
 		}
 	}
 }
+
+// TestShardWarnings: a half-open that fits one shard may not fit as many as there are processors; what the file's own check
+// has said is not said again.
+func TestShardWarnings(t *testing.T) {
+	for _, c := range []struct {
+		global config.Global
+		shards int
+		want   bool
+	}{
+		{config.Global{MaxConn: 20000, HalfOpen: 4000}, 1, false},
+		{config.Global{MaxConn: 20000, HalfOpen: 4000}, 2, true},
+		{config.Global{MaxConn: 20000, HalfOpen: 6000}, 2, false},
+		{config.Global{MaxConn: 20000, HalfOpen: 4000, Shards: 2}, 2, false},
+		{config.Global{MaxConn: 20000}, 2, false},
+	} {
+		if got := shardWarnings(&c.global, c.shards); len(got) > 0 != c.want {
+			t.Errorf("%+v in %d shards: %q", c.global, c.shards, got)
+		}
+	}
+}

@@ -19,11 +19,16 @@ func (p *Plan) warn(cfg *config.Config, m *netenv.Mirror) {
 	low, high := kernelsPorts()
 	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(switches), netenv.Hazards(m, p.Chosen, wanted(cfg)),
 		sourceWarnings(p.built.sources(), m.Addresses(), low, high))
-	if g := &cfg.Global; g.Shards == 0 && g.HalfOpenWarning(1) == "" { // else the file was warned of already
-		if w := g.HalfOpenWarning(shardsOf(g)); w != "" {
-			p.Warnings = append(p.Warnings, w)
-		}
+	p.Warnings = append(p.Warnings, shardWarnings(&cfg.Global, shardsOf(&cfg.Global))...)
+}
+
+// shardWarnings says what does not fit so many shards. The configuration has looked itself, with the shards that it names, or
+// with one.
+func shardWarnings(g *config.Global, shards int) (warnings []string) {
+	if w := g.HalfOpenWarning(shards); w != "" && g.Shards == 0 && g.HalfOpenWarning(1) == "" {
+		warnings = append(warnings, w)
 	}
+	return warnings
 }
 
 // CheckFirewall finds out whether the plan's rules could be installed, and what else is in the packet filter that has a say.
