@@ -100,9 +100,9 @@ func NewOpenPlan(c Config) Plan {
 			p.addTo(s.Addr(), "filter", "FORWARD", "fail open: left of a connection before", match,
 				[]string{"-j", "REJECT", "--reject-with", "tcp-reset"})
 		}
-		p.add(s.Addr(), "filter", "FORWARD", "fail open: client to server", "-d", host(s.Addr()), "-p", "tcp",
+		p.inForward(s.Addr(), "fail open: client to server", "-d", host(s.Addr()), "-p", "tcp",
 			"--dport", port(s), "-m", "conntrack", "--ctstate", "DNAT", "-j", "ACCEPT")
-		p.add(s.Addr(), "filter", "FORWARD", "fail open: server to client", "-s", host(s.Addr()), "-p", "tcp",
+		p.inForward(s.Addr(), "fail open: server to client", "-s", host(s.Addr()), "-p", "tcp",
 			"--sport", port(s), "-m", "conntrack", "--ctstate", "DNAT", "-j", "ACCEPT")
 	}
 	p.addOthers(c)
@@ -113,8 +113,8 @@ func NewOpenPlan(c Config) Plan {
 func (p *Plan) addOthers(c Config) {
 	for _, a := range addresses(c.Servers) {
 		if c.Forward {
-			p.add(a, "filter", "FORWARD", "other traffic of a server", "-s", host(a), "-j", "ACCEPT")
-			p.add(a, "filter", "FORWARD", "answers to it", "-d", host(a), "-m", "conntrack", "--ctstate",
+			p.inForward(a, "other traffic of a server", "-s", host(a), "-j", "ACCEPT")
+			p.inForward(a, "answers to it", "-d", host(a), "-m", "conntrack", "--ctstate",
 				"ESTABLISHED,RELATED", "-j", "ACCEPT")
 		}
 		if c.ClampMSS {
@@ -166,10 +166,10 @@ func host(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String()
 
 func port(a netip.AddrPort) string { return strconv.Itoa(int(a.Port())) }
 
-// add puts a rule on the list; its comment goes before the target.
-func (p *Plan) add(a netip.Addr, table, hook, comment string, spec ...string) {
+// inForward puts a rule of filter FORWARD on the list; its comment goes before the target.
+func (p *Plan) inForward(a netip.Addr, comment string, spec ...string) {
 	at := len(spec) - 2
-	p.addTo(a, table, hook, comment, spec[:at:at], spec[at:])
+	p.addTo(a, "filter", "FORWARD", comment, spec[:at:at], spec[at:])
 }
 
 func (p *Plan) addTo(a netip.Addr, table, hook, comment string, match, target []string) {
