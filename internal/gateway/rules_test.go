@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,15 +20,15 @@ func TestKeepRules(t *testing.T) {
 		changed := make(chan string, 1)
 		var log bytes.Buffer
 		r := &rules{log: slog.New(slog.NewTextHandler(&log, nil))}
-		broken, looks, repairs := false, 0, 0
+		var broken atomic.Bool
+		var looks, repairs atomic.Int64
 		const look = 4 * time.Millisecond
 		go r.keep(ctx, changed, func(context.Context) (bool, error) {
-			was := broken
-			broken = false
-			looks++
+			was := broken.Swap(false)
+			looks.Add(1)
 			time.Sleep(look)
 			if was {
-				repairs++
+				repairs.Add(1)
 				select {
 				case changed <- "iptables-restor": // our own, which are changes too
 				default:
@@ -36,7 +37,7 @@ func TestKeepRules(t *testing.T) {
 			return was, nil
 		})
 		hear := func() {
-			broken = true
+			broken.Store(true)
 			select {
 			case changed <- "nft":
 			default:
@@ -45,25 +46,24 @@ func TestKeepRules(t *testing.T) {
 		hear()
 		time.Sleep(look)
 		synctest.Wait()
-		if repairs != 1 {
-			t.Errorf("%d repairs at once", repairs)
+		if n := repairs.Load(); n != 1 {
+			t.Errorf("%d repairs at once", n)
 		}
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if looks != 2 { // the second because of our own change; no third
-			t.Errorf("%d looks", looks)
+		if n := looks.Swap(0); n != 2 { // the second because of our own change; no third
+			t.Errorf("%d looks", n)
 		}
-		looks = 0
 		for range 2000 { // two seconds
 			hear()
 			time.Sleep(time.Millisecond)
 		}
-		if looks > 2000/int((pauseFactor+1)*look/time.Millisecond)+1 || looks < 50 {
-			t.Errorf("%d looks in a storm of two seconds", looks)
+		if n := looks.Load(); n > 2000/int64((pauseFactor+1)*look/time.Millisecond)+1 || n < 50 {
+			t.Errorf("%d looks in a storm of two seconds", n)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if broken {
+		if broken.Load() {
 			t.Error("the last change of a storm was forgotten")
 		}
 		time.Sleep(2 * verifyEvery)
