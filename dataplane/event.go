@@ -3,6 +3,7 @@ package dataplane
 import (
 	"hushgate/internal/mono"
 	"hushgate/internal/wire"
+	"hushgate/tcpstate"
 )
 
 // Verdict is what was decided about a connection.
@@ -192,3 +193,84 @@ type Event struct {
 
 // TalkSample is how many octets of early talk an event keeps; Postfix's postscreen logs as many.
 const TalkSample = 100
+
+// event returns an event of a flow with what is known of it.
+func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
+	s.events = append(s.events, Event{})
+	e := &s.events[len(s.events)-1]
+	*e = Event{
+		Kind: k, Cause: c, Phase: f.phase,
+		Client: f.client, ClientPort: f.clientPort, Service: f.service, Server: NoServer,
+		SYN: f.syn, Established: f.established, Observed: f.words&observed != 0,
+	}
+	if f.ext != 0 {
+		x := s.exts.At(f.ext)
+		e.Server, e.Retries = x.server, x.retries
+		if e.Server != NoServer && s.cfg.Servers[e.Server].Source.used() {
+			e.Source, e.SourcePort = s.origin(f, x)
+		}
+		e.Connect, e.Connected, e.Banner, e.FirstByte = x.connect, x.connected, x.banner, x.firstByte
+		if x.talk != 0 {
+			t := s.talks.At(x.talk)
+			e.TalkLen, e.TalkHead = t.octets, t.head
+		}
+	}
+	return e
+}
+
+// tell completes the one EventClosed of a flow.
+func (s *Shard) tell(f *flow, e *Event) {
+	s.release(f)
+	frontend := s.cfg.Services[f.service].Frontend
+	e.Active, e.FrontendActive = uint32(s.active), uint32(s.fronts[frontend])
+	for _, id := range s.pool(f).backend.Servers {
+		e.BackendActive += uint32(s.servers[id])
+	}
+	if e.Server != NoServer {
+		e.ServerActive = uint32(s.servers[e.Server])
+	}
+	s.active--
+	s.actives[f.service]--
+	s.fronts[frontend]--
+	e.Closed = s.now
+	if f.ext != 0 {
+		s.forgetTalk(f)
+	}
+	f.words |= told
+	s.stats.Verdict[e.Verdict]++
+}
+
+// close emits EventClosed with the figures of a splice.
+func (s *Shard) close(f *flow, c Cause) {
+	if f.words&told != 0 || f.established == mono.Time(0) {
+		return
+	}
+	e := s.event(f, EventClosed, c)
+	if f.ext != 0 {
+		x := s.exts.At(f.ext)
+		e.BytesToServer, e.BytesToClient = x.track.Client.Octets, x.track.Server.Octets
+		e.ClosedBy = closedBy(&x.track)
+		if c == CauseClientRST || c == CauseServerRST {
+			s.stats.Resets[e.ClosedBy]++
+		}
+		e.Verdict = VerdictQuiet
+		if x.banner == 0 && (c == CauseClientRST || x.track.Client.FIN) {
+			e.Verdict = VerdictHangup
+		}
+		if f.words&observed != 0 {
+			e.Verdict = VerdictEarlyTalker
+		}
+	}
+	s.tell(f, e)
+}
+
+// closedBy is which ends had sent their FIN.
+func closedBy(t *tcpstate.Track) (e Ends) {
+	if t.Client.FIN {
+		e |= EndsClient
+	}
+	if t.Server.FIN {
+		e |= EndsServer
+	}
+	return e
+}

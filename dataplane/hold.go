@@ -5,65 +5,6 @@ import (
 	"hushgate/tcpstate"
 )
 
-// fromClient takes a segment that was sent to a service.
-func (s *Shard) fromClient(svc ServiceID, seg *wire.Segment) {
-	id := s.lookupOut(seg.Src, seg.SrcPort, svc)
-	if id == 0 {
-		s.stranger(svc, seg, nil)
-		return
-	}
-	f := s.flows.At(id)
-	switch f.phase {
-	case PhaseSpliced:
-		s.clientToServer(id, f, seg)
-	case PhaseLingering:
-		s.afterTheEnd(id, f, seg)
-	case PhaseBannerPending:
-		s.received(svc, seg)
-		s.watchForBanner(id, f, seg)
-	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseConnecting, PhaseIntroducing, PhaseSaying:
-		s.received(svc, seg)
-		s.ownEnd(id, f, seg)
-	case phases:
-	}
-}
-
-// stranger takes a segment of no flow that we know: services are in LISTEN (RFC 9293 section 3.10.7.2). SYN and FIN
-// together are nobody's way to open a connection; Linux drops them too. Used is how far our numbers went in an older
-// connection of this 4-tuple, nil if none is known.
-func (s *Shard) stranger(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
-	switch {
-	case !seg.ChecksumOK():
-		s.drop(DropChecksum)
-	case s.recall(svc, seg):
-	case s.isService(seg.Src, seg.SrcPort): // a service does not call itself or another (the LAND attack)
-		s.drop(DropBadAddress)
-	case seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN && s.closed(svc):
-		s.refuse(wire.Outside, seg)
-	case seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN:
-		s.accept(svc, seg, used)
-	case !seg.Flags.Has(wire.ACK | wire.RST): // RFC 9293 section 3.10.7.2, fourth: an RST would make a reflector of us
-		s.drop(DropFlags)
-	default:
-		s.refuse(wire.Outside, seg)
-	}
-}
-
-// refuse answers a segment of an unknown connection, or one that is no answer to our SYN-ACK, with an RST, at a limited
-// rate.
-func (s *Shard) refuse(side wire.Side, seg *wire.Segment) {
-	h, ok := tcpstate.Refuse(seg)
-	switch {
-	case !ok:
-		s.drop(DropUnknown)
-	case !s.allowRST(side):
-		s.drop(DropRateLimited)
-	default:
-		s.stats.StrayRSTs++
-		s.reply(side, seg, h)
-	}
-}
-
 func (s *Shard) accept(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 	if s.stats.Phase[PhaseHalfOpen] >= s.halfOpen {
 		s.acceptStateless(svc, seg)
@@ -99,11 +40,6 @@ const apart = 1 << 20
 
 func (s *Shard) sendSYNACK(f *flow) {
 	s.sendClient(f, f.conn.SYNACK(s.now, s.offeredMSS(f)), nil)
-}
-
-// offeredMSS is what a client may send at most: what its server will take, over the links that we know.
-func (s *Shard) offeredMSS(f *flow) uint16 {
-	return min(s.pool(f).offer.MSS, s.linkMSS(f))
 }
 
 // handshakeTimeout sends the SYN-ACK again, or gives up. Only this recovers from a lost last ACK: the server speaks
@@ -223,21 +159,4 @@ func (s *Shard) delayOver(id uint32, f *flow) {
 		return
 	}
 	s.findServer(id, f)
-}
-
-// seek gives a flow what it needs to look for a server; false if there is no room.
-func (s *Shard) seek(f *flow) bool {
-	ext, ok := s.exts.Alloc()
-	if !ok {
-		return false
-	}
-	*s.exts.At(ext) = splice{delayOver: s.now, server: NoServer, slot: noSlot, epoch: s.epoch, synISS: f.conn.IRS}
-	f.ext = ext
-	s.enter(f, PhaseWaiting)
-	return true
-}
-
-func (s *Shard) isService(a wire.Addr, port uint16) bool {
-	_, is := s.services[addrPort{a, port}]
-	return is
 }

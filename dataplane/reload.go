@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"bytes"
 	"errors"
 	"slices"
 
@@ -101,32 +100,6 @@ func (s *Shard) setEndpoints(cfg *Config) {
 		endpoints[k], taken[e] = uint16(e), true
 	}
 	s.endpoints = endpoints
-}
-
-// textsOf lists the last words of each service.
-func textsOf(cfg *Config) (list [][numWords][]byte) {
-	fronts := make([][numWords][]byte, len(cfg.Frontends))
-	for i, fe := range cfg.Frontends {
-		fronts[i] = [numWords][]byte{wordsReject: []byte(fe.RejectText), wordsNoServer: []byte(fe.NoServerText)}
-	}
-	for _, v := range cfg.Services {
-		list = append(list, fronts[v.Frontend])
-	}
-	return list
-}
-
-// setTexts takes the texts of a new configuration. Who is being told something hears the end of it: a text must be the
-// same whenever a piece of it is sent again. That nobody speaks as slowly as for as many changes of texts as there are
-// generations is taken for granted; his words would be cut short.
-func (s *Shard) setTexts(cfg *Config) {
-	texts := textsOf(cfg)
-	same := func(a, b [numWords][]byte) bool {
-		return slices.EqualFunc(a[:], b[:], bytes.Equal)
-	}
-	if !slices.EqualFunc(s.texts[s.texted], texts, same) {
-		s.texted = (s.texted + 1) % generations
-	}
-	s.texts[s.texted] = texts
 }
 
 // inherit gives the servers of a pool the state that they had in the one before it.

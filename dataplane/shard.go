@@ -75,16 +75,6 @@ type addrPort struct {
 	port uint16
 }
 
-// pool is a backend with the live state of its servers, and what its clients may be offered.
-type pool struct {
-	*nat.Pool
-	backend *Backend
-	foreign [2]nat.Set // the servers that an IPv4 client cannot be handed to, and those that an IPv6 client cannot
-	offer   nat.Options
-	untimed nat.Set           // the servers that are known to grant no timestamps
-	connect []flowtab.QueueID // how long to wait for a server's answer after each of our SYNs
-}
-
 // Out is a frame to be sent. Its link addresses are still to be written; Dst is the packet's destination. The frame
 // is the shard's, or the frame that was put in, rewritten in place.
 type Out struct {
@@ -145,25 +135,6 @@ func (s *Shard) Input(now mono.Time, side wire.Side, frame []byte) {
 	default:
 		s.drop(dropOfKind(kind))
 	}
-}
-
-func (s *Shard) segment(side wire.Side, seg *wire.Segment) {
-	if side.Has(wire.Outside) {
-		if svc, ok := s.services[addrPort{seg.Dst, seg.DstPort}]; ok {
-			s.fromClient(svc, seg)
-			return
-		}
-	}
-	if side.Has(wire.Inside) {
-		if e, ok := s.endpoints[addrPort{seg.Src, seg.SrcPort}]; ok {
-			s.fromServer(e, seg)
-			return
-		}
-		if _, own := s.local[seg.Dst]; own && s.ownAnswer(seg) {
-			return
-		}
-	}
-	s.drop(DropNotOurs)
 }
 
 // Advance does everything that is due at or before now.
@@ -279,5 +250,3 @@ func (s *Shard) reply(side wire.Side, seg *wire.Segment, h wire.Header) {
 func (s *Shard) frontend(f *flow) *Frontend {
 	return &s.cfg.Frontends[s.cfg.Services[f.service].Frontend]
 }
-
-func (s *Shard) pool(f *flow) *pool { return &s.pools[s.frontend(f).Backend] }

@@ -3,7 +3,6 @@ package dataplane
 import (
 	"math"
 
-	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
 )
@@ -228,39 +227,4 @@ func (s *Shard) resetBoth(f *flow, x *splice) {
 	h.Ack = x.nat.ServerSeq(x.track.Server.Next)
 	h.Timestamps, h.TSval, h.TSecr = f.conn.Timestamps(), f.conn.TSRecent, x.nat.ServerTSval(x.clientTS)
 	s.send(wire.Inside, &h, nil)
-}
-
-// closedBy is which ends had sent their FIN.
-func closedBy(t *tcpstate.Track) (e Ends) {
-	if t.Client.FIN {
-		e |= EndsClient
-	}
-	if t.Server.FIN {
-		e |= EndsServer
-	}
-	return e
-}
-
-// close emits EventClosed with the figures of a splice.
-func (s *Shard) close(f *flow, c Cause) {
-	if f.words&told != 0 || f.established == mono.Time(0) {
-		return
-	}
-	e := s.event(f, EventClosed, c)
-	if f.ext != 0 {
-		x := s.exts.At(f.ext)
-		e.BytesToServer, e.BytesToClient = x.track.Client.Octets, x.track.Server.Octets
-		e.ClosedBy = closedBy(&x.track)
-		if c == CauseClientRST || c == CauseServerRST {
-			s.stats.Resets[e.ClosedBy]++
-		}
-		e.Verdict = VerdictQuiet
-		if x.banner == 0 && (c == CauseClientRST || x.track.Client.FIN) {
-			e.Verdict = VerdictHangup
-		}
-		if f.words&observed != 0 {
-			e.Verdict = VerdictEarlyTalker
-		}
-	}
-	s.tell(f, e)
 }

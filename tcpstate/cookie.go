@@ -1,28 +1,9 @@
 package tcpstate
 
 import (
-	"encoding/binary"
-	"time"
-
-	"github.com/dchest/siphash"
-
 	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 )
-
-// Secret keys the numbers that strangers must not guess: 128 bits, drawn at each start.
-type Secret [2]uint64
-
-// Tuple names a connection.
-type Tuple struct {
-	Client      wire.Addr
-	ClientPort  uint16
-	Service     wire.Addr
-	ServicePort uint16
-}
-
-// cookieTick is the period of the slow counter in an ISS. A cookie is good for this one and the next.
-const cookieTick = time.Minute
 
 // mssClasses are the client MSS values that an ISS can carry, ascending: the largest that is not above the client's own
 // is taken. They are those that most clients of either family really send.
@@ -37,13 +18,6 @@ func mssClass(mss uint16) uint32 {
 		c--
 	}
 	return uint32(c)
-}
-
-// ISS returns the initial send sequence number for a client's SYN: a keyed function of the 4-tuple, the client's own
-// number and a slow counter. For one tuple it grows with the client's number and with time, as RFC 6528 asks.
-func (k Secret) ISS(t *Tuple, irs wire.Seq, now mono.Time) wire.Seq {
-	count := tick(now)
-	return k.base(t, irs) + wire.Seq(count<<24+k.hash(t, 0, count, issLow)&0xffffff)
 }
 
 // Cookie returns an ISS from which Verify can tell the connection again when its ACK comes back, although nothing was
@@ -71,37 +45,6 @@ func (k Secret) Verify(t *Tuple, irs, iss wire.Seq, now mono.Time) (mss uint16, 
 		return 0, false
 	}
 	return mssClasses[class], true
-}
-
-func tick(now mono.Time) uint32 { return uint32(int64(now) / int64(cookieTick)) }
-
-func (k Secret) base(t *Tuple, irs wire.Seq) wire.Seq { return wire.Seq(k.hash(t, 0, 0, base)) + irs }
-
-// TimestampOffset returns what our timestamps towards a client are ahead of the clock, so that they tell nobody how
-// long the machine has been up and grow for one pair of addresses.
-func (k Secret) TimestampOffset(t *Tuple) uint32 {
-	pair := Tuple{Client: t.Client, Service: t.Service}
-	return k.hash(&pair, 0, 0, timestampBase)
-}
-
-// What a hash is for, so that one of them says nothing about another.
-const (
-	base = iota
-	issLow
-	cookieLow
-	timestampBase
-)
-
-func (k Secret) hash(t *Tuple, irs wire.Seq, count uint32, use byte) uint32 {
-	var b [45]byte
-	copy(b[:], t.Client[:])
-	copy(b[16:], t.Service[:])
-	binary.BigEndian.PutUint16(b[32:], t.ClientPort)
-	binary.BigEndian.PutUint16(b[34:], t.ServicePort)
-	binary.BigEndian.PutUint32(b[36:], count)
-	b[40] = use
-	binary.BigEndian.PutUint32(b[41:], uint32(irs))
-	return uint32(siphash.Hash(k[0], k[1], b[:]))
 }
 
 // What a stateless SYN-ACK's timestamp carries in its low bits, where the client will echo it: the client's window shift

@@ -50,3 +50,23 @@ func (s *Shard) tooBig(f *flow, x *splice, seg *wire.Segment) (dropped bool) {
 	s.out = append(s.out, Out{Side: wire.Outside, Dst: f.client, Frame: s.arena[at:len(s.arena):len(s.arena)]})
 	return true
 }
+
+const defaultMTU = 1500
+
+// linkMSS is what the links on both sides can carry in one packet of the flow's family (RFC 9293 section 3.7.1).
+func (s *Shard) linkMSS(f *flow) uint16 {
+	return mssOf(f, min(cmp.Or(s.cfg.OutsideMTU, defaultMTU), cmp.Or(s.cfg.InsideMTU, defaultMTU)))
+}
+
+// mssOf is what fits a packet of the flow's family.
+func mssOf(f *flow, mtu int) uint16 {
+	if f.client.Is4() {
+		return uint16(mtu - 40)
+	}
+	return uint16(mtu - 60)
+}
+
+// offeredMSS is what a client may send at most: what its server will take, over the links that we know.
+func (s *Shard) offeredMSS(f *flow) uint16 {
+	return min(s.pool(f).offer.MSS, s.linkMSS(f))
+}

@@ -1,0 +1,108 @@
+package dataplane
+
+import (
+	"cmp"
+
+	"hushgate/internal/flowtab"
+	"hushgate/internal/wire"
+	"hushgate/nat"
+	"hushgate/tcpstate"
+)
+
+// pool is a backend with the live state of its servers, and what its clients may be offered.
+type pool struct {
+	*nat.Pool
+	backend *Backend
+	foreign [2]nat.Set // the servers that an IPv4 client cannot be handed to, and those that an IPv6 client cannot
+	offer   nat.Options
+	untimed nat.Set           // the servers that are known to grant no timestamps
+	connect []flowtab.QueueID // how long to wait for a server's answer after each of our SYNs
+}
+
+func newPools(q *flowtab.Queues, cfg *Config) []pool {
+	pools := make([]pool, len(cfg.Backends))
+	for i := range cfg.Backends {
+		b := &cfg.Backends[i]
+		pools[i] = pool{backend: b, connect: backoff(q, living, firstRTO, cmp.Or(b.Connect, defaultConnect))}
+		members := make([]nat.Member, len(b.Servers))
+		for j, id := range b.Servers {
+			v := &cfg.Servers[id]
+			members[j] = nat.Member{Weight: v.Weight, Backup: v.Backup, Up: v.Up, Options: v.Options}
+			other := family(!v.Addr.Is4())
+			pools[i].foreign[other] = pools[i].foreign[other].With(j)
+		}
+		pools[i].Pool = nat.NewPool(members)
+		for range cfg.Turn {
+			pools[i].Pick(nat.Set{})
+		}
+		pools[i].refreshOffer()
+	}
+	return pools
+}
+
+// family is the index of pool.foreign.
+func family(is4 bool) int {
+	if is4 {
+		return 0
+	}
+	return 1
+}
+
+// refreshOffer works out anew what follows from what the servers grant.
+func (p *pool) refreshOffer() {
+	p.offer, p.untimed = p.Offer(), nat.Set{}
+	for slot := range p.backend.Servers {
+		if o := p.Options(slot); o.Known && !o.Timestamps {
+			p.untimed = p.untimed.With(slot)
+		}
+	}
+}
+
+// pick chooses a server for a flow. One that is known to grant no timestamps, which the flow needs, comes last: it would take
+// the connection and be left at once.
+func (p *pool) pick(f *flow, without nat.Set) (slot int, ok bool) {
+	if f.conn.Timestamps() {
+		if slot, ok := p.Pick(without.Union(p.untimed)); ok {
+			return slot, ok
+		}
+	}
+	return p.Pick(without)
+}
+
+func (s *Shard) pool(f *flow) *pool { return &s.pools[s.frontend(f).Backend] }
+
+// learn notes what a server grants, as far as we asked for it: an option that the client did not offer was not asked. Of
+// a server that is unknown yet nothing is learnt from half an answer; its first check will tell.
+func (s *Shard) learn(f *flow, x *splice, seg *wire.Segment) {
+	p, c := s.pool(f), &f.conn
+	if s.renew(x, p); x.slot == noSlot {
+		return
+	}
+	known := p.Options(int(x.slot))
+	if !known.Known && !(c.Timestamps() && c.SACK() && c.ClientScale() != wire.NoScale) {
+		return
+	}
+	got := optionsOf(seg)
+	if !c.Timestamps() {
+		got.Timestamps = known.Timestamps
+	}
+	if !c.SACK() {
+		got.SACK = known.SACK
+	}
+	if c.ClientScale() == wire.NoScale {
+		got.WindowScale = known.WindowScale
+	}
+	if got == known {
+		return
+	}
+	p.SetOptions(int(x.slot), got)
+	p.refreshOffer()
+	s.event(f, EventServerOptions, CauseNone).ServerOptions = got
+}
+
+func optionsOf(seg *wire.Segment) ServerOptions {
+	o := &seg.Options
+	return ServerOptions{
+		MSS: tcpstate.PeerMSS(seg), WindowScale: o.WindowScale, SACK: o.SACKPermitted, Timestamps: o.Timestamps, Known: true,
+	}
+}

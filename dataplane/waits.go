@@ -1,0 +1,100 @@
+package dataplane
+
+import (
+	"cmp"
+	"time"
+
+	"hushgate/internal/flowtab"
+	"hushgate/tcpstate"
+)
+
+// Defaults of Times and of Backend.Connect.
+const (
+	defaultIdle      = 2*time.Hour + 4*time.Minute // RFC 5382 REQ-5
+	defaultConnect   = 5 * time.Second
+	defaultHandshake = 15 * time.Second // four SYN-ACKs: at 0, 1, 3 and 7 s
+	defaultTimeWait  = time.Minute      // as Linux
+	bothFINs         = 4 * time.Minute  // both ends have sent a FIN, and one is not acknowledged (RFC 5382 REQ-5)
+)
+
+// firstRTO is the retransmission timeout on a path that nothing is known of (RFC 6298 section 2.1).
+const firstRTO = time.Second
+
+func (t Times) withDefaults() Times {
+	t.Idle = cmp.Or(t.Idle, defaultIdle)
+	return Times{
+		HalfOpen: cmp.Or(t.HalfOpen, defaultHandshake), Idle: t.Idle, ClientFIN: cmp.Or(t.ClientFIN, t.Idle),
+		ServerFIN: cmp.Or(t.ServerFIN, t.Idle), TimeWait: cmp.Or(t.TimeWait, defaultTimeWait),
+	}
+}
+
+// patience is how long a splice may be silent as it stands.
+func (t *Times) patience(client, server *tcpstate.Half) time.Duration {
+	switch {
+	case client.FIN && server.FIN:
+		return min(max(t.ClientFIN, t.ServerFIN), bothFINs)
+	case client.FIN:
+		return t.ServerFIN
+	case server.FIN:
+		return t.ClientFIN
+	}
+	return t.Idle
+}
+
+// waits are the deadline queues: one for each distinct time that a flow can wait.
+type waits struct {
+	halfOpen    [][]flowtab.QueueID // of each frontend: before the SYN-ACK goes out again; the last one before giving up
+	words       []flowtab.QueueID   // the same for our last words
+	slowWords   []flowtab.QueueID   // for a client whose SYN-ACK had to be repeated (RFC 6298 section 5.7)
+	delay       []flowtab.QueueID   // of each frontend
+	times       []Times             // of each frontend, complete; all but HalfOpen and TimeWait are checked at each tick
+	idleTick    flowtab.QueueID     // see tick
+	finTick     flowtab.QueueID
+	queue       flowtab.QueueID   // between looks for a server that is up
+	retry       flowtab.QueueID   // before the same server is tried again; HAProxy's pause between retries
+	timeWait    []flowtab.QueueID // of each frontend: TIME-WAIT and FIN-WAIT-2
+	lingerReset flowtab.QueueID
+}
+
+func newWaits(q *flowtab.Queues, cfg *Config) waits {
+	w := waits{
+		queue: q.Queue(200 * time.Millisecond), retry: q.Queue(time.Second),
+		lingerReset: q.QueueOf(finished, 5*time.Second), words: backoff(q, sayingWords, firstRTO, defaultHandshake),
+		slowWords: backoff(q, sayingWords, 3*time.Second, defaultHandshake),
+	}
+	idle, fin := defaultIdle, bothFINs
+	for _, f := range cfg.Frontends {
+		t := f.Times.withDefaults()
+		w.times = append(w.times, t)
+		w.delay = append(w.delay, q.Queue(f.Delay))
+		w.halfOpen = append(w.halfOpen, backoff(q, handshaking, firstRTO, t.HalfOpen))
+		w.timeWait = append(w.timeWait, q.QueueOf(finished, t.TimeWait))
+		idle, fin = min(idle, t.Idle), min(fin, t.ClientFIN, t.ServerFIN)
+	}
+	w.idleTick, w.finTick = q.Queue(tickFor(idle)), q.Queue(tickFor(fin))
+	return w
+}
+
+// tickFor is how often to look whether a time of silence is over: precisely enough, and not more than needed.
+func tickFor(silence time.Duration) time.Duration {
+	return min(time.Minute, max(silence/8, time.Millisecond))
+}
+
+// tick is the queue of a splice as it stands: few are half-closed, and only they are looked at as often as that asks for.
+func (w *waits) tick(t *tcpstate.Track) flowtab.QueueID {
+	if t.Client.FIN || t.Server.FIN {
+		return w.finTick
+	}
+	return w.idleTick
+}
+
+// backoff returns how long to wait after each sending of a segment: 1 s, 2 s, 4 s and so on (RFC 6298 section 5.5) if that
+// is the first, which end together with the timeout.
+func backoff(q *flowtab.Queues, class flowtab.Class, first, timeout time.Duration) (ids []flowtab.QueueID) {
+	for d := first; timeout > 0; d *= 2 {
+		d = min(d, timeout)
+		ids = append(ids, q.QueueOf(class, d))
+		timeout -= d
+	}
+	return ids
+}
