@@ -261,3 +261,14 @@ func TestWordsGiveWay(t *testing.T) {
 		d.shard.audit(t)
 	})
 }
+
+// TestTableFull: a SYN that finds all records in use by connections that go on is dropped, counted, and comes again.
+func TestTableFull(t *testing.T) {
+	d := newDriver(t, func(c *Config) { c.Limits.Flows = 1 })
+	d.hold(1)
+	d.shard.Drain()
+	d.fromClient(2, wire.SYN, 1000, 0, "")
+	if out, _ := d.shard.Drain(); len(out) != 0 || d.shard.stats.Dropped[DropTableFull] != 1 {
+		t.Errorf("%d frames; dropped %v", len(out), d.shard.stats.Dropped)
+	}
+}
