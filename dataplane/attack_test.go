@@ -28,13 +28,13 @@ func newRig(t *testing.T, cfg *Config) *rig {
 }
 
 func (r *rig) collect() {
-	out, ev := r.s.Drain()
+	batch := r.s.Drain()
 	r.out = r.out[:0]
-	for _, o := range out {
+	for _, o := range batch.Out {
 		o.Frame = append([]byte{}, o.Frame...)
 		r.out = append(r.out, o)
 	}
-	r.events = append(r.events, ev...)
+	r.events = append(r.events, batch.Events...)
 }
 
 func (r *rig) wait(d time.Duration) {
@@ -431,7 +431,7 @@ func TestSharedRSTBudget(t *testing.T) {
 	}
 	s.Drain()
 	s.Input(6, wire.Inside, b.Append(nil, &wire.Header{Src: addr("10.0.0.11"), SrcPort: 25, Dst: addr("198.18.0.7"), DstPort: 5, Flags: wire.ACK, Seq: 5, Ack: 6}, nil))
-	if out, _ := s.Drain(); len(out) != 1 {
+	if out := s.Drain().Out; len(out) != 1 {
 		t.Errorf("strangers outside used up the servers' RSTs")
 	}
 }

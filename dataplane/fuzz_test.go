@@ -190,8 +190,8 @@ func (z *fuzzed) instruction(b [8]byte) {
 }
 
 func (z *fuzzed) collect() {
-	out, events := z.s.Drain()
-	for _, o := range out {
+	batch := z.s.Drain()
+	for _, o := range batch.Out {
 		if z.dec.Decode(o.Frame) != wire.KindTCP || o.Dst != z.dec.Segment.Dst {
 			z.t.Fatalf("sent a frame that is not a segment to %v", o.Dst)
 		}
@@ -208,8 +208,8 @@ func (z *fuzzed) collect() {
 			z.server[n] = s.Dst
 		}
 	}
-	for i := range events {
-		if events[i].Kind == EventClosed {
+	for i := range batch.Events {
+		if batch.Events[i].Kind == EventClosed {
 			z.closed++
 		}
 	}

@@ -84,15 +84,15 @@ func (w *world) keepAlive(c *simConn) bool {
 // drain takes what comes out of the shard, after a frame that went in.
 // Talk says that the frame is payload of a client that has not been sent a banner.
 func (w *world) drain(in *packet, talk bool) {
-	out, events := w.s.Drain()
-	for i := range events {
-		w.event(&events[i])
+	batch := w.s.Drain()
+	for i := range batch.Events {
+		w.event(&batch.Events[i])
 	}
 	corrupt := in != nil && in.corrupt
-	if corrupt && len(out) > 1 {
-		w.fatalf(in.conn, "a corrupt frame is answered by %d", len(out))
+	if corrupt && len(batch.Out) > 1 {
+		w.fatalf(in.conn, "a corrupt frame is answered by %d", len(batch.Out))
 	}
-	for _, o := range out {
+	for _, o := range batch.Out {
 		kind := w.dec.Decode(o.Frame)
 		if kind == wire.KindICMP && o.Side == wire.Outside {
 			w.tellTooBig(o.Frame)

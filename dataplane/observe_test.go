@@ -42,7 +42,7 @@ func TestObservedIsQuoted(t *testing.T) {
 // only returns the one event that there is, of that kind.
 func (d *driver) only(kind EventKind) Event {
 	d.tb.Helper()
-	_, events := d.shard.Drain()
+	events := d.shard.Drain().Events
 	if len(events) != 1 || events[0].Kind != kind {
 		d.tb.Fatalf("events %+v, want one of kind %d", events, kind)
 	}

@@ -232,7 +232,7 @@ func TestOtherNumberOfShards(t *testing.T) {
 	for last := time.Duration(0); d.shard.NextDeadline() < d.now.Add(29*time.Second+900*time.Millisecond); {
 		d.now = d.shard.NextDeadline()
 		d.shard.Advance(d.now)
-		out, _ := d.shard.Drain()
+		out := d.shard.Drain().Out
 		for _, o := range out {
 			d.dec.Decode(o.Frame)
 			at := began[d.dec.Segment.SrcPort]

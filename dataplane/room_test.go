@@ -159,7 +159,7 @@ func TestLivingNeverGiveWay(t *testing.T) {
 			t.Errorf("the ACK of a cookie without room gets %v with %d, want an RST with %d", r.Flags, r.Seq, iss8+1)
 		}
 		d.fromClient(9, wire.SYN, 1000, 0, "")
-		if out, _ := d.shard.Drain(); len(out) != 0 {
+		if out := d.shard.Drain().Out; len(out) != 0 {
 			t.Errorf("a SYN without room is answered")
 		}
 		s := &d.shard.stats
@@ -230,7 +230,7 @@ func TestWordsGiveWay(t *testing.T) {
 		d.phase(PhaseSaying, 8)
 		d.shard.Drain()
 		d.fromClient(8, wire.SYN, 1000, 0, "")
-		out, _ := d.shard.Drain()
+		out := d.shard.Drain().Out
 		if len(out) != 2 || d.dec.Decode(out[0].Frame) != wire.KindTCP {
 			t.Fatalf("%d frames, want an RST and a SYN-ACK", len(out))
 		}
@@ -268,7 +268,7 @@ func TestTableFull(t *testing.T) {
 	d.hold(1)
 	d.shard.Drain()
 	d.fromClient(2, wire.SYN, 1000, 0, "")
-	if out, _ := d.shard.Drain(); len(out) != 0 || d.shard.stats.Dropped[DropTableFull] != 1 {
+	if out := d.shard.Drain().Out; len(out) != 0 || d.shard.stats.Dropped[DropTableFull] != 1 {
 		t.Errorf("%d frames; dropped %v", len(out), d.shard.stats.Dropped)
 	}
 }

@@ -233,12 +233,12 @@ func (p *player) pause() {
 }
 
 func (p *player) collect() {
-	out, events := p.shard.Drain()
-	for _, o := range out {
+	batch := p.shard.Drain()
+	for _, o := range batch.Out {
 		o.Frame = append([]byte{}, o.Frame...)
 		p.out = append(p.out, o)
 	}
-	for _, e := range events {
+	for _, e := range batch.Events {
 		if e.Kind != EventServerOptions {
 			p.events = append(p.events, e)
 		}

@@ -84,6 +84,13 @@ type Out struct {
 	Frame []byte
 }
 
+// Batch is what a shard gives out: each list is in the order in which things came about. The lists and the frames are valid
+// until the next call of Input or Advance.
+type Batch struct {
+	Out    []Out
+	Events []Event
+}
+
 // New returns a shard without flows.
 func New(cfg *Config) *Shard {
 	lim := cfg.Limits.withDefaults()
@@ -153,12 +160,11 @@ func (s *Shard) Advance(now mono.Time) {
 // NextDeadline returns when Advance is next needed, or mono.Never.
 func (s *Shard) NextDeadline() mono.Time { return min(s.queues.Next(), s.sweep.due()) }
 
-// Drain returns what is to be sent and what is to be told, in order, since the last Drain. Both slices, and the frames,
-// are valid until the next call of Input or Advance.
-func (s *Shard) Drain() ([]Out, []Event) {
-	out, events := s.out, s.events
+// Drain returns what has come about since the last Drain.
+func (s *Shard) Drain() Batch {
+	b := Batch{Out: s.out, Events: s.events}
 	s.out, s.arena, s.events = s.out[:0], s.arena[:0], s.events[:0]
-	return out, events
+	return b
 }
 
 // fire handles the deadline of a flow, which is in no queue now.

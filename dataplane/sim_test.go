@@ -351,15 +351,15 @@ func (z *sim) fromServer() {
 
 // collect takes what came out; more than limit frames for an unverified one is amplification.
 func (z *sim) collect(limit int, from *wire.Header) {
-	out, ev := z.s.Drain()
-	if limit >= 0 && len(out) > limit {
-		for _, o := range out {
+	batch := z.s.Drain()
+	if limit >= 0 && len(batch.Out) > limit {
+		for _, o := range batch.Out {
 			z.d.Decode(o.Frame)
 			z.note("   > %v %v len %d", o.Side, z.d.Segment.Flags, len(z.d.Segment.Payload))
 		}
-		z.fail("%d frames for one unverified", len(out))
+		z.fail("%d frames for one unverified", len(batch.Out))
 	}
-	for _, o := range out {
+	for _, o := range batch.Out {
 		if k := z.d.Decode(o.Frame); k != wire.KindTCP {
 			z.fail("sent kind %d", k)
 		}
@@ -407,8 +407,8 @@ func (z *sim) collect(limit int, from *wire.Header) {
 			}
 		}
 	}
-	for i := range ev {
-		e := &ev[i]
+	for i := range batch.Events {
+		e := &batch.Events[i]
 		if e.Kind == EventClosed {
 			z.closed++
 			z.note("   = closed %v %v %v", e.Verdict, e.Cause, e.Phase)

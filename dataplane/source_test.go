@@ -120,7 +120,7 @@ func TestFinishedPorts(t *testing.T) {
 		d.phase(PhaseConnecting, ports)
 		d.shard.Drain()
 		d.hold(3000)
-		if _, events := d.shard.Drain(); len(events) != 1 || events[0].Cause != CausePortsInUse {
+		if events := d.shard.Drain().Events; len(events) != 1 || events[0].Cause != CausePortsInUse {
 			t.Errorf("told of %+v when all ports are in use", events)
 		}
 		d.phase(PhaseConnecting, ports)

@@ -27,17 +27,17 @@ func TestTupleInUse(t *testing.T) {
 		d.shard.Drain()
 		d.now = d.now.Add(31 * time.Second)
 		d.shard.Advance(d.now)
-		out, events := d.shard.Drain()
-		if len(out) != 1 || out[0].Side != wire.Outside || d.dec.Decode(out[0].Frame) != wire.KindTCP {
-			t.Fatalf("%d frames, want the last words alone", len(out))
+		batch := d.shard.Drain()
+		if len(batch.Out) != 1 || batch.Out[0].Side != wire.Outside || d.dec.Decode(batch.Out[0].Frame) != wire.KindTCP {
+			t.Fatalf("%d frames, want the last words alone", len(batch.Out))
 		}
 		text := d.shard.cfg.Frontends[0].NoServerText
 		if s := &d.dec.Segment; string(s.Payload) != text || s.Flags != wire.ACK|wire.PSH|wire.FIN || s.Seq != iss2+1 {
 			t.Errorf("the client gets %v %q with the number %d", s.Flags, s.Payload, s.Seq-iss2)
 		}
-		if len(events) != 1 || events[0].Cause != CauseTupleInUse || events[0].Verdict != VerdictNoServer ||
-			events[0].BytesToClient != uint64(len(text)) || d.shard.stats.TuplesInUse != 1 {
-			t.Errorf("told of %+v", events)
+		if len(batch.Events) != 1 || batch.Events[0].Cause != CauseTupleInUse || batch.Events[0].Verdict != VerdictNoServer ||
+			batch.Events[0].BytesToClient != uint64(len(text)) || d.shard.stats.TuplesInUse != 1 {
+			t.Errorf("told of %+v", batch.Events)
 		}
 		d.phase(PhaseSpliced, 1)
 

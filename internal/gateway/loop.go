@@ -125,11 +125,11 @@ func (l *loop) turn() (busy bool, err error) {
 }
 
 func (l *loop) drain(now mono.Time) error {
-	out, events := l.shard.Drain()
-	if len(events) > 0 {
-		l.events(events)
+	batch := l.shard.Drain()
+	if len(batch.Events) > 0 {
+		l.events(batch.Events)
 	}
-	return l.egress.send(now, out)
+	return l.egress.send(now, batch.Out)
 }
 
 // patience is how long there is nothing to do: until the next deadline, or until a parked frame is tried again.

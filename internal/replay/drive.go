@@ -174,8 +174,8 @@ func (d *Driver) client(s *driven, seg *wire.Segment) {
 	drops := s.shard.Stats().Dropped
 	frame := append([]byte(nil), seg.Frame()...)
 	s.shard.Input(d.now(d.last), wire.Outside, seg.Frame())
-	out, events := s.shard.Drain()
-	words := reasons(events)
+	batch := s.shard.Drain()
+	words := reasons(batch.Events)
 	for _, why := range dropped(drops, s.shard.Stats().Dropped) {
 		d.refused[why]++
 		words = append(words, dropWords(why))
@@ -190,7 +190,7 @@ func (d *Driver) client(s *driven, seg *wire.Segment) {
 		comment += ": " + why
 	}
 	d.tell(Driven{At: d.last, Packet: frame[wire.PacketAt:], Side: wire.Outside, Comment: comment})
-	d.answers(s, out)
+	d.answers(s, batch.Out)
 }
 
 // prune forgets what was kept for connections that are gone, whenever there is more of it than of connections.
@@ -272,9 +272,9 @@ func (d *Driver) advance(until time.Time) {
 		for s.shard.NextDeadline() <= d.now(until) {
 			due := s.shard.NextDeadline()
 			s.shard.Advance(due)
-			out, events := s.shard.Drain()
-			why := strings.Join(append(reasons(events), "timer"), ", ")
-			d.emit(s, d.origin.Add(due.Sub(epoch)), out, why)
+			batch := s.shard.Drain()
+			why := strings.Join(append(reasons(batch.Events), "timer"), ", ")
+			d.emit(s, d.origin.Add(due.Sub(epoch)), batch.Out, why)
 		}
 	}
 }
@@ -358,11 +358,11 @@ func (d *Driver) reply(s *driven, at time.Time, h *wire.Header, text []byte) {
 	frame := d.build.Append(nil, h, text)
 	shown := append([]byte(nil), frame...)
 	s.shard.Input(d.now(at), wire.Inside, frame)
-	out, events := s.shard.Drain()
+	batch := s.shard.Drain()
 	d.tell(Driven{
-		At: at, Packet: shown[wire.PacketAt:], Side: wire.Inside, Comment: strings.Join(append([]string{"model server"}, reasons(events)...), ", "),
+		At: at, Packet: shown[wire.PacketAt:], Side: wire.Inside, Comment: strings.Join(append([]string{"model server"}, reasons(batch.Events)...), ", "),
 	})
-	d.emit(s, at, out, "")
+	d.emit(s, at, batch.Out, "")
 }
 
 // Finish lets the delays of what is live run out.
