@@ -187,13 +187,13 @@ func newCheckCommand() *cobra.Command {
 			}
 			warnings := p.Warnings
 			if p.Managed {
-				more, err := p.CheckFirewall(cmd.Context())
+				more, err := gateway.CheckFirewall(cmd.Context(), p)
 				if err != nil {
 					return err
 				}
 				warnings = append(warnings, more...)
 			}
-			more, notes := p.Look(cmd.Context())
+			more, notes := gateway.Look(cmd.Context(), p)
 			for _, w := range append(warnings, more...) {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 			}

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -141,7 +139,6 @@ func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
 	b.delays()
 	b.shard.OutsideMTU, b.shard.InsideMTU = smallestMTU(c.Outside), smallestMTU(c.Inside)
 	b.shard.Limits.Flows, b.shard.Limits.HalfOpen = cfg.Global.MaxConn, cfg.Global.HalfOpen
-	b.shard.CookieKey, b.shard.HashKey = newKey(), newKey()
 	b.firewall = firewall.Config{
 		Outside: linkNames(c.Outside), Inside: linkNames(c.Inside), Services: b.services, Servers: b.servers,
 		Forward: cfg.Global.Firewall.Forward, Masquerade: cfg.Global.Firewall.Masquerade,
@@ -174,12 +171,6 @@ func (b *built) pools() (pools []firewall.Pool) {
 		pools = append(pools, p)
 	}
 	return pools
-}
-
-func newKey() (k [2]uint64) {
-	var r [16]byte
-	_, _ = rand.Read(r[:]) // never fails
-	return [2]uint64{binary.LittleEndian.Uint64(r[:8]), binary.LittleEndian.Uint64(r[8:])}
 }
 
 func linkNames(links []*netenv.Link) (names []string) {

@@ -122,7 +122,7 @@ type proberKey struct {
 	beside bool
 }
 
-func (c *check) key() proberKey { return proberKey{c.server, c.beside} }
+func keyOf(c *check) proberKey { return proberKey{c.server, c.beside} }
 
 // prober is a running health check.
 type prober struct {
@@ -134,7 +134,7 @@ type prober struct {
 func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *built) {
 	wanted := map[proberKey]check{}
 	for _, c := range b.checks {
-		wanted[c.key()] = c
+		wanted[keyOf(&c)] = c
 	}
 	for key, p := range g.probers {
 		if wanted[key] != p.check {
@@ -146,11 +146,11 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *built) {
 		}
 	}
 	for i, c := range b.checks {
-		if _, running := g.probers[c.key()]; running {
+		if _, running := g.probers[keyOf(&c)]; running {
 			continue
 		}
 		probe, stop := context.WithCancel(ctx)
-		g.probers[c.key()] = prober{c, stop}
+		g.probers[keyOf(&c)] = prober{c, stop}
 		if c.Observe && !c.beside && !g.state.isUp(c.server) { // nobody looks after its state any more
 			g.state.change(c.server, true)
 			g.tellShards(ctx, dataplane.ServerState{Server: c.server, Up: true})
@@ -216,12 +216,6 @@ func (g *gateway) learn(ctx context.Context, c *check) func(*inquiry) {
 			// Also if it is no news: a shard may have learnt something else from a client since.
 			g.tellShards(ctx, dataplane.ServerGrants{Server: c.server, Options: got})
 		}
-	}
-}
-
-func (g *gateway) tellShards(ctx context.Context, c dataplane.Control) {
-	for _, l := range g.loops {
-		l.do(ctx, func(s *dataplane.Shard) { s.Apply(c) })
 	}
 }
 

@@ -213,3 +213,11 @@ func (e *egress) settleDoubts(now mono.Time) {
 }
 
 func (e *egress) retryAt() mono.Time { return e.retry }
+
+// parkedFrame is a frame that waits for its next hop's link address.
+type parkedFrame struct {
+	Side  wire.Side `json:"side"`
+	Dst   wire.Addr `json:"dst"`
+	Frame []byte    `json:"frame"`
+	Until mono.Time `json:"until"`
+}

@@ -126,14 +126,15 @@ func (l *failureLog) minute() {
 // failurePause is how long failures are gathered for one line.
 const failurePause = time.Minute
 
-func (g *gateway) watchFailures(ctx context.Context) error {
-	l := failureLog{failures: g.lost, log: g.log, name: g.mirror.LinkName}
+// tellFailures tells of frames that were not sent until ctx is done; name is the name of an interface.
+func (f *failures) tellFailures(ctx context.Context, log *slog.Logger, name func(ifindex int) string) {
+	l := failureLog{failures: f, log: log, name: name}
 	t := time.NewTicker(failurePause)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case f := <-l.first:
 			l.begin(f)
 		case <-t.C:

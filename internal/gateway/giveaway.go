@@ -57,14 +57,6 @@ type serverState struct {
 	Counter int  `json:"counter"` // health.Report.Counter
 }
 
-// parkedFrame is a frame that waits for its next hop's link address.
-type parkedFrame struct {
-	Side  wire.Side `json:"side"`
-	Dst   wire.Addr `json:"dst"`
-	Frame []byte    `json:"frame"`
-	Until mono.Time `json:"until"`
-}
-
 // changedSysctl is a switch that the giver has set, and would have set back at its end.
 type changedSysctl struct {
 	Path string `json:"path"`
@@ -251,9 +243,7 @@ func (g *gateway) known() (v state) {
 	v.Stopped = g.clock.Now()
 	for _, l := range g.loops {
 		v.Shards = append(v.Shards, l.shard.Save())
-		for _, p := range l.egress.parked {
-			v.Parked = append(v.Parked, parkedFrame{p.out.Side, p.out.Dst, p.out.Frame, p.until})
-		}
+		v.Parked = append(v.Parked, l.parked()...)
 	}
 	v.Servers = g.state.save()
 	for _, s := range g.restore {

@@ -247,21 +247,6 @@ func (b *built) tidy() {
 	}
 }
 
-// difference lists what was added and what was taken out, for the log.
-func difference(old, now []string) (added, removed []string) {
-	for _, n := range now {
-		if !slices.Contains(old, n) {
-			added = append(added, n)
-		}
-	}
-	for _, n := range old {
-		if !slices.Contains(now, n) {
-			removed = append(removed, n)
-		}
-	}
-	return added, removed
-}
-
 // serverNames lists the servers of the configuration as the log calls them.
 func (b *built) serverNames() (names []string) {
 	for i, s := range b.shard.Servers {

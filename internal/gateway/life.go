@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,44 +15,6 @@ import (
 
 // errEnd ends serve when everything is over.
 var errEnd = errors.New("the end")
-
-// signals are what is asked of the process from outside.
-type signals struct {
-	asked   context.Context // done when it is asked to end
-	hurry   chan struct{}   // closed when it is asked again
-	reload  chan os.Signal
-	tell    chan os.Signal // by default this one would kill us, at whatever moment it comes
-	release func()
-}
-
-// catchSignals catches signals from now on; the end of ctx counts as asking for ours.
-func catchSignals(ctx context.Context) *signals {
-	asked, cancel := context.WithCancelCause(ctx)
-	ask := func() { cancel(errEnding) }
-	s := &signals{asked: asked, hurry: make(chan struct{}), reload: make(chan os.Signal, 1), tell: make(chan os.Signal, 1)}
-	ends, done := make(chan os.Signal, 2), make(chan struct{})
-	signal.Notify(ends, syscall.SIGTERM, syscall.SIGINT)
-	signal.Notify(s.reload, syscall.SIGHUP)
-	signal.Notify(s.tell, syscall.SIGUSR1)
-	go func() {
-		for _, then := range []func(){ask, func() { close(s.hurry) }} {
-			select {
-			case <-ends:
-				then()
-			case <-done:
-				return
-			}
-		}
-	}()
-	s.release = func() {
-		signal.Stop(ends)
-		signal.Stop(s.reload)
-		signal.Stop(s.tell)
-		close(done)
-		ask()
-	}
-	return s
-}
 
 // command is one that came over the control socket.
 type command struct {
@@ -194,12 +153,4 @@ func (g *gateway) waitForEnd(ctx context.Context, enough <-chan time.Time, hurry
 		case <-t.C:
 		}
 	}
-}
-
-func (g *gateway) remaining(ctx context.Context) (n int) {
-	for _, l := range g.loops {
-		m, _ := ask(ctx, l, (*dataplane.Shard).Remaining)
-		n += m
-	}
-	return n
 }

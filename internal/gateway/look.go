@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"hushgate/health"
+	"hushgate/internal/firewall"
+	"hushgate/internal/privilege"
 )
 
 const (
@@ -19,7 +21,7 @@ const (
 
 // Look asks each server once how it is, as the first check of `run` does: warnings are about what will not be as one might
 // expect, notes about servers that are not well now.
-func (p *Plan) Look(ctx context.Context) (warnings, notes []string) {
+func Look(ctx context.Context, p *Plan) (warnings, notes []string) {
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
 	checks := p.built.checks
@@ -51,4 +53,21 @@ func (p *Plan) Look(ctx context.Context) (warnings, notes []string) {
 		}
 	}
 	return warnings, notes
+}
+
+// CheckFirewall finds out whether a plan's rules could be installed, and what else is in the packet filter that has a say.
+// Who may not read the packet filter learns less.
+func CheckFirewall(ctx context.Context, p *Plan) (warnings []string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, installPatience, errSlow)
+	defer cancel()
+	f, err := firewall.New(ctx, p.Firewall)
+	if err != nil {
+		return nil, err
+	}
+	if privilege.Check() == nil {
+		if err := f.Check(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return f.Warnings(ctx), nil
 }

@@ -140,3 +140,32 @@ func (l *loop) patience() time.Duration {
 	}
 	return max(0, next.Sub(l.clock.Now()))
 }
+
+// parked are the frames that wait for their next hop's link address.
+func (l *loop) parked() (list []parkedFrame) {
+	for _, p := range l.egress.parked {
+		list = append(list, parkedFrame{p.out.Side, p.out.Dst, p.out.Frame, p.until})
+	}
+	return list
+}
+
+// inherit parks a frame that another process had parked.
+func (l *loop) inherit(p parkedFrame) { l.egress.inherit(p) }
+
+// route obeys other rules about answers to clients. It is called by the shard's goroutine, or before that begins.
+func (l *loop) route(r returns) { l.egress.returns = r }
+
+// retryNow tries parked frames at once. It is called by the shard's goroutine.
+func (l *loop) retryNow() { l.egress.retry = 0 }
+
+// ask has a loop find something out about its shard; false if ctx ended before.
+func ask[T any](ctx context.Context, l *loop, f func(*dataplane.Shard) T) (answer T, ok bool) {
+	answers := make(chan T, 1)
+	l.do(ctx, func(s *dataplane.Shard) { answers <- f(s) })
+	select {
+	case answer = <-answers:
+		return answer, true
+	case <-ctx.Done():
+		return answer, false
+	}
+}

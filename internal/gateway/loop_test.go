@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"hushgate/internal/config"
-
 	"hushgate/dataplane"
 	"hushgate/internal/mono"
 	"hushgate/internal/netenv"
@@ -178,34 +176,36 @@ func TestParking(t *testing.T) {
 func TestAnswersLeaveWhereClientsAre(t *testing.T) {
 	server := wire.AddrFrom(netip.MustParseAddr("10.0.0.11"))
 	client := wire.AddrFrom(netip.MustParseAddr("198.18.0.7"))
+	strict, loose, off := returns{}, returns{routed: true}, returns{anywhere: true} // `reverse-path`
 	for _, tt := range []struct {
-		path   config.ReversePath
+		rule   returns
 		side   wire.Side // of the port that the route leaves by
 		onLink bool
 		to     wire.Addr
 		want   failure
 	}{
-		{config.PathStrict, wire.Outside, true, client, sent},
-		{config.PathStrict, wire.Outside, true, server, sent}, // whatever a configuration calls a server
-		{config.PathStrict, wire.Inside, true, client, wrongSide},
-		{config.PathStrict, wire.Inside, false, client, wrongSide},
-		{config.PathStrict, wire.Both, true, client, sent},
-		{config.PathStrict, wire.Both, true, server, hairpin},
-		{config.PathLoose, wire.Inside, true, client, wrongSide},
-		{config.PathLoose, wire.Inside, false, client, sent},
-		{config.PathLoose, wire.Inside, false, server, hairpin},
-		{config.PathLoose, wire.Both, true, server, hairpin},
-		{config.PathOff, wire.Inside, true, server, sent},
-		{config.PathOff, wire.Both, true, server, sent},
+		{strict, wire.Outside, true, client, sent},
+		{strict, wire.Outside, true, server, sent}, // whatever a configuration calls a server
+		{strict, wire.Inside, true, client, wrongSide},
+		{strict, wire.Inside, false, client, wrongSide},
+		{strict, wire.Both, true, client, sent},
+		{strict, wire.Both, true, server, hairpin},
+		{loose, wire.Inside, true, client, wrongSide},
+		{loose, wire.Inside, false, client, sent},
+		{loose, wire.Inside, false, server, hairpin},
+		{loose, wire.Both, true, server, hairpin},
+		{off, wire.Inside, true, server, sent},
+		{off, wire.Both, true, server, sent},
 	} {
-		r := returns{path: tt.path, servers: map[wire.Addr]struct{}{server: {}}}
+		r := tt.rule
+		r.servers = map[wire.Addr]struct{}{server: {}}
 		if got := r.judge(tt.side, tt.onLink, &tt.to); got != tt.want {
-			t.Errorf("%s, by %v (on link: %v), to %v: %v, want %v", tt.path, tt.side, tt.onLink, tt.to, got, tt.want)
+			t.Errorf("%+v, by %v (on link: %v), to %v: %v, want %v", tt.rule, tt.side, tt.onLink, tt.to, got, tt.want)
 		}
 	}
 	w := &wires{side: wire.Inside, index: 1}
 	l := testLoop(w)
-	l.egress.returns.path = config.PathStrict
+	l.egress.returns = strict
 	if l.egress.admits(wire.Outside, syn(1)) || !l.egress.admits(wire.Inside, syn(1)) {
 		t.Error("a SYN from outside whose answer would leave by the inside goes to the shard, or one from the inside does not")
 	}

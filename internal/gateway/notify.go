@@ -86,15 +86,3 @@ func (g *gateway) allGoRound(ctx context.Context, patience time.Duration) bool {
 	}
 	return true
 }
-
-// ask has a loop find something out about its shard; false if ctx ended before.
-func ask[T any](ctx context.Context, l *loop, f func(*dataplane.Shard) T) (answer T, ok bool) {
-	answers := make(chan T, 1)
-	l.do(ctx, func(s *dataplane.Shard) { answers <- f(s) })
-	select {
-	case answer = <-answers:
-		return answer, true
-	case <-ctx.Done():
-		return answer, false
-	}
-}

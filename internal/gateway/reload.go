@@ -3,16 +3,12 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"hushgate/dataplane"
 	"hushgate/internal/config"
-	"hushgate/internal/firewall"
-	"hushgate/internal/netenv"
 )
 
 // reload reads the configuration anew and puts it in the place of the one in force, whole or not at all. What stands is
@@ -49,33 +45,11 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 	return warnings, nil
 }
 
-// unchangeable reports what differs and cannot change while the process runs.
-func unchangeable(old, now *config.Global) error {
-	var changes []string
-	differs := func(what string, old, now any) {
-		if fmt.Sprint(old) != fmt.Sprint(now) {
-			changes = append(changes, fmt.Sprintf("%s (%v, now %v)", what, old, now))
-		}
-	}
-	differs("outside", old.Outside, now.Outside)
-	differs("inside", old.Inside, now.Inside)
-	differs("shards (nbthread)", old.Shards, now.Shards)
-	differs("maxconn", old.MaxConn, now.MaxConn)
-	differs("receive-buffer", old.ReceiveBuffer, now.ReceiveBuffer)
-	differs("capture", old.Capture, now.Capture)
-	differs("firewall.manage", old.Firewall.Manage, now.Firewall.Manage)
-	differs("firewall.sysctls", old.Firewall.Sysctls, now.Firewall.Sysctls)
-	if len(changes) > 0 {
-		return fmt.Errorf("these cannot change while hushgate runs: %s: hushgate upgrade does it", strings.Join(changes, ", "))
-	}
-	return nil
-}
-
 // reconfigure puts a configuration in force. All that can fail comes first, and what it changed is put back. live alone calls
 // it, so that the plan changes nowhere else; g.mu is taken when there is nothing left to wait for.
 func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *config.Config) error {
 	old := g.plan
-	plan, err := g.planAnew(cfg, g.used(ctx))
+	plan, err := g.plan.renew(cfg, g.mirror, g.used(ctx))
 	if err != nil {
 		return err
 	}
@@ -103,49 +77,6 @@ func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *c
 	g.tellShards(ctx, dataplane.Reload{Config: &b.shard})
 	g.check(ctx, group, b)
 	return nil
-}
-
-// planAnew works out what a configuration means now, numbered like the one in force.
-func (g *gateway) planAnew(cfg *config.Config, used uses) (*Plan, error) {
-	plan, err := NewPlan(cfg, g.mirror)
-	if err != nil {
-		return nil, err
-	}
-	for _, side := range []struct {
-		name     string
-		old, now []*netenv.Link
-	}{{"outside", g.plan.Chosen.Outside, plan.Chosen.Outside}, {"inside", g.plan.Chosen.Inside, plan.Chosen.Inside}} {
-		if old, now := sorted(side.old), sorted(side.now); !slices.Equal(old, now) {
-			return nil, fmt.Errorf("the %s would be %s, and is %s: hushgate upgrade does that", side.name,
-				strings.Join(now, ", "), strings.Join(old, ", "))
-		}
-	}
-	open := plan.Open
-	plan.built = plan.built.inherit(g.plan.built, used)
-	if plan.built.distinctWaits() > maxWaits {
-		return nil, dataplane.ErrTooManyWaits
-	}
-	plan.built.shard.Local = g.mirror.Addresses()
-	plan.Firewall, plan.Open = firewall.NewPlan(plan.built.firewall), open
-	return plan, nil
-}
-
-func sorted(links []*netenv.Link) []string {
-	names := linkNames(links)
-	slices.Sort(names)
-	return names
-}
-
-// used asks the shards what they have connections with.
-func (g *gateway) used(ctx context.Context) (known uses) {
-	for _, l := range g.loops {
-		u, _ := ask(ctx, l, func(s *dataplane.Shard) (u uses) {
-			u.add(s.Uses())
-			return u
-		})
-		known.add(u.services, u.servers)
-	}
-	return known
 }
 
 // admit has the kernel keep its hands off what the new configuration serves, and the sockets hear it.
@@ -186,33 +117,32 @@ func (g *gateway) prune(ctx context.Context, group *errgroup.Group) error {
 	return nil
 }
 
-// forgettable is whether anything that is retired is not used any more.
-func (b *built) forgettable(used uses) bool {
-	for id := range b.retiredServices {
-		if !used.services[id] {
-			return true
+// difference lists what was added and what was taken out, for the log.
+func difference(old, now []string) (added, removed []string) {
+	for _, n := range now {
+		if !slices.Contains(old, n) {
+			added = append(added, n)
 		}
 	}
-	for id := range b.retiredServers {
-		if !used.servers[id] {
-			return true
+	for _, n := range old {
+		if !slices.Contains(now, n) {
+			removed = append(removed, n)
 		}
 	}
-	return false
+	return added, removed
 }
 
-// forgotten names what was retired and is not even that any more.
-func (b *built) forgotten(now *built) (names []string) {
-	for id := range b.retiredServices {
-		if !now.retiredServices[id] {
-			names = append(names, b.names.Services[id].Address)
-		}
+// returnsOf works out what a plan says of answers to clients.
+func returnsOf(p *Plan) returns {
+	return returns{
+		anywhere: p.reversePath == config.PathOff, routed: p.reversePath == config.PathLoose, servers: p.noClients(),
 	}
-	for id := range b.retiredServers {
-		if !now.retiredServers[id] {
-			names = append(names, nameOf(b.names.Servers[id]))
-		}
+}
+
+// tellReturns has the loops obey the plan in force.
+func (g *gateway) tellReturns(do func(*loop, func(*dataplane.Shard))) {
+	r := returnsOf(g.plan) // read by all of them, changed by none
+	for _, l := range g.loops {
+		do(l, func(*dataplane.Shard) { l.route(r) })
 	}
-	slices.Sort(names)
-	return names
 }

@@ -1,12 +1,9 @@
 package gateway
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"slices"
-
-	"golang.org/x/sync/errgroup"
 
 	"hushgate/internal/config"
 	"hushgate/internal/netenv"
@@ -22,15 +19,6 @@ type RoutedSource struct {
 func (s RoutedSource) String() string {
 	return fmt.Sprintf("server %s sees connections from %v, ports %d to %d: the route to it prefers that address", s.Server,
 		s.Source.Addr, s.Source.First, s.Source.Last)
-}
-
-// tellSources logs the sources that were not told of before.
-func (g *gateway) tellSources(known []RoutedSource) {
-	for _, s := range g.plan.Sources {
-		if !slices.Contains(known, s) {
-			g.log.Info("source chosen", "why", s.String())
-		}
-	}
 }
 
 // routeSources gives every source without an address that of this machine from which the kernel would connect to its
@@ -88,28 +76,6 @@ func widest(s config.Source, services []netip.AddrPort) (first, last uint16) {
 		begin = t + 1
 	}
 	return first, last
-}
-
-// followSources connects to servers from other addresses if the routes to them prefer others now. What stands goes on from
-// the address that it began with, as at a reload.
-func (g *gateway) followSources(ctx context.Context, group *errgroup.Group) {
-	_, now, err := routeSources(g.cfg, g.plan.Chosen.Services, g.mirror.SourceTo)
-	if err != nil { // there is no way at the moment: when there is one again, the address may be the same
-		g.log.Debug("the address to connect to a server from is not known", "err", err)
-		return
-	}
-	moves := movedSources(g.plan.Sources, now)
-	for _, m := range moves {
-		g.log.Warn("this machine's address towards a server has changed: the server must trust PROXY headers from it",
-			"server", m.now.Server, "from", m.was.Source.Addr, "to", m.now.Source.Addr)
-	}
-	if len(moves) == 0 {
-		return
-	}
-	if err := g.reconfigure(ctx, group, g.cfg); err != nil {
-		g.log.Error("servers are connected to from the address before: a reload, or the next change of the network, tries again",
-			"err", err)
-	}
 }
 
 // sourceMove is a source that is another now.

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"errors"
-	"net"
 	"net/netip"
 	"testing"
 
@@ -162,21 +161,4 @@ backends: [{name: bk, source: gateway, servers: [{name: a, address: "10.0.0.11:2
 	if !forwardsOthers(parse(t, own+"firewall: {forward: true}\n")) {
 		t.Error("the servers' other traffic is forwarded")
 	}
-}
-
-// TestCheckOfAnotherFamily: a check that goes to another address than the mail, of the other family, cannot come from the
-// server's source.
-func TestCheckOfAnotherFamily(t *testing.T) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	d := dialer(&dataplane.Server{Source: dataplane.Source{Addr: wire.AddrFrom(netip.MustParseAddr("2001:db8::1")), First: 1024, Last: 2000}})
-	c, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = c.Close()
 }

@@ -247,3 +247,21 @@ func (m *mending) note(log *slog.Logger, now time.Time, repaired bool, by string
 		*m = mending{said: now, failed: m.failed}
 	}
 }
+
+// repairRules puts our rules back if they are not there.
+func (g *gateway) repairRules(ctx context.Context) (bool, error) {
+	return g.rules.repair(ctx, func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.given
+	})
+}
+
+// leaveRules takes the rules away, or lets clients go to the servers directly from now on.
+func (g *gateway) leaveRules() error {
+	err := g.rules.leave(context.Background(), g.cfg.Global.Fail, g.plan.Open)
+	if err == nil && g.cfg.Global.Fail == config.FailOpen {
+		g.restore = nil // they need to be forwarded
+	}
+	return err
+}

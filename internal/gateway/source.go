@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 
 	"hushgate/dataplane"
@@ -78,4 +79,14 @@ func sourceWarnings(sources []firewall.Source, local []wire.Addr, low, high uint
 		}
 	}
 	return warnings
+}
+
+// kernelsPorts reads which ports the kernel gives to connections of this machine's own; a range without any if it cannot be
+// read.
+func kernelsPorts() (low, high uint16) {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return 1, 0
+	}
+	return portRange(string(text))
 }

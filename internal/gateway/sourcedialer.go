@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -75,14 +74,4 @@ func (d *sourceDialer) port() (port uint16, ok bool) {
 	} else {
 		return high - uint16(i-below), true
 	}
-}
-
-// kernelsPorts reads which ports the kernel gives to connections of this machine's own; a range without any if it cannot be
-// read.
-func kernelsPorts() (low, high uint16) {
-	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
-	if err != nil {
-		return 1, 0
-	}
-	return portRange(string(text))
 }

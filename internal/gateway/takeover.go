@@ -12,7 +12,6 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/dataplane/port"
-	"hushgate/internal/firewall"
 	"hushgate/internal/handover"
 	"hushgate/internal/instance"
 	"hushgate/internal/mono"
@@ -110,12 +109,7 @@ func (h *heir) extend(p *Plan) error {
 	if h == nil {
 		return nil
 	}
-	p.built = p.built.inherit(h.old, h.used)
-	if p.built.distinctWaits() > maxWaits {
-		return dataplane.ErrTooManyWaits
-	}
-	p.Firewall = firewall.NewPlan(p.built.firewall)
-	return nil
+	return p.inherit(h.old, h.used)
 }
 
 // note keeps the configuration of a shard that is to go on from another.
@@ -286,11 +280,11 @@ func (g *gateway) goOn(h *heir) error {
 		if len(p.Frame) < wire.PacketAt {
 			continue
 		}
-		g.loops[i%len(g.loops)].egress.inherit(p)
+		g.loops[i%len(g.loops)].inherit(p)
 	}
 	r := &reader{g: g, dec: wire.NewDecoder(), filters: map[wire.Side]port.Filter{}}
 	for _, s := range h.sockets {
-		r.filters[s.Side()] = g.filter(g.plan.built, s.Side())
+		r.filters[s.Side()] = g.plan.built.filter(s.Side(), g.spread)
 	}
 	if err := r.readAll(h.sockets); err != nil {
 		return err

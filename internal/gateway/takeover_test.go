@@ -72,28 +72,8 @@ func TestGiverSays(t *testing.T) {
 	if !reflect.DeepEqual(both.State, says.State) {
 		t.Errorf("the state %+v\nwant %+v", both.State, says.State)
 	}
-	heard := both.Head
-	old, stillUsed, err := heard.Tables.built()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for what, pair := range map[string][2]any{
-		"services":  {old.shard.Services, b.shard.Services},
-		"frontends": {old.shard.Frontends, b.shard.Frontends},
-		"backends":  {old.shard.Backends, b.shard.Backends},
-		"servers":   {old.shard.Servers, b.shard.Servers},
-		"names":     {old.names, b.names},
-		"retired":   {[]any{old.retiredServices, old.retiredServers}, []any{b.retiredServices, b.retiredServers}},
-		"used":      {stillUsed, used},
-		"keys":      {[]any{old.serviceKeys(), old.serverKeys()}, []any{b.serviceKeys(), b.serverKeys()}},
-	} {
-		if !reflect.DeepEqual(pair[0], pair[1]) {
-			t.Errorf("%s: %+v\nwant %+v", what, pair[0], pair[1])
-		}
-	}
-	heard.Tables.Services[0].Frontend = 99
-	if _, _, err := heard.Tables.built(); err == nil {
-		t.Error("a service without a frontend was taken")
+	if !reflect.DeepEqual(both.Head, says.Head) {
+		t.Errorf("the head %+v\nwant %+v", both.Head, says.Head)
 	}
 }
 

@@ -7,7 +7,25 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/internal/policyroute"
+	"hushgate/internal/wire"
 )
+
+// noClients are the servers that cannot be clients. They can if all see their clients at an address of the gateway's: their
+// answers come back here.
+func (p *Plan) noClients() map[wire.Addr]struct{} {
+	servers, direct := map[wire.Addr]struct{}{}, false
+	for _, s := range p.built.shard.Servers {
+		if s.Addr == (wire.Addr{}) {
+			continue
+		}
+		servers[s.Addr] = struct{}{}
+		direct = direct || s.Source == (dataplane.Source{})
+	}
+	if !direct && p.Chosen.OneArm() {
+		clear(servers)
+	}
+	return servers
+}
 
 // ServerRoutes finds the way back through this machine for a server, which is given by its name or as BACKEND/NAME. A name
 // that several backends have means one server with several addresses. via are addresses of this machine to be used in

@@ -1,0 +1,79 @@
+package gateway
+
+import (
+	"hushgate/dataplane"
+	"hushgate/dataplane/port"
+	"hushgate/internal/wire"
+)
+
+// open installs the rules, and then opens the ports: in that order, so that the kernel never sees a segment of ours that
+// it would answer.
+func (g *gateway) open() error {
+	if g.cfg.Global.Firewall.Sysctls {
+		if err := g.setSysctls(); err != nil {
+			return err
+		}
+	}
+	if g.rules != nil {
+		if err := g.rules.install(g.asked, g.plan.built.firewall); err != nil {
+			return err
+		}
+	}
+	g.shards = shardsOf(&g.cfg.Global)
+	if err := g.openKeeper(); err != nil {
+		return err
+	}
+	for i := range g.shards {
+		if err := g.openLoop(i); err != nil {
+			return err
+		}
+	}
+	if g.heir != nil { // the other process hears for us yet
+		return nil
+	}
+	return g.setPrograms(g.plan.built)
+}
+
+func (g *gateway) openLoop(i int) (err error) {
+	w := &watched{}
+	g.watched = append(g.watched, w) // so that it is closed whatever comes
+	var ports []Port
+	for name, side := range g.sides() {
+		var first *port.AFPacket
+		if i > 0 {
+			first = g.watched[0].socket(name).now.Load()
+		}
+		p, err := g.openPort(name, side, first)
+		if err != nil {
+			return err
+		}
+		s := &socket{name: name, side: side}
+		s.now.Store(p)
+		w.sockets, ports = append(w.sockets, s), append(ports, s)
+	}
+	if w.poll, err = port.NewPoller(); err != nil {
+		return err
+	}
+	w.watch()
+	cfg := g.plan.built.shard
+	cfg.Turn, cfg.Shards = i, g.shards
+	cfg.Limits.Flows = (cfg.Limits.Flows + g.shards - 1) / g.shards
+	events := g.witnessed(&cfg)
+	l := newLoop(dataplane.New(&cfg), g.clock, ports, w.poll, g.mirror, g.lost, events)
+	l.route(returnsOf(g.plan))
+	g.loops = append(g.loops, l)
+	g.heir.note(&cfg)
+	return nil
+}
+
+// sides maps each interface to its side or, one-armed, sides.
+func (g *gateway) sides() map[string]wire.Side {
+	sides := map[string]wire.Side{}
+	for _, l := range g.plan.Chosen.Outside {
+		sides[l.Name] |= wire.Outside
+	}
+	for _, l := range g.plan.Chosen.Inside {
+		sides[l.Name] |= wire.Inside
+	}
+	return sides
+}

@@ -1,0 +1,76 @@
+package gateway
+
+import (
+	"cmp"
+	"fmt"
+	"runtime"
+	"slices"
+
+	"hushgate/internal/config"
+	"hushgate/internal/firewall"
+	"hushgate/internal/netenv"
+)
+
+// Plan is what would be done for a configuration on this machine: interfaces chosen, rules worked out. Nothing has been
+// changed to make it.
+type Plan struct {
+	Chosen   *netenv.Chosen
+	Firewall firewall.Plan
+	Open     firewall.Plan // for when there is no hushgate and `fail` is open
+	Sysctls  []netenv.Sysctl
+	Warnings []string // what will not be as one might expect
+	Managed  bool     // hushgate installs the rules itself
+	Sources  []RoutedSource
+	Routed   bool // some servers answer clients, by way of this machine
+
+	built       *built
+	reversePath config.ReversePath
+}
+
+// NewPlan looks at the machine and works out what a configuration means on it.
+func NewPlan(cfg *config.Config, m *netenv.Mirror) (*Plan, error) {
+	chosen, err := netenv.Choose(m, wanted(cfg))
+	if err != nil {
+		return nil, fmt.Errorf("choose the interfaces: %w", err)
+	}
+	sourced, sources, err := routeSources(cfg, chosen.Services, m.SourceTo)
+	if err != nil {
+		return nil, err
+	}
+	b, err := build(sourced, chosen)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{
+		Sources: sources, Routed: len(answering(cfg)) < len(b.servers),
+		Chosen: chosen, Firewall: firewall.NewPlan(b.firewall), Open: firewall.NewOpenPlan(b.firewall),
+		Sysctls: netenv.Sysctls(chosen), Managed: cfg.Global.Firewall.Manage, built: b,
+		reversePath: cfg.Global.ReversePath,
+	}
+	p.warn(cfg, m)
+	return p, nil
+}
+
+// shardsOf is how many shards there are: one for each processor where the configuration does not say.
+func shardsOf(g *config.Global) int { return cmp.Or(g.Shards, runtime.GOMAXPROCS(0)) }
+
+// warn finds out what of the network is not as the configuration needs it.
+func (p *Plan) warn(cfg *config.Config, m *netenv.Mirror) {
+	switches := p.Sysctls
+	if cfg.Global.Firewall.Sysctls || !forwardsOthers(cfg) { // the start sets them, or nothing needs them
+		switches = nil
+	}
+	low, high := kernelsPorts()
+	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(switches), netenv.Hazards(m, p.Chosen, wanted(cfg)),
+		sourceWarnings(p.built.sources(), m.Addresses(), low, high))
+	p.Warnings = append(p.Warnings, shardWarnings(&cfg.Global, shardsOf(&cfg.Global))...)
+}
+
+// shardWarnings says what does not fit so many shards. The configuration has looked itself, with the shards that it names, or
+// with one.
+func shardWarnings(g *config.Global, shards int) (warnings []string) {
+	if w := g.HalfOpenWarning(shards); w != "" && g.Shards == 0 && g.HalfOpenWarning(1) == "" {
+		warnings = append(warnings, w)
+	}
+	return warnings
+}

@@ -1,0 +1,148 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/net/bpf"
+
+	"hushgate/dataplane"
+	"hushgate/dataplane/port"
+	"hushgate/internal/wire"
+)
+
+// programs are what the kernel runs on each frame of an interface.
+type programs struct{ filter, selector []bpf.RawInstruction }
+
+func (g *gateway) programs(b *built, side wire.Side) (p programs, err error) {
+	f := b.filter(side, g.spread)
+	if p.filter, err = f.Program(); err != nil {
+		return p, err
+	}
+	p.selector = []bpf.RawInstruction{{Op: 0x06}} // return 0: there is one shard
+	if g.shards > 1 {
+		p.selector, err = f.Selector()
+	}
+	return p, err
+}
+
+// deaf lets no frame in: as long as not all shards have joined an interface's fan-out group, the kernel would give some of
+// their frames to others, who would answer them with an RST.
+var deaf = []bpf.RawInstruction{{Op: 0x06}} // return 0
+
+// openPort opens a port on an interface that is there; first is that of the first shard, nil if this one is. It hears nothing
+// before setPrograms.
+func (g *gateway) openPort(name string, side wire.Side, first *port.AFPacket) (*port.AFPacket, error) {
+	prog, err := g.programs(g.plan.built, side)
+	if err != nil {
+		return nil, err
+	}
+	if g.mirror.Links()[name] == nil {
+		return nil, fmt.Errorf("interface %s is gone", name)
+	}
+	return port.Open(port.Config{
+		Interface: name, Side: side, Filter: deaf, ReceiveBuffer: g.cfg.Global.ReceiveBuffer,
+		FanoutSize: g.shards, Beside: first, Selector: prog.selector,
+	})
+}
+
+// followLinks opens the ports of an interface anew when it has come back, and closes those of one that is gone.
+func (g *gateway) followLinks(ctx context.Context) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.given {
+		return
+	}
+	links := g.mirror.Links()
+	for name, side := range g.sides() {
+		first := g.watched[0].socket(name).now.Load()
+		switch link := links[name]; {
+		case link == nil && first != nil:
+			g.log.Warn("interface is gone: waiting for it to return", "interface", name)
+			g.swapPorts(ctx, name, make([]*port.AFPacket, len(g.watched)))
+		case link != nil && (first == nil || first.Index() != link.Index || !first.Bound()):
+			if ports, err := g.openPorts(name, side); err != nil {
+				g.log.Error("an interface has returned and cannot be listened to", "interface", name, "err", err)
+			} else {
+				g.swapPorts(ctx, name, ports)
+				if err := g.setPrograms(g.plan.built); err != nil {
+					g.log.Error("an interface has returned and cannot be listened to", "interface", name, "err", err)
+				}
+				g.log.Info("interface has returned", "interface", name, "index", link.Index)
+			}
+		}
+	}
+}
+
+// openPorts opens a port for each loop, in their order: the kernel counts the members of a fan-out group.
+func (g *gateway) openPorts(name string, side wire.Side) (ports []*port.AFPacket, err error) {
+	for range g.watched {
+		var first *port.AFPacket
+		if len(ports) > 0 {
+			first = ports[0]
+		}
+		p, err := g.openPort(name, side, first)
+		if err != nil {
+			for _, p := range ports {
+				_ = p.Close()
+			}
+			return nil, err
+		}
+		ports = append(ports, p)
+	}
+	return ports, nil
+}
+
+func (g *gateway) swapPorts(ctx context.Context, name string, ports []*port.AFPacket) {
+	for i, w := range g.watched {
+		err, _ := ask(ctx, g.loops[i], func(*dataplane.Shard) error {
+			err := w.socket(name).swap(ports[i])
+			w.watch()
+			return err
+		})
+		if err != nil {
+			g.log.Debug("close a packet socket", "interface", name, "err", err)
+		}
+	}
+}
+
+// setFilters is setPrograms for sockets that have their selector already.
+func (g *gateway) setFilters(b *built) error {
+	for _, w := range g.watched {
+		for _, s := range w.sockets {
+			prog, err := g.programs(b, s.side)
+			if err != nil {
+				return err
+			}
+			if p := s.now.Load(); p != nil {
+				if err := p.SetFilter(prog.filter); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// setPrograms has all sockets let in what a configuration serves.
+func (g *gateway) setPrograms(b *built) error {
+	for _, w := range g.watched {
+		for _, s := range w.sockets {
+			p := s.now.Load()
+			if p == nil {
+				continue // it gets them when it is opened
+			}
+			prog, err := g.programs(b, s.side)
+			if err != nil {
+				return err
+			}
+			if err := p.SetFilter(prog.filter); err != nil {
+				return err
+			}
+			if err := p.SetSelector(prog.selector); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hushgate/internal/instance"
+	"hushgate/internal/netenv"
+	"hushgate/internal/privilege"
+)
+
+// prepare finds everything out and changes nothing. It gives up when it is asked to end.
+func (g *gateway) prepare(ctx, asked context.Context) (err error) {
+	if err := privilege.Check(); err != nil {
+		return err
+	}
+	if g.heir == nil {
+		if g.lock, err = instance.Acquire(); err != nil {
+			return err
+		}
+	}
+	if g.mirror, err = netenv.NewMirror(ctx, g.log, g.networkChanged); err != nil {
+		return fmt.Errorf("read the network: %w", err)
+	}
+	if err := g.choose(asked); err != nil {
+		return err
+	}
+	if err := g.heir.extend(g.plan); err != nil {
+		return err
+	}
+	g.plan.built.shard.Local = g.mirror.Addresses()
+	drawKeys(&g.plan.built.shard)
+	for _, r := range g.plan.Chosen.Reasons {
+		g.log.Info("interface chosen", "why", r)
+	}
+	for _, w := range g.plan.Warnings {
+		g.log.Warn("network", "warning", w)
+	}
+	g.tellSources(nil)
+	for _, s := range g.plan.built.names.Services {
+		g.log.Info("service", "vip", s.Address, "frontend", s.Frontend, "backend", s.Backend)
+	}
+	if g.cfg.Global.Firewall.Manage {
+		if g.rules, err = newRules(asked, g.plan.Firewall, g.log); err != nil {
+			return err
+		}
+	}
+	g.state.set(nil, g.plan.built)
+	g.lines, err = newRecorder(g.cfg, g.clock, &g.plan.built.names, g.log)
+	return err
+}
+
+// linkPatience is how long a link may take to come up at start: an interface that was configured a moment ago needs a
+// little.
+const linkPatience = 5 * time.Second
+
+func (g *gateway) choose(ctx context.Context) (err error) {
+	for deadline := time.Now().Add(linkPatience); ; {
+		g.plan, err = NewPlan(g.cfg, g.mirror)
+		if !errors.Is(err, netenv.ErrDown) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

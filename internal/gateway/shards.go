@@ -1,0 +1,61 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"time"
+
+	"hushgate/dataplane"
+)
+
+// drawKeys draws the secrets that all shards have in common.
+func drawKeys(c *dataplane.Config) { c.CookieKey, c.HashKey = newKey(), newKey() }
+
+func newKey() (k [2]uint64) {
+	var r [16]byte
+	_, _ = rand.Read(r[:]) // never fails
+	return [2]uint64{binary.LittleEndian.Uint64(r[:8]), binary.LittleEndian.Uint64(r[8:])}
+}
+
+func (g *gateway) tellShards(ctx context.Context, c dataplane.Control) {
+	for _, l := range g.loops {
+		l.do(ctx, func(s *dataplane.Shard) { s.Apply(c) })
+	}
+}
+
+func (g *gateway) remaining(ctx context.Context) (n int) {
+	for _, l := range g.loops {
+		m, _ := ask(ctx, l, (*dataplane.Shard).Remaining)
+		n += m
+	}
+	return n
+}
+
+// used asks the shards what they have connections with.
+func (g *gateway) used(ctx context.Context) (known uses) {
+	for _, l := range g.loops {
+		u, _ := ask(ctx, l, func(s *dataplane.Shard) (u uses) {
+			u.add(s.Uses())
+			return u
+		})
+		known.add(u.services, u.servers)
+	}
+	return known
+}
+
+// secretLife is how long one secret makes the sequence numbers of new connections.
+const secretLife = time.Hour
+
+func (g *gateway) renewSecrets(ctx context.Context) error {
+	t := time.NewTicker(secretLife)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			g.tellShards(ctx, dataplane.NewSecret(newKey()))
+		}
+	}
+}
