@@ -10,9 +10,8 @@ import (
 
 // Reload replaces the configuration while connections stand. The tables of the new one extend those of the old: a
 // ServiceID or ServerID that a flow may hold (see Uses) means the same address in both, and the same Proxy and Source; no
-// table shrinks. An entry
-// that nobody uses and that is to be used by nobody has no address. CookieKey, HashKey, Local, Turn, Shards and
-// Limits.Flows stay as they were.
+// table shrinks. An entry that nobody uses and that is to be used by nobody has no address. CookieKey, HashKey, Local, Turn,
+// Shards, Witness and Limits.Flows stay as they were.
 //
 // What stands goes on: who is held waits as long as was meant when the hold began, who is handed to a server stays with
 // it, also if it is not of the configuration any more. Timeouts of silence and all later decisions are those of the new

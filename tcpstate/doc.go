@@ -3,7 +3,9 @@
 // and holds no buffers; a Conn is a value of 36 octets inside its owner's record. It knows nothing of servers, of mail
 // or of verdicts: it says what TCP says, and the owner decides what that means.
 //
-// Start with Conn and State in conn.go and state.go, then read Arrive beside section 3.10.7.4 of the RFC.
+// Start with Conn and State in conn.go and state.go, then read Arrive beside section 3.10.7.4 of the RFC. iss.go has the
+// initial sequence numbers and cookie.go the SYN cookies. open.go judges what a server answers to our SYN, and track.go
+// follows a connection whose two ends talk to each other.
 //
 // What arrives, and what becomes of it (rows: where the connection is; a cell: reply, then the next state or event):
 //

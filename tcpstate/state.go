@@ -20,7 +20,7 @@ package tcpstate
 // CLOSE-WAIT is passed through at once: hushgate has nothing more to say to a client that has finished.
 type State uint8
 
-// The states. LISTEN and CLOSED have no record, SYN-SENT is Opener's.
+// The states. LISTEN and CLOSED have no record. Nor has SYN-SENT, towards a server: see JudgeAnswer.
 const (
 	SynReceived State = iota
 	Established

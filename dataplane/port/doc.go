@@ -1,5 +1,6 @@
-// Package port moves frames between the core and the world: AFPacket through a packet socket, Pipe in memory. It is the
-// only user of packet sockets. It knows frames and interfaces; it does not know TCP, and decides nothing.
+// Package port moves frames between the core and the world: an AFPacket is a packet socket on one interface, and a Poller
+// waits for several of them. It is the only user of packet sockets. It knows frames and interfaces; it does not know TCP,
+// and decides nothing.
 //
 // A frame begins with a virtio_net_hdr, as everywhere in hushgate (see internal/wire): the kernel puts it there
 // (PACKET_VNET_HDR) and obeys it on the way out. Partial checksums and super-frames of up to 64 KiB, which veth, virtio
