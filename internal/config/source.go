@@ -194,12 +194,23 @@ func (r *resolver) checkSource(s *rawServer) {
 	}
 	for _, c := range r.claims {
 		if s.Source.Addr == c.bind.Addr && s.Source.First <= c.bind.Port && c.bind.Port <= s.Source.Last {
-			first, last := c.bind.Port+1, s.Source.Last
-			if c.bind.Port-s.Source.First > s.Source.Last-c.bind.Port {
-				first, last = s.Source.First, c.bind.Port-1
-			}
-			r.wrong(s.Line, "server "+quoteOdd(s.Name), "its source has the port of bind %s of %s: give it a range without "+
-				"that one, such as source %s:%d-%d", c.bind, c.proxy.title(), s.Source.Addr, first, max(first, last))
+			r.checkSourcePorts(s, c)
 		}
 	}
+}
+
+// checkSourcePorts reports a source that has the port of a bind on its address. A source whose address is left to the route
+// loses that port only, when the address is chosen: what is an error is that it has no other.
+func (r *resolver) checkSourcePorts(s *rawServer, c claim) {
+	if s.Source.ByRoute() && s.Source.First < s.Source.Last {
+		return
+	}
+	without := s.Source
+	without.First = c.bind.Port + 1
+	if c.bind.Port-s.Source.First > s.Source.Last-c.bind.Port {
+		without.First, without.Last = s.Source.First, c.bind.Port-1
+	}
+	without.Last = max(without.First, without.Last)
+	r.wrong(s.Line, "server "+quoteOdd(s.Name), "its source has the port of bind %s of %s: give it a range without that one, "+
+		"such as source %s", c.bind, c.proxy.title(), without)
 }

@@ -102,6 +102,30 @@ func TestSourceOfProxiedServers(t *testing.T) {
 	}
 }
 
+// TestSourceBesideABindOfAnyAddress: a service on an unprivileged port of all addresses does not take a source by route from
+// its servers. The port is left out of its range when the address is chosen; only a source that has no other is an error.
+func TestSourceBesideABindOfAnyAddress(t *testing.T) {
+	const fix = ": give it a range without that one, such as source "
+	for _, c := range []struct{ bind, server, want string }{
+		{":2525", "10.0.0.11:25 send-proxy", ""},
+		{"[::]:2525", "[2001:db8::11]:25 send-proxy-v2", ""},
+		{":2525", "10.0.0.11:25 send-proxy source 0.0.0.0:2500-2600", ""},
+		{":2525", "10.0.0.11:25 send-proxy source *:2525", "its source has the port of bind 0.0.0.0:2525 of listen l" + fix + "0.0.0.0:2526-2526"},
+		{"[::]:2525", "[2001:db8::11]:25 send-proxy source :::2525", "its source has the port of bind [::]:2525 of listen l" + fix + "[::]:2526-2526"},
+		{
+			"[2001:db8::1]:2525", "[2001:db8::11]:25 send-proxy source [2001:db8::1]",
+			"its source has the port of bind [2001:db8::1]:2525 of listen l" + fix + "[2001:db8::1]:2526-32767",
+		},
+	} {
+		text := "listen l\n bind " + c.bind + "\n tcp-request inspect-delay 20s\n tcp-request content reject if REQ_CONTENT\n server s " +
+			c.server + "\n"
+		_, _, err := Parse("a.cfg", []byte(text))
+		if c.want == "" && err != nil || c.want != "" && (err == nil || err.Error() != "a.cfg:5: server s: "+c.want) {
+			t.Errorf("bind %s, server %s: got %v, want %q", c.bind, c.server, err, c.want)
+		}
+	}
+}
+
 // TestSourceInYAML: in hushgate's own syntax the client's address is the default whatever else a server has; with send-proxy
 // that is warned of until the file says which of both is meant.
 func TestSourceInYAML(t *testing.T) {
