@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"hushgate/internal/gateway"
+	"hushgate/internal/plan"
 	"hushgate/internal/policyroute"
 )
 
@@ -55,7 +55,7 @@ func newRulesCommand() *cobra.Command {
 	return cmd
 }
 
-func forServer(p *gateway.Plan, server, form string, via []string) (string, error) {
+func forServer(p *plan.Plan, server, form string, via []string) (string, error) {
 	var addrs []netip.Addr
 	for _, v := range via {
 		a, err := netip.ParseAddr(v)

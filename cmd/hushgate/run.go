@@ -15,6 +15,7 @@ import (
 	"hushgate/internal/gateway"
 	"hushgate/internal/logqueue"
 	"hushgate/internal/netenv"
+	"hushgate/internal/plan"
 	"hushgate/internal/privilege"
 )
 
@@ -141,7 +142,7 @@ func successor() []string {
 }
 
 // plan works out what a configuration means on this machine.
-func (s *source) plan(cmd *cobra.Command) (*gateway.Plan, error) {
+func (s *source) plan(cmd *cobra.Command) (*plan.Plan, error) {
 	cfg, err := s.load(cmd.ErrOrStderr())
 	if err != nil {
 		return nil, err
@@ -150,7 +151,7 @@ func (s *source) plan(cmd *cobra.Command) (*gateway.Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the network: %w", err)
 	}
-	return gateway.NewPlan(cfg, m)
+	return plan.New(cfg, m)
 }
 
 func newCheckCommand() *cobra.Command {

@@ -42,8 +42,12 @@ var rules = map[string]rule{
 	"internal/connlog":  {"dataplane internal/logqueue internal/mono internal/wire", "a log knows events"},
 	"internal/logqueue": {"", "a queue does not know what it holds"},
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/policyroute internal/privilege internal/proxyproto internal/wire nat",
+		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/plan internal/privilege internal/wire",
 		"the gateway wires parts together: what TCP says and what a segment becomes is the shard's",
+	},
+	"internal/plan": {
+		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/netenv internal/policyroute internal/proxyproto internal/wire",
+		"a plan says what is to be done, and does nothing",
 	},
 	"internal/privilege": {"", "privileges know the kernel alone"},
 
@@ -61,7 +65,7 @@ var rules = map[string]rule{
 	"internal/replay":    {"dataplane internal/capture internal/mono internal/wire", "what is judged offline is judged by the core"},
 	"internal/debian":    {"", "the package is made of files, and of tests"},
 	"internal/oracle":    {"", "the comparison with the kernel is made of tests alone"},
-	"cmd/hushgate":       {"internal/config internal/gateway internal/instance internal/lab internal/logqueue internal/netenv internal/policyroute internal/privilege internal/replay", "main parses flags and calls one function"},
+	"cmd/hushgate":       {"internal/config internal/gateway internal/instance internal/lab internal/logqueue internal/netenv internal/plan internal/policyroute internal/privilege internal/replay", "main parses flags and calls one function"},
 }
 
 // sources calls f for every file of the program, tests left out, with its package's directory.

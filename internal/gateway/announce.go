@@ -26,7 +26,7 @@ func (g *gateway) announce() {
 				interfaces = append(interfaces, announce.Interface{Name: l.Name, Index: l.Index, MAC: net.HardwareAddr(l.MAC[:])})
 			}
 		}
-		addrs = homeless(g.plan.built.services, g.mirror.Addresses())
+		addrs = homeless(g.plan.Tables.Services, g.mirror.Addresses())
 	}
 	if err := g.speech.Set(interfaces, addrs); err != nil {
 		g.log.Error("service addresses are not answered for", "err", err)

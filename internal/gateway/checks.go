@@ -12,6 +12,7 @@ import (
 	"hushgate/dataplane"
 	"hushgate/health"
 	"hushgate/internal/connlog"
+	"hushgate/internal/plan"
 	"hushgate/internal/wire"
 )
 
@@ -25,19 +26,19 @@ type serverStates struct {
 }
 
 // set takes the servers of a configuration. Those that were there before keep their state, as in dataplane.Reload.
-func (t *serverStates) set(old, b *built) {
+func (t *serverStates) set(old, b *plan.Tables) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	up, counter := make([]bool, len(b.shard.Servers)), make([]int, len(b.shard.Servers))
-	for i, s := range b.shard.Servers {
+	up, counter := make([]bool, len(b.Shard.Servers)), make([]int, len(b.Shard.Servers))
+	for i, s := range b.Shard.Servers {
 		up[i] = s.Up
-		if old != nil && i < len(old.shard.Servers) && old.shard.Servers[i].Up && !old.retired(dataplane.ServerID(i)) {
+		if old != nil && i < len(old.Shard.Servers) && old.Shard.Servers[i].Up && !old.Retired(dataplane.ServerID(i)) {
 			up[i] = s.Up && t.up[i]
 			counter[i] = t.counter[i]
 		}
 	}
-	t.names, t.up, t.counter, t.servers = b.names.Servers, up, counter, slices.Clone(b.shard.Servers)
-	for id := range b.retiredServers {
+	t.names, t.up, t.counter, t.servers = b.Names.Servers, up, counter, slices.Clone(b.Shard.Servers)
+	for id := range b.RetiredServers {
 		t.servers[id] = dataplane.Server{}
 	}
 }
@@ -72,7 +73,7 @@ func (t *serverStates) save() (list []serverState) {
 }
 
 // restore takes what another process knew of the servers of a configuration.
-func (t *serverStates) restore(b *built, list []serverState) {
+func (t *serverStates) restore(b *plan.Tables, list []serverState) {
 	t.set(nil, b)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -122,18 +123,18 @@ type proberKey struct {
 	beside bool
 }
 
-func keyOf(c *check) proberKey { return proberKey{c.server, c.beside} }
+func keyOf(c *plan.Check) proberKey { return proberKey{c.ServerID, c.Beside} }
 
 // prober is a running health check.
 type prober struct {
-	check check
+	check plan.Check
 	stop  context.CancelFunc
 }
 
 // check starts a prober for each server, and ends those of servers that are not checked any more, or otherwise.
-func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *built) {
-	wanted := map[proberKey]check{}
-	for _, c := range b.checks {
+func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tables) {
+	wanted := map[proberKey]plan.Check{}
+	for _, c := range b.Checks {
 		wanted[keyOf(&c)] = c
 	}
 	for key, p := range g.probers {
@@ -145,21 +146,21 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *built) {
 			}
 		}
 	}
-	for i, c := range b.checks {
+	for i, c := range b.Checks {
 		if _, running := g.probers[keyOf(&c)]; running {
 			continue
 		}
 		probe, stop := context.WithCancel(ctx)
 		g.probers[keyOf(&c)] = prober{c, stop}
-		if c.Observe && !c.beside && !g.state.isUp(c.server) { // nobody looks after its state any more
-			g.state.change(c.server, true)
-			g.tellShards(ctx, dataplane.ServerState{Server: c.server, Up: true})
+		if c.Observe && !c.Beside && !g.state.isUp(c.ServerID) { // nobody looks after its state any more
+			g.state.change(c.ServerID, true)
+			g.tellShards(ctx, dataplane.ServerState{Server: c.ServerID, Up: true})
 		}
-		c.Down, c.Counter = !g.state.isUp(c.server), g.state.settled(c.server)
-		spread := c.Inter * time.Duration(i) / time.Duration(len(b.checks))
-		s := &b.shard.Servers[c.server]
+		c.Down, c.Counter = !g.state.isUp(c.ServerID), g.state.settled(c.ServerID)
+		spread := c.Inter * time.Duration(i) / time.Duration(len(b.Checks))
+		s := &b.Shard.Servers[c.ServerID]
 		dial := dialer(s)
-		if c.own(s) {
+		if c.Own(s) {
 			dial = &asking{Dialer: dial, answers: &g.answers, learn: g.learn(probe, &c)}
 		}
 		follow := g.follow(probe, &c)
@@ -172,20 +173,20 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *built) {
 }
 
 // follow returns what is done with the reports on one server.
-func (g *gateway) follow(ctx context.Context, c *check) func(health.Report) {
+func (g *gateway) follow(ctx context.Context, c *plan.Check) func(health.Report) {
 	told := map[health.Concern]bool{}
 	return func(r health.Report) {
-		if !c.beside {
-			g.state.note(c.server, r.Counter)
+		if !c.Beside {
+			g.state.note(c.ServerID, r.Counter)
 		}
 		if !r.Result.OK() {
 			g.mirror.DoubtServer(c.Addr.Addr())
 		}
 		if r.Changed {
-			g.tellShards(ctx, dataplane.ServerState{Server: c.server, Up: r.Up})
+			g.tellShards(ctx, dataplane.ServerState{Server: c.ServerID, Up: r.Up})
 			g.tellState(c, r)
 		}
-		for _, w := range health.Warnings(&c.Config, &r.Result, c.delay) {
+		for _, w := range health.Warnings(&c.Config, &r.Result, c.Delay) {
 			if !told[w.Concern] {
 				told[w.Concern] = true
 				g.log.Warn("server", "warning", w.Text)
@@ -195,7 +196,7 @@ func (g *gateway) follow(ctx context.Context, c *check) func(health.Report) {
 }
 
 // learn returns what is done at each connection of a check about what the server grants.
-func (g *gateway) learn(ctx context.Context, c *check) func(*inquiry) {
+func (g *gateway) learn(ctx context.Context, c *plan.Check) func(*inquiry) {
 	var known dataplane.ServerOptions
 	patience, warned := answerPatience, false
 	return func(q *inquiry) {
@@ -214,14 +215,14 @@ func (g *gateway) learn(ctx context.Context, c *check) func(*inquiry) {
 			}
 			known, patience = got, answerPatience
 			// Also if it is no news: a shard may have learnt something else from a client since.
-			g.tellShards(ctx, dataplane.ServerGrants{Server: c.server, Options: got})
+			g.tellShards(ctx, dataplane.ServerGrants{Server: c.ServerID, Options: got})
 		}
 	}
 }
 
 // tellState logs a change in HAProxy's words.
-func (g *gateway) tellState(c *check, r health.Report) {
-	left := g.state.change(c.server, r.Up)
+func (g *gateway) tellState(c *plan.Check, r health.Report) {
+	left := g.state.change(c.ServerID, r.Up)
 	line := health.Line(&c.Config, &r.Result, r.Up, left)
 	severity := connlog.Alert
 	if r.Up {

@@ -10,12 +10,13 @@ import (
 	"hushgate/internal/firewall"
 	"hushgate/internal/instance"
 	"hushgate/internal/netenv"
+	"hushgate/internal/plan"
 	"hushgate/internal/privilege"
 )
 
 // Fail installs the rules for when there is no gateway: see config.Fail. It fails while there is one.
 func Fail(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	return absent(ctx, cfg, log, func(ctx context.Context, p *Plan, rules *firewall.Firewall) error {
+	return absent(ctx, cfg, log, func(ctx context.Context, p *plan.Plan, rules *firewall.Firewall) error {
 		if cfg.Global.Fail != config.FailOpen {
 			if err := rules.Install(ctx); err != nil {
 				return fmt.Errorf("keep clients out: %w", err)
@@ -81,7 +82,7 @@ func alone(ctx context.Context, do func(context.Context) error) (err error) {
 var ErrNotManaged = errors.New("firewall.manage is off: the rules are not hushgate's to change")
 
 // absent is alone, with the plan of a configuration.
-func absent(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(context.Context, *Plan, *firewall.Firewall) error) (err error) {
+func absent(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(context.Context, *plan.Plan, *firewall.Firewall) error) (err error) {
 	if !cfg.Global.Firewall.Manage {
 		return ErrNotManaged
 	}
@@ -90,7 +91,7 @@ func absent(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(c
 		if err != nil {
 			return fmt.Errorf("read the network: %w", err)
 		}
-		p, err := NewPlan(cfg, m)
+		p, err := plan.New(cfg, m)
 		if err != nil {
 			return err
 		}

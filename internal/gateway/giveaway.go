@@ -15,6 +15,7 @@ import (
 	"hushgate/internal/handover"
 	"hushgate/internal/instance"
 	"hushgate/internal/mono"
+	"hushgate/internal/plan"
 	"hushgate/internal/wire"
 )
 
@@ -30,7 +31,7 @@ type hello struct {
 type head struct {
 	Version int                     `json:"version"`
 	Records []dataplane.RecordField `json:"records"`
-	Tables  tables                  `json:"tables"`
+	Tables  plan.Saved              `json:"tables"`
 	Clock   clockReading            `json:"clock"`
 	Managed bool                    `json:"managed"` // the firewall rules are the giver's own
 	Spread  [2]uint64               `json:"spread"`  // the secret of port.Spread: clients stay together in one shard
@@ -167,7 +168,7 @@ func (g *gateway) converse(ctx context.Context, conn *handover.Conn) error {
 		return fmt.Errorf("this one hands over in version %d, the other knows %v: restart it instead", handover.Version, h.Versions)
 	}
 	about := head{
-		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: g.plan.built.tables(g.used(ctx)),
+		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: g.plan.Tables.Save(g.used(ctx)),
 		Clock: clockReading{g.clock.Now(), monotonic()}, Managed: g.rules != nil, Spread: g.spread,
 	}
 	if err := conn.SendJSON(handover.Head, about, nil); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"hushgate/health"
 	"hushgate/internal/firewall"
+	"hushgate/internal/plan"
 	"hushgate/internal/privilege"
 )
 
@@ -21,10 +22,10 @@ const (
 
 // Look asks each server once how it is, as the first check of `run` does: warnings are about what will not be as one might
 // expect, notes about servers that are not well now.
-func Look(ctx context.Context, p *Plan) (warnings, notes []string) {
+func Look(ctx context.Context, p *plan.Plan) (warnings, notes []string) {
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
-	checks := p.built.checks
+	checks := p.Tables.Checks
 	results := make([]health.Result, len(checks))
 	var group errgroup.Group
 	group.SetLimit(lookAtOnce)
@@ -32,7 +33,7 @@ func Look(ctx context.Context, p *Plan) (warnings, notes []string) {
 		group.Go(func() error {
 			c := checks[i]
 			c.Timeout = min(c.Timeout, lookPatience/2)
-			results[i] = health.Check(ctx, &c.Config, dialer(&p.built.shard.Servers[c.server]), health.Beyond{Look: true, Patient: true})
+			results[i] = health.Check(ctx, &c.Config, dialer(&p.Tables.Shard.Servers[c.ServerID]), health.Beyond{Look: true, Patient: true})
 			return nil
 		})
 	}
@@ -46,7 +47,7 @@ func Look(ctx context.Context, p *Plan) (warnings, notes []string) {
 		default:
 			notes = append(notes, fmt.Sprintf("server %s/%s is not well now: %v", c.Backend, c.Server, r))
 		}
-		for _, w := range health.Warnings(&c.Config, r, c.delay) {
+		for _, w := range health.Warnings(&c.Config, r, c.Delay) {
 			if !slices.Contains(warnings, w.Text) {
 				warnings = append(warnings, w.Text)
 			}
@@ -57,7 +58,7 @@ func Look(ctx context.Context, p *Plan) (warnings, notes []string) {
 
 // CheckFirewall finds out whether a plan's rules could be installed, and what else is in the packet filter that has a say.
 // Who may not read the packet filter learns less.
-func CheckFirewall(ctx context.Context, p *Plan) (warnings []string, err error) {
+func CheckFirewall(ctx context.Context, p *plan.Plan) (warnings []string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, installPatience, errSlow)
 	defer cancel()
 	f, err := firewall.New(ctx, p.Firewall)

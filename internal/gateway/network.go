@@ -10,11 +10,12 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/internal/netenv"
+	"hushgate/internal/plan"
 	"hushgate/internal/wire"
 )
 
 // tellSources logs the sources that were not told of before.
-func (g *gateway) tellSources(known []RoutedSource) {
+func (g *gateway) tellSources(known []plan.RoutedSource) {
 	for _, s := range g.plan.Sources {
 		if !slices.Contains(known, s) {
 			g.log.Info("source chosen", "why", s.String())
@@ -25,15 +26,15 @@ func (g *gateway) tellSources(known []RoutedSource) {
 // followSources connects to servers from other addresses if the routes to them prefer others now. What stands goes on from
 // the address that it began with, as at a reload.
 func (g *gateway) followSources(ctx context.Context, group *errgroup.Group) {
-	_, now, err := routeSources(g.cfg, g.plan.Chosen.Services, g.mirror.SourceTo)
+	_, now, err := plan.RouteSources(g.cfg, g.plan.Chosen.Services, g.mirror.SourceTo)
 	if err != nil { // there is no way at the moment: when there is one again, the address may be the same
 		g.log.Debug("the address to connect to a server from is not known", "err", err)
 		return
 	}
-	moves := movedSources(g.plan.Sources, now)
+	moves := plan.MovedSources(g.plan.Sources, now)
 	for _, m := range moves {
 		g.log.Warn("this machine's address towards a server has changed: the server must trust PROXY headers from it",
-			"server", m.now.Server, "from", m.was.Source.Addr, "to", m.now.Source.Addr)
+			"server", m.Now.Server, "from", m.Was.Source.Addr, "to", m.Now.Source.Addr)
 	}
 	if len(moves) == 0 {
 		return
@@ -104,12 +105,12 @@ func (g *gateway) tellWays() {
 func (g *gateway) newWays() (words []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now, err := NewPlan(g.cfg, g.mirror)
+	now, err := plan.New(g.cfg, g.mirror)
 	switch {
 	case errors.Is(err, netenv.ErrDown): // told where links are followed
 		return nil
 	case err != nil:
 		return []string{fmt.Sprintf("as the network is now, hushgate would not start: %v", err)}
 	}
-	return g.plan.news(now)
+	return g.plan.News(now)
 }

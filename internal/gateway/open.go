@@ -3,6 +3,7 @@ package gateway
 import (
 	"hushgate/dataplane"
 	"hushgate/dataplane/port"
+	"hushgate/internal/plan"
 	"hushgate/internal/wire"
 )
 
@@ -15,11 +16,11 @@ func (g *gateway) open() error {
 		}
 	}
 	if g.rules != nil {
-		if err := g.rules.install(g.asked, g.plan.built.firewall); err != nil {
+		if err := g.rules.install(g.asked, g.plan.Tables.Firewall); err != nil {
 			return err
 		}
 	}
-	g.shards = shardsOf(&g.cfg.Global)
+	g.shards = plan.ShardsOf(&g.cfg.Global)
 	if err := g.openKeeper(); err != nil {
 		return err
 	}
@@ -31,7 +32,7 @@ func (g *gateway) open() error {
 	if g.heir != nil { // the other process hears for us yet
 		return nil
 	}
-	return g.setPrograms(g.plan.built)
+	return g.setPrograms(g.plan.Tables)
 }
 
 func (g *gateway) openLoop(i int) (err error) {
@@ -55,7 +56,7 @@ func (g *gateway) openLoop(i int) (err error) {
 		return err
 	}
 	w.watch()
-	cfg := g.plan.built.shard
+	cfg := g.plan.Tables.Shard
 	cfg.Turn, cfg.Shards = i, g.shards
 	cfg.Limits.Flows = (cfg.Limits.Flows + g.shards - 1) / g.shards
 	events := g.witnessed(&cfg)

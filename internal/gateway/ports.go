@@ -8,14 +8,15 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/dataplane/port"
+	"hushgate/internal/plan"
 	"hushgate/internal/wire"
 )
 
 // programs are what the kernel runs on each frame of an interface.
 type programs struct{ filter, selector []bpf.RawInstruction }
 
-func (g *gateway) programs(b *built, side wire.Side) (p programs, err error) {
-	f := b.filter(side, g.spread)
+func (g *gateway) programs(b *plan.Tables, side wire.Side) (p programs, err error) {
+	f := b.Filter(side, g.spread)
 	if p.filter, err = f.Program(); err != nil {
 		return p, err
 	}
@@ -33,7 +34,7 @@ var deaf = []bpf.RawInstruction{{Op: 0x06}} // return 0
 // openPort opens a port on an interface that is there; first is that of the first shard, nil if this one is. It hears nothing
 // before setPrograms.
 func (g *gateway) openPort(name string, side wire.Side, first *port.AFPacket) (*port.AFPacket, error) {
-	prog, err := g.programs(g.plan.built, side)
+	prog, err := g.programs(g.plan.Tables, side)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +66,7 @@ func (g *gateway) followLinks(ctx context.Context) {
 				g.log.Error("an interface has returned and cannot be listened to", "interface", name, "err", err)
 			} else {
 				g.swapPorts(ctx, name, ports)
-				if err := g.setPrograms(g.plan.built); err != nil {
+				if err := g.setPrograms(g.plan.Tables); err != nil {
 					g.log.Error("an interface has returned and cannot be listened to", "interface", name, "err", err)
 				}
 				g.log.Info("interface has returned", "interface", name, "index", link.Index)
@@ -107,7 +108,7 @@ func (g *gateway) swapPorts(ctx context.Context, name string, ports []*port.AFPa
 }
 
 // setFilters is setPrograms for sockets that have their selector already.
-func (g *gateway) setFilters(b *built) error {
+func (g *gateway) setFilters(b *plan.Tables) error {
 	for _, w := range g.watched {
 		for _, s := range w.sockets {
 			prog, err := g.programs(b, s.side)
@@ -125,7 +126,7 @@ func (g *gateway) setFilters(b *built) error {
 }
 
 // setPrograms has all sockets let in what a configuration serves.
-func (g *gateway) setPrograms(b *built) error {
+func (g *gateway) setPrograms(b *plan.Tables) error {
 	for _, w := range g.watched {
 		for _, s := range w.sockets {
 			p := s.now.Load()

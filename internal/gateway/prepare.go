@@ -8,6 +8,7 @@ import (
 
 	"hushgate/internal/instance"
 	"hushgate/internal/netenv"
+	"hushgate/internal/plan"
 	"hushgate/internal/privilege"
 )
 
@@ -30,8 +31,8 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	if err := g.heir.extend(g.plan); err != nil {
 		return err
 	}
-	g.plan.built.shard.Local = g.mirror.Addresses()
-	drawKeys(&g.plan.built.shard)
+	g.plan.Tables.Shard.Local = g.mirror.Addresses()
+	drawKeys(&g.plan.Tables.Shard)
 	for _, r := range g.plan.Chosen.Reasons {
 		g.log.Info("interface chosen", "why", r)
 	}
@@ -39,7 +40,7 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 		g.log.Warn("network", "warning", w)
 	}
 	g.tellSources(nil)
-	for _, s := range g.plan.built.names.Services {
+	for _, s := range g.plan.Tables.Names.Services {
 		g.log.Info("service", "vip", s.Address, "frontend", s.Frontend, "backend", s.Backend)
 	}
 	if g.cfg.Global.Firewall.Manage {
@@ -47,8 +48,8 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 			return err
 		}
 	}
-	g.state.set(nil, g.plan.built)
-	g.lines, err = newRecorder(g.cfg, g.clock, &g.plan.built.names, g.log)
+	g.state.set(nil, g.plan.Tables)
+	g.lines, err = newRecorder(g.cfg, g.clock, &g.plan.Tables.Names, g.log)
 	return err
 }
 
@@ -58,7 +59,7 @@ const linkPatience = 5 * time.Second
 
 func (g *gateway) choose(ctx context.Context) (err error) {
 	for deadline := time.Now().Add(linkPatience); ; {
-		g.plan, err = NewPlan(g.cfg, g.mirror)
+		g.plan, err = plan.New(g.cfg, g.mirror)
 		if !errors.Is(err, netenv.ErrDown) || time.Now().After(deadline) {
 			return err
 		}

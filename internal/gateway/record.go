@@ -15,6 +15,7 @@ import (
 	"hushgate/internal/connlog"
 	"hushgate/internal/logqueue"
 	"hushgate/internal/mono"
+	"hushgate/internal/plan"
 )
 
 // recorder turns events into log lines. The shards call take; it never waits for a log.
@@ -211,7 +212,7 @@ func (r *recorder) server(id dataplane.ServerID) string {
 	if id == dataplane.NoServer {
 		return "none"
 	}
-	return nameOf(r.render.Names.Servers[id])
+	return plan.NameOf(r.render.Names.Servers[id])
 }
 
 // observed tells of early talk that is passed on: in postscreen's words where these are logged, else in the gateway's log.

@@ -9,6 +9,7 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/internal/config"
+	"hushgate/internal/plan"
 )
 
 // reload reads the configuration anew and puts it in the place of the one in force, whole or not at all. What stands is
@@ -21,7 +22,7 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 		g.log.Warn("configuration", "warning", w)
 	}
 	if err == nil {
-		err = unchangeable(&g.cfg.Global, &cfg.Global)
+		err = plan.Unchangeable(&g.cfg.Global, &cfg.Global)
 	}
 	old, sources := g.plan, g.plan.Sources
 	if err == nil {
@@ -31,9 +32,9 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 		g.log.Error("the configuration was not reloaded: the one before stays in force", "asked_by", why, "err", err)
 		return warnings, err
 	}
-	b := g.plan.built
-	added, removed := difference(old.built.serverNames(), b.serverNames())
-	g.log.Info("configuration reloaded", "services", len(b.services)-len(b.retiredServices), "servers", len(b.serverNames()),
+	b := g.plan.Tables
+	added, removed := difference(old.Tables.ServerNames(), b.ServerNames())
+	g.log.Info("configuration reloaded", "services", len(b.Services)-len(b.RetiredServices), "servers", len(b.ServerNames()),
 		"servers_added", added, "servers_removed", removed)
 	for _, w := range g.plan.Warnings {
 		if !slices.Contains(old.Warnings, w) {
@@ -49,52 +50,52 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 // it, so that the plan changes nowhere else; g.mu is taken when there is nothing left to wait for.
 func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *config.Config) error {
 	old := g.plan
-	plan, err := g.plan.renew(cfg, g.mirror, g.used(ctx))
+	next, err := g.plan.Renew(cfg, g.mirror, g.used(ctx))
 	if err != nil {
 		return err
 	}
-	b := plan.built
+	b := next.Tables
 	for _, l := range g.loops {
-		if err, ok := ask(ctx, l, func(s *dataplane.Shard) error { return s.CanReload(&b.shard) }); err != nil || !ok {
+		if err, ok := ask(ctx, l, func(s *dataplane.Shard) error { return s.CanReload(&b.Shard) }); err != nil || !ok {
 			return errors.Join(err, ctx.Err())
 		}
 	}
-	lines, err := g.lines.prepare(cfg, &b.names)
+	lines, err := g.lines.prepare(cfg, &b.Names)
 	if err != nil {
 		return err
 	}
-	if err := g.admit(old, plan); err != nil {
+	if err := g.admit(old, next); err != nil {
 		lines.abandon()
 		return err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.cfg, g.plan = cfg, plan
+	g.cfg, g.plan = cfg, next
 	lines.commit()
-	g.state.set(old.built, b)
+	g.state.set(old.Tables, b)
 	g.announce()
 	g.tellReturns(func(l *loop, order func(*dataplane.Shard)) { l.do(ctx, order) })
-	g.tellShards(ctx, dataplane.Reload{Config: &b.shard})
+	g.tellShards(ctx, dataplane.Reload{Config: &b.Shard})
 	g.check(ctx, group, b)
 	return nil
 }
 
 // admit has the kernel keep its hands off what the new configuration serves, and the sockets hear it.
-func (g *gateway) admit(old, plan *Plan) error {
+func (g *gateway) admit(old, next *plan.Plan) error {
 	if g.rules != nil {
-		if err := g.rules.replace(g.asked, installPatience, plan.Firewall, plan.built.firewall); err != nil {
+		if err := g.rules.replace(g.asked, installPatience, next.Firewall, next.Tables.Firewall); err != nil {
 			return err
 		}
 	}
-	err := g.admitFrames(old.built, plan.built)
+	err := g.admitFrames(old.Tables, next.Tables)
 	if err != nil && g.rules != nil {
-		err = errors.Join(err, g.rules.replace(context.Background(), repairPatience, old.Firewall, old.built.firewall))
+		err = errors.Join(err, g.rules.replace(context.Background(), repairPatience, old.Firewall, old.Tables.Firewall))
 	}
 	return err
 }
 
 // admitFrames has the sockets hear what b serves; after an error what old does.
-func (g *gateway) admitFrames(old, b *built) error {
+func (g *gateway) admitFrames(old, b *plan.Tables) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	err := g.setPrograms(b)
@@ -106,14 +107,14 @@ func (g *gateway) admitFrames(old, b *built) error {
 
 // prune forgets what reloads have taken out and has no connections any more: its rules go.
 func (g *gateway) prune(ctx context.Context, group *errgroup.Group) error {
-	old := g.plan.built
-	if len(old.retiredServices)+len(old.retiredServers) == 0 || !old.forgettable(g.used(ctx)) {
+	old := g.plan.Tables
+	if len(old.RetiredServices)+len(old.RetiredServers) == 0 || !old.Forgettable(g.used(ctx)) {
 		return nil
 	}
 	if err := g.reconfigure(ctx, group, g.cfg); err != nil {
 		return err
 	}
-	g.log.Info("what a reload has taken out has no connections left, and is forgotten", "names", old.forgotten(g.plan.built))
+	g.log.Info("what a reload has taken out has no connections left, and is forgotten", "names", old.Forgotten(g.plan.Tables))
 	return nil
 }
 
@@ -133,9 +134,9 @@ func difference(old, now []string) (added, removed []string) {
 }
 
 // returnsOf works out what a plan says of answers to clients.
-func returnsOf(p *Plan) returns {
+func returnsOf(p *plan.Plan) returns {
 	return returns{
-		anywhere: p.reversePath == config.PathOff, routed: p.reversePath == config.PathLoose, servers: p.noClients(),
+		anywhere: p.ReversePath == config.PathOff, routed: p.ReversePath == config.PathLoose, servers: p.NoClients(),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hushgate/dataplane"
+	"hushgate/internal/plan"
 )
 
 // drawKeys draws the secrets that all shards have in common.
@@ -33,13 +34,13 @@ func (g *gateway) remaining(ctx context.Context) (n int) {
 }
 
 // used asks the shards what they have connections with.
-func (g *gateway) used(ctx context.Context) (known uses) {
+func (g *gateway) used(ctx context.Context) (known plan.Uses) {
 	for _, l := range g.loops {
-		u, _ := ask(ctx, l, func(s *dataplane.Shard) (u uses) {
-			u.add(s.Uses())
+		u, _ := ask(ctx, l, func(s *dataplane.Shard) (u plan.Uses) {
+			u.Add(s.Uses())
 			return u
 		})
-		known.add(u.services, u.servers)
+		known.Add(u.Services, u.Servers)
 	}
 	return known
 }

@@ -17,6 +17,7 @@ import (
 	"hushgate/internal/logqueue"
 	"hushgate/internal/mono"
 	"hushgate/internal/netenv"
+	"hushgate/internal/plan"
 )
 
 // gateway is a running instance.
@@ -46,7 +47,7 @@ type gateway struct {
 
 	mu      sync.Mutex // of what a reload changes, and of sockets being replaced
 	cfg     *config.Config
-	plan    *Plan
+	plan    *plan.Plan
 	rules   *rules     // nil if they are not hushgate's; with a turn of their own
 	watched []*watched // for each loop
 	probers map[proberKey]prober
@@ -126,7 +127,7 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 		})
 	}
 	g.mu.Lock()
-	g.check(ctx, group, g.plan.built)
+	g.check(ctx, group, g.plan.Tables)
 	g.announce()
 	g.mu.Unlock()
 	if g.rules != nil {
@@ -152,7 +153,7 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	})
 	group.Go(func() error { return g.watchdog(ctx) })
 	group.Go(func() error { return g.live(ctx, group, s) })
-	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.built.services), "servers", len(g.plan.built.servers))
+	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.Tables.Services), "servers", len(g.plan.Tables.Servers))
 	g.notify(readyState, g.state.status())
 	err := group.Wait()
 	if errors.Is(err, errEnd) {

@@ -16,6 +16,7 @@ import (
 	"hushgate/internal/instance"
 	"hushgate/internal/mono"
 	"hushgate/internal/netenv"
+	"hushgate/internal/plan"
 	"hushgate/internal/wire"
 )
 
@@ -25,8 +26,8 @@ type heir struct {
 	conn    *handover.Conn
 	release func()
 	head    head
-	old     *built
-	used    uses
+	old     *plan.Tables
+	used    plan.Uses
 	configs []*dataplane.Config // of the shards
 	sockets []*port.Inherited
 	state   state
@@ -84,7 +85,7 @@ func (h *heir) listen(managed bool) (err error) {
 	if h.head.Managed && !managed {
 		return errors.New("firewall.manage is off, and the rules of the hushgate that runs would be left to nobody: restart it instead")
 	}
-	h.old, h.used, err = h.head.Tables.built()
+	h.old, h.used, err = h.head.Tables.Tables()
 	return err
 }
 
@@ -105,11 +106,11 @@ func (h *heir) end(why error) error {
 }
 
 // extend numbers a plan like the configuration that connections refer to, as a reload does.
-func (h *heir) extend(p *Plan) error {
+func (h *heir) extend(p *plan.Plan) error {
 	if h == nil {
 		return nil
 	}
-	return p.inherit(h.old, h.used)
+	return p.Inherit(h.old, h.used)
 }
 
 // note keeps the configuration of a shard that is to go on from another.
@@ -177,7 +178,7 @@ func (g *gateway) receive(h *heir) error {
 		l.shard.Settle()
 	}
 	g.state.restore(h.old, h.state.Servers)
-	g.state.set(h.old, g.plan.built)
+	g.state.set(h.old, g.plan.Tables)
 	return nil
 }
 
@@ -284,12 +285,12 @@ func (g *gateway) goOn(h *heir) error {
 	}
 	r := &reader{g: g, dec: wire.NewDecoder(), filters: map[wire.Side]port.Filter{}}
 	for _, s := range h.sockets {
-		r.filters[s.Side()] = g.plan.built.filter(s.Side(), g.spread)
+		r.filters[s.Side()] = g.plan.Tables.Filter(s.Side(), g.spread)
 	}
 	if err := r.readAll(h.sockets); err != nil {
 		return err
 	}
-	if err := g.setFilters(g.plan.built); err != nil {
+	if err := g.setFilters(g.plan.Tables); err != nil {
 		return err
 	}
 	for _, s := range h.sockets {

@@ -20,6 +20,7 @@ import (
 	"hushgate/internal/handover"
 	"hushgate/internal/mono"
 	"hushgate/internal/netenv"
+	"hushgate/internal/plan"
 	"hushgate/internal/wire"
 )
 
@@ -34,19 +35,19 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // handover.Version.
 func TestGiverSays(t *testing.T) {
 	const file = "testdata/giver.json"
-	b, err := build(parse(t, twoFrontends), chosen())
+	b, err := plan.Build(parse(t, twoFrontends), chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.retiredServices, b.retiredServers = map[dataplane.ServiceID]bool{1: true}, map[dataplane.ServerID]bool{2: true}
-	used := uses{[]bool{false, true, false}, []bool{true, false, true}}
+	b.RetiredServices, b.RetiredServers = map[dataplane.ServiceID]bool{1: true}, map[dataplane.ServerID]bool{2: true}
+	used := plan.Uses{Services: []bool{false, true, false}, Servers: []bool{true, false, true}}
 	h := head{
-		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: b.tables(used), Clock: clockReading{mono.Time(time.Hour), 1},
+		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: b.Save(used), Clock: clockReading{mono.Time(time.Hour), 1},
 		Spread: [2]uint64{1 << 63, 6},
 	}
-	b.shard.CookieKey, b.shard.HashKey = [2]uint64{1, 1 << 63}, [2]uint64{3, 4}
+	b.Shard.CookieKey, b.Shard.HashKey = [2]uint64{1, 1 << 63}, [2]uint64{3, 4}
 	says := giverSays{h, state{
-		Stopped: 7, Shards: []*dataplane.ShardState{dataplane.New(&b.shard).Save()}, Servers: []serverState{{true, 4}},
+		Stopped: 7, Shards: []*dataplane.ShardState{dataplane.New(&b.Shard).Save()}, Servers: []serverState{{true, 4}},
 		Parked: []parkedFrame{{Side: wire.Inside, Frame: []byte("frame")}}, Sysctls: []changedSysctl{{"net/ipv4/ip_forward", "0"}},
 	}}
 	got, err := json.MarshalIndent(says, "", "\t")
@@ -79,7 +80,7 @@ func TestGiverSays(t *testing.T) {
 
 // TestStateOfServers: the checks go on from where they were; what the new configuration has switched on or off begins anew.
 func TestStateOfServers(t *testing.T) {
-	old, err := build(parse(t, twoFrontends), chosen())
+	old, err := plan.Build(parse(t, twoFrontends), chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +90,7 @@ func TestStateOfServers(t *testing.T) {
 	before.note(0, 5)
 	before.note(1, 1)
 	after.restore(old, before.save())
-	after.set(old, old.inherit(old, uses{make([]bool, len(old.shard.Services)), make([]bool, len(old.shard.Servers))}))
+	after.set(old, old.Inherit(old, plan.Uses{Services: make([]bool, len(old.Shard.Services)), Servers: make([]bool, len(old.Shard.Servers))}))
 	if !after.isUp(0) || after.isUp(1) || after.isUp(2) || after.settled(0) != 5 || after.settled(1) != 1 {
 		t.Errorf("%+v", after.save())
 	}
@@ -109,7 +110,7 @@ func TestSpreadGoesOn(t *testing.T) {
 		t.Errorf("the secret is %v", g.spread)
 	}
 	selector := func() []bpf.RawInstruction {
-		b, err := build(parse(t, twoFrontends), chosen())
+		b, err := plan.Build(parse(t, twoFrontends), chosen())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +132,7 @@ func TestSpreadGoesOn(t *testing.T) {
 // TestUsedCookiesGoOn: a cookie that has opened a connection opens none behind a takeover. With another number of shards its
 // client may be any shard's.
 func TestUsedCookiesGoOn(t *testing.T) {
-	b, err := build(parse(t, twoFrontends), chosen())
+	b, err := plan.Build(parse(t, twoFrontends), chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,14 +145,14 @@ func TestUsedCookiesGoOn(t *testing.T) {
 	}{{1, [][]byte{both}}, {2, [][]byte{first, second}}, {3, [][]byte{both, both, both}}} {
 		h := &heir{}
 		for _, used := range [][]byte{first, second} {
-			v := dataplane.New(&b.shard).Save()
+			v := dataplane.New(&b.Shard).Save()
 			v.Now, v.Flood, v.UsedCookies = mono.Time(time.Hour), mono.Time(time.Hour), used
 			h.state.Shards = append(h.state.Shards, v)
 		}
 		g := &gateway{}
 		for range c.shards {
 			g.loops = append(g.loops, &loop{})
-			h.note(&b.shard)
+			h.note(&b.Shard)
 		}
 		if err := g.resume(h); err != nil {
 			t.Fatal(err)

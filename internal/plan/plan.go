@@ -1,4 +1,4 @@
-package gateway
+package plan
 
 import (
 	"cmp"
@@ -23,36 +23,36 @@ type Plan struct {
 	Sources  []RoutedSource
 	Routed   bool // some servers answer clients, by way of this machine
 
-	built       *built
-	reversePath config.ReversePath
+	Tables      *Tables // what all that is made of
+	ReversePath config.ReversePath
 }
 
-// NewPlan looks at the machine and works out what a configuration means on it.
-func NewPlan(cfg *config.Config, m *netenv.Mirror) (*Plan, error) {
+// New looks at the machine and works out what a configuration means on it.
+func New(cfg *config.Config, m *netenv.Mirror) (*Plan, error) {
 	chosen, err := netenv.Choose(m, wanted(cfg))
 	if err != nil {
 		return nil, fmt.Errorf("choose the interfaces: %w", err)
 	}
-	sourced, sources, err := routeSources(cfg, chosen.Services, m.SourceTo)
+	sourced, sources, err := RouteSources(cfg, chosen.Services, m.SourceTo)
 	if err != nil {
 		return nil, err
 	}
-	b, err := build(sourced, chosen)
+	b, err := Build(sourced, chosen)
 	if err != nil {
 		return nil, err
 	}
 	p := &Plan{
-		Sources: sources, Routed: len(answering(cfg)) < len(b.servers),
-		Chosen: chosen, Firewall: firewall.NewPlan(b.firewall), Open: firewall.NewOpenPlan(b.firewall),
-		Sysctls: netenv.Sysctls(chosen), Managed: cfg.Global.Firewall.Manage, built: b,
-		reversePath: cfg.Global.ReversePath,
+		Sources: sources, Routed: len(answering(cfg)) < len(b.Servers),
+		Chosen: chosen, Firewall: firewall.NewPlan(b.Firewall), Open: firewall.NewOpenPlan(b.Firewall),
+		Sysctls: netenv.Sysctls(chosen), Managed: cfg.Global.Firewall.Manage, Tables: b,
+		ReversePath: cfg.Global.ReversePath,
 	}
 	p.warn(cfg, m)
 	return p, nil
 }
 
-// shardsOf is how many shards there are: one for each processor where the configuration does not say.
-func shardsOf(g *config.Global) int { return cmp.Or(g.Shards, runtime.GOMAXPROCS(0)) }
+// ShardsOf is how many shards there are: one for each processor where the configuration does not say.
+func ShardsOf(g *config.Global) int { return cmp.Or(g.Shards, runtime.GOMAXPROCS(0)) }
 
 // warn finds out what of the network is not as the configuration needs it.
 func (p *Plan) warn(cfg *config.Config, m *netenv.Mirror) {
@@ -60,10 +60,10 @@ func (p *Plan) warn(cfg *config.Config, m *netenv.Mirror) {
 	if cfg.Global.Firewall.Sysctls || !forwardsOthers(cfg) { // the start sets them, or nothing needs them
 		switches = nil
 	}
-	low, high := kernelsPorts()
+	low, high := KernelsPorts()
 	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(switches), netenv.Hazards(m, p.Chosen, wanted(cfg)),
-		sourceWarnings(p.built.sources(), m.Addresses(), low, high))
-	p.Warnings = append(p.Warnings, shardWarnings(&cfg.Global, shardsOf(&cfg.Global))...)
+		sourceWarnings(p.Tables.sources(), m.Addresses(), low, high))
+	p.Warnings = append(p.Warnings, shardWarnings(&cfg.Global, ShardsOf(&cfg.Global))...)
 }
 
 // shardWarnings says what does not fit so many shards. The configuration has looked itself, with the shards that it names, or

@@ -1,4 +1,4 @@
-package gateway
+package plan
 
 import (
 	"fmt"
@@ -16,33 +16,33 @@ import (
 	"hushgate/internal/wire"
 )
 
-// built is a configuration in the terms of the parts.
-type built struct {
-	shard    dataplane.Config
-	names    connlog.Names
-	checks   []check
-	firewall firewall.Config
-	services []netip.AddrPort // what the packet filters and the firewall are about, without doubles
-	servers  []netip.AddrPort
+// Tables is a configuration in the terms of the parts.
+type Tables struct {
+	Shard    dataplane.Config // without its keys, and without addresses of this machine
+	Names    connlog.Names    // of what Shard numbers
+	Checks   []Check
+	Firewall firewall.Config
+	Services []netip.AddrPort // what the packet filters and the firewall are about, without doubles
+	Servers  []netip.AddrPort
 
 	frontends, backends []string // names, by id
 	// What is not of the configuration any more, and may have connections yet.
-	retiredServices map[dataplane.ServiceID]bool
-	retiredServers  map[dataplane.ServerID]bool
+	RetiredServices map[dataplane.ServiceID]bool
+	RetiredServers  map[dataplane.ServerID]bool
 }
 
-// check is a health check and the server that it is of.
-type check struct {
+// Check is a health check and the server that it is of.
+type Check struct {
 	health.Config
-	server dataplane.ServerID
-	delay  time.Duration // the longest hold of a client of that server
+	ServerID dataplane.ServerID
+	Delay    time.Duration // the longest hold of a client of that server
 	// Beside is a visit that only learns, of a server whose checks go to another address: what is granted there is no word on
 	// what the server grants.
-	beside bool
+	Beside bool
 }
 
-// own reports whether the check goes to the server's own address.
-func (c *check) own(s *dataplane.Server) bool { return wire.AddrFrom(c.Addr.Addr()) == s.Addr }
+// Own reports whether the check goes to the server's own address.
+func (c *Check) Own(s *dataplane.Server) bool { return wire.AddrFrom(c.Addr.Addr()) == s.Addr }
 
 // wanted lists what the configuration says about addresses.
 func wanted(cfg *config.Config) netenv.Wanted {
@@ -106,9 +106,9 @@ func boundInterfaces(cfg *config.Config) (names []string) {
 	return names
 }
 
-// build translates a configuration for the interfaces that were chosen.
-func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
-	b := &built{}
+// Build translates a configuration for the interfaces that were chosen.
+func Build(cfg *config.Config, c *netenv.Chosen) (*Tables, error) {
+	b := &Tables{}
 	backends := map[string]dataplane.BackendID{}
 	for i := range cfg.Backends {
 		backends[cfg.Backends[i].Name] = dataplane.BackendID(i)
@@ -127,7 +127,7 @@ func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
 		}
 		b.frontend(f, id, timesOf(f, &cfg.Backends[id]), c)
 	}
-	if len(b.shard.Services) == 0 {
+	if len(b.Shard.Services) == 0 {
 		return nil, fmt.Errorf("no service address: no bind line fits an address of the outside")
 	}
 	if n := b.distinctWaits(); n > maxWaits {
@@ -137,10 +137,10 @@ func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
 		return nil, err
 	}
 	b.delays()
-	b.shard.OutsideMTU, b.shard.InsideMTU = smallestMTU(c.Outside), smallestMTU(c.Inside)
-	b.shard.Limits.Flows, b.shard.Limits.HalfOpen = cfg.Global.MaxConn, cfg.Global.HalfOpen
-	b.firewall = firewall.Config{
-		Outside: linkNames(c.Outside), Inside: linkNames(c.Inside), Services: b.services, Servers: b.servers,
+	b.Shard.OutsideMTU, b.Shard.InsideMTU = smallestMTU(c.Outside), smallestMTU(c.Inside)
+	b.Shard.Limits.Flows, b.Shard.Limits.HalfOpen = cfg.Global.MaxConn, cfg.Global.HalfOpen
+	b.Firewall = firewall.Config{
+		Outside: linkNames(c.Outside), Inside: linkNames(c.Inside), Services: b.Services, Servers: b.Servers,
 		Forward: cfg.Global.Firewall.Forward, Masquerade: cfg.Global.Firewall.Masquerade,
 		SNAT:     cfg.Global.Firewall.SNAT,
 		ClampMSS: cfg.Global.Firewall.ClampMSS, Pools: b.pools(),
@@ -151,12 +151,12 @@ func build(cfg *config.Config, c *netenv.Chosen) (*built, error) {
 
 // pools lists for each service the servers that take its clients when the kernel hands them over: those of the client's
 // family that want no PROXY header and answer through this machine; backups if there are no others.
-func (b *built) pools() (pools []firewall.Pool) {
-	for _, v := range b.shard.Services {
+func (b *Tables) pools() (pools []firewall.Pool) {
+	for _, v := range b.Shard.Services {
 		p := firewall.Pool{Service: netip.AddrPortFrom(v.Addr.Netip(), v.Port)}
 		for _, backup := range []bool{false, true} {
-			for _, id := range b.shard.Backends[b.shard.Frontends[v.Frontend].Backend].Servers {
-				s := &b.shard.Servers[id]
+			for _, id := range b.Shard.Backends[b.Shard.Frontends[v.Frontend].Backend].Servers {
+				s := &b.Shard.Servers[id]
 				if s.Backup != backup || !s.Up || s.Weight == 0 || s.Addr.Is4() != v.Addr.Is4() || !plain(s) {
 					continue
 				}
@@ -188,27 +188,27 @@ func smallestMTU(links []*netenv.Link) int {
 	return mtu
 }
 
-func (b *built) backend(c *config.Backend) {
+func (b *Tables) backend(c *config.Backend) {
 	out := dataplane.Backend{Connect: c.Connect, Queue: c.Queue, Retries: c.Retries, Redispatch: c.Redispatch}
 	for i := range c.Servers {
 		s := &c.Servers[i]
-		id := dataplane.ServerID(len(b.shard.Servers))
-		b.shard.Servers = append(b.shard.Servers, dataplane.Server{
+		id := dataplane.ServerID(len(b.Shard.Servers))
+		b.Shard.Servers = append(b.Shard.Servers, dataplane.Server{
 			Addr: wire.AddrFrom(s.Addr), Port: s.Port, Weight: s.Weight, Backup: s.Backup, Up: !s.Disabled,
 			Proxy: proxyproto.Version(s.Proxy), Source: sourceOf(s.Source),
 		})
-		b.names.Servers = append(b.names.Servers, connlog.Server{Backend: c.Name, Name: s.Name})
-		b.servers = append(b.servers, netip.AddrPortFrom(s.Addr, s.Port))
+		b.Names.Servers = append(b.Names.Servers, connlog.Server{Backend: c.Name, Name: s.Name})
+		b.Servers = append(b.Servers, netip.AddrPortFrom(s.Addr, s.Port))
 		out.Servers = append(out.Servers, id)
 		if !s.Disabled {
-			b.checks = append(b.checks, check{Config: healthConfig(c, s), server: id})
+			b.Checks = append(b.Checks, Check{Config: healthConfig(c, s), ServerID: id})
 			if s.Check && s.CheckAddr != s.Addr {
-				b.checks = append(b.checks, check{Config: visitOf(c, s), server: id, beside: true})
+				b.Checks = append(b.Checks, Check{Config: visitOf(c, s), ServerID: id, Beside: true})
 			}
 		}
 	}
 	b.backends = append(b.backends, c.Name)
-	b.shard.Backends = append(b.shard.Backends, out)
+	b.Shard.Backends = append(b.Shard.Backends, out)
 }
 
 func healthConfig(c *config.Backend, s *config.Server) health.Config {
@@ -247,8 +247,8 @@ func timesOf(f *config.Frontend, b *config.Backend) dataplane.Times {
 }
 
 // frontend adds a frontend and its services.
-func (b *built) frontend(f *config.Frontend, backend dataplane.BackendID, times dataplane.Times, c *netenv.Chosen) {
-	id := dataplane.FrontendID(len(b.shard.Frontends))
+func (b *Tables) frontend(f *config.Frontend, backend dataplane.BackendID, times dataplane.Times, c *netenv.Chosen) {
+	id := dataplane.FrontendID(len(b.Shard.Frontends))
 	action := dataplane.ActionReset
 	switch f.Action {
 	case config.ActionReset:
@@ -258,7 +258,7 @@ func (b *built) frontend(f *config.Frontend, backend dataplane.BackendID, times 
 		action = dataplane.ActionObserve
 	}
 	b.frontends = append(b.frontends, f.Name)
-	b.shard.Frontends = append(b.shard.Frontends, dataplane.Frontend{
+	b.Shard.Frontends = append(b.Shard.Frontends, dataplane.Frontend{
 		Delay: f.Delay, Action: action, RejectText: f.RejectText + "\r\n", NoServerText: f.NoServerText + "\r\n",
 		Backend: backend, Times: times, Live: f.LogFormat == config.LogPostscreen,
 	})
@@ -267,18 +267,18 @@ func (b *built) frontend(f *config.Frontend, backend dataplane.BackendID, times 
 			if !fits(bind, a, c.Outside) || b.taken(a) {
 				continue
 			}
-			b.services = append(b.services, a)
-			b.shard.Services = append(b.shard.Services, dataplane.Service{
+			b.Services = append(b.Services, a)
+			b.Shard.Services = append(b.Shard.Services, dataplane.Service{
 				Addr: wire.AddrFrom(a.Addr()), Port: a.Port(), Frontend: id,
 			})
-			b.names.Services = append(b.names.Services, connlog.Service{
+			b.Names.Services = append(b.Names.Services, connlog.Service{
 				Address: a.String(), Frontend: f.Name, Backend: f.Backend,
 			})
 		}
 	}
 }
 
-func (b *built) taken(a netip.AddrPort) bool { return slices.Contains(b.services, a) }
+func (b *Tables) taken(a netip.AddrPort) bool { return slices.Contains(b.Services, a) }
 
 // fits reports whether a service address is one that the bind line means.
 func fits(bind config.Bind, a netip.AddrPort, outside []*netenv.Link) bool {
@@ -300,12 +300,12 @@ const maxWaits = 190
 
 // distinctWaits counts them: where something is sent again, the timeout is cut into powers of two, which are the same for
 // all, and a rest. Each of the four settings has queues of its own.
-func (b *built) distinctWaits() int {
+func (b *Tables) distinctWaits() int {
 	delays, timeWaits, halfOpens, connects := map[time.Duration]bool{}, map[time.Duration]bool{}, map[time.Duration]bool{}, map[time.Duration]bool{}
-	for _, f := range b.shard.Frontends {
+	for _, f := range b.Shard.Frontends {
 		delays[f.Delay], timeWaits[f.Times.TimeWait], halfOpens[f.Times.HalfOpen] = true, true, true
 	}
-	for _, c := range b.shard.Backends {
+	for _, c := range b.Shard.Backends {
 		connects[c.Connect] = true
 	}
 	return len(delays) + len(timeWaits) + len(halfOpens) + len(connects)
@@ -319,12 +319,12 @@ func has(links []*netenv.Link, name string, a netip.Addr) bool {
 }
 
 // delays finds for each check the longest delay of the frontends whose clients may come to that server.
-func (b *built) delays() {
-	for i := range b.checks {
-		for _, f := range b.shard.Frontends {
-			for _, s := range b.shard.Backends[f.Backend].Servers {
-				if s == b.checks[i].server {
-					b.checks[i].delay = max(b.checks[i].delay, f.Delay)
+func (b *Tables) delays() {
+	for i := range b.Checks {
+		for _, f := range b.Shard.Frontends {
+			for _, s := range b.Shard.Backends[f.Backend].Servers {
+				if s == b.Checks[i].ServerID {
+					b.Checks[i].Delay = max(b.Checks[i].Delay, f.Delay)
 				}
 			}
 		}
@@ -332,10 +332,10 @@ func (b *built) delays() {
 }
 
 // ownChecks lists where health checks go that are with the servers themselves, without doubles.
-func (b *built) ownChecks() (list []netip.AddrPort) {
-	for i := range b.checks {
-		c := &b.checks[i]
-		if c.own(&b.shard.Servers[c.server]) && !slices.Contains(list, c.Addr) {
+func (b *Tables) ownChecks() (list []netip.AddrPort) {
+	for i := range b.Checks {
+		c := &b.Checks[i]
+		if c.Own(&b.Shard.Servers[c.ServerID]) && !slices.Contains(list, c.Addr) {
 			list = append(list, c.Addr)
 		}
 	}

@@ -1,4 +1,4 @@
-package gateway
+package plan
 
 import (
 	"net/netip"
@@ -21,11 +21,12 @@ type numbers struct {
 	servers   []dataplane.ServerID
 }
 
-// uses is which services and servers have connections.
-type uses struct{ services, servers []bool }
+// Uses is which services and servers have connections.
+type Uses struct{ Services, Servers []bool }
 
-func (u *uses) add(services, servers []bool) {
-	u.services, u.servers = or(u.services, services), or(u.servers, servers)
+// Add adds what another shard has connections with.
+func (u *Uses) Add(services, servers []bool) {
+	u.Services, u.Servers = or(u.Services, services), or(u.Servers, servers)
 }
 
 func or(a, b []bool) []bool {
@@ -74,12 +75,12 @@ type serverKey struct {
 	source        dataplane.Source
 }
 
-func (b *built) serverKeys() (keys []serverKey) {
-	for i, s := range b.shard.Servers {
+func (b *Tables) serverKeys() (keys []serverKey) {
+	for i, s := range b.Shard.Servers {
 		k := serverKey{}
 		if s.Addr != (wire.Addr{}) {
 			k = serverKey{
-				b.names.Servers[i].Backend, b.names.Servers[i].Name, netip.AddrPortFrom(s.Addr.Netip(), s.Port), s.Proxy, s.Source,
+				b.Names.Servers[i].Backend, b.Names.Servers[i].Name, netip.AddrPortFrom(s.Addr.Netip(), s.Port), s.Proxy, s.Source,
 			}
 		}
 		keys = append(keys, k)
@@ -87,8 +88,8 @@ func (b *built) serverKeys() (keys []serverKey) {
 	return keys
 }
 
-func (b *built) serviceKeys() (keys []netip.AddrPort) {
-	for _, s := range b.shard.Services {
+func (b *Tables) serviceKeys() (keys []netip.AddrPort) {
+	for _, s := range b.Shard.Services {
 		k := netip.AddrPort{}
 		if s.Addr != (wire.Addr{}) {
 			k = netip.AddrPortFrom(s.Addr.Netip(), s.Port)
@@ -98,17 +99,18 @@ func (b *built) serviceKeys() (keys []netip.AddrPort) {
 	return keys
 }
 
-func (b *built) retired(id dataplane.ServerID) bool { return b.retiredServers[id] }
+// Retired reports whether a server is not of the configuration any more, and may have connections yet.
+func (b *Tables) Retired(id dataplane.ServerID) bool { return b.RetiredServers[id] }
 
-// inherit numbers b, which was built by itself, like old. What is in old alone stays while it has connections: as a
+// Inherit numbers b, which was built by itself, like old. What is in old alone stays while it has connections: as a
 // service that is closed, as a server that takes no new ones.
-func (b *built) inherit(old *built, used uses) *built {
-	keepServices, keepServers := make([]bool, len(old.shard.Services)), make([]bool, len(old.shard.Servers))
+func (b *Tables) Inherit(old *Tables, used Uses) *Tables {
+	keepServices, keepServers := make([]bool, len(old.Shard.Services)), make([]bool, len(old.Shard.Servers))
 	for i, k := range old.serviceKeys() {
-		keepServices[i] = k.IsValid() && (!old.retiredServices[dataplane.ServiceID(i)] || used.services[i])
+		keepServices[i] = k.IsValid() && (!old.RetiredServices[dataplane.ServiceID(i)] || used.Services[i])
 	}
 	for i, k := range old.serverKeys() {
-		keepServers[i] = k.addr.IsValid() && (!old.retiredServers[dataplane.ServerID(i)] || used.servers[i])
+		keepServers[i] = k.addr.IsValid() && (!old.RetiredServers[dataplane.ServerID(i)] || used.Servers[i])
 	}
 	services := table[netip.AddrPort]{old.serviceKeys(), slices.Clone(keepServices)}
 	servers := table[serverKey]{old.serverKeys(), slices.Clone(keepServers)}
@@ -116,7 +118,7 @@ func (b *built) inherit(old *built, used uses) *built {
 	backends := table[string]{slices.Clone(old.backends), make([]bool, len(old.backends))}
 	for i, keep := range frontends.keep {
 		if keep {
-			backends.keep[old.shard.Frontends[i].Backend] = true
+			backends.keep[old.Shard.Frontends[i].Backend] = true
 		}
 	}
 	n := numbers{
@@ -125,20 +127,20 @@ func (b *built) inherit(old *built, used uses) *built {
 	}
 	out := *b
 	out.frontends, out.backends = frontends.keys, backends.keys
-	out.retiredServices, out.retiredServers = map[dataplane.ServiceID]bool{}, map[dataplane.ServerID]bool{}
+	out.RetiredServices, out.RetiredServers = map[dataplane.ServiceID]bool{}, map[dataplane.ServerID]bool{}
 	out.inheritTables(old, n, keepServices, keepServers)
 	out.put(b, n)
 	out.tidy()
-	out.checks = slices.Clone(b.checks)
-	for i := range out.checks {
-		out.checks[i].server = n.servers[b.checks[i].server]
+	out.Checks = slices.Clone(b.Checks)
+	for i := range out.Checks {
+		out.Checks[i].ServerID = n.servers[b.Checks[i].ServerID]
 	}
-	out.services, out.servers = present(out.serviceKeys()), nil
+	out.Services, out.Servers = present(out.serviceKeys()), nil
 	for _, k := range out.serverKeys() {
-		out.servers = append(out.servers, k.addr)
+		out.Servers = append(out.Servers, k.addr)
 	}
-	out.servers = present(out.servers)
-	out.firewall.Services, out.firewall.Servers, out.firewall.Sources = out.services, out.servers, out.sources()
+	out.Servers = present(out.Servers)
+	out.Firewall.Services, out.Firewall.Servers, out.Firewall.Sources = out.Services, out.Servers, out.sources()
 	return &out
 }
 
@@ -154,39 +156,39 @@ func present(list []netip.AddrPort) []netip.AddrPort {
 }
 
 // keepFrontends are those of the services that are kept.
-func (b *built) keepFrontends(services []bool) []bool {
+func (b *Tables) keepFrontends(services []bool) []bool {
 	keep := make([]bool, len(b.frontends))
 	for i, k := range services {
 		if k {
-			keep[b.shard.Services[i].Frontend] = true
+			keep[b.Shard.Services[i].Frontend] = true
 		}
 	}
 	return keep
 }
 
 // inheritTables begins with the old tables, in which everything is retired.
-func (b *built) inheritTables(old *built, n numbers, services, servers []bool) {
-	b.shard.Frontends = grow(old.shard.Frontends, len(b.frontends))
-	b.shard.Backends = grow(old.shard.Backends, len(b.backends))
-	for i := range b.shard.Backends {
-		b.shard.Backends[i].Servers = nil
+func (b *Tables) inheritTables(old *Tables, n numbers, services, servers []bool) {
+	b.Shard.Frontends = grow(old.Shard.Frontends, len(b.frontends))
+	b.Shard.Backends = grow(old.Shard.Backends, len(b.backends))
+	for i := range b.Shard.Backends {
+		b.Shard.Backends[i].Servers = nil
 	}
-	b.shard.Services = make([]dataplane.Service, size(n.services, len(old.shard.Services)))
-	b.names.Services = grow(old.names.Services, len(b.shard.Services))
+	b.Shard.Services = make([]dataplane.Service, size(n.services, len(old.Shard.Services)))
+	b.Names.Services = grow(old.Names.Services, len(b.Shard.Services))
 	for i, keep := range services {
 		if keep {
-			b.shard.Services[i] = old.shard.Services[i]
-			b.shard.Services[i].Closed = true
-			b.retiredServices[dataplane.ServiceID(i)] = true
+			b.Shard.Services[i] = old.Shard.Services[i]
+			b.Shard.Services[i].Closed = true
+			b.RetiredServices[dataplane.ServiceID(i)] = true
 		}
 	}
-	b.shard.Servers = make([]dataplane.Server, size(n.servers, len(old.shard.Servers)))
-	b.names.Servers = grow(old.names.Servers, len(b.shard.Servers))
+	b.Shard.Servers = make([]dataplane.Server, size(n.servers, len(old.Shard.Servers)))
+	b.Names.Servers = grow(old.Names.Servers, len(b.Shard.Servers))
 	for i, keep := range servers {
 		if keep {
-			b.shard.Servers[i] = old.shard.Servers[i]
-			b.shard.Servers[i].Up, b.shard.Servers[i].Weight = false, 0
-			b.retiredServers[dataplane.ServerID(i)] = true
+			b.Shard.Servers[i] = old.Shard.Servers[i]
+			b.Shard.Servers[i].Up, b.Shard.Servers[i].Weight = false, 0
+			b.RetiredServers[dataplane.ServerID(i)] = true
 		}
 	}
 }
@@ -203,58 +205,58 @@ func size[ID ~uint16](ids []ID, least int) int {
 }
 
 // put writes the entries of a configuration at their numbers.
-func (b *built) put(from *built, n numbers) {
-	for i, s := range from.shard.Services {
+func (b *Tables) put(from *Tables, n numbers) {
+	for i, s := range from.Shard.Services {
 		s.Frontend = n.frontends[s.Frontend]
-		b.shard.Services[n.services[i]], b.names.Services[n.services[i]] = s, from.names.Services[i]
-		delete(b.retiredServices, n.services[i])
+		b.Shard.Services[n.services[i]], b.Names.Services[n.services[i]] = s, from.Names.Services[i]
+		delete(b.RetiredServices, n.services[i])
 	}
-	for i, f := range from.shard.Frontends {
+	for i, f := range from.Shard.Frontends {
 		f.Backend = n.backends[f.Backend]
-		b.shard.Frontends[n.frontends[i]] = f
+		b.Shard.Frontends[n.frontends[i]] = f
 	}
-	for i, k := range from.shard.Backends {
+	for i, k := range from.Shard.Backends {
 		k.Servers = nil
-		for _, id := range from.shard.Backends[i].Servers {
+		for _, id := range from.Shard.Backends[i].Servers {
 			k.Servers = append(k.Servers, n.servers[id])
 		}
-		b.shard.Backends[n.backends[i]] = k
+		b.Shard.Backends[n.backends[i]] = k
 	}
-	for i, s := range from.shard.Servers {
-		b.shard.Servers[n.servers[i]], b.names.Servers[n.servers[i]] = s, from.names.Servers[i]
-		delete(b.retiredServers, n.servers[i])
+	for i, s := range from.Shard.Servers {
+		b.Shard.Servers[n.servers[i]], b.Names.Servers[n.servers[i]] = s, from.Names.Servers[i]
+		delete(b.RetiredServers, n.servers[i])
 	}
 }
 
 // tidy empties the entries that nothing refers to.
-func (b *built) tidy() {
+func (b *Tables) tidy() {
 	frontends, backends := make([]bool, len(b.frontends)), make([]bool, len(b.backends))
-	for _, s := range b.shard.Services {
+	for _, s := range b.Shard.Services {
 		if s.Addr != (wire.Addr{}) {
 			frontends[s.Frontend] = true
-			backends[b.shard.Frontends[s.Frontend].Backend] = true
+			backends[b.Shard.Frontends[s.Frontend].Backend] = true
 		}
 	}
 	for i, in := range frontends {
 		if !in {
-			b.shard.Frontends[i] = dataplane.Frontend{}
+			b.Shard.Frontends[i] = dataplane.Frontend{}
 		}
 	}
 	for i, in := range backends {
 		if !in {
-			b.shard.Backends[i] = dataplane.Backend{}
+			b.Shard.Backends[i] = dataplane.Backend{}
 		}
 	}
 }
 
-// serverNames lists the servers of the configuration as the log calls them.
-func (b *built) serverNames() (names []string) {
-	for i, s := range b.shard.Servers {
-		if s.Addr != (wire.Addr{}) && !b.retiredServers[dataplane.ServerID(i)] {
-			names = append(names, nameOf(b.names.Servers[i]))
+// ServerNames lists the servers of the configuration as the log calls them.
+func (b *Tables) ServerNames() (names []string) {
+	for i, s := range b.Shard.Servers {
+		if s.Addr != (wire.Addr{}) && !b.RetiredServers[dataplane.ServerID(i)] {
+			names = append(names, NameOf(b.Names.Servers[i]))
 		}
 	}
 	return names
 }
 
-func nameOf(s connlog.Server) string { return s.Backend + "/" + s.Name }
+func NameOf(s connlog.Server) string { return s.Backend + "/" + s.Name }

@@ -1,4 +1,4 @@
-package gateway
+package plan
 
 import (
 	"fmt"
@@ -21,9 +21,9 @@ func (s RoutedSource) String() string {
 		s.Source.Addr, s.Source.First, s.Source.Last)
 }
 
-// routeSources gives every source without an address that of this machine from which the kernel would connect to its
+// RouteSources gives every source without an address that of this machine from which the kernel would connect to its
 // server, as wayTo tells, and ports that no service has. What it changes, it changes in a copy.
-func routeSources(cfg *config.Config, services []netip.AddrPort, wayTo func(netip.Addr) (netip.Addr, error)) (*config.Config, []RoutedSource, error) {
+func RouteSources(cfg *config.Config, services []netip.AddrPort, wayTo func(netip.Addr) (netip.Addr, error)) (*config.Config, []RoutedSource, error) {
 	var list []RoutedSource
 	out := *cfg
 	out.Backends = slices.Clone(cfg.Backends)
@@ -79,9 +79,9 @@ func widest(s config.Source, services []netip.AddrPort) (first, last uint16) {
 }
 
 // sourceMove is a source that is another now.
-type sourceMove struct{ was, now RoutedSource }
+type sourceMove struct{ Was, Now RoutedSource }
 
-func movedSources(was, now []RoutedSource) (moves []sourceMove) {
+func MovedSources(was, now []RoutedSource) (moves []sourceMove) {
 	for i := range min(len(was), len(now)) { // both are of one configuration
 		if was[i] != now[i] {
 			moves = append(moves, sourceMove{was[i], now[i]})

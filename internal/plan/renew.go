@@ -1,4 +1,4 @@
-package gateway
+package plan
 
 import (
 	"fmt"
@@ -11,8 +11,8 @@ import (
 	"hushgate/internal/netenv"
 )
 
-// unchangeable reports what differs and cannot change while the process runs.
-func unchangeable(old, now *config.Global) error {
+// Unchangeable reports what differs and cannot change while the process runs.
+func Unchangeable(old, now *config.Global) error {
 	var changes []string
 	differs := func(what string, old, now any) {
 		if fmt.Sprint(old) != fmt.Sprint(now) {
@@ -33,9 +33,9 @@ func unchangeable(old, now *config.Global) error {
 	return nil
 }
 
-// renew works out what a configuration means now, numbered like the one in force.
-func (p *Plan) renew(cfg *config.Config, m *netenv.Mirror, used uses) (*Plan, error) {
-	next, err := NewPlan(cfg, m)
+// Renew works out what a configuration means now, numbered like the one in force.
+func (p *Plan) Renew(cfg *config.Config, m *netenv.Mirror, used Uses) (*Plan, error) {
+	next, err := New(cfg, m)
 	if err != nil {
 		return nil, err
 	}
@@ -48,20 +48,20 @@ func (p *Plan) renew(cfg *config.Config, m *netenv.Mirror, used uses) (*Plan, er
 				strings.Join(now, ", "), strings.Join(old, ", "))
 		}
 	}
-	if err := next.inherit(p.built, used); err != nil {
+	if err := next.Inherit(p.Tables, used); err != nil {
 		return nil, err
 	}
-	next.built.shard.Local = m.Addresses()
+	next.Tables.Shard.Local = m.Addresses()
 	return next, nil
 }
 
-// inherit numbers a plan like the configuration that connections refer to.
-func (p *Plan) inherit(old *built, used uses) error {
-	p.built = p.built.inherit(old, used)
-	if p.built.distinctWaits() > maxWaits {
+// Inherit numbers a plan like the configuration that connections refer to.
+func (p *Plan) Inherit(old *Tables, used Uses) error {
+	p.Tables = p.Tables.Inherit(old, used)
+	if p.Tables.distinctWaits() > maxWaits {
 		return dataplane.ErrTooManyWaits
 	}
-	p.Firewall = firewall.NewPlan(p.built.firewall)
+	p.Firewall = firewall.NewPlan(p.Tables.Firewall)
 	return nil
 }
 
@@ -71,31 +71,31 @@ func sorted(links []*netenv.Link) []string {
 	return names
 }
 
-// forgettable is whether anything that is retired is not used any more.
-func (b *built) forgettable(used uses) bool {
-	for id := range b.retiredServices {
-		if !used.services[id] {
+// Forgettable is whether anything that is retired is not used any more.
+func (b *Tables) Forgettable(used Uses) bool {
+	for id := range b.RetiredServices {
+		if !used.Services[id] {
 			return true
 		}
 	}
-	for id := range b.retiredServers {
-		if !used.servers[id] {
+	for id := range b.RetiredServers {
+		if !used.Servers[id] {
 			return true
 		}
 	}
 	return false
 }
 
-// forgotten names what was retired and is not even that any more.
-func (b *built) forgotten(now *built) (names []string) {
-	for id := range b.retiredServices {
-		if !now.retiredServices[id] {
-			names = append(names, b.names.Services[id].Address)
+// Forgotten names what was retired and is not even that any more.
+func (b *Tables) Forgotten(now *Tables) (names []string) {
+	for id := range b.RetiredServices {
+		if !now.RetiredServices[id] {
+			names = append(names, b.Names.Services[id].Address)
 		}
 	}
-	for id := range b.retiredServers {
-		if !now.retiredServers[id] {
-			names = append(names, nameOf(b.names.Servers[id]))
+	for id := range b.RetiredServers {
+		if !now.RetiredServers[id] {
+			names = append(names, NameOf(b.Names.Servers[id]))
 		}
 	}
 	slices.Sort(names)

@@ -1,4 +1,4 @@
-package gateway
+package plan
 
 import (
 	"fmt"
@@ -7,8 +7,8 @@ import (
 	"hushgate/internal/netenv"
 )
 
-// news is what is to be said of a plan for the network as it is now, and was not said of the one in force.
-func (p *Plan) news(plan *Plan) (words []string) {
+// News is what is to be said of a plan for the network as it is now, and was not said of the one in force.
+func (p *Plan) News(plan *Plan) (words []string) {
 	for _, side := range []struct {
 		name     string
 		old, now []*netenv.Link

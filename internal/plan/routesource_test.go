@@ -1,4 +1,4 @@
-package gateway
+package plan
 
 import (
 	"errors"
@@ -48,14 +48,14 @@ func ways(changed map[string]string) func(netip.Addr) (netip.Addr, error) {
 func TestRouteSources(t *testing.T) {
 	cfg := parse(t, throughRoutes)
 	services := chosen().Services
-	sourced, list, err := routeSources(cfg, services, ways(nil))
+	sourced, list, err := RouteSources(cfg, services, ways(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !cfg.Backends[0].Servers[0].Source.ByRoute() {
 		t.Error("the configuration itself was changed")
 	}
-	b, err := build(sourced, chosen())
+	b, err := Build(sourced, chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,27 +73,27 @@ func TestRouteSources(t *testing.T) {
 			}
 			source = dataplane.Source{Addr: wire.AddrFrom(s.Addr), First: s.First, Last: s.Last}
 		}
-		if got := b.shard.Servers[i].Source; got != source || want != "" && !source.Addr.Netip().IsValid() {
+		if got := b.Shard.Servers[i].Source; got != source || want != "" && !source.Addr.Netip().IsValid() {
 			t.Errorf("server %d has the source %v:%d-%d, want %s", i, got.Addr.Netip(), got.First, got.Last, want)
 		}
 	}
 	if len(list) != 3 || list[0].String() != "server bk/a sees connections from 10.0.0.1, ports 1024 to 32767: the route to it prefers that address" {
 		t.Errorf("told of %v", list)
 	}
-	if n := len(firewall.NewPlan(b.firewall)); len(b.firewall.Sources) != 4 || n == 0 {
-		t.Errorf("sources %v", b.firewall.Sources)
+	if n := len(firewall.NewPlan(b.Firewall)); len(b.Firewall.Sources) != 4 || n == 0 {
+		t.Errorf("sources %v", b.Firewall.Sources)
 	}
 }
 
 func TestRouteSourcesThatCannotBe(t *testing.T) {
 	cfg := parse(t, throughRoutes)
-	if _, _, err := routeSources(cfg, nil, ways(map[string]string{"10.0.0.11": ""})); err == nil {
+	if _, _, err := RouteSources(cfg, nil, ways(map[string]string{"10.0.0.11": ""})); err == nil {
 		t.Error("no route: no error")
 	}
-	if _, _, err := routeSources(cfg, nil, ways(map[string]string{"2001:db8:2::11": "fe80::1"})); !errors.Is(err, netenv.ErrDown) {
+	if _, _, err := RouteSources(cfg, nil, ways(map[string]string{"2001:db8:2::11": "fe80::1"})); !errors.Is(err, netenv.ErrDown) {
 		t.Errorf("an address that is not in use yet: %v, want one that is waited for", err)
 	}
-	if _, _, err := routeSources(cfg, nil, ways(map[string]string{"10.0.0.11": "10.0.0.11"})); err == nil {
+	if _, _, err := RouteSources(cfg, nil, ways(map[string]string{"10.0.0.11": "10.0.0.11"})); err == nil {
 		t.Error("a server that is this machine: no error")
 	}
 }
@@ -101,18 +101,18 @@ func TestRouteSourcesThatCannotBe(t *testing.T) {
 // TestMovedSources: of one configuration, what the routes changed.
 func TestMovedSources(t *testing.T) {
 	cfg := parse(t, throughRoutes)
-	_, was, err := routeSources(cfg, nil, ways(nil))
+	_, was, err := RouteSources(cfg, nil, ways(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, now, err := routeSources(cfg, nil, ways(map[string]string{"2001:db8:2::11": "2001:db8:2::9"}))
+	_, now, err := RouteSources(cfg, nil, ways(map[string]string{"2001:db8:2::11": "2001:db8:2::9"}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := movedSources(was, was); len(m) != 0 {
+	if m := MovedSources(was, was); len(m) != 0 {
 		t.Errorf("moved without a change: %v", m)
 	}
-	if m := movedSources(was, now); len(m) != 1 || m[0].now.Server != "bk/b" || m[0].now.Source.Addr != netip.MustParseAddr("2001:db8:2::9") {
+	if m := MovedSources(was, now); len(m) != 1 || m[0].Now.Server != "bk/b" || m[0].Now.Source.Addr != netip.MustParseAddr("2001:db8:2::9") {
 		t.Errorf("moved: %v", m)
 	}
 }

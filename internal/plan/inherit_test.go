@@ -1,4 +1,4 @@
-package gateway
+package plan
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 )
 
 // described is a configuration in one line: "front=198.18.0.1>back:a=10.0.0.11,b=10.0.0.12 ...".
-func described(t *testing.T, text string) *built {
+func described(t *testing.T, text string) *Tables {
 	t.Helper()
 	var b strings.Builder
 	var backends [][2]string // name, servers
@@ -40,7 +40,7 @@ func described(t *testing.T, text string) *built {
 		t.Fatal(err)
 	}
 	link := &netenv.Link{Name: "eth0", Index: 1, MTU: 1500, Up: true, Ethernet: true}
-	out, err := build(cfg, &netenv.Chosen{Outside: []*netenv.Link{link}, Inside: []*netenv.Link{link}, Services: services})
+	out, err := Build(cfg, &netenv.Chosen{Outside: []*netenv.Link{link}, Inside: []*netenv.Link{link}, Services: services})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,13 +48,13 @@ func described(t *testing.T, text string) *built {
 }
 
 // at tells what is at each number, retired entries in parentheses.
-func (b *built) at() string {
+func (b *Tables) at() string {
 	var parts []string
 	for i, k := range b.serviceKeys() {
 		s := "-"
 		if k.IsValid() {
-			v := b.shard.Services[i]
-			s = fmt.Sprintf("%v>%s>%s", k.Addr(), b.frontends[v.Frontend], b.backends[b.shard.Frontends[v.Frontend].Backend])
+			v := b.Shard.Services[i]
+			s = fmt.Sprintf("%v>%s>%s", k.Addr(), b.frontends[v.Frontend], b.backends[b.Shard.Frontends[v.Frontend].Backend])
 			if v.Closed {
 				s = "(" + s + ")"
 			}
@@ -66,7 +66,7 @@ func (b *built) at() string {
 		s := "-"
 		if k.addr.IsValid() {
 			s = fmt.Sprintf("%s/%s=%v", k.backend, k.name, k.addr.Addr())
-			if b.retired(dataplane.ServerID(i)) {
+			if b.Retired(dataplane.ServerID(i)) {
 				s = "(" + s + ")"
 			}
 		}
@@ -75,12 +75,12 @@ func (b *built) at() string {
 	return strings.Join(parts, " ")
 }
 
-func allUsed(b *built, used bool) (u uses) {
-	for range b.shard.Services {
-		u.services = append(u.services, used)
+func allUsed(b *Tables, used bool) (u Uses) {
+	for range b.Shard.Services {
+		u.Services = append(u.Services, used)
 	}
-	for range b.shard.Servers {
-		u.servers = append(u.servers, used)
+	for range b.Shard.Servers {
+		u.Servers = append(u.Servers, used)
 	}
 	return u
 }
@@ -114,22 +114,22 @@ func TestInherit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			old, now := described(t, c.old), described(t, c.now)
-			b := now.inherit(old, allUsed(old, false)) // what was of the configuration a moment ago may be used in the next
+			b := now.Inherit(old, allUsed(old, false)) // what was of the configuration a moment ago may be used in the next
 			if got := b.at(); got != c.used {
 				t.Errorf("with connections: %s, want %s", got, c.used)
 			}
-			if got := now.inherit(b, allUsed(b, true)).at(); got != c.used {
+			if got := now.Inherit(b, allUsed(b, true)).at(); got != c.used {
 				t.Errorf("once more with connections: %s, want %s", got, c.used)
 			}
-			pruned := now.inherit(b, allUsed(b, false))
+			pruned := now.Inherit(b, allUsed(b, false))
 			if got := pruned.at(); got != c.unused {
 				t.Errorf("without connections: %s, want %s", got, c.unused)
 			}
-			if len(pruned.services) != len(now.services) || len(pruned.servers) != len(now.servers) {
-				t.Errorf("filters are about %v and %v", pruned.services, pruned.servers)
+			if len(pruned.Services) != len(now.Services) || len(pruned.Servers) != len(now.Servers) {
+				t.Errorf("filters are about %v and %v", pruned.Services, pruned.Servers)
 			}
-			for _, check := range b.checks {
-				if n := b.names.Servers[check.server]; n.Backend != check.Backend || n.Name != check.Server {
+			for _, check := range b.Checks {
+				if n := b.Names.Servers[check.ServerID]; n.Backend != check.Backend || n.Name != check.Server {
 					t.Errorf("the check of %s/%s is that of %v", check.Backend, check.Server, n)
 				}
 			}
@@ -141,7 +141,7 @@ func TestInherit(t *testing.T) {
 // and everything in them is of the configuration or retired.
 func TestInheritForLong(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	random := func() *built {
+	random := func() *Tables {
 		var words []string
 		for i := range 1 + r.IntN(3) {
 			words = append(words, fmt.Sprintf("f%d=198.18.0.%d>b%d:s%d=10.%d.0.%d", i, 10*i+r.IntN(4), i, r.IntN(3), i, r.IntN(250)))
@@ -152,31 +152,31 @@ func TestInheritForLong(t *testing.T) {
 	for range 500 {
 		old := b
 		used := allUsed(old, false)
-		for i := range used.servers {
-			used.servers[i] = r.IntN(2) == 0
+		for i := range used.Servers {
+			used.Servers[i] = r.IntN(2) == 0
 		}
-		for i := range used.services {
-			used.services[i] = r.IntN(2) == 0
+		for i := range used.Services {
+			used.Services[i] = r.IntN(2) == 0
 		}
 		now := random()
-		b = now.inherit(old, used)
-		if len(b.shard.Services) < len(old.shard.Services) || len(b.shard.Servers) < len(old.shard.Servers) {
+		b = now.Inherit(old, used)
+		if len(b.Shard.Services) < len(old.Shard.Services) || len(b.Shard.Servers) < len(old.Shard.Servers) {
 			t.Fatalf("a table shrank: %s, was %s", b.at(), old.at())
 		}
 		for i, k := range b.serverKeys() {
 			was := serverKey{}
-			if i < len(old.shard.Servers) {
+			if i < len(old.Shard.Servers) {
 				was = old.serverKeys()[i]
 			}
-			if was.addr.IsValid() && was != k && (!old.retired(dataplane.ServerID(i)) || used.servers[i]) {
+			if was.addr.IsValid() && was != k && (!old.Retired(dataplane.ServerID(i)) || used.Servers[i]) {
 				t.Fatalf("number %d of %v is that of %v now", i, was, k)
 			}
 		}
-		if n := len(b.serverNames()); n != len(now.shard.Servers) {
-			t.Fatalf("%d servers, want %d: %s", n, len(now.shard.Servers), b.at())
+		if n := len(b.ServerNames()); n != len(now.Shard.Servers) {
+			t.Fatalf("%d servers, want %d: %s", n, len(now.Shard.Servers), b.at())
 		}
 	}
-	if n := len(b.shard.Servers); n > 30 {
+	if n := len(b.Shard.Servers); n > 30 {
 		t.Errorf("%d numbers of servers are in use", n)
 	}
 }
@@ -185,12 +185,12 @@ func TestUnchangeable(t *testing.T) {
 	old := config.Global{Shards: 2, MaxConn: 10, Outside: []string{"eth0"}}
 	now := old
 	now.HardStopAfter, now.Fail, now.HalfOpen = 1, config.FailOpen, 7
-	if err := unchangeable(&old, &now); err != nil {
+	if err := Unchangeable(&old, &now); err != nil {
 		t.Errorf("what can change is refused: %v", err)
 	}
 	now.Shards, now.Outside = 3, []string{"eth0", "eth2"}
 	const want = "these cannot change while hushgate runs: outside ([eth0], now [eth0 eth2]), shards (nbthread) (2, now 3): hushgate upgrade does it"
-	if err := unchangeable(&old, &now); err == nil || err.Error() != want {
+	if err := Unchangeable(&old, &now); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

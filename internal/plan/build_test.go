@@ -1,4 +1,4 @@
-package gateway
+package plan
 
 import (
 	"fmt"
@@ -15,35 +15,35 @@ import (
 )
 
 func TestBuild(t *testing.T) {
-	b, err := build(parse(t, twoFrontends), chosen())
+	b, err := Build(parse(t, twoFrontends), chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var names []string
-	for _, s := range b.names.Services {
+	for _, s := range b.Names.Services {
 		names = append(names, s.Frontend+"="+s.Address)
 	}
 	if got := strings.Join(names, " "); got != "slow=192.0.2.25:25 slow=192.0.2.129:25 fast=192.0.2.25:2525" {
 		t.Errorf("services %s", got)
 	}
-	slow, fast := b.shard.Frontends[0], b.shard.Frontends[1]
+	slow, fast := b.Shard.Frontends[0], b.Shard.Frontends[1]
 	if slow.RejectText != "554 5.5.1 Protocol error\r\n" || slow.Times.Idle != 20*time.Minute || slow.Action == fast.Action {
 		t.Errorf("frontends %+v, %+v", slow, fast)
 	}
-	if b.shard.OutsideMTU != 1500 || b.shard.InsideMTU != 1450 {
-		t.Errorf("MTU %d, %d", b.shard.OutsideMTU, b.shard.InsideMTU)
+	if b.Shard.OutsideMTU != 1500 || b.Shard.InsideMTU != 1450 {
+		t.Errorf("MTU %d, %d", b.Shard.OutsideMTU, b.Shard.InsideMTU)
 	}
-	if len(b.checks) != 2 {
-		t.Fatalf("%d checks: a disabled server has none", len(b.checks))
+	if len(b.Checks) != 2 {
+		t.Fatalf("%d checks: a disabled server has none", len(b.Checks))
 	}
-	checked, looked := b.checks[0], b.checks[1]
-	if checked.Observe || checked.Addr.Port() != 26 || checked.Timeout != 2*time.Second || checked.delay != 30*time.Second {
+	checked, looked := b.Checks[0], b.Checks[1]
+	if checked.Observe || checked.Addr.Port() != 26 || checked.Timeout != 2*time.Second || checked.Delay != 30*time.Second {
 		t.Errorf("checked %+v", checked)
 	}
 	if !looked.Observe || looked.Addr.Port() != 25 {
 		t.Errorf("looked at %+v", looked)
 	}
-	if s := b.shard.Servers; s[0].Weight != 3 || !s[1].Up || s[2].Up {
+	if s := b.Shard.Servers; s[0].Weight != 3 || !s[1].Up || s[2].Up {
 		t.Errorf("servers %+v", s)
 	}
 }
@@ -56,22 +56,22 @@ func TestChecksElsewhere(t *testing.T) {
 		{twoFrontends, "[false false]", "[10.0.0.11:26 10.0.0.12:25]"},
 		{text, "[false true false]", "[10.0.0.11:25 10.0.0.12:25]"},
 	} {
-		b, err := build(parse(t, c.text), chosen())
+		b, err := Build(parse(t, c.text), chosen())
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, b := range []*built{b, b.inherit(b, uses{make([]bool, len(b.shard.Services)), make([]bool, len(b.shard.Servers))})} {
+		for _, b := range []*Tables{b, b.Inherit(b, Uses{make([]bool, len(b.Shard.Services)), make([]bool, len(b.Shard.Servers))})} {
 			var beside []bool
-			for _, check := range b.checks {
-				beside = append(beside, check.beside)
-				if check.beside && (!check.Observe || !check.own(&b.shard.Servers[check.server])) {
+			for _, check := range b.Checks {
+				beside = append(beside, check.Beside)
+				if check.Beside && (!check.Observe || !check.Own(&b.Shard.Servers[check.ServerID])) {
 					t.Errorf("beside the check there is %+v", check)
 				}
 			}
 			if got := fmt.Sprint(beside); got != c.beside {
 				t.Errorf("visits beside checks: %s, want %s", got, c.beside)
 			}
-			if got := fmt.Sprint(b.filter(wire.Inside, [2]uint64{}).Checks); got != c.heard {
+			if got := fmt.Sprint(b.Filter(wire.Inside, [2]uint64{}).Checks); got != c.heard {
 				t.Errorf("answers are heard from %s, want %s", got, c.heard)
 			}
 		}
@@ -80,17 +80,17 @@ func TestChecksElsewhere(t *testing.T) {
 
 func TestBoundInterfaces(t *testing.T) {
 	text := strings.Replace(twoFrontends, `bind: [":25"]`, `bind: [{address: ":25", interface: eth2}]`, 1)
-	b, err := build(parse(t, text), chosen())
+	b, err := Build(parse(t, text), chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.services[0].String() != "192.0.2.129:25" || len(b.services) != 2 {
-		t.Errorf("services %v", b.services)
+	if b.Services[0].String() != "192.0.2.129:25" || len(b.Services) != 2 {
+		t.Errorf("services %v", b.Services)
 	}
 	if w := wanted(parse(t, text)); w.Outside != nil {
 		t.Errorf("outside %v: the other frontend names none", w.Outside)
 	}
-	_, err = build(parse(t, strings.Replace(text, "eth2", "eth9", 1)), chosen())
+	_, err = Build(parse(t, strings.Replace(text, "eth2", "eth9", 1)), chosen())
 	if err == nil || !strings.Contains(err.Error(), "eth9 is not an outside interface") {
 		t.Errorf("%v", err)
 	}
@@ -98,7 +98,7 @@ func TestBoundInterfaces(t *testing.T) {
 
 // TestSources: what belongs to a source reaches the core, the rules and the filter; the kernel gets no such server.
 func TestSources(t *testing.T) {
-	b, err := build(parse(t, `
+	b, err := Build(parse(t, `
 frontends:
   - {name: fe, bind: ["192.0.2.25:25"], inspect-delay: 1s, default_backend: bk}
 backends:
@@ -112,19 +112,19 @@ backends:
 	if err != nil {
 		t.Fatal(err)
 	}
-	one, other := b.shard.Servers[0], b.shard.Servers[1]
+	one, other := b.Shard.Servers[0], b.Shard.Servers[1]
 	if one.Proxy != proxyproto.V2 || one.Source.First != 2000 || one.Source.Last != 2999 || other.Proxy != proxyproto.V1 ||
 		other.Source != (dataplane.Source{}) {
 		t.Errorf("servers %+v, %+v", one, other)
 	}
-	if b.checks[0].Proxy != proxyproto.V2 || b.checks[1].Proxy != proxyproto.None {
-		t.Errorf("checks %+v, %+v: with a port of its own a check has no header", b.checks[0], b.checks[1])
+	if b.Checks[0].Proxy != proxyproto.V2 || b.Checks[1].Proxy != proxyproto.None {
+		t.Errorf("checks %+v, %+v: with a port of its own a check has no header", b.Checks[0], b.Checks[1])
 	}
-	if pools := b.firewall.Pools; len(pools) != 1 || len(pools[0].Servers) != 1 || pools[0].Servers[0].Addr().String() != "10.0.0.13" {
+	if pools := b.Firewall.Pools; len(pools) != 1 || len(pools[0].Servers) != 1 || pools[0].Servers[0].Addr().String() != "10.0.0.13" {
 		t.Errorf("without hushgate the kernel hands clients to %+v", pools)
 	}
 	const rule = "-s 10.0.0.11/32 -d 10.0.0.1/32 -p tcp --sport 25 --dport 2000:2999"
-	if plan := firewall.NewPlan(b.firewall).String(); strings.Count(plan, rule) != 1 {
+	if plan := firewall.NewPlan(b.Firewall).String(); strings.Count(plan, rule) != 1 {
 		t.Errorf("no rule for the source in\n%s", plan)
 	}
 	local := []wire.Addr{wire.AddrFrom(netip.MustParseAddr("10.0.0.1"))}
@@ -145,7 +145,7 @@ func TestServiceAmongSources(t *testing.T) {
 	for source, fits := range map[string]bool{
 		"192.0.2.25:2000-2525": false, "192.0.2.25:2525-2525": false, "192.0.2.25:2526-2999": true, "192.0.2.129": true,
 	} {
-		_, err := build(parse(t, `
+		_, err := Build(parse(t, `
 frontends:
   - {name: fe, bind: [":2525"], inspect-delay: 1s, default_backend: bk}
 backends:

@@ -1,4 +1,4 @@
-package gateway
+package plan
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ func TestServerRoutes(t *testing.T) {
 	for _, a := range []string{"192.0.2.129/24", "10.0.0.2/24", "10.0.0.1/24", "2001:db8:2::1/64", "fe80::1/64"} {
 		c.Inside[0].Addrs = append(c.Inside[0].Addrs, netip.MustParsePrefix(a))
 	}
-	b, err := build(parse(t, `
+	b, err := Build(parse(t, `
 frontends:
   - {name: f, bind: ["192.0.2.129:25"], inspect-delay: 1s, default_backend: bk}
 backends:
@@ -31,7 +31,7 @@ backends:
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Plan{Chosen: c, built: b}
+	p := &Plan{Chosen: c, Tables: b}
 	for _, tt := range []struct{ name, via, want string }{
 		{"a", "", "{10.0.0.11:25 10.0.0.1 10.0.0.0/24} {[2001:db8:2::11]:2525 2001:db8:2::1 2001:db8:2::/64}"},
 		{"v6/a", "", "{[2001:db8:2::11]:2525 2001:db8:2::1 2001:db8:2::/64}"},

@@ -1,4 +1,4 @@
-package gateway
+package plan
 
 import (
 	"fmt"
@@ -10,11 +10,11 @@ import (
 	"hushgate/internal/wire"
 )
 
-// noClients are the servers that cannot be clients. They can if all see their clients at an address of the gateway's: their
+// NoClients are the servers that cannot be clients. They can if all see their clients at an address of the gateway's: their
 // answers come back here.
-func (p *Plan) noClients() map[wire.Addr]struct{} {
+func (p *Plan) NoClients() map[wire.Addr]struct{} {
 	servers, direct := map[wire.Addr]struct{}{}, false
-	for _, s := range p.built.shard.Servers {
+	for _, s := range p.Tables.Shard.Servers {
 		if s.Addr == (wire.Addr{}) {
 			continue
 		}
@@ -32,15 +32,15 @@ func (p *Plan) noClients() map[wire.Addr]struct{} {
 // place of those found, as where two gateways share one.
 func (p *Plan) ServerRoutes(name string, via []netip.Addr) (routes []policyroute.Route, err error) {
 	var source string
-	for i, s := range p.built.names.Servers {
+	for i, s := range p.Tables.Names.Servers {
 		if s.Name != name && s.Backend+"/"+s.Name != name {
 			continue
 		}
-		if v := p.built.shard.Servers[i].Source; v != (dataplane.Source{}) {
+		if v := p.Tables.Shard.Servers[i].Source; v != (dataplane.Source{}) {
 			source = v.Addr.Netip().String()
 			continue
 		}
-		r, err := p.routeBack(p.built.servers[i], via)
+		r, err := p.routeBack(p.Tables.Servers[i], via)
 		if err != nil {
 			return nil, fmt.Errorf("server %s/%s: %w", s.Backend, s.Name, err)
 		}
@@ -86,7 +86,7 @@ func (p *Plan) routeBack(server netip.AddrPort, via []netip.Addr) (r policyroute
 // better is whether one address of this machine is a better gateway than another: a service address may go away.
 func (p *Plan) better(a, b netip.Addr) bool {
 	service := func(a netip.Addr) bool {
-		return slices.ContainsFunc(p.built.services, func(s netip.AddrPort) bool { return s.Addr() == a })
+		return slices.ContainsFunc(p.Tables.Services, func(s netip.AddrPort) bool { return s.Addr() == a })
 	}
 	if service(a) != service(b) {
 		return service(b)

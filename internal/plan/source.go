@@ -1,4 +1,4 @@
-package gateway
+package plan
 
 import (
 	"fmt"
@@ -27,8 +27,8 @@ func plain(s *dataplane.Server) bool {
 }
 
 // sources lists the sources of all servers, those that have only connections left included, without doubles.
-func (b *built) sources() (list []firewall.Source) {
-	for _, s := range b.shard.Servers {
+func (b *Tables) sources() (list []firewall.Source) {
+	for _, s := range b.Shard.Servers {
 		if s.Source == (dataplane.Source{}) {
 			continue
 		}
@@ -43,9 +43,9 @@ func (b *built) sources() (list []firewall.Source) {
 }
 
 // apart reports a service whose port is one of a source's, on the same address: what comes there is told by the port.
-func (b *built) apart() error {
+func (b *Tables) apart() error {
 	for _, s := range b.sources() {
-		for _, v := range b.services {
+		for _, v := range b.Services {
 			if v.Addr() == s.Addr && s.First <= v.Port() && v.Port() <= s.Last {
 				return fmt.Errorf("the service %v has a port of the source %v:%d-%d towards the server %v: give that a range without it",
 					v, s.Addr, s.First, s.Last, s.Server)
@@ -81,9 +81,9 @@ func sourceWarnings(sources []firewall.Source, local []wire.Addr, low, high uint
 	return warnings
 }
 
-// kernelsPorts reads which ports the kernel gives to connections of this machine's own; a range without any if it cannot be
+// KernelsPorts reads which ports the kernel gives to connections of this machine's own; a range without any if it cannot be
 // read.
-func kernelsPorts() (low, high uint16) {
+func KernelsPorts() (low, high uint16) {
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err != nil {
 		return 1, 0

@@ -1,4 +1,4 @@
-package gateway
+package plan
 
 import (
 	"errors"
@@ -9,9 +9,9 @@ import (
 	"hushgate/internal/wire"
 )
 
-// tables are a configuration for the process that takes over: what connections refer to by number. testdata/giver.json shows
+// Saved are a configuration for the process that takes over: what connections refer to by number. testdata/giver.json shows
 // all that is in them; what it looks like may only change together with handover.Version.
-type tables struct {
+type Saved struct {
 	Services  []serviceEntry  `json:"services"`
 	Frontends []frontendEntry `json:"frontends"`
 	Backends  []backendEntry  `json:"backends"`
@@ -41,54 +41,54 @@ type serverEntry struct {
 	Retired, Used bool
 }
 
-// tables returns what another process needs of b.
-func (b *built) tables(used uses) (t tables) {
-	for i, s := range b.shard.Services {
-		t.Services = append(t.Services, serviceEntry{s, b.names.Services[i], b.retiredServices[dataplane.ServiceID(i)], used.services[i]})
+// Save returns what another process needs of b.
+func (b *Tables) Save(used Uses) (t Saved) {
+	for i, s := range b.Shard.Services {
+		t.Services = append(t.Services, serviceEntry{s, b.Names.Services[i], b.RetiredServices[dataplane.ServiceID(i)], used.Services[i]})
 	}
-	for i, f := range b.shard.Frontends {
+	for i, f := range b.Shard.Frontends {
 		t.Frontends = append(t.Frontends, frontendEntry{b.frontends[i], f})
 	}
-	for i, k := range b.shard.Backends {
+	for i, k := range b.Shard.Backends {
 		t.Backends = append(t.Backends, backendEntry{b.backends[i], k})
 	}
-	for i, s := range b.shard.Servers {
-		t.Servers = append(t.Servers, serverEntry{s, b.names.Servers[i], b.retiredServers[dataplane.ServerID(i)], used.servers[i]})
+	for i, s := range b.Shard.Servers {
+		t.Servers = append(t.Servers, serverEntry{s, b.Names.Servers[i], b.RetiredServers[dataplane.ServerID(i)], used.Servers[i]})
 	}
 	return t
 }
 
-// built makes of tables what inherit needs.
-func (t *tables) built() (*built, uses, error) {
-	b := &built{retiredServices: map[dataplane.ServiceID]bool{}, retiredServers: map[dataplane.ServerID]bool{}}
-	var used uses
+// Tables makes of Saved what Inherit needs, and what had connections.
+func (t *Saved) Tables() (*Tables, Uses, error) {
+	b := &Tables{RetiredServices: map[dataplane.ServiceID]bool{}, RetiredServers: map[dataplane.ServerID]bool{}}
+	var used Uses
 	for i, s := range t.Services {
 		if int(s.Frontend) >= len(t.Frontends) && s.Addr != (wire.Addr{}) {
 			return nil, used, fmt.Errorf("the service %s is of frontend %d, which is not there", s.Name.Address, s.Frontend)
 		}
-		b.shard.Services, b.names.Services = append(b.shard.Services, s.Service), append(b.names.Services, s.Name)
-		used.services = append(used.services, s.Used)
+		b.Shard.Services, b.Names.Services = append(b.Shard.Services, s.Service), append(b.Names.Services, s.Name)
+		used.Services = append(used.Services, s.Used)
 		if s.Retired {
-			b.retiredServices[dataplane.ServiceID(i)] = true
+			b.RetiredServices[dataplane.ServiceID(i)] = true
 		}
 	}
 	for _, f := range t.Frontends {
 		if int(f.Backend) >= len(t.Backends) {
 			return nil, used, fmt.Errorf("the frontend %s is of backend %d, which is not there", f.Name, f.Backend)
 		}
-		b.shard.Frontends, b.frontends = append(b.shard.Frontends, f.Frontend), append(b.frontends, f.Name)
+		b.Shard.Frontends, b.frontends = append(b.Shard.Frontends, f.Frontend), append(b.frontends, f.Name)
 	}
 	for _, k := range t.Backends {
-		b.shard.Backends, b.backends = append(b.shard.Backends, k.Backend), append(b.backends, k.Name)
+		b.Shard.Backends, b.backends = append(b.Shard.Backends, k.Backend), append(b.backends, k.Name)
 	}
 	for i, s := range t.Servers {
-		b.shard.Servers, b.names.Servers = append(b.shard.Servers, s.Server), append(b.names.Servers, s.Name)
-		used.servers = append(used.servers, s.Used)
+		b.Shard.Servers, b.Names.Servers = append(b.Shard.Servers, s.Server), append(b.Names.Servers, s.Name)
+		used.Servers = append(used.Servers, s.Used)
 		if s.Retired {
-			b.retiredServers[dataplane.ServerID(i)] = true
+			b.RetiredServers[dataplane.ServerID(i)] = true
 		}
 	}
-	if len(b.shard.Services) > maxEntries || len(b.shard.Servers) > maxEntries {
+	if len(b.Shard.Services) > maxEntries || len(b.Shard.Servers) > maxEntries {
 		return nil, used, errors.New("there are more services or servers than can be numbered")
 	}
 	return b, used, nil

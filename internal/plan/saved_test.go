@@ -1,0 +1,49 @@
+package plan
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+
+	"hushgate/dataplane"
+)
+
+// TestSaved: a process that takes over has the tables that the one before it had.
+func TestSaved(t *testing.T) {
+	b, err := Build(parse(t, twoFrontends), chosen())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.RetiredServices, b.RetiredServers = map[dataplane.ServiceID]bool{1: true}, map[dataplane.ServerID]bool{2: true}
+	used := Uses{[]bool{false, true, false}, []bool{true, false, true}}
+	text, err := json.Marshal(b.Save(used))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var heard Saved
+	if err := json.Unmarshal(text, &heard); err != nil {
+		t.Fatal(err)
+	}
+	old, stillUsed, err := heard.Tables()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, pair := range map[string][2]any{
+		"services":  {old.Shard.Services, b.Shard.Services},
+		"frontends": {old.Shard.Frontends, b.Shard.Frontends},
+		"backends":  {old.Shard.Backends, b.Shard.Backends},
+		"servers":   {old.Shard.Servers, b.Shard.Servers},
+		"names":     {old.Names, b.Names},
+		"retired":   {[]any{old.RetiredServices, old.RetiredServers}, []any{b.RetiredServices, b.RetiredServers}},
+		"used":      {stillUsed, used},
+		"keys":      {[]any{old.serviceKeys(), old.serverKeys()}, []any{b.serviceKeys(), b.serverKeys()}},
+	} {
+		if !reflect.DeepEqual(pair[0], pair[1]) {
+			t.Errorf("%s: %+v\nwant %+v", what, pair[0], pair[1])
+		}
+	}
+	heard.Services[0].Frontend = 99
+	if _, _, err := heard.Tables(); err == nil {
+		t.Error("a service without a frontend was taken")
+	}
+}
