@@ -95,7 +95,7 @@ func (d *datagrams) Write(line []byte) (int, error) {
 	switch {
 	case err == nil:
 		return len(line), nil
-	case errors.Is(err, unix.EMSGSIZE), errors.Is(err, unix.ENOBUFS), d.ctx.Err() != nil:
+	case errors.Is(err, unix.EMSGSIZE), errors.Is(err, unix.ENOBUFS), d.ctx.Err() != nil, d.conn == nil:
 		return 0, err
 	case d.network == "udp":
 		return d.again(line, err)
@@ -162,9 +162,14 @@ func (d *datagrams) look() error {
 
 var errLost = errors.New("the network says that datagrams did not arrive")
 
-// lost is how many datagrams the kernel has learnt to be lost since it was asked last.
+// lost is how many datagrams the kernel has learnt to be lost since it was asked last. Without a socket there are none: send
+// may have found that no other can be had.
 func (d *datagrams) lost() (n int) {
-	raw, err := d.conn.(*net.UDPConn).SyscallConn()
+	conn, is := d.conn.(*net.UDPConn)
+	if !is {
+		return 0
+	}
+	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0
 	}

@@ -209,3 +209,35 @@ func TestRefusedUDP(t *testing.T) {
 		_ = l.Close()
 	}
 }
+
+// stuckUDP is a socket whose queue stays full, as that to a host that nobody finds; before that it fails so often otherwise.
+type stuckUDP struct {
+	net.Conn
+	refuses int
+}
+
+func (c *stuckUDP) Write([]byte) (int, error) {
+	if c.refuses--; c.refuses >= 0 {
+		return 0, unix.ECONNREFUSED
+	}
+	return 0, os.ErrDeadlineExceeded
+}
+
+func (*stuckUDP) SetWriteDeadline(time.Time) error { return nil }
+func (*stuckUDP) Close() error                     { return nil }
+
+// TestStuckUDP: where a socket takes nothing and no other can be had, as while a link is down, lines are lost, and no more.
+func TestStuckUDP(t *testing.T) {
+	for refuses := range 2 {
+		d := &datagrams{network: "udp", address: "127.0.0.1:no-such-port", conn: &stuckUDP{refuses: refuses}}
+		d.ctx, d.cancel = t.Context(), func() {}
+		for range 2 {
+			if n, err := d.Write([]byte("a line\n")); n != 0 || err == nil {
+				t.Errorf("%d octets went nowhere, %v", n, err)
+			}
+			if err := d.look(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
