@@ -174,27 +174,39 @@ func (p *haproxyParser) beginProxy(kind section, words []string) {
 	if kind == inDefaults {
 		base = &p.defaults[0]
 	}
+	binds := p.oldBinds(kind, args)
 	switch {
 	case len(args) == 2 && args[0] == "from":
 		base = p.findDefaults(args[1], base)
-	case len(args) > 0 && isBind(args[0]):
-		p.add(Error{
-			Line: p.line, Keyword: words[0], Expected: "`bind " + args[0] + "` on a line of its own", Found: quote(strings.Join(args, " ")),
-		})
+	case len(binds) > 0:
+		found := strings.Join(args, " ")
+		p.expected(p.line, words[0], "`bind "+found+"` on a line of its own", found)
 	case len(args) > 0:
 		p.expected(p.line, words[0], "the section's name and `from DEFAULTS`", strings.Join(args, " "))
 	}
 	p.checkInherits(kind, words[0], base)
 	p.base, p.proxy = base, base.begin(kind, name, p.line)
-	if len(args) > 0 && isBind(args[0]) {
-		p.proxy.tried["bind"] = true
+	if len(binds) > 0 {
+		p.proxy.tried["bind"], p.proxy.binds = true, append(p.proxy.binds, binds...)
 	}
 }
 
-// isBind reports whether a word is what old versions of HAProxy took after a section's name: an address and a port.
-func isBind(word string) bool {
-	_, err := parseBind(word)
-	return err == nil
+// oldBinds reads what old versions of HAProxy took behind a section's name: addresses with ports. It returns none if the words
+// are something else.
+func (p *haproxyParser) oldBinds(kind section, args []string) (list []rawBind) {
+	if kind&(inFrontend|inListen) == 0 || len(args) == 0 {
+		return nil
+	}
+	for _, address := range strings.Split(args[0], ",") {
+		binds, err := parseBind(address)
+		if err != nil {
+			return nil
+		}
+		for _, b := range binds {
+			list = append(list, rawBind{b, p.line, address})
+		}
+	}
+	return list
 }
 
 // checkInherits reports a section that begins as a defaults section with rules, which only a frontend may.
@@ -277,7 +289,7 @@ func (p *haproxyParser) keyword(words []string) {
 	case !k.anonymousToo && p.proxy.kind == inDefaults && p.proxy.name == "":
 		p.wrong(p.line, name, "not allowed in a defaults section without a name, as in HAProxy")
 	case len(words)-1 < k.least:
-		p.add(Error{Line: p.line, Keyword: name, Expected: k.want, Found: "nothing"})
+		p.expected(p.line, name, k.want, strings.Join(words[1:], " "))
 	default:
 		k.run(p, words[1:], negated)
 	}

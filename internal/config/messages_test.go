@@ -54,10 +54,19 @@ func TestOneCauseOneMessage(t *testing.T) {
 		{server("server a 10.0.0.1:25 intre 3s check"), []string{`11: server a intre: unknown setting; did you mean "inter"?`}},
 		{server("server a 10.0.0.1:25 frobnicate 3 4"), []string{"11: server a frobnicate: unknown setting"}},
 		{server("server a 10.0.0.1:25 source eth0 weight 300 check"), []string{
-			`11: server a source: expected ADDR[:PORT[-PORT]] of the gateway's own, or 0.0.0.0 usesrc clientip, found "eth0 weight 300 ` +
-				`check": ` + names,
+			`11: server a source: expected ADDR[:PORT[-PORT]] of the gateway's own, or 0.0.0.0 usesrc clientip, found "eth0": ` + names,
 			`11: server a weight: expected a whole number from 0 to 256, found "300"`,
 		}},
+		{server("server a 10.0.0.1:25 source eth0 usesrc clientip check"), []string{
+			`11: server a source: expected ADDR[:PORT[-PORT]] of the gateway's own, or 0.0.0.0 usesrc clientip, found "eth0 usesrc ` +
+				`clientip": ` + names,
+		}},
+		{server("server a 10.0.0.1:25 source 10.0.0.2 interface eth1 check"), []string{
+			"11: server a source interface: not served: the route to the server says which interface leads there",
+			"11: warning: server a has the source 10.0.0.2 and no send-proxy: it takes every client for the gateway, in its log and in all " +
+				"that it decides by address (blocklists, SPF, limits)",
+		}},
+		{server("server a"), []string{`11: server: expected NAME ADDR[:PORT], found "a"`}},
 		{server("server a 10.0.0.1:25 track b/s inter x"), []string{
 			"11: server a inter: expected " + wantTime + `, of at least 1ms, found "x"`,
 			"11: server a track: not served: each server is checked by itself",
@@ -243,6 +252,10 @@ func TestPortsOfOthers(t *testing.T) {
 		got = said("a.cfg", text)
 		if len(got) != 1 || !strings.Contains(got[0], "leave this frontend to HAProxy") || strings.Contains(got[0], "acl") {
 			t.Errorf("port %d without rules: got %q", port, got)
+		}
+		old := strings.Replace(strings.Replace(text, "    bind ", "#", 1), "frontend f\n", fmt.Sprintf("frontend f 192.0.2.1:%d\n", port), 1)
+		if got = said("a.cfg", old); len(got) != 2 || !strings.Contains(strings.Join(got, "\n"), "leave this frontend to HAProxy") {
+			t.Errorf("port %d behind the section's name: got %q", port, got)
 		}
 		both := said("a.cfg", strings.Replace(text, "    bind", "    bind :25\n    bind", 1))
 		if !slices.ContainsFunc(both, func(s string) bool { return strings.Contains(s, "an early-talker gateway needs") }) {

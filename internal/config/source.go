@@ -99,20 +99,24 @@ func (p *haproxyParser) source(args []string, _ bool) {
 
 // sourceOf reads the words after source, and returns those that are not its own.
 func (p *haproxyParser) sourceOf(keyword string, args []string) (s Source, rest []string, ok bool) {
+	own := 1 // words
+	if len(args) > 1 && args[1] == "usesrc" {
+		own = min(3, len(args))
+	}
 	wrong := func(reason string) (Source, []string, bool) {
-		p.add(Error{Line: p.line, Keyword: keyword, Expected: wantSource, Found: quote(strings.Join(args, " ")), Reason: reason})
+		p.add(Error{Line: p.line, Keyword: keyword, Expected: wantSource, Found: quote(strings.Join(args[:own], " ")), Reason: reason})
 		return s, nil, false
 	}
 	if len(args) == 0 {
 		p.expected(p.line, keyword, wantSource, "")
 		return s, nil, false
 	}
-	if len(args) < 2 || args[1] != "usesrc" {
+	if own == 1 {
 		s, err := parseSource(args[0])
 		if err != nil {
 			return wrong(err.Error())
 		}
-		return s, args[1:], true
+		return s, p.sourceInterface(keyword, args[1:]), true
 	}
 	if host, _, err := splitAddress(args[0]); !slices.Contains(anyAddress, args[0]) {
 		if err == nil && !slices.Contains(anyAddress, host) {
@@ -126,7 +130,16 @@ func (p *haproxyParser) sourceOf(keyword string, args []string) (s Source, rest 
 	if len(args) < 3 || args[2] != "clientip" && args[2] != usesClient {
 		return wrong("")
 	}
-	return s, args[3:], true
+	return s, p.sourceInterface(keyword, args[own:]), true
+}
+
+// sourceInterface reports `interface NAME` behind a source, and returns the words behind it.
+func (p *haproxyParser) sourceInterface(keyword string, args []string) (rest []string) {
+	if len(args) == 0 || args[0] != "interface" {
+		return args
+	}
+	p.wrong(p.line, keyword+" interface", "not served: the route to the server says which interface leads there")
+	return args[min(2, len(args)):]
 }
 
 // setSource sets the source of a server in YAML.
