@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -42,8 +43,12 @@ var rules = map[string]rule{
 	"internal/connlog":  {"dataplane internal/logqueue internal/mono internal/wire", "a log knows events"},
 	"internal/logqueue": {"", "a queue does not know what it holds"},
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/plan internal/privilege internal/wire",
+		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/plan internal/privilege internal/wire",
 		"the gateway wires parts together: what TCP says and what a segment becomes is the shard's",
+	},
+	"internal/drive": {
+		"dataplane dataplane/port internal/mono internal/netenv internal/wire",
+		"the loop knows no configuration, no log of connections, and no servers",
 	},
 	"internal/plan": {
 		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/netenv internal/policyroute internal/proxyproto internal/wire",
@@ -124,6 +129,51 @@ func TestImports(t *testing.T) {
 	for dir := range rules {
 		if !seen[dir] {
 			t.Errorf("there is a rule for %s, and no such package", dir)
+		}
+	}
+}
+
+// TestRooms: a stranger finds each package in the table of docs/architecture.md, and no package there that is none.
+func TestRooms(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		room, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " | ")
+		if strings.HasPrefix(line, "| `") {
+			for i, name := range strings.Split(room, "`") {
+				if i%2 == 1 {
+					described[name] = true
+				}
+			}
+		}
+	}
+	for dir := range rules {
+		if !described[dir] {
+			t.Errorf("docs/architecture.md has no line on %s", dir)
+		}
+		delete(described, dir)
+	}
+	delete(described, "internal/archtest") // it is made of tests alone, and no rule is about it
+	for name := range described {
+		if strings.HasPrefix(name, "internal/") || strings.HasPrefix(name, "cmd/") {
+			t.Errorf("docs/architecture.md has a line on %s, which is no package", name)
+		}
+	}
+}
+
+// TestWhoKnowsTheConfiguration: every other package has a small, already valid configuration of its own.
+func TestWhoKnowsTheConfiguration(t *testing.T) {
+	for what, by := range map[string][]string{
+		"internal/config":  {"cmd/hushgate", "internal/gateway", "internal/lab", "internal/plan", "internal/replay"},
+		"internal/gateway": {"cmd/hushgate"},
+	} {
+		for dir, r := range rules {
+			if slices.Contains(strings.Fields(r.imports), what) && !slices.Contains(by, dir) {
+				t.Errorf("%s may import %s: that is for %v alone", dir, what, by)
+			}
 		}
 	}
 }

@@ -7,11 +7,11 @@ import "errors"
 func (g *gateway) close() error {
 	var errs []error
 	for _, w := range g.watched {
-		for _, s := range w.sockets {
-			errs = append(errs, s.swap(nil))
+		for _, s := range w.List {
+			errs = append(errs, s.Swap(nil))
 		}
-		if w.poll != nil {
-			errs = append(errs, w.poll.Close())
+		if w.Poll != nil {
+			errs = append(errs, w.Poll.Close())
 		}
 	}
 	errs = append(errs, g.speech.Close())

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hushgate/dataplane"
+	"hushgate/internal/drive"
 	"hushgate/internal/handover"
 	"hushgate/internal/instance"
 	"hushgate/internal/mono"
@@ -48,7 +49,7 @@ type state struct {
 	Stopped mono.Time               `json:"stopped"` // when
 	Shards  []*dataplane.ShardState `json:"shards"`
 	Servers []serverState           `json:"servers"` // by number
-	Parked  []parkedFrame           `json:"parked"`
+	Parked  []drive.ParkedFrame     `json:"parked"`
 	Sysctls []changedSysctl         `json:"sysctls"`
 }
 
@@ -186,13 +187,13 @@ func (g *gateway) stopped(ctx context.Context, f func() error) error {
 	on, here := make(chan struct{}), make(chan struct{}, len(g.loops))
 	defer close(on)
 	for _, l := range g.loops {
-		l.do(ctx, func(*dataplane.Shard) {
-			if err := l.drain(l.clock.Now()); err != nil {
+		l.Do(ctx, func(*dataplane.Shard) {
+			if err := l.Drain(g.clock.Now()); err != nil {
 				g.log.Error("before a takeover", "err", err)
 			}
 			here <- struct{}{}
 			<-on
-			l.given = g.given
+			l.Given = g.given
 		})
 	}
 	enough := time.NewTimer(stopPatience)
@@ -220,7 +221,7 @@ func (g *gateway) hand(conn *handover.Conn) error {
 	}
 	w := conn.NewWriter()
 	for _, l := range g.loops {
-		if err := l.shard.SaveFlows(w.Write); err != nil {
+		if err := l.Shard.SaveFlows(w.Write); err != nil {
 			return fmt.Errorf("hand over the connections: %w", err)
 		}
 	}
@@ -243,8 +244,8 @@ func (g *gateway) hand(conn *handover.Conn) error {
 func (g *gateway) known() (v state) {
 	v.Stopped = g.clock.Now()
 	for _, l := range g.loops {
-		v.Shards = append(v.Shards, l.shard.Save())
-		v.Parked = append(v.Parked, l.parked()...)
+		v.Shards = append(v.Shards, l.Shard.Save())
+		v.Parked = append(v.Parked, l.Parked()...)
 	}
 	v.Servers = g.state.save()
 	for _, s := range g.restore {
@@ -255,9 +256,9 @@ func (g *gateway) known() (v state) {
 
 func (g *gateway) handFiles(conn *handover.Conn) error {
 	for i, w := range g.watched {
-		for _, s := range w.sockets {
-			if p := s.now.Load(); p != nil {
-				if err := handFile(conn, fileNote{s.name, s.side, i}, p.File); err != nil {
+		for _, s := range w.List {
+			if p := s.Port(); p != nil {
+				if err := handFile(conn, fileNote{s.Name(), s.Side(), i}, p.File); err != nil {
 					return err
 				}
 			}

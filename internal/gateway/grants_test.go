@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hushgate/dataplane"
+	"hushgate/internal/drive"
 	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 )
@@ -134,15 +135,28 @@ func TestAnswersOfFailedChecks(t *testing.T) {
 	}
 }
 
+// bell is a drive.Waiter for a loop without ports.
+type bell chan struct{}
+
+func (b bell) Wait(time.Duration) error { <-b; return nil }
+
+func (b bell) Wake() {
+	select {
+	case b <- struct{}{}:
+	default:
+	}
+}
+
 // TestGrantsSpread: what one shard learns from a client's connection, all shards are told; and a shard never waits for that.
 func TestGrantsSpread(t *testing.T) {
 	g := &gateway{learnt: make(chan dataplane.ServerGrants, 64)}
-	cfg := testConfig()
-	cfg.Servers = []dataplane.Server{{Addr: wire.AddrFrom(netip.MustParseAddr("10.0.0.11")), Port: 25, Up: true, Weight: 1}}
-	cfg.Backends[0].Servers = []dataplane.ServerID{0}
+	cfg := &dataplane.Config{
+		Backends: []dataplane.Backend{{Servers: []dataplane.ServerID{0}}},
+		Servers:  []dataplane.Server{{Addr: wire.AddrFrom(netip.MustParseAddr("10.0.0.11")), Port: 25, Up: true, Weight: 1}},
+	}
 	for range 3 {
-		w := &wires{side: wire.Both}
-		g.loops = append(g.loops, newLoop(dataplane.New(cfg), mono.NewClock(), []Port{w}, w, w, newFailures(), func([]dataplane.Event) {}))
+		w := bell(make(chan struct{}, 1))
+		g.loops = append(g.loops, drive.NewLoop(dataplane.New(cfg), mono.NewClock(), nil, w, nil, drive.NewFailures(), func([]dataplane.Event) {}))
 	}
 	want := dataplane.ServerOptions{MSS: 1300, WindowScale: 7, SACK: true, Known: true}
 	e := dataplane.Event{Kind: dataplane.EventServerOptions, ServerOptions: want}
@@ -153,9 +167,16 @@ func TestGrantsSpread(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- g.spreadGrants(ctx) }()
 	for i, l := range g.loops {
-		(<-l.orders)(l.shard)
-		if got := l.shard.Save().Backends[0][0].Options; got != want {
-			t.Errorf("shard %d knows %+v", i, got)
+		go func() {
+			if err := l.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		}()
+		for known := (dataplane.ServerOptions{}); known != want; {
+			known, _ = drive.Ask(t.Context(), l, func(s *dataplane.Shard) dataplane.ServerOptions { return s.Save().Backends[0][0].Options })
+			if known.Known && known != want {
+				t.Fatalf("shard %d knows %+v", i, known)
+			}
 		}
 	}
 	end()

@@ -76,7 +76,7 @@ func (g *gateway) followNetwork(ctx context.Context) error {
 			g.tellShards(ctx, dataplane.LocalAddresses(now))
 		}
 		for _, l := range g.loops {
-			l.do(ctx, func(*dataplane.Shard) { l.retryNow() })
+			l.Do(ctx, func(*dataplane.Shard) { l.RetryNow() })
 		}
 		g.tellWays()
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hushgate/dataplane"
+	"hushgate/internal/drive"
 )
 
 // What systemd is told (sd_notify(3)), if it is who started this process.
@@ -80,7 +81,7 @@ func (g *gateway) allGoRound(ctx context.Context, patience time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for _, l := range g.loops {
-		if _, ok := ask(ctx, l, func(*dataplane.Shard) struct{} { return struct{}{} }); !ok {
+		if _, ok := drive.Ask(ctx, l, func(*dataplane.Shard) struct{} { return struct{}{} }); !ok {
 			return false
 		}
 	}

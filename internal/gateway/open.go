@@ -3,6 +3,7 @@ package gateway
 import (
 	"hushgate/dataplane"
 	"hushgate/dataplane/port"
+	"hushgate/internal/drive"
 	"hushgate/internal/plan"
 	"hushgate/internal/wire"
 )
@@ -36,32 +37,31 @@ func (g *gateway) open() error {
 }
 
 func (g *gateway) openLoop(i int) (err error) {
-	w := &watched{}
+	w := &drive.Sockets{}
 	g.watched = append(g.watched, w) // so that it is closed whatever comes
-	var ports []Port
+	var ports []drive.Port
 	for name, side := range g.sides() {
 		var first *port.AFPacket
 		if i > 0 {
-			first = g.watched[0].socket(name).now.Load()
+			first = g.watched[0].Named(name).Port()
 		}
 		p, err := g.openPort(name, side, first)
 		if err != nil {
 			return err
 		}
-		s := &socket{name: name, side: side}
-		s.now.Store(p)
-		w.sockets, ports = append(w.sockets, s), append(ports, s)
+		s := drive.NewSocket(name, side, p)
+		w.List, ports = append(w.List, s), append(ports, s)
 	}
-	if w.poll, err = port.NewPoller(); err != nil {
+	if w.Poll, err = port.NewPoller(); err != nil {
 		return err
 	}
-	w.watch()
+	w.Watch()
 	cfg := g.plan.Tables.Shard
 	cfg.Turn, cfg.Shards = i, g.shards
 	cfg.Limits.Flows = (cfg.Limits.Flows + g.shards - 1) / g.shards
 	events := g.witnessed(&cfg)
-	l := newLoop(dataplane.New(&cfg), g.clock, ports, w.poll, g.mirror, g.lost, events)
-	l.route(returnsOf(g.plan))
+	l := drive.NewLoop(dataplane.New(&cfg), g.clock, ports, w.Poll, g.mirror, g.lost, events)
+	l.Route(returnsOf(g.plan))
 	g.loops = append(g.loops, l)
 	g.heir.note(&cfg)
 	return nil

@@ -8,6 +8,7 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/dataplane/port"
+	"hushgate/internal/drive"
 	"hushgate/internal/plan"
 	"hushgate/internal/wire"
 )
@@ -56,7 +57,7 @@ func (g *gateway) followLinks(ctx context.Context) {
 	}
 	links := g.mirror.Links()
 	for name, side := range g.sides() {
-		first := g.watched[0].socket(name).now.Load()
+		first := g.watched[0].Named(name).Port()
 		switch link := links[name]; {
 		case link == nil && first != nil:
 			g.log.Warn("interface is gone: waiting for it to return", "interface", name)
@@ -96,9 +97,9 @@ func (g *gateway) openPorts(name string, side wire.Side) (ports []*port.AFPacket
 
 func (g *gateway) swapPorts(ctx context.Context, name string, ports []*port.AFPacket) {
 	for i, w := range g.watched {
-		err, _ := ask(ctx, g.loops[i], func(*dataplane.Shard) error {
-			err := w.socket(name).swap(ports[i])
-			w.watch()
+		err, _ := drive.Ask(ctx, g.loops[i], func(*dataplane.Shard) error {
+			err := w.Named(name).Swap(ports[i])
+			w.Watch()
 			return err
 		})
 		if err != nil {
@@ -110,12 +111,12 @@ func (g *gateway) swapPorts(ctx context.Context, name string, ports []*port.AFPa
 // setFilters is setPrograms for sockets that have their selector already.
 func (g *gateway) setFilters(b *plan.Tables) error {
 	for _, w := range g.watched {
-		for _, s := range w.sockets {
-			prog, err := g.programs(b, s.side)
+		for _, s := range w.List {
+			prog, err := g.programs(b, s.Side())
 			if err != nil {
 				return err
 			}
-			if p := s.now.Load(); p != nil {
+			if p := s.Port(); p != nil {
 				if err := p.SetFilter(prog.filter); err != nil {
 					return err
 				}
@@ -128,12 +129,12 @@ func (g *gateway) setFilters(b *plan.Tables) error {
 // setPrograms has all sockets let in what a configuration serves.
 func (g *gateway) setPrograms(b *plan.Tables) error {
 	for _, w := range g.watched {
-		for _, s := range w.sockets {
-			p := s.now.Load()
+		for _, s := range w.List {
+			p := s.Port()
 			if p == nil {
 				continue // it gets them when it is opened
 			}
-			prog, err := g.programs(b, s.side)
+			prog, err := g.programs(b, s.Side())
 			if err != nil {
 				return err
 			}

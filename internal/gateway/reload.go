@@ -9,6 +9,7 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/internal/config"
+	"hushgate/internal/drive"
 	"hushgate/internal/plan"
 )
 
@@ -56,7 +57,7 @@ func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *c
 	}
 	b := next.Tables
 	for _, l := range g.loops {
-		if err, ok := ask(ctx, l, func(s *dataplane.Shard) error { return s.CanReload(&b.Shard) }); err != nil || !ok {
+		if err, ok := drive.Ask(ctx, l, func(s *dataplane.Shard) error { return s.CanReload(&b.Shard) }); err != nil || !ok {
 			return errors.Join(err, ctx.Err())
 		}
 	}
@@ -74,7 +75,7 @@ func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *c
 	lines.commit()
 	g.state.set(old.Tables, b)
 	g.announce()
-	g.tellReturns(func(l *loop, order func(*dataplane.Shard)) { l.do(ctx, order) })
+	g.tellReturns(func(l *drive.Loop, order func(*dataplane.Shard)) { l.Do(ctx, order) })
 	g.tellShards(ctx, dataplane.Reload{Config: &b.Shard})
 	g.check(ctx, group, b)
 	return nil
@@ -134,16 +135,16 @@ func difference(old, now []string) (added, removed []string) {
 }
 
 // returnsOf works out what a plan says of answers to clients.
-func returnsOf(p *plan.Plan) returns {
-	return returns{
-		anywhere: p.ReversePath == config.PathOff, routed: p.ReversePath == config.PathLoose, servers: p.NoClients(),
+func returnsOf(p *plan.Plan) drive.Returns {
+	return drive.Returns{
+		Anywhere: p.ReversePath == config.PathOff, Routed: p.ReversePath == config.PathLoose, Servers: p.NoClients(),
 	}
 }
 
 // tellReturns has the loops obey the plan in force.
-func (g *gateway) tellReturns(do func(*loop, func(*dataplane.Shard))) {
+func (g *gateway) tellReturns(do func(*drive.Loop, func(*dataplane.Shard))) {
 	r := returnsOf(g.plan) // read by all of them, changed by none
 	for _, l := range g.loops {
-		do(l, func(*dataplane.Shard) { l.route(r) })
+		do(l, func(*dataplane.Shard) { l.Route(r) })
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hushgate/dataplane"
+	"hushgate/internal/drive"
 	"hushgate/internal/plan"
 )
 
@@ -21,13 +22,13 @@ func newKey() (k [2]uint64) {
 
 func (g *gateway) tellShards(ctx context.Context, c dataplane.Control) {
 	for _, l := range g.loops {
-		l.do(ctx, func(s *dataplane.Shard) { s.Apply(c) })
+		l.Do(ctx, func(s *dataplane.Shard) { s.Apply(c) })
 	}
 }
 
 func (g *gateway) remaining(ctx context.Context) (n int) {
 	for _, l := range g.loops {
-		m, _ := ask(ctx, l, (*dataplane.Shard).Remaining)
+		m, _ := drive.Ask(ctx, l, (*dataplane.Shard).Remaining)
 		n += m
 	}
 	return n
@@ -36,7 +37,7 @@ func (g *gateway) remaining(ctx context.Context) (n int) {
 // used asks the shards what they have connections with.
 func (g *gateway) used(ctx context.Context) (known plan.Uses) {
 	for _, l := range g.loops {
-		u, _ := ask(ctx, l, func(s *dataplane.Shard) (u plan.Uses) {
+		u, _ := drive.Ask(ctx, l, func(s *dataplane.Shard) (u plan.Uses) {
 			u.Add(s.Uses())
 			return u
 		})

@@ -12,6 +12,7 @@ import (
 	"hushgate/dataplane"
 	"hushgate/internal/announce"
 	"hushgate/internal/config"
+	"hushgate/internal/drive"
 	"hushgate/internal/evidence"
 	"hushgate/internal/instance"
 	"hushgate/internal/logqueue"
@@ -29,12 +30,12 @@ type gateway struct {
 	mirror *netenv.Mirror
 	shards int
 	spread [2]uint64 // the secret by which clients are shared among them, see port.Spread
-	loops  []*loop
+	loops  []*drive.Loop
 	lines  *recorder
 	speech *announce.Announcer
 	keeper *evidence.Keeper // of what rejections are about; nil without `capture`
 	state  serverStates
-	lost   *failures
+	lost   *drive.Failures
 
 	answers answers
 	learnt  chan dataplane.ServerGrants // from clients' connections, for all shards
@@ -48,8 +49,8 @@ type gateway struct {
 	mu      sync.Mutex // of what a reload changes, and of sockets being replaced
 	cfg     *config.Config
 	plan    *plan.Plan
-	rules   *rules     // nil if they are not hushgate's; with a turn of their own
-	watched []*watched // for each loop
+	rules   *rules           // nil if they are not hushgate's; with a turn of their own
+	watched []*drive.Sockets // for each loop
 	probers map[proberKey]prober
 
 	changed  chan struct{}
@@ -86,7 +87,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		moved:  make(chan struct{}, 1),
 		learnt: make(chan dataplane.ServerGrants, 64), commands: make(chan command), ending: make(chan struct{}), probers: map[proberKey]prober{}, program: o.Program,
 		messages: o.Messages,
-		lost:     newFailures(),
+		lost:     drive.NewFailures(),
 	}
 	g.speech = announce.New(o.Log, g.networkChanged)
 	s := catchSignals(ctx)
@@ -123,7 +124,7 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 		group.Go(func() error {
 			runtime.LockOSThread() // it waits in system calls of its own
 			defer runtime.UnlockOSThread()
-			return l.run(ctx)
+			return l.Run(ctx)
 		})
 	}
 	g.mu.Lock()
@@ -143,7 +144,7 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	group.Go(func() error { return g.watchLosses(ctx) })
 	group.Go(func() error { return g.watchLogs(ctx) })
 	group.Go(func() error {
-		g.lost.tellFailures(ctx, g.log, g.mirror.LinkName)
+		g.lost.Tell(ctx, g.log, g.mirror.LinkName)
 		return nil
 	})
 	group.Go(func() error { return g.watchClock(ctx) })
@@ -156,7 +157,7 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.Tables.Services), "servers", len(g.plan.Tables.Servers))
 	g.notify(readyState, g.state.status())
 	err := group.Wait()
-	if errors.Is(err, errEnd) {
+	if errors.Is(err, errEnd) || errors.Is(err, drive.ErrGiven) {
 		err = nil
 	}
 	g.log.Info("stopped")

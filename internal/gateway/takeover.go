@@ -168,14 +168,14 @@ func (g *gateway) receive(h *heir) error {
 	}
 	spread := port.NewSpread(g.spread)
 	n, err := h.conn.ReadFlows(h.head.Records, func(f *dataplane.FlowState) error {
-		return g.loops[spread.Shard(f.Client, len(g.loops))].shard.Restore(f)
+		return g.loops[spread.Shard(f.Client, len(g.loops))].Shard.Restore(f)
 	})
 	if err != nil {
 		return err
 	}
 	h.count = n
 	for _, l := range g.loops {
-		l.shard.Settle()
+		l.Shard.Settle()
 	}
 	g.state.restore(h.old, h.state.Servers)
 	g.state.set(h.old, g.plan.Tables)
@@ -212,7 +212,7 @@ func (g *gateway) resume(h *heir) error {
 		if err != nil {
 			return err
 		}
-		l.shard = shard
+		l.Shard = shard
 		if len(g.loops) == len(h.state.Shards) {
 			continue
 		}
@@ -223,7 +223,7 @@ func (g *gateway) resume(h *heir) error {
 		}
 	}
 	for i, v := range h.state.Shards {
-		g.loops[i%len(g.loops)].shard.Count(v.Counters)
+		g.loops[i%len(g.loops)].Shard.Count(v.Counters)
 	}
 	return nil
 }
@@ -281,7 +281,7 @@ func (g *gateway) goOn(h *heir) error {
 		if len(p.Frame) < wire.PacketAt {
 			continue
 		}
-		g.loops[i%len(g.loops)].inherit(p)
+		g.loops[i%len(g.loops)].Inherit(p)
 	}
 	r := &reader{g: g, dec: wire.NewDecoder(), filters: map[wire.Side]port.Filter{}}
 	for _, s := range h.sockets {
@@ -300,8 +300,8 @@ func (g *gateway) goOn(h *heir) error {
 	}
 	now := time.Now()
 	for _, w := range g.watched {
-		for _, s := range w.sockets {
-			s.echoes = newEchoes(now)
+		for _, s := range w.List {
+			s.ExpectEchoes(now)
 		}
 	}
 	return r.readAll(h.sockets)
@@ -345,18 +345,18 @@ func (r *reader) give(from *port.Inherited, frames [][]byte) error {
 			if i != one && !all {
 				continue
 			}
-			if s := r.g.watched[i].socket(from.Name()); s != nil && s.echoes != nil {
-				s.echoes.note(f)
+			if s := r.g.watched[i].Named(from.Name()); s != nil {
+				s.NoteEcho(f)
 			}
 			frame := f
 			if all {
 				frame = append([]byte(nil), f...) // each may change it
 			}
-			l.shard.Input(now, from.Side(), frame)
+			l.Shard.Input(now, from.Side(), frame)
 		}
 	}
 	for _, l := range r.g.loops {
-		if err := l.drain(now); err != nil {
+		if err := l.Drain(now); err != nil {
 			return err
 		}
 	}

@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hushgate/dataplane"
+	"hushgate/internal/drive"
 	"hushgate/internal/handover"
 	"hushgate/internal/mono"
-	"hushgate/internal/netenv"
 	"hushgate/internal/plan"
 	"hushgate/internal/wire"
 )
@@ -48,7 +48,7 @@ func TestGiverSays(t *testing.T) {
 	b.Shard.CookieKey, b.Shard.HashKey = [2]uint64{1, 1 << 63}, [2]uint64{3, 4}
 	says := giverSays{h, state{
 		Stopped: 7, Shards: []*dataplane.ShardState{dataplane.New(&b.Shard).Save()}, Servers: []serverState{{true, 4}},
-		Parked: []parkedFrame{{Side: wire.Inside, Frame: []byte("frame")}}, Sysctls: []changedSysctl{{"net/ipv4/ip_forward", "0"}},
+		Parked: []drive.ParkedFrame{{Side: wire.Inside, Frame: []byte("frame")}}, Sysctls: []changedSysctl{{"net/ipv4/ip_forward", "0"}},
 	}}
 	got, err := json.MarshalIndent(says, "", "\t")
 	if err != nil {
@@ -151,14 +151,14 @@ func TestUsedCookiesGoOn(t *testing.T) {
 		}
 		g := &gateway{}
 		for range c.shards {
-			g.loops = append(g.loops, &loop{})
+			g.loops = append(g.loops, &drive.Loop{})
 			h.note(&b.Shard)
 		}
 		if err := g.resume(h); err != nil {
 			t.Fatal(err)
 		}
 		for i, l := range g.loops {
-			if got := l.shard.Save().UsedCookies; !bytes.Equal(bytes.TrimRight(got, "\x00"), bytes.TrimRight(c.want[i], "\x00")) {
+			if got := l.Shard.Save().UsedCookies; !bytes.Equal(bytes.TrimRight(got, "\x00"), bytes.TrimRight(c.want[i], "\x00")) {
 				t.Errorf("shard %d of %d has the marks %v", i, c.shards, bytes.TrimRight(got, "\x00"))
 			}
 		}
@@ -166,45 +166,6 @@ func TestUsedCookiesGoOn(t *testing.T) {
 		if err := g.resume(h); err == nil {
 			t.Errorf("%d shards: a list that is cut short was taken", c.shards)
 		}
-	}
-}
-
-// TestEchoes: a frame that was read from the old socket is left out when it comes from the new one, as often as it was read
-// and no oftener; and in the end nobody asks any more.
-func TestEchoes(t *testing.T) {
-	s := &socket{echoes: newEchoes(time.Now().Add(-time.Minute))}
-	s.echoes.note([]byte("twice"))
-	s.echoes.note([]byte("twice"))
-	s.echoes.note([]byte("once"))
-	frames := [][]byte{[]byte("new"), []byte("twice"), []byte("once"), []byte("twice"), []byte("twice"), []byte("once")}
-	n := s.withoutEchoes(frames, len(frames))
-	var got []string
-	for _, f := range frames[:n] {
-		got = append(got, string(f))
-	}
-	if !reflect.DeepEqual(got, []string{"new", "twice", "once"}) {
-		t.Errorf("%q", got)
-	}
-	if s.echoes == nil {
-		t.Error("there was no end of the queue yet")
-	}
-	if n := s.withoutEchoes(frames, 0); n != 0 || s.echoes != nil {
-		t.Error("the queue was empty, and echoes are still looked for")
-	}
-}
-
-// TestInheritParked: a frame that waited for its next hop waits on, as long as it was meant to.
-func TestInheritParked(t *testing.T) {
-	w := &wires{side: wire.Inside, index: 1}
-	e := testEgress(w)
-	e.inherit(parkedFrame{Side: wire.Inside, Frame: make([]byte, 100), Until: mono.Time(time.Second)})
-	w.state = netenv.Unresolved
-	if err := e.send(mono.Time(1), nil); err != nil || len(e.parked) != 1 || len(w.out) != 0 {
-		t.Errorf("%d frames are parked, %d sent, %v", len(e.parked), len(w.out), err)
-	}
-	w.state = netenv.Resolved
-	if err := e.send(mono.Time(parkRetry)+1, nil); err != nil || len(e.parked) != 0 || len(w.out) != 1 {
-		t.Errorf("%d frames are parked, %d sent, %v", len(e.parked), len(w.out), err)
 	}
 }
 

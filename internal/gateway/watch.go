@@ -15,8 +15,8 @@ type losses struct{ queueFull, notSent uint64 }
 
 func (g *gateway) losses() (l losses) {
 	for _, w := range g.watched {
-		for _, s := range w.sockets {
-			full, not := s.stats()
+		for _, s := range w.List {
+			full, not := s.Lost()
 			l.queueFull += full
 			l.notSent += not
 		}
@@ -69,7 +69,7 @@ func (g *gateway) tellOnSignal(ctx context.Context, usr1 <-chan os.Signal) error
 		}
 		g.tellLogStats()
 		for i, l := range g.loops {
-			l.do(ctx, func(s *dataplane.Shard) {
+			l.Do(ctx, func(s *dataplane.Shard) {
 				stats := s.Stats()
 				go g.tellStats(i, &stats) // not on the shard's time
 			})

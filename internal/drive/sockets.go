@@ -1,4 +1,4 @@
-package gateway
+package drive
 
 import (
 	"errors"
@@ -8,8 +8,8 @@ import (
 	"hushgate/internal/wire"
 )
 
-// socket is the port of one loop on one interface, which may go and come back: then the packet socket is a new one.
-type socket struct {
+// Socket is the port of one loop on one interface, which may go and come back: then the packet socket is a new one.
+type Socket struct {
 	name string
 	side wire.Side
 	now  atomic.Pointer[port.AFPacket] // nil while the interface is not there; replaced by the loop's goroutine alone
@@ -21,7 +21,18 @@ type socket struct {
 	pastFull atomic.Uint64 // KernelDrop of the sockets before
 }
 
-func (s *socket) Read(frames [][]byte) (int, error) {
+// NewSocket is a socket that is there.
+func NewSocket(name string, side wire.Side, p *port.AFPacket) *Socket {
+	s := &Socket{name: name, side: side}
+	s.now.Store(p)
+	return s
+}
+
+// Port is the packet socket of the moment, nil while the interface is not there.
+func (s *Socket) Port() *port.AFPacket { return s.now.Load() }
+
+// Read is Port's; it finds nothing while the interface is not there.
+func (s *Socket) Read(frames [][]byte) (int, error) {
 	p := s.now.Load()
 	if p == nil {
 		return 0, nil
@@ -36,7 +47,8 @@ func (s *socket) Read(frames [][]byte) (int, error) {
 	return n, err
 }
 
-func (s *socket) Write(frames [][]byte) error {
+// Write is Port's; it counts as lost what it gets while the interface is not there.
+func (s *Socket) Write(frames [][]byte) error {
 	p := s.now.Load()
 	if p == nil {
 		s.lost.Add(uint64(len(frames)))
@@ -45,19 +57,22 @@ func (s *socket) Write(frames [][]byte) error {
 	return p.Write(frames)
 }
 
-func (s *socket) Side() wire.Side { return s.side }
-func (s *socket) Name() string    { return s.name }
+// Side is the interface's.
+func (s *Socket) Side() wire.Side { return s.side }
+
+// Name is the interface's.
+func (s *Socket) Name() string { return s.name }
 
 // Index is the interface's, 0 while it is not there.
-func (s *socket) Index() int {
+func (s *Socket) Index() int {
 	if p := s.now.Load(); p != nil {
 		return p.Index()
 	}
 	return 0
 }
 
-// stats adds up what all sockets of the interface lost.
-func (s *socket) stats() (queueFull, notSent uint64) {
+// Lost adds up what all sockets of the interface lost.
+func (s *Socket) Lost() (queueFull, notSent uint64) {
 	queueFull, notSent = s.pastFull.Load(), s.past.Load()+s.lost.Load()
 	if p := s.now.Load(); p != nil {
 		st := p.Stats()
@@ -66,8 +81,8 @@ func (s *socket) stats() (queueFull, notSent uint64) {
 	return queueFull, notSent
 }
 
-// swap puts another port, or none, in the place of the present one, which it closes.
-func (s *socket) swap(p *port.AFPacket) error {
+// Swap puts another port, or none, in the place of the present one, which it closes.
+func (s *Socket) Swap(p *port.AFPacket) error {
 	old := s.now.Swap(p)
 	if old == nil {
 		return nil
@@ -78,24 +93,24 @@ func (s *socket) swap(p *port.AFPacket) error {
 	return old.Close()
 }
 
-// watched are the sockets of one loop and the poller that waits for them.
-type watched struct {
-	sockets []*socket
-	poll    *port.Poller
+// Sockets are the sockets of one loop and the poller that waits for them.
+type Sockets struct {
+	List []*Socket
+	Poll *port.Poller
 }
 
-func (w *watched) watch() {
+func (w *Sockets) Watch() {
 	var ports []*port.AFPacket
-	for _, s := range w.sockets {
+	for _, s := range w.List {
 		if p := s.now.Load(); p != nil {
 			ports = append(ports, p)
 		}
 	}
-	w.poll.Watch(ports...)
+	w.Poll.Watch(ports...)
 }
 
-func (w *watched) socket(name string) *socket {
-	for _, s := range w.sockets {
+func (w *Sockets) Named(name string) *Socket {
+	for _, s := range w.List {
 		if s.name == name {
 			return s
 		}

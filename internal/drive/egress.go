@@ -1,4 +1,4 @@
-package gateway
+package drive
 
 import (
 	"errors"
@@ -20,8 +20,8 @@ type egress struct {
 	doubted  []doubted
 	retry    mono.Time
 	now      mono.Time
-	returns  returns
-	lost     *failures            // of all loops
+	returns  Returns
+	lost     *Failures            // of all loops
 	discard  func(dataplane.Drop) // has the shard count a frame that went no further
 }
 
@@ -46,7 +46,7 @@ const (
 	doubtTime = 200 * time.Millisecond // for an answer about a neighbour
 )
 
-func newEgress(ports []Port, r Resolver, lost *failures, discard func(dataplane.Drop)) *egress {
+func newEgress(ports []Port, r Resolver, lost *Failures, discard func(dataplane.Drop)) *egress {
 	return &egress{resolver: r, ports: ports, batch: make([][][]byte, len(ports)), retry: mono.Never, lost: lost, discard: discard}
 }
 
@@ -153,7 +153,7 @@ func (e *egress) park(now mono.Time, o *dataplane.Out) {
 }
 
 // inherit parks a frame that another process had parked.
-func (e *egress) inherit(p parkedFrame) {
+func (e *egress) inherit(p ParkedFrame) {
 	if len(e.parked) < parkRoom {
 		e.parked = append(e.parked, parked{dataplane.Out{Side: p.Side, Dst: p.Dst, Frame: p.Frame}, p.Until})
 		e.retry = 0
@@ -214,8 +214,8 @@ func (e *egress) settleDoubts(now mono.Time) {
 
 func (e *egress) retryAt() mono.Time { return e.retry }
 
-// parkedFrame is a frame that waits for its next hop's link address.
-type parkedFrame struct {
+// ParkedFrame is a frame that waits for its next hop's link address.
+type ParkedFrame struct {
 	Side  wire.Side `json:"side"`
 	Dst   wire.Addr `json:"dst"`
 	Frame []byte    `json:"frame"`

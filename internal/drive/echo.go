@@ -1,4 +1,4 @@
-package gateway
+package drive
 
 import (
 	"hash/maphash"
@@ -32,9 +32,19 @@ func (e *echoes) is(frame []byte) bool {
 	return true
 }
 
+// ExpectEchoes has frames left out that noteEcho was told of. Nothing reads from the socket yet.
+func (s *Socket) ExpectEchoes(now time.Time) { s.echoes = newEchoes(now) }
+
+// NoteEcho notes a frame that will come once more, if such are expected.
+func (s *Socket) NoteEcho(frame []byte) {
+	if s.echoes != nil {
+		s.echoes.note(frame)
+	}
+}
+
 // withoutEchoes takes the echoes out of n frames. They all were in the socket's queue when the loop began: as soon as that
 // was empty there are no more.
-func (s *socket) withoutEchoes(frames [][]byte, n int) int {
+func (s *Socket) withoutEchoes(frames [][]byte, n int) int {
 	kept := 0
 	for _, f := range frames[:n] {
 		if !s.echoes.is(f) {

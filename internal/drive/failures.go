@@ -1,4 +1,4 @@
-package gateway
+package drive
 
 import (
 	"context"
@@ -61,8 +61,8 @@ func (f failure) drop() dataplane.Drop {
 	return dataplane.DropNoRoute
 }
 
-// failures counts the frames that were not sent. The loops call note, which neither waits nor allocates.
-type failures struct {
+// Failures counts the frames of all loops that were not sent. The loops call note, which neither waits nor allocates.
+type Failures struct {
 	kinds [failureKinds]struct {
 		count atomic.Uint64
 		told  atomic.Bool
@@ -77,9 +77,10 @@ type lost struct {
 	ifindex int // of the interface that it should have left by, 0 if there is none
 }
 
-func newFailures() *failures { return &failures{first: make(chan lost, failureKinds)} }
+// NewFailures counts from nothing.
+func NewFailures() *Failures { return &Failures{first: make(chan lost, failureKinds)} }
 
-func (f *failures) note(why failure, to wire.Addr, ifindex int) {
+func (f *Failures) note(why failure, to wire.Addr, ifindex int) {
 	k := &f.kinds[why]
 	k.count.Add(1)
 	if !k.told.Load() && k.told.CompareAndSwap(false, true) {
@@ -94,7 +95,7 @@ func (f *failures) note(why failure, to wire.Addr, ifindex int) {
 // failureLog tells of failures: of the first of a kind at once, of those that follow in one line a minute, until there is a
 // minute without any.
 type failureLog struct {
-	*failures
+	*Failures
 	log    *slog.Logger
 	name   func(ifindex int) string
 	before [failureKinds]uint64 // counted and told
@@ -126,9 +127,9 @@ func (l *failureLog) minute() {
 // failurePause is how long failures are gathered for one line.
 const failurePause = time.Minute
 
-// tellFailures tells of frames that were not sent until ctx is done; name is the name of an interface.
-func (f *failures) tellFailures(ctx context.Context, log *slog.Logger, name func(ifindex int) string) {
-	l := failureLog{failures: f, log: log, name: name}
+// Tell tells of frames that were not sent until ctx is done; name is the name of an interface.
+func (f *Failures) Tell(ctx context.Context, log *slog.Logger, name func(ifindex int) string) {
+	l := failureLog{Failures: f, log: log, name: name}
 	t := time.NewTicker(failurePause)
 	defer t.Stop()
 	for {

@@ -1,0 +1,31 @@
+package drive
+
+import (
+	"reflect"
+	"testing"
+	"time"
+)
+
+// TestEchoes: a frame that was read from the old socket is left out when it comes from the new one, as often as it was read
+// and no oftener; and in the end nobody asks any more.
+func TestEchoes(t *testing.T) {
+	s := &Socket{echoes: newEchoes(time.Now().Add(-time.Minute))}
+	s.echoes.note([]byte("twice"))
+	s.echoes.note([]byte("twice"))
+	s.echoes.note([]byte("once"))
+	frames := [][]byte{[]byte("new"), []byte("twice"), []byte("once"), []byte("twice"), []byte("twice"), []byte("once")}
+	n := s.withoutEchoes(frames, len(frames))
+	var got []string
+	for _, f := range frames[:n] {
+		got = append(got, string(f))
+	}
+	if !reflect.DeepEqual(got, []string{"new", "twice", "once"}) {
+		t.Errorf("%q", got)
+	}
+	if s.echoes == nil {
+		t.Error("there was no end of the queue yet")
+	}
+	if n := s.withoutEchoes(frames, 0); n != 0 || s.echoes != nil {
+		t.Error("the queue was empty, and echoes are still looked for")
+	}
+}

@@ -1,0 +1,178 @@
+package drive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hushgate/dataplane"
+	"hushgate/dataplane/port"
+	"hushgate/internal/mono"
+	"hushgate/internal/netenv"
+	"hushgate/internal/wire"
+)
+
+// Port moves frames on one interface. Frames that were read are valid until the next Read.
+type Port interface {
+	Read(frames [][]byte) (int, error)
+	Write(frames [][]byte) error
+	Side() wire.Side
+	Name() string
+	Index() int
+}
+
+// Waiter waits for frames on the ports of one loop.
+type Waiter interface {
+	Wait(timeout time.Duration) error
+	Wake()
+}
+
+// Resolver finds the way from one address to another.
+type Resolver interface {
+	Resolve(src, dst wire.Addr) (netenv.Hop, netenv.State)
+	Probe(src, dst wire.Addr)
+	Doubt(hop netenv.Hop) bool
+}
+
+// ErrGiven ends a loop whose shard another process has.
+var ErrGiven = errors.New("the shard is another process's")
+
+// Loop drives one shard: frames from the ports in, frames and events out. It belongs to one goroutine, but for Do and
+// Run's context.
+type Loop struct {
+	Shard  *dataplane.Shard // for others before Run, and while an order keeps that waiting
+	clock  mono.Clock
+	ports  []Port
+	waiter Waiter
+	egress *egress
+	events func([]dataplane.Event)
+	orders chan func(*dataplane.Shard)
+	frames [port.Batch][]byte
+	Given  bool // set by an order when the shard is another process's: not one frame more
+}
+
+// NewLoop drives a shard by the ports, for which w waits. Frames that cannot be sent are counted in lost, beside the shard's own
+// counters; events get those of each batch.
+func NewLoop(shard *dataplane.Shard, clock mono.Clock, ports []Port, w Waiter, r Resolver, lost *Failures,
+	events func([]dataplane.Event),
+) *Loop {
+	l := &Loop{
+		Shard: shard, clock: clock, ports: ports, waiter: w, events: events,
+		orders: make(chan func(*dataplane.Shard), 256),
+	}
+	l.egress = newEgress(ports, r, lost, func(d dataplane.Drop) { l.Shard.Discard(d) })
+	return l
+}
+
+// Do has the shard's goroutine call f between two batches.
+func (l *Loop) Do(ctx context.Context, f func(*dataplane.Shard)) {
+	select {
+	case l.orders <- f:
+		l.waiter.Wake()
+	case <-ctx.Done():
+	}
+}
+
+// Run drives the shard until ctx is done.
+func (l *Loop) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, l.waiter.Wake)
+	defer stop()
+	for ctx.Err() == nil {
+		busy, err := l.turn()
+		if err != nil {
+			return err
+		}
+		if busy {
+			continue
+		}
+		if err := l.waiter.Wait(l.patience()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// turn is one batch of each port; true if there may be more at once.
+func (l *Loop) turn() (busy bool, err error) {
+	for {
+		select {
+		case f := <-l.orders:
+			f(l.Shard)
+			continue
+		default:
+		}
+		break
+	}
+	if l.Given {
+		return false, ErrGiven
+	}
+	for _, p := range l.ports {
+		n, err := p.Read(l.frames[:])
+		if err != nil {
+			return false, fmt.Errorf("read from %s: %w", p.Name(), err)
+		}
+		busy = busy || n == len(l.frames)
+		now := l.clock.Now()
+		for _, f := range l.frames[:n] {
+			if l.egress.admits(p.Side(), f) {
+				l.Shard.Input(now, p.Side(), f)
+			}
+		}
+		if n > 0 { // before the port's frames are overwritten
+			if err := l.Drain(now); err != nil {
+				return false, err
+			}
+		}
+	}
+	now := l.clock.Now()
+	l.Shard.Advance(now)
+	return busy, l.Drain(now)
+}
+
+// Drain hands out what the shard has to say and to send. Run does it; before and behind that others may.
+func (l *Loop) Drain(now mono.Time) error {
+	batch := l.Shard.Drain()
+	if len(batch.Events) > 0 {
+		l.events(batch.Events)
+	}
+	return l.egress.send(now, batch.Out)
+}
+
+// patience is how long there is nothing to do: until the next deadline, or until a parked frame is tried again.
+func (l *Loop) patience() time.Duration {
+	next := min(l.Shard.NextDeadline(), l.egress.retryAt())
+	if next == mono.Never {
+		return -1
+	}
+	return max(0, next.Sub(l.clock.Now()))
+}
+
+// Parked are the frames that wait for their next hop's link address.
+func (l *Loop) Parked() (list []ParkedFrame) {
+	for _, p := range l.egress.parked {
+		list = append(list, ParkedFrame{p.out.Side, p.out.Dst, p.out.Frame, p.until})
+	}
+	return list
+}
+
+// Inherit parks a frame that another process had parked.
+func (l *Loop) Inherit(p ParkedFrame) { l.egress.inherit(p) }
+
+// Route obeys other rules about answers to clients. It is called by the shard's goroutine, or before that begins.
+func (l *Loop) Route(r Returns) { l.egress.returns = r }
+
+// RetryNow tries parked frames at once. It is called by the shard's goroutine.
+func (l *Loop) RetryNow() { l.egress.retry = 0 }
+
+// Ask has a loop find something out about its shard; false if ctx ended before.
+func Ask[T any](ctx context.Context, l *Loop, f func(*dataplane.Shard) T) (answer T, ok bool) {
+	answers := make(chan T, 1)
+	l.Do(ctx, func(s *dataplane.Shard) { answers <- f(s) })
+	select {
+	case answer = <-answers:
+		return answer, true
+	case <-ctx.Done():
+		return answer, false
+	}
+}
