@@ -1,10 +1,11 @@
 package config
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/goccy/go-yaml/ast"
 )
 
 // rawBind is one address and port of a bind line.
@@ -20,31 +21,28 @@ func (p *haproxyParser) bind(args []string, _ bool) {
 	for _, address := range strings.Split(args[0], ",") {
 		binds, err := parseBind(address)
 		if err != nil {
-			p.add(Error{Line: p.line, Keyword: "bind", Expected: "[ADDR]:PORT", Found: quote(address), Reason: err.Error()})
+			p.add(Error{Line: p.line, Keyword: "bind", Expected: wantBind, Found: quote(address), Reason: err.Error()})
 			continue
 		}
 		for _, b := range binds {
-			b.Interface = given["interface"]
+			b.Interface = given.device
 			// The socket of ipv6@: is one of [::], which takes IPv4 as well. HAProxy lets v6only win over v4v6 in any
 			// order, and an address that is IPv4's alone knows neither.
 			b.AnyFamily = b.AnyFamily || b.Addr == netip.IPv6Unspecified()
-			if _, only6 := given["v6only"]; only6 {
-				b.AnyFamily = false
-			}
+			b.AnyFamily = b.AnyFamily && !given.only6
 			p.proxy.binds = append(p.proxy.binds, rawBind{b, p.line, address})
 		}
 	}
 }
 
 // bindSettings reads what follows the address. As in serverSettings, it goes on behind a word that it does not take.
-func (p *haproxyParser) bindSettings(args []string) (given map[string]string) {
-	given = map[string]string{}
+func (p *haproxyParser) bindSettings(args []string) (given bindWords) {
 	var refused refusals
 	for len(args) > 0 {
 		word := args[0]
 		args = args[1:]
 		if !knownBindWord(word) {
-			near := p.unknown(p.line, "bind", word, "setting", slices.Sorted(maps.Keys(bindSettings)))
+			near := p.unknown(p.line, "bind", word, "setting", knownBindSettings())
 			if near == "" {
 				if i := slices.IndexFunc(args, knownBindWord); i >= 0 {
 					args = args[i:]
@@ -54,49 +52,93 @@ func (p *haproxyParser) bindSettings(args []string) (given map[string]string) {
 			}
 			word = near
 		}
-		args = p.bindSetting(given, &refused, word, args)
+		args = p.bindSetting(&given, &refused, word, args)
 	}
 	refused.report(p, "bind")
 	return given
 }
 
 // bindSetting reads one setting with its values, and returns the words behind it.
-func (p *haproxyParser) bindSetting(given map[string]string, no *refusals, word string, args []string) (rest []string) {
+func (p *haproxyParser) bindSetting(given *bindWords, no *refusals, word string, args []string) (rest []string) {
 	if refused, ok := refusedBindSettings[word]; ok {
 		no.add(word, refused.why)
 		return args[min(refused.values, len(args)):]
 	}
-	value := ""
-	if bindSettings[word] == 1 {
-		if len(args) == 0 || args[0] == "" {
-			p.expected(p.line, "bind "+word, "a value", "")
-			return args[min(1, len(args)):]
-		}
-		value, args = args[0], args[1:]
+	one, values := findWord(bindSettings, word), 1
+	if one != nil {
+		values = one.values
 	}
-	if slices.Contains(ignoredBindSettings, word) {
+	if values > 0 && argument(args) == "" {
+		p.expected(p.line, "bind "+word, "a value", "")
+		return args[min(1, len(args)):]
+	}
+	if one == nil {
 		p.note(p.line, "bind %s is ignored: %s", word, aboutSockets)
+	} else {
+		one.line(p, given, "bind "+word, args[:values], false)
 	}
-	if word == "interface" && checkInterface(value) != nil {
-		p.expected(p.line, "bind interface", "an interface's name", value)
-		return args
-	}
-	given[word] = value
-	return args
+	return args[values:]
 }
 
 func knownBindWord(word string) bool {
-	_, served := bindSettings[word]
 	_, refused := refusedBindSettings[word]
-	return served || refused
+	return refused || findWord(bindSettings, word) != nil || slices.Contains(ignoredBindSettings, word)
 }
 
-// bindSettings are those that may follow a bind's address, and how many words belong to each.
-var bindSettings = map[string]int{
-	"interface": 1, "name": 1, "v4v6": 0, "v6only": 0, "transparent": 0, "backlog": 1, "maxconn": 1, "nice": 1, "id": 1,
-	"process": 1, "thread": 1, "shards": 1, "tcp-ut": 1, "user": 1, "uid": 1, "group": 1, "gid": 1, "mode": 1,
+// knownBindSettings are those that may follow a bind's address.
+func knownBindSettings() []string {
+	known := slices.Concat(wordsAfter(bindSettings, ""), ignoredBindSettings)
+	slices.Sort(known)
+	return known
 }
 
+// bindWords is what a bind says beside its addresses; in YAML they are among its keys.
+type bindWords struct {
+	address at[string]
+	device  string
+	only6   bool
+}
+
+// bindTable is bindSettings.
+func bindTable() []setting[bindWords] {
+	noEffect := func(values int) kind[bindWords] {
+		return kind[bindWords]{values: values, line: func(*haproxyParser, *bindWords, string, []string, bool) bool { return false }}
+	}
+	return []setting[bindWords]{
+		{key: "address", kind: ofNode(func(r *yamlReader, b *bindWords, key string, node ast.Node) {
+			b.address, _ = r.text(key, wantBind, node)
+		})},
+		{
+			word: "interface", key: "interface", about: "of an ADDR left out", otherwise: "all outside interfaces",
+			kind: bindInterface(),
+		},
+		{word: "v4v6", about: "families of `[::]`", otherwise: "`v4v6`", kind: noEffect(0)},
+		{
+			word: "v6only", about: "families of `[::]`", otherwise: "`v4v6`",
+			kind: boolean(func(b *bindWords) *bool { return &b.only6 }, false),
+		},
+		{word: "name", about: "taken, no effect", kind: noEffect(1)},
+		{word: "transparent", about: "taken, no effect", kind: noEffect(0)},
+	}
+}
+
+const wantBind = "[ADDR]:PORT"
+
+func bindInterface() kind[bindWords] {
+	const want = "an interface's name"
+	k := text(func(b *bindWords) *string { return &b.device }, "", want, checkInterface)
+	k.values = 1
+	return k.byLine(func(p *haproxyParser, b *bindWords, name string, args []string, _ bool) bool {
+		if checkInterface(args[0]) != nil {
+			p.expected(p.line, name, want, args[0])
+			return false
+		}
+		b.device = args[0]
+		return true
+	})
+}
+
+// ignoredBindSettings have one value each.
 var ignoredBindSettings = []string{
 	"backlog", "maxconn", "nice", "id", "process", "thread", "shards", "tcp-ut", "user", "uid", "group", "gid", "mode",
 }

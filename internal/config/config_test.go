@@ -195,24 +195,14 @@ func TestKeywordsFileIsComplete(t *testing.T) {
 			return len(line) > 0 && slices.Contains(keywords, line[0]) && slices.Contains(line, word)
 		})
 	}
-	for name := range globalKeywords {
-		if !shown(name) {
-			t.Errorf("%s is missing", name)
+	for _, s := range globalSettings {
+		if s.word != "" && !shown(s.word) {
+			t.Errorf("%s is missing", s.word)
 		}
 	}
-	for name := range proxyKeywords {
-		if !shown(name) {
-			t.Errorf("%s is missing", name)
-		}
-	}
-	for name := range servedOptions {
-		if name != "httplog" && !shown("option", name) { // another name for tcplog
-			t.Errorf("option %s is missing", name)
-		}
-	}
-	for name := range servedTimeouts {
-		if !shown("timeout", name) {
-			t.Errorf("timeout %s is missing", name)
+	for _, s := range proxySettings {
+		if s.word != "" && !s.older && !shown(strings.Fields(s.word)...) {
+			t.Errorf("%s is missing", s.word)
 		}
 	}
 	for _, name := range knownServerSettings() {
@@ -220,9 +210,9 @@ func TestKeywordsFileIsComplete(t *testing.T) {
 			t.Errorf("server %s is missing", name)
 		}
 	}
-	for name := range bindSettings {
-		if !slices.Contains(ignoredBindSettings, name) && !mentioned([]string{"bind"}, name) {
-			t.Errorf("bind %s is missing", name)
+	for _, s := range bindSettings {
+		if s.word != "" && !mentioned([]string{"bind"}, s.word) {
+			t.Errorf("bind %s is missing", s.word)
 		}
 	}
 }

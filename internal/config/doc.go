@@ -10,6 +10,9 @@
 // The package opens nothing but the file and asks the network nothing: whether an interface exists or a server can be
 // reached is for others to find out.
 //
-// Start reading at Parse in load.go, then haproxy.go and yaml.go, then resolve.go. rules.go, which finds out what a set
-// of acl and tcp-request lines does to an early talker, can be read on its own.
+// What can be set is in tables (settings.go): each setting has one entry, with its names in both syntaxes, how it is read, its
+// bounds, its default and what the reference says of it. Both parsers look words up there.
+//
+// Start reading at Parse in load.go, then settings.go, haproxy.go and yaml.go, then resolve.go. rules.go, which finds out what
+// a set of acl and tcp-request lines does to an early talker, can be read on its own.
 package config

@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +28,7 @@ const skipped = "skipped"
 // parseHAProxy reads a file in HAProxy's syntax into its raw form. What is wrong is collected.
 func parseHAProxy(collect *problems, text []byte, env func(string) (string, bool)) rawConfig {
 	p := &haproxyParser{problems: collect, env: env, defaults: []rawProxy{*factory()}}
-	p.raw.global.firewall.Manage = true
+	p.raw = newRaw()
 	for line := range bytes.Lines(text) {
 		p.line++
 		if !bytes.HasSuffix(line, []byte{'\n'}) {
@@ -263,7 +262,8 @@ func (p *haproxyParser) keyword(words []string) {
 		p.globalKeyword(name, words, negated)
 		return
 	}
-	if _, ok := proxyKeywords[name]; !ok {
+	table := proxySettings
+	if findWord(table, name) == nil {
 		meant := p.unserved(name, words)
 		switch {
 		case slices.Contains(servedSections, meant): // it was meant to begin another section
@@ -275,7 +275,7 @@ func (p *haproxyParser) keyword(words []string) {
 		}
 		name = meant
 	}
-	k := proxyKeywords[name]
+	k := findWord(table, name)
 	p.proxy.tried[name] = true
 	switch {
 	case negated && !k.canNegate:
@@ -291,7 +291,13 @@ func (p *haproxyParser) keyword(words []string) {
 	case len(words)-1 < k.least:
 		p.expected(p.line, name, k.want, strings.Join(words[1:], " "))
 	default:
-		k.run(p, words[1:], negated)
+		p.setProxy(k, words[1:], negated)
+	}
+}
+
+func (p *haproxyParser) setProxy(s *setting[rawProxy], args []string, negated bool) {
+	if s.line(p, p.proxy, s.word, args, negated) {
+		p.proxy.lines[s.word] = p.line
 	}
 }
 
@@ -314,7 +320,7 @@ func (p *haproxyParser) unserved(name string, words []string) (meant string) {
 		p.wrong(p.line, name, "not served: %s", why)
 		return ""
 	}
-	known := slices.Concat(slices.Sorted(maps.Keys(proxyKeywords)), servedSections)
+	known := slices.Concat(wordsAfter(proxySettings, ""), servedSections)
 	return p.unknown(p.line, "", words[0], "keyword in a "+p.section+" section", known)
 }
 

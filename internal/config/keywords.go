@@ -6,101 +6,6 @@ import (
 	"strings"
 )
 
-// keyword is one that has a meaning here.
-type keyword struct {
-	in           section // where it has
-	structural   bool    // elsewhere it is an error, not just without effect
-	anonymousToo bool    // it may stand in a defaults section that has no name
-	notServed    bool    // HAProxy knows it in a backend, hushgate does not
-	canNegate    bool    // "no" may stand before it
-	least        int     // arguments
-	want         string  // what they are
-	run          func(p *haproxyParser, args []string, negated bool)
-}
-
-// proxyKeywords are those of defaults, frontend, listen and backend sections. (Filled in by init, as the handlers
-// refer to it for their suggestions.)
-var proxyKeywords map[string]keyword
-
-func init() {
-	proxyKeywords = map[string]keyword{
-		"mode": {
-			in: everySide, anonymousToo: true, least: 1, want: "tcp",
-			run: (*haproxyParser).mode,
-		},
-		"source": {
-			in: everySide, anonymousToo: true, least: 1, want: "0.0.0.0 usesrc clientip",
-			run: (*haproxyParser).source,
-		},
-		"log": {
-			in: everySide, anonymousToo: true, canNegate: true,
-			run: (*haproxyParser).log,
-		},
-		"option": {
-			in: everySide, anonymousToo: true, canNegate: true, least: 1, want: "an option",
-			run: (*haproxyParser).option,
-		},
-		"timeout": {
-			in: everySide, anonymousToo: true, least: 2, want: "a timeout's name and " + wantTime,
-			run: (*haproxyParser).timeout,
-		},
-		"description": {
-			in: everySide &^ inDefaults, structural: true, anonymousToo: true, least: 1, want: "a text",
-			run: func(*haproxyParser, []string, bool) {},
-		},
-		"disabled": {
-			in: everySide, anonymousToo: true,
-			run: (*haproxyParser).disabled,
-		},
-		"enabled": {
-			in: everySide, anonymousToo: true,
-			run: (*haproxyParser).enabled,
-		},
-
-		"bind": {
-			in: inFrontend | inListen, structural: true, least: 1, want: "[ADDR]:PORT",
-			run: (*haproxyParser).bind,
-		},
-		"tcp-request": {
-			in: frontendSide, structural: true, notServed: true, least: 1, want: "inspect-delay or content",
-			run: (*haproxyParser).tcpRequest,
-		},
-		"acl": {
-			in: frontendSide, structural: true, notServed: true, least: 2, want: "a name and a condition",
-			run: (*haproxyParser).acl,
-		},
-		"maxconn": {
-			in: frontendSide, anonymousToo: true, least: 1, want: "a number",
-			run: (*haproxyParser).maxConn,
-		},
-		"default_backend": {
-			in: frontendSide, structural: true, anonymousToo: true, least: 1, want: "a backend's name",
-			run: (*haproxyParser).defaultBackend,
-		},
-		"use_backend": {
-			in: inFrontend | inListen, structural: true, least: 1, want: "a backend's name",
-			run: (*haproxyParser).useBackend,
-		},
-
-		"balance": {
-			in: backendSide, anonymousToo: true, least: 1, want: "roundrobin",
-			run: (*haproxyParser).balance,
-		},
-		"retries": {
-			in: backendSide, anonymousToo: true, least: 1, want: "a number",
-			run: (*haproxyParser).retries,
-		},
-		"server": {
-			in: inBackend | inListen, structural: true, least: 2, want: "NAME ADDR[:PORT]",
-			run: (*haproxyParser).server,
-		},
-		"default-server": {
-			in: backendSide, structural: true, anonymousToo: true, least: 1, want: "a server's settings",
-			run: (*haproxyParser).defaultServer,
-		},
-	}
-}
-
 // Why a keyword is ignored.
 const (
 	aboutHTTP    = "it is about HTTP"
@@ -209,21 +114,14 @@ var refusedGlobal = map[string]string{
 	"set-var-fmt":         "hushgate has no variables",
 }
 
-// globalKeywords are those of the global section that have a meaning here.
-var globalKeywords = map[string]func(p *haproxyParser, words []string){
-	"hard-stop-after": (*haproxyParser).hardStopAfter,
-	"log":             (*haproxyParser).globalLog,
-	"maxconn":         (*haproxyParser).globalMaxConn,
-	"nbthread":        (*haproxyParser).nbthread,
-}
-
 func (p *haproxyParser) globalKeyword(name string, words []string, negated bool) {
-	switch run, ok := globalKeywords[name]; {
-	case ok && negated:
+	table := globalSettings
+	switch s := findWord(table, name); {
+	case s != nil && negated:
 		p.wrong(p.line, name, "cannot be negated with no in a global section")
 		return
-	case ok:
-		run(p, words)
+	case s != nil:
+		p.setGlobal(s, words[1:])
 		return
 	}
 	why, ok := ignoredGlobal[name]
@@ -240,10 +138,16 @@ func (p *haproxyParser) globalKeyword(name string, words []string, negated bool)
 		p.wrong(p.line, name, "not served: %s", why)
 		return
 	}
-	known := slices.Concat(slices.Collect(maps.Keys(globalKeywords)), slices.Collect(maps.Keys(ignoredGlobal)))
+	known := slices.Concat(wordsAfter(table, ""), slices.Collect(maps.Keys(ignoredGlobal)))
 	slices.Sort(known)
 	meant := p.unknown(p.line, "", name, "keyword in a global section", known)
-	if run, ok := globalKeywords[meant]; ok {
-		run(p, append([]string{meant}, words[1:]...))
+	if s := findWord(table, meant); s != nil {
+		p.setGlobal(s, words[1:])
+	}
+}
+
+func (p *haproxyParser) setGlobal(s *setting[rawGlobal], args []string) {
+	if s.line(p, &p.raw.global, s.word, args, false) {
+		p.raw.global.lines[s.word] = p.line
 	}
 }

@@ -6,27 +6,6 @@ import (
 	"strings"
 )
 
-// option is one of the words after `option`.
-type option struct {
-	in        section
-	canNegate bool
-	most      int // arguments
-	run       func(p *haproxyParser, args []string, negated bool)
-}
-
-var servedOptions = map[string]option{
-	"tcplog":  {in: everySide, run: (*haproxyParser).tcplog},
-	"httplog": {in: frontendSide, most: 1, run: (*haproxyParser).httplog},
-	"dontlognull": {in: frontendSide, canNegate: true, run: func(p *haproxyParser, _ []string, negated bool) {
-		p.proxy.dontNull = at[bool]{!negated, p.line}
-	}},
-	"redispatch": {in: backendSide, canNegate: true, most: 1, run: (*haproxyParser).redispatch},
-	"smtpchk":    {in: backendSide, most: 2, run: (*haproxyParser).smtpchk},
-	"tcp-check": {in: backendSide, run: func(p *haproxyParser, _ []string, _ bool) {
-		p.proxy.check = at[Check]{Check{Kind: CheckTCP}, p.line}
-	}},
-}
-
 // ignoredOptions and why.
 var ignoredOptions = map[string]string{
 	"tcpka": aboutSockets, "clitcpka": aboutSockets, "srvtcpka": aboutSockets, "tcp-smart-accept": aboutSockets,
@@ -63,21 +42,22 @@ var refusedOptions = map[string]string{
 
 func (p *haproxyParser) option(args []string, negated bool) {
 	name := args[0]
-	if !knownOption(name) {
-		known := slices.Concat(slices.Sorted(maps.Keys(servedOptions)), slices.Sorted(maps.Keys(ignoredOptions)))
+	table := proxySettings
+	if findWord(table, "option", name) == nil && !knownOption(name) {
+		known := slices.Concat(wordsAfter(table, "option"), slices.Sorted(maps.Keys(ignoredOptions)))
 		if name = p.unknown(p.line, "option", name, "option", known); name == "" {
 			return
 		}
 	}
-	o, served := servedOptions[name]
-	switch {
+	o := findWord(table, "option", name)
+	switch served := o != nil; {
 	case served && negated && !o.canNegate:
 		p.wrong(p.line, "option "+name, "cannot be negated with no")
 	case served && p.proxy.kind&o.in == 0:
 		p.note(p.line, "option %s has no effect in a %s section, as in HAProxy", name, p.section)
 	case served:
 		p.atMost("option "+name, args[1:], o.most)
-		o.run(p, args[1:], negated)
+		p.setProxy(o, args[1:], negated)
 	case negated && refusedOptions[name] != "": // not to do what hushgate does not do
 	case ignoredOptions[name] != "":
 		p.note(p.line, "option %s is ignored: %s", name, ignoredOptions[name])
@@ -90,9 +70,9 @@ func (p *haproxyParser) option(args []string, negated bool) {
 	}
 }
 
+// knownOption reports whether an option is one of those that are ignored or refused.
 func knownOption(name string) bool {
-	_, served := servedOptions[name]
-	return served || ignoredOptions[name] != "" || refusedOptions[name] != "" || slices.Contains(httpOptions, name)
+	return ignoredOptions[name] != "" || refusedOptions[name] != "" || slices.Contains(httpOptions, name)
 }
 
 func (p *haproxyParser) tcplog([]string, bool) {
@@ -105,10 +85,10 @@ func (p *haproxyParser) tcplog([]string, bool) {
 
 // setLogFormat takes one of the two names for the only format, and tells where HAProxy does that it had one.
 func (p *haproxyParser) setLogFormat(name string) {
-	if before := p.proxy.logFormat; p.proxy.kind == inDefaults && before.line > p.proxy.line {
-		p.note(p.line, "option %s takes the place of the one on line %d", name, before.line)
+	if before := p.proxy.lines["log-format"]; p.proxy.kind == inDefaults && before > p.proxy.line {
+		p.note(p.line, "option %s takes the place of the one on line %d", name, before)
 	}
-	p.proxy.logFormat = at[LogFormat]{LogTCP, p.line}
+	p.proxy.front.LogFormat, p.proxy.lines["log-format"] = LogTCP, p.line
 }
 
 // httplog is what distributions write into defaults. HAProxy uses tcplog instead in mode tcp, and so do we.
@@ -117,21 +97,22 @@ func (p *haproxyParser) httplog([]string, bool) {
 	p.note(p.line, "option httplog is read as option tcplog, as HAProxy does in mode tcp")
 }
 
-func (p *haproxyParser) redispatch(args []string, negated bool) {
-	p.proxy.redispatch = at[bool]{!negated, p.line}
+func (p *haproxyParser) redispatch(to *rawProxy, _ string, args []string, negated bool) bool {
+	*redispatch(to) = !negated
 	if len(args) == 0 {
-		return
+		return true
 	}
 	if _, err := parseInt(args[0], -maxRetries, maxRetries); err != nil {
 		p.expected(p.line, "option redispatch", wantInt(-maxRetries, maxRetries), args[0])
 	} else if args[0] != "1" {
 		p.note(p.line, "option redispatch: hushgate takes another server at each retry, as with 1")
 	}
+	return true
 }
 
 // smtpchk handles `option smtpchk [HELO|EHLO DOMAIN]`.
 func (p *haproxyParser) smtpchk(args []string, _ bool) {
-	p.proxy.check = at[Check]{p.smtpCheck(p.line, args), p.line}
+	p.proxy.setCheck(p.smtpCheck(p.line, args), p.line)
 }
 
 // smtpCheck reads what follows smtpchk as HAProxy does: without one of the two verbs and a domain, it is HELO

@@ -1,9 +1,7 @@
 package config
 
 import (
-	"maps"
 	"math"
-	"slices"
 	"strings"
 	"time"
 )
@@ -51,79 +49,40 @@ func (p *haproxyParser) log(args []string, negated bool) {
 	}
 }
 
-func (p *haproxyParser) globalLog(words []string) {
-	switch {
-	case len(words) < 2:
+func (p *haproxyParser) globalLog(g *rawGlobal, _ string, args []string, _ bool) bool {
+	if len(args) == 0 {
 		p.expected(p.line, "log", "a target and a facility", "")
-	default:
-		if t, ok := p.parseLog(p.line, words[1:]); ok {
-			p.raw.global.logs, p.raw.global.logsSet = append(p.raw.global.logs, t), true
-		}
-		p.raw.global.logLine = p.line
+		return false
 	}
-}
-
-// maxShards bounds nbthread: PACKET_FANOUT takes so many sockets, and HAProxy so many threads.
-const maxShards = 64
-
-func (p *haproxyParser) nbthread(words []string) {
-	p.raw.global.shards = p.number(words[0], words[1:], 1, maxShards)
-}
-
-func (p *haproxyParser) hardStopAfter(words []string) {
-	word := ""
-	if len(words) > 1 {
-		word = words[1]
+	if t, ok := p.parseLog(p.line, args); ok {
+		g.Logs, g.logsSet = append(g.Logs, t), true
 	}
-	p.atMost(words[0], words[1:], 1)
-	d, err := parseTime(word, time.Millisecond)
-	if err != nil {
-		p.badTime(p.line, words[0], word, err)
-		return
-	}
-	p.warnBare(p.line, words[0], word)
-	if d == 0 { // for ever, in HAProxy
-		p.note(p.line, "%s 0: no limit; here that is the longest time there is, %s", words[0], formatTime(maxTime))
-		d = maxTime
-	}
-	p.raw.global.hardStop = at[time.Duration]{d, p.line}
+	g.logLine = p.line
+	return true
 }
 
 // globalMaxConn keeps the first number, as HAProxy does; 0 is none.
-func (p *haproxyParser) globalMaxConn(words []string) {
-	n := p.number(words[0], words[1:], 0, math.MaxInt32)
-	switch first := p.raw.global.maxConn; {
-	case first.set():
-		p.warn(n.line, "maxconn %d is ignored, as in HAProxy: line %d has set it to %d", n.value, first.line, first.value)
-	case n.value > 0:
-		p.raw.global.maxConn = n
+func (p *haproxyParser) globalMaxConn(g *rawGlobal, name string, args []string, _ bool) bool {
+	n, _ := p.number(name, args, 0, math.MaxInt32)
+	if first := g.lines[name]; first > 0 {
+		p.warn(p.line, "maxconn %d is ignored, as in HAProxy: line %d has set it to %d", n, first, g.MaxConn)
+		return false
 	}
+	if n > 0 {
+		g.MaxConn = n
+	}
+	return n > 0
 }
 
 // number reads the one argument of a keyword.
-func (p *haproxyParser) number(name string, args []string, least, most int) at[int] {
+func (p *haproxyParser) number(name string, args []string, least, most int) (n int, ok bool) {
 	p.atMost(name, args, 1)
-	word := ""
-	if len(args) > 0 {
-		word = args[0]
-	}
-	n, err := parseInt(word, least, most)
+	n, err := parseInt(argument(args), least, most)
 	if err != nil {
-		p.expected(p.line, name, wantInt(least, most), word)
+		p.expected(p.line, name, wantInt(least, most), argument(args))
 	}
-	return at[int]{n, p.line}
+	return n, err == nil
 }
-
-func (p *haproxyParser) maxConn(args []string, _ bool) {
-	p.proxy.maxConn = p.number("maxconn", args, 0, math.MaxInt32)
-}
-
-func (p *haproxyParser) retries(args []string, _ bool) {
-	p.proxy.retries = p.number("retries", args, 0, maxRetries)
-}
-
-// maxRetries is what a flow record can count.
-const maxRetries = 255
 
 func (p *haproxyParser) disabled(args []string, _ bool) {
 	p.atMost("disabled", args, 0)
@@ -169,12 +128,6 @@ func (p *haproxyParser) useBackend(args []string, _ bool) {
 	}
 }
 
-// servedTimeouts and the sections in which each has a meaning.
-var servedTimeouts = map[string]section{
-	"client": frontendSide, "server": backendSide, "connect": backendSide, "check": backendSide, "queue": backendSide,
-	"tunnel": backendSide, "client-fin": frontendSide, "server-fin": backendSide,
-}
-
 // ignoredTimeouts and why.
 var ignoredTimeouts = map[string]string{
 	"http-request":    aboutHTTP,
@@ -183,38 +136,35 @@ var ignoredTimeouts = map[string]string{
 }
 
 func (p *haproxyParser) timeout(args []string, _ bool) {
-	which := args[0]
-	in, served := servedTimeouts[which]
+	which, table := args[0], proxySettings
+	s := findWord(table, "timeout", which)
 	why, ignored := ignoredTimeouts[which]
-	if !served && !ignored {
-		known := slices.Sorted(maps.Keys(servedTimeouts))
+	if s == nil && !ignored {
+		known := wordsAfter(table, "timeout")
 		meant := nearest(which, known)
 		p.add(Error{Line: p.line, Keyword: "timeout", Expected: orList(known), Found: quote(which), Suggestion: meant})
-		which, in, ignored = meant, servedTimeouts[meant], meant == ""
+		s = findWord(table, "timeout", meant)
 	}
-	name := "timeout " + args[0]
-	d, err := parseTime(args[1], time.Millisecond)
+	name := "timeout " + which
+	_, err := parseTime(args[1], time.Millisecond)
 	switch {
 	case err != nil:
 		p.badTime(p.line, name, args[1], err)
-	case ignored && why != "":
+	case ignored:
 		p.note(p.line, "%s is ignored: %s", name, why)
-	case ignored: // not known, which was reported
-	case p.proxy.kind&in == 0:
+	case s == nil: // not known, which was reported
+	case p.proxy.kind&s.in == 0:
 		p.note(p.line, "%s has no effect in a %s section, as in HAProxy", name, p.section)
 	default:
-		p.setTimeout(which, args[1], d)
+		p.setProxy(s, args[1:2], false)
 	}
 	p.atMost(name, args, 2)
 }
 
-// setTimeout lets the last one of a section win, and warns where HAProxy does: where the value is neither the one that the
+// warnRepeated warns where HAProxy does of a setting that takes the place of another: where the value is neither the one that the
 // section began with nor in a section of defaults.
-func (p *haproxyParser) setTimeout(which, text string, d time.Duration) {
-	before := p.proxy.timeouts[which]
-	if p.proxy.kind != inDefaults && before.value != p.base.timeouts[which].value {
-		p.warn(p.line, "timeout %s takes the place of %s on line %d, as in HAProxy", which, formatTime(before.value), before.line)
+func (p *haproxyParser) warnRepeated(name string, now, begun time.Duration) {
+	if p.proxy.kind != inDefaults && now != begun {
+		p.warn(p.line, "%s takes the place of %s on line %d, as in HAProxy", name, formatTime(now), p.proxy.lines[name])
 	}
-	p.warnBare(p.line, "timeout "+which, text)
-	p.proxy.timeouts[which] = at[time.Duration]{d, p.line}
 }

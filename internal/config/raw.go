@@ -1,8 +1,11 @@
 package config
 
 import (
+	"maps"
 	"slices"
 	"time"
+
+	"github.com/goccy/go-yaml/ast"
 )
 
 // at is a value with the line on which it was set; line 0 means that it was not.
@@ -29,19 +32,19 @@ type rawConfig struct {
 	partial bool        // some sections could not be read, so that names may be theirs
 }
 
+// newRaw is a file that says nothing.
+func newRaw() rawConfig {
+	raw := rawConfig{global: rawGlobal{lines: lines{}}}
+	fill(globalSettings, &raw.global)
+	raw.global.Capture = Capture{}
+	return raw
+}
+
 type rawGlobal struct {
-	outside, inside  []string
-	shards, maxConn  at[int]
-	halfOpen, buffer at[int]
-	hardStop         at[time.Duration]
-	fail             at[string]
-	logs             []LogTarget
-	logsSet          bool
-	firewall         Firewall
-	capture          Capture
-	announce         at[bool]
-	reversePath      at[string]
-	logLine          int // of the last log in a global section
+	Global
+	lines   lines
+	logsSet bool
+	logLine int // of the last log in a global section
 }
 
 // rawProxy is a frontend, a backend, both at once (listen), or the defaults that they begin as.
@@ -51,32 +54,29 @@ type rawProxy struct {
 	line     int
 	disabled bool
 
+	front   Frontend // the settings that need no more than reading
+	back    Backend
+	tunnel  time.Duration
+	maxConn int
+	lines   lines
+
 	mode       at[string]
 	logs       []LogTarget
 	logGlobal  at[bool]
 	logWrong   bool // a log line was in error
-	maxConn    at[int]
-	timeouts   map[string]at[time.Duration] // client, server, connect, check, queue, tunnel
-	logFormat  at[LogFormat]
-	dontNull   at[bool]
 	delay      at[time.Duration]
 	delayText  string // as it was written in HAProxy's syntax
 	delayWrong bool   // a line that should have set it was in error
 	rules      ruleSet
-	action     at[Action]
-	rejectText at[string]
-	noServer   at[string]
 	binds      []rawBind
 	backend    at[string]
 	useBackend bool // backend was set by use_backend, which goes before default_backend
 
-	retries     at[int]
-	redispatch  at[bool]
-	check       at[Check]
 	source      at[Source] // of servers that have none
 	sourceWrong bool       // the line that should have set it was in error
 	template    rawServer  // default-server
 	servers     []rawServer
+	serverNodes ast.Node    // of YAML, until default-server is read, wherever that stands
 	users       []*rawProxy // the frontends of this backend; found by resolve
 
 	partial bool            // its end was not read
@@ -87,14 +87,11 @@ type rawProxy struct {
 // rawServer is a Server in the making.
 type rawServer struct {
 	Server
-	addrSet, portSet           bool
-	checkAddr                  bool
-	checkPort                  bool
-	fastInterSet, downInterSet bool
-	sourceSet                  bool
-	proxyV1, proxyV2           bool // both may be set: then it is version 2, as in HAProxy
-	checkProxy                 bool
-	broken                     bool // some of its words were in error: what they would have said is not known
+	addrSet, portSet bool
+	sourceSet        bool
+	proxyV1, proxyV2 bool // both may be set: then it is version 2, as in HAProxy
+	checkProxy       bool
+	broken           bool // some of its words were in error: what they would have said is not known
 }
 
 // mayHave reports whether the section has lines with a keyword, or had some that could not be read.
@@ -107,35 +104,17 @@ func (d *rawProxy) begin(kind section, name string, line int) *rawProxy {
 	p.logs = slices.Clone(d.logs)
 	p.rules = d.rules.inherit()
 	p.tried = map[string]bool{}
-	p.timeouts = make(map[string]at[time.Duration], len(d.timeouts))
-	for k, v := range d.timeouts {
-		p.timeouts[k] = v
-	}
+	p.lines = maps.Clone(d.lines)
 	return &p
 }
 
-// factory is what holds when no section called defaults and no line says otherwise: HAProxy's values.
+// factory is what holds when no section called defaults and no line says otherwise.
 func factory() *rawProxy {
-	return &rawProxy{template: rawServer{Server: Server{
-		Inter: defaultInter, Rise: defaultRise, Fall: defaultFall, Weight: defaultWeight,
-	}}}
+	p := rawProxy{lines: lines{}}
+	fill(proxySettings, &p)
+	fill(serverSettings, &p.template)
+	return &p
 }
-
-// The defaults, HAProxy's where it has any.
-const (
-	defaultInter   = 2 * time.Second
-	defaultRise    = 2
-	defaultFall    = 3
-	defaultWeight  = 1
-	defaultRetries = 3
-	defaultConnect = 5 * time.Second
-	defaultMaxConn = 1_000_000
-	// defaultHardStop leaves room for the time that systemd gives a service to stop, which is 90 s.
-	defaultHardStop = 30 * time.Second
-
-	defaultRejectText   = "554 5.5.1 Protocol error"
-	defaultNoServerText = "421 4.3.2 Service not available, try again later"
-)
 
 // section is a kind of section, one bit each, so that a keyword's sections are a set.
 type section uint8

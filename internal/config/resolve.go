@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/netip"
@@ -54,7 +55,7 @@ func (p *rawProxy) title() string {
 
 func (r *resolver) resolveGlobal() {
 	g := r.raw.global
-	logs := g.logs
+	logs := g.Logs
 	if !g.logsSet {
 		global := slices.IndexFunc(r.raw.proxies, func(p *rawProxy) bool { return p.takesClients() && p.logGlobal.value })
 		switch {
@@ -68,14 +69,10 @@ func (r *resolver) resolveGlobal() {
 	}
 	r.noteLaterLogs()
 	r.warnGlobal()
-	r.cfg.Global = Global{
-		Outside: g.outside, Inside: g.inside, Shards: g.shards.value, MaxConn: g.maxConn.or(defaultMaxConn),
-		HalfOpen: g.halfOpen.value, ReceiveBuffer: g.buffer.value, Logs: logs, Firewall: g.firewall,
-		Capture: g.capture, Announce: g.announce.value, ReversePath: ReversePath(g.reversePath.or(string(PathStrict))),
-		HardStopAfter: g.hardStop.or(defaultHardStop), Fail: Fail(g.fail.or(string(FailClosed))),
-	}
-	if w := r.cfg.Global.HalfOpenWarning(max(1, g.shards.value)); w != "" {
-		r.warn(g.halfOpen.line, "%s", w)
+	r.cfg.Global = g.Global
+	r.cfg.Global.Logs = logs
+	if w := r.cfg.Global.HalfOpenWarning(max(1, g.Shards)); w != "" {
+		r.warn(g.lines["half-open"], "%s", w)
 	}
 }
 
@@ -138,17 +135,14 @@ func (r *resolver) resolveFrontend(f *rawProxy) {
 		r.wrong(f.line, f.title(), "has no bind, so no client can come")
 	}
 	b := r.backendOf(f)
-	out := Frontend{
-		Name: f.name, Delay: f.delay.value, Action: f.action.or(ActionReset),
-		RejectText: f.rejectText.or(defaultRejectText), NoServerText: f.noServer.or(defaultNoServerText),
-		ClientTimeout: f.timeouts["client"].value, Log: f.logs, LogFormat: f.logFormat.or(LogTCP),
-		DontLogNull: f.dontNull.value, ClientFIN: f.timeouts["client-fin"].value,
-		HalfOpen: f.timeouts["half-open"].value, TimeWait: f.timeouts["time-wait"].value,
-	}
+	out := f.front
+	out.Name, out.Delay, out.Log = f.name, f.delay.value, f.logs
 	r.lost = r.lost || b == nil
 	if b != nil {
 		out.Backend = b.name
-		out.ClientTimeout = b.timeouts["tunnel"].or(out.ClientTimeout)
+		if b.lines.set("timeout tunnel") {
+			out.ClientTimeout = b.tunnel
+		}
 		r.resolveBinds(f, b, &out)
 		r.claimBinds(f, out.Binds)
 		b.users = append(b.users, f)
@@ -303,14 +297,10 @@ func (r *resolver) resolveBackend(b *rawProxy) {
 	if b.kind == inBackend { // of a listen it was checked as a frontend's
 		r.checkMode(b)
 	}
-	out := Backend{
-		Name: b.name, Check: b.check.or(Check{Kind: CheckTCP}), Retries: b.retries.or(defaultRetries),
-		Redispatch: b.redispatch.or(true), Connect: b.timeouts["connect"].value, Queue: b.timeouts["queue"].value,
-		ServerTimeout: b.timeouts["tunnel"].or(b.timeouts["server"].value),
-	}
-	out.Check.Timeout, out.ServerFIN = b.timeouts["check"].value, b.timeouts["server-fin"].value
-	if out.Connect == 0 {
-		out.Connect = defaultConnect
+	out := b.back
+	out.Name, out.Connect = b.name, cmp.Or(b.back.Connect, defaultConnect)
+	if b.lines.set("timeout tunnel") {
+		out.ServerTimeout = b.tunnel
 	}
 	if len(b.servers) == 0 && !b.mayHave("server") {
 		r.wrong(b.line, b.title(), "has no server")
@@ -332,19 +322,11 @@ func (r *resolver) resolveServer(b *rawProxy, s rawServer) Server {
 	if !s.portSet {
 		s.Port = r.portOf(b, s)
 	}
-	if !s.checkPort {
-		s.CheckPort = s.Port
-	}
-	if !s.checkAddr {
-		s.CheckAddr = s.Addr
-	}
-	if !s.fastInterSet {
-		s.FastInter = s.Inter
-	}
-	if !s.downInterSet {
-		s.DownInter = s.Inter
-	}
 	r.resolveSource(b, &s)
+	s.CheckPort = cmp.Or(s.CheckPort, s.Port)
+	s.CheckAddr = cmp.Or(s.CheckAddr, s.Addr)
+	s.FastInter = cmp.Or(s.FastInter, s.Inter)
+	s.DownInter = cmp.Or(s.DownInter, s.Inter)
 	return s.Server
 }
 

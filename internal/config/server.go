@@ -40,73 +40,81 @@ func (p *problems) serverAddress(s *rawServer, line int, keyword, text string) {
 	}
 }
 
-// serverFlags are settings without a value.
-var serverFlags = map[string]func(s *rawServer){
-	"check":     func(s *rawServer) { s.Check = true },
-	"no-check":  func(s *rawServer) { s.Check = false },
-	"backup":    func(s *rawServer) { s.Backup = true },
-	"no-backup": func(s *rawServer) { s.Backup = false },
-	"disabled":  func(s *rawServer) { s.Disabled = true },
-	"enabled":   func(s *rawServer) { s.Disabled = false },
-
-	"send-proxy":          func(s *rawServer) { s.proxyV1 = true },
-	"no-send-proxy":       func(s *rawServer) { s.proxyV1 = false },
-	"send-proxy-v2":       func(s *rawServer) { s.proxyV2 = true },
-	"no-send-proxy-v2":    func(s *rawServer) { s.proxyV2 = false },
-	"check-send-proxy":    func(s *rawServer) { s.checkProxy = true },
-	"no-check-send-proxy": func(s *rawServer) { s.checkProxy = false },
+// serverTable is serverSettings: those of a server, the same in both syntaxes.
+func serverTable() []setting[rawServer] {
+	flag := func(field func(*rawServer) *bool) kind[rawServer] { return boolean(field, false) }
+	return []setting[rawServer]{
+		{
+			word: "check", not: "no-check", key: "check", about: "ask it how it is", otherwise: "off",
+			kind: flag(func(s *rawServer) *bool { return &s.Check }),
+		},
+		{
+			word: "backup", not: "no-backup", key: "backup", about: "used when no other server is up", otherwise: "off",
+			kind: flag(func(s *rawServer) *bool { return &s.Backup }),
+		},
+		{
+			word: "disabled", not: "enabled", key: "disabled", about: "starts in maintenance", otherwise: "enabled",
+			kind: flag(func(s *rawServer) *bool { return &s.Disabled }),
+		},
+		{
+			word: "send-proxy", not: "no-send-proxy", key: "send-proxy", about: "a PROXY header", otherwise: "no",
+			kind: flag(func(s *rawServer) *bool { return &s.proxyV1 }),
+		},
+		{
+			word: "send-proxy-v2", not: "no-send-proxy-v2", key: "send-proxy-v2", about: "a PROXY header", otherwise: "no",
+			kind: flag(func(s *rawServer) *bool { return &s.proxyV2 }),
+		},
+		{
+			word: "check-send-proxy", not: "no-check-send-proxy", key: "check-send-proxy", about: "checks send one, too",
+			otherwise: "no", kind: flag(func(s *rawServer) *bool { return &s.checkProxy }),
+		},
+		{
+			word: "inter", key: "inter", about: "between checks",
+			kind: interval(func(s *rawServer) *time.Duration { return &s.Inter }, 2*time.Second),
+		},
+		{
+			word: "fastinter", key: "fastinter", about: "between checks", otherwise: "as `inter`",
+			kind: interval(func(s *rawServer) *time.Duration { return &s.FastInter }, 0),
+		},
+		{
+			word: "downinter", key: "downinter", about: "between checks", otherwise: "as `inter`",
+			kind: interval(func(s *rawServer) *time.Duration { return &s.DownInter }, 0),
+		},
+		{
+			word: "rise", key: "rise", about: "checks in a row that turn it up, down",
+			kind: count(func(s *rawServer) *int { return &s.Rise }, 2, 1, math.MaxInt32),
+		},
+		{
+			word: "fall", key: "fall", about: "checks in a row that turn it up, down",
+			kind: count(func(s *rawServer) *int { return &s.Fall }, 3, 1, math.MaxInt32),
+		},
+		{
+			word: "weight", key: "weight", about: "share, 0 to 256",
+			kind: count(func(s *rawServer) *int { return &s.Weight }, 1, 0, 256),
+		},
+		{word: "addr", key: "addr", about: "where to check", otherwise: "the server's own", kind: ofServer(setCheckAddr)},
+		{word: "port", key: "port", about: "where to check", otherwise: "the server's own", kind: ofServer(setCheckPort)},
+		{word: "source", key: "source", about: "also on a server's line", kind: ofServer(setSource)},
+	}
 }
-
-// serverValues are settings with one value; each says what was expected when it cannot be had.
-var serverValues = map[string]func(s *rawServer, value string, bare time.Duration) (want string){
-	"inter": func(s *rawServer, v string, bare time.Duration) string { return setTime(&s.Inter, v, bare) },
-	"fastinter": func(s *rawServer, v string, bare time.Duration) string {
-		s.fastInterSet = true
-		return setTime(&s.FastInter, v, bare)
-	},
-	"downinter": func(s *rawServer, v string, bare time.Duration) string {
-		s.downInterSet = true
-		return setTime(&s.DownInter, v, bare)
-	},
-	"rise":   func(s *rawServer, v string, _ time.Duration) string { return setInt(&s.Rise, v, 1, math.MaxInt32) },
-	"fall":   func(s *rawServer, v string, _ time.Duration) string { return setInt(&s.Fall, v, 1, math.MaxInt32) },
-	"weight": func(s *rawServer, v string, _ time.Duration) string { return setInt(&s.Weight, v, 0, 256) },
-	"addr": func(s *rawServer, v string, _ time.Duration) (want string) {
-		addr, err := parseHost(strings.Trim(v, "[]"))
-		if s.CheckAddr, s.checkAddr = addr, true; err != nil {
-			want = "the IP address of a host"
-		}
-		return want
-	},
-	"port": func(s *rawServer, v string, _ time.Duration) (want string) {
-		port, err := parsePort(v)
-		if s.CheckPort, s.checkPort = port, true; err != nil {
-			want = wantInt(1, math.MaxUint16)
-		}
-		return want
-	},
-}
-
-// timeSettings are those of serverValues that are times.
-var timeSettings = map[string]bool{"inter": true, "fastinter": true, "downinter": true}
 
 // minInter is the shortest interval between checks: HAProxy's unit.
 const minInter = time.Millisecond
 
-func setTime(d *time.Duration, v string, bare time.Duration) (want string) {
-	t, err := parseTime(v, bare)
-	if err != nil || t < minInter {
-		return wantTime + ", of at least 1ms"
+func setCheckAddr(s *rawServer, text string, _ time.Duration) (want string) {
+	addr, err := parseHost(strings.Trim(text, "[]"))
+	if err != nil {
+		return "the IP address of a host"
 	}
-	*d = t
+	s.CheckAddr = addr
 	return ""
 }
 
-func setInt(n *int, v string, least, most int) (want string) {
-	i, err := parseInt(v, least, most)
+func setCheckPort(s *rawServer, text string, _ time.Duration) (want string) {
+	port, err := parsePort(text)
 	if err != nil {
-		return wantInt(least, most)
+		return wantInt(1, math.MaxUint16)
 	}
-	*n = i
+	s.CheckPort = port
 	return ""
 }

@@ -1,10 +1,9 @@
 package config
 
 import (
-	"maps"
+	"cmp"
 	"slices"
 	"strconv"
-	"time"
 )
 
 // refusedSetting is a word of HAProxy's server lines that is not served. The number of its values lets the parser go on
@@ -157,17 +156,10 @@ func (p *haproxyParser) serverSetting(keyword string, s *rawServer, no *refusals
 	if len(args) > 0 {
 		value, rest = args[0], args[1:]
 	}
-	if set, ok := serverFlags[word]; ok {
-		set(s)
-		return args
-	}
-	if set, ok := serverValues[word]; ok {
-		if want := set(s, value, time.Millisecond); want != "" {
-			p.expected(p.line, keyword+" "+word, want, value)
-		} else if timeSettings[word] {
-			p.warnBare(p.line, keyword+" "+word, value)
-		}
-		return rest
+	if one := findWord(serverSettings, word); one != nil && word != "source" {
+		n := min(one.values, len(args))
+		one.line(p, s, keyword+" "+word, args[:n], word == one.not)
+		return args[n:]
 	}
 	refused, isRefused := refusedServerSettings[word]
 	why, isIgnored := ignoredServerSettings[word]
@@ -213,11 +205,15 @@ func fromKnownServerWord(args []string) []string {
 
 func knownServerWord(word string) bool {
 	_, refused := refusedServerSettings[word]
-	served := serverFlags[word] != nil || serverValues[word] != nil || word == "source"
-	return served || refused || ignoredServerSettings[word] != "" || slices.Contains(absentServerSettings, word)
+	return findWord(serverSettings, word) != nil || refused || ignoredServerSettings[word] != "" || slices.Contains(absentServerSettings, word)
 }
 
-// knownServerSettings are those that have a meaning here.
+// knownServerSettings are those that have a meaning here, those without a value first.
 func knownServerSettings() []string {
-	return slices.Concat(slices.Sorted(maps.Keys(serverFlags)), slices.Sorted(maps.Keys(serverValues)), []string{"source"})
+	table := serverSettings
+	known := wordsAfter(table, "")
+	slices.SortStableFunc(known, func(a, b string) int {
+		return cmp.Compare(findWord(table, a).values, findWord(table, b).values)
+	})
+	return known
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Source is where a server sees its connections come from: an address of the gateway's own, and the ports that are used
@@ -143,7 +144,7 @@ func (p *haproxyParser) sourceInterface(keyword string, args []string) (rest []s
 }
 
 // setSource sets the source of a server in YAML.
-func setSource(s *rawServer, v string) (want string) {
+func setSource(s *rawServer, v string, _ time.Duration) (want string) {
 	s.sourceSet = true
 	if v == usesClient {
 		s.Source = Source{}
@@ -168,7 +169,7 @@ func (r *resolver) resolveSource(b *rawProxy, s *rawServer) {
 		s.Proxy = 1
 	}
 	switch {
-	case s.Proxy > 0 && !s.checkAddr && !s.checkPort:
+	case s.Proxy > 0 && !s.CheckAddr.IsValid() && s.CheckPort == 0:
 		s.CheckProxy = s.Proxy
 	case s.checkProxy:
 		s.CheckProxy = max(1, s.Proxy)

@@ -112,8 +112,8 @@ func TestParseLogTarget(t *testing.T) {
 
 func TestCheckReply(t *testing.T) {
 	for text, ok := range map[string]bool{
-		defaultRejectText:                 true,
-		defaultNoServerText:               true,
+		factory().front.RejectText:        true,
+		factory().front.NoServerText:      true,
 		"421 ":                            true,
 		"554 " + strings.Repeat("x", 506): true,
 		"554 " + strings.Repeat("x", 507): false,

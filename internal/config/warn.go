@@ -18,8 +18,8 @@ const (
 
 // warnGlobal looks at what belongs to the process.
 func (r *resolver) warnGlobal() {
-	if g := &r.raw.global; g.announce.value && g.fail.value == string(FailOpen) {
-		r.warn(g.announce.line, "announce: when there is no hushgate nobody answers for the service addresses, so that "+
+	if g := &r.raw.global; g.Announce && g.Fail == FailOpen {
+		r.warn(g.lines["announce"], "announce: when there is no hushgate nobody answers for the service addresses, so that "+
 			"fail: open lets nobody in unless they are on an interface or routed here")
 	}
 }
@@ -33,15 +33,15 @@ func (r *resolver) warnFrontend(f *rawProxy, out Frontend) {
 		r.warnPort(bind)
 	}
 	r.warnDelay(f, out)
-	if t := f.timeouts["client"]; t.set() && out.ClientTimeout == t.value {
+	if t := f.timeout("client", f.front.ClientTimeout); t.set() && out.ClientTimeout == t.value {
 		r.warnTimeout("client", t)
 		if t.value > 0 && t.value < out.Delay && !slices.Contains(r.bare, t.line) {
 			r.warn(t.line, "timeout client %s is shorter than the delay of %s: HAProxy would close every connection "+
 				"before its end; here it counts from the banner on", formatTime(t.value), formatTime(out.Delay))
 		}
 	}
-	if f.maxConn.set() {
-		r.note(f.maxConn.line, "maxconn has no effect outside the global section: the limit is that of the process")
+	if f.lines.set("maxconn") {
+		r.note(f.lines["maxconn"], "maxconn has no effect outside the global section: the limit is that of the process")
 	}
 	if len(out.Log) == 0 && !f.logWrong {
 		r.note(f.line, "%s has no log: no line is written for its connections", f.title())
@@ -83,6 +83,11 @@ func (p *problems) warnBare(line int, keyword, text string) {
 	}
 }
 
+// timeout is the value of a timeout with its line.
+func (p *rawProxy) timeout(which string, value time.Duration) at[time.Duration] {
+	return at[time.Duration]{value, p.lines["timeout "+which]}
+}
+
 func (r *resolver) warnTimeout(which string, t at[time.Duration]) {
 	if t.value > 0 && t.value < timeoutAtLeast && !slices.Contains(r.bare, t.line) {
 		r.warn(t.line, "timeout %s %s is short: client and server may be silent for 5 minutes and more "+
@@ -111,16 +116,16 @@ func (r *resolver) warnBackend(b *rawProxy, out Backend) {
 		}
 		where[ap] = s.Name
 	}
-	if checked == 0 && b.check.set() && len(out.Servers) > 0 {
-		r.warn(b.check.line, "no server of backend %s has check, so none is checked", b.name)
+	if checked == 0 && b.lines.set("check") && len(out.Servers) > 0 {
+		r.warn(b.lines["check"], "no server of backend %s has check, so none is checked", b.name)
 	}
 	if usable == 0 && len(out.Servers) > 0 {
 		r.warn(b.line, "backend %s has no server that takes connections: all are disabled or of weight 0", b.name)
 	}
-	if t := b.timeouts["server"]; t.set() && out.ServerTimeout == t.value {
+	if t := b.timeout("server", b.back.ServerTimeout); t.set() && out.ServerTimeout == t.value {
 		r.warnTimeout("server", t)
 	}
-	if t := b.timeouts["tunnel"]; t.set() {
+	if t := b.timeout("tunnel", b.tunnel); t.set() {
 		r.warnTimeout("tunnel", t)
 	}
 	if len(b.users) == 0 && !r.lost {

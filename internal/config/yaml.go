@@ -25,8 +25,8 @@ type yamlKeys map[string]func(key string, value ast.Node)
 
 // parseYAML reads hushgate's own file. What is wrong is in p.
 func parseYAML(p *problems, text []byte) rawConfig {
-	r := yamlReader{problems: p, raw: rawConfig{native: true}}
-	r.raw.global.firewall.Manage = true
+	r := yamlReader{problems: p, raw: newRaw()}
+	r.raw.native = true
 	if len(text) > 0 && text[len(text)-1] != '\n' {
 		p.warn(1+bytes.Count(text, []byte{'\n'}), "the last line does not end in a newline: the file may have been truncated")
 	}
@@ -177,39 +177,6 @@ func (r *yamlReader) text(keyword, want string, node ast.Node) (at[string], bool
 	return at[string]{}, false
 }
 
-// number returns a handler that sets *to.
-func (r *yamlReader) number(to *at[int], least, most int) func(string, ast.Node) {
-	return func(key string, node ast.Node) {
-		if n, ok := node.(*ast.IntegerNode); ok {
-			if v, err := parseInt(n.GetToken().Value, least, most); err == nil {
-				*to = at[int]{v, lineOf(node)}
-				return
-			}
-		}
-		r.mismatch(key, wantInt(least, most), node)
-	}
-}
-
-// boolean returns a handler that sets *to.
-func (r *yamlReader) boolean(to *at[bool]) func(string, ast.Node) {
-	return func(key string, node ast.Node) {
-		if n, ok := node.(*ast.BoolNode); ok {
-			*to = at[bool]{n.Value, lineOf(node)}
-			return
-		}
-		r.mismatch(key, "true or false", node)
-	}
-}
-
-// flag is boolean for a field that does not know its line.
-func (r *yamlReader) flag(to *bool) func(string, ast.Node) {
-	return func(key string, node ast.Node) {
-		v := at[bool]{value: *to}
-		r.boolean(&v)(key, node)
-		*to = v.value
-	}
-}
-
 // scalarText returns what stands in the file for a string or a number.
 func scalarText(node ast.Node) string {
 	switch n := node.(type) {
@@ -221,44 +188,31 @@ func scalarText(node ast.Node) string {
 	return ""
 }
 
-// duration returns a handler that sets *to. Times have a unit here.
-func (r *yamlReader) duration(to *at[time.Duration]) func(string, ast.Node) {
-	return func(key string, node ast.Node) {
-		s := scalarText(node)
-		d, err := parseTime(s, 0)
-		switch {
-		case s == "":
-			r.mismatch(key, wantTime, node)
-			return
-		case err != nil:
-			r.badTime(lineOf(node), key, s, err)
-			return
-		}
-		*to = at[time.Duration]{d, lineOf(node)}
+// duration reads a time. Times have a unit here.
+func (r *yamlReader) duration(key string, node ast.Node) (d time.Duration, ok bool) {
+	s := scalarText(node)
+	if s == "" {
+		r.mismatch(key, wantTime, node)
+		return 0, false
 	}
+	d, err := parseTime(s, 0)
+	if err != nil {
+		r.badTime(lineOf(node), key, s, err)
+	}
+	return d, err == nil
 }
 
-// checked returns a handler that sets *to to a string which check has nothing against.
-func (r *yamlReader) checked(to *at[string], want string, check func(string) error) func(string, ast.Node) {
-	return func(key string, node ast.Node) {
-		s, ok := r.text(key, want, node)
-		if !ok {
-			return
-		}
-		if err := check(s.value); err != nil {
-			r.add(Error{Line: s.line, Keyword: key, Expected: want, Found: quote(s.value), Reason: err.Error()})
-		}
-		if s.value != "" { // another name may refer to one that is in error
-			*to = s
-		}
+// checked returns a string, and reports it if check has something against it. Another name may refer to one that is in error.
+func (r *yamlReader) checked(key, want string, node ast.Node, check func(string) error) at[string] {
+	s, ok := r.text(key, want, node)
+	if !ok {
+		return at[string]{}
 	}
-}
-
-// word returns a handler that sets *to to one of the words.
-func (r *yamlReader) word(to *at[string], words ...string) func(string, ast.Node) {
-	return func(key string, node ast.Node) {
-		if s, ok := r.text(key, orList(words), node); ok && r.oneOf(s.line, key, s.value, words) != "" {
-			*to = s
-		}
+	if err := check(s.value); err != nil {
+		r.add(Error{Line: s.line, Keyword: key, Expected: want, Found: quote(s.value), Reason: err.Error()})
 	}
+	if s.value == "" {
+		return at[string]{}
+	}
+	return s
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"math"
 	"path/filepath"
 	"time"
 
@@ -18,37 +17,18 @@ type Capture struct {
 	Memory int           // octets of each shard, for packets of connections that are not judged yet
 }
 
-// Defaults of Capture.
-const (
-	captureSize   = 10 << 20
-	captureFiles  = 7
-	captureAge    = 7 * 24 * time.Hour
-	captureMemory = 16 << 20
-)
-
-// capture reads {file, size, files, age, memory}.
-func (r *yamlReader) capture(key string, node ast.Node) {
-	var file at[string]
-	var size, files, memory at[int]
-	var age at[time.Duration]
-	before := len(r.errs)
-	r.mapping(key, node, yamlKeys{
-		"file": r.checked(&file, "an absolute path that ends in .pcapng", checkCaptureFile),
-		// Room for a few connections at least, so that not every one begins a file.
-		"size":   r.number(&size, 1<<16, math.MaxInt32),
-		"files":  r.number(&files, 1, 1000),
-		"age":    r.duration(&age),
-		"memory": r.number(&memory, 1<<16, math.MaxInt32),
-	})
-	if !file.set() && len(r.errs) == before {
-		r.wrong(lineOf(node), key, "needs file: where to keep the packets")
-	}
-	if age.set() && age.value < time.Minute {
-		r.wrong(age.line, "age", "expected a minute or more")
-	}
-	r.raw.global.capture = Capture{
-		File: file.value, Size: size.or(captureSize), Files: files.or(captureFiles), Age: age.or(captureAge),
-		Memory: memory.or(captureMemory),
+// capture reads {file, size, files, age, memory} with the handler of its keys, and looks at them together.
+func (r *yamlReader) capture(read func(string, ast.Node)) func(string, ast.Node) {
+	return func(key string, node ast.Node) {
+		g, before := &r.raw.global, len(r.errs)
+		fill(captureSettings, g)
+		read(key, node)
+		if g.Capture.File == "" && len(r.errs) == before {
+			r.wrong(lineOf(node), key, "needs file: where to keep the packets")
+		}
+		if line := g.lines["capture.age"]; line > 0 && g.Capture.Age < time.Minute {
+			r.wrong(line, "age", "expected a minute or more")
+		}
 	}
 }
 

@@ -1,0 +1,138 @@
+package config
+
+import (
+	"math"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// globalTable is globalSettings: those of the process. Those without a word of HAProxy's are YAML's alone.
+func globalTable() []setting[rawGlobal] {
+	return append([]setting[rawGlobal]{
+		{
+			key: "outside", about: "interfaces towards clients and servers", otherwise: "found from the addresses and routes",
+			kind: interfaces(func(g *rawGlobal) *[]string { return &g.Outside }),
+		},
+		{
+			key: "inside", about: "interfaces towards clients and servers", otherwise: "found from the addresses and routes",
+			kind: interfaces(func(g *rawGlobal) *[]string { return &g.Inside }),
+		},
+		{
+			word: "nbthread", key: "shards", about: "shards", otherwise: "one for each processor",
+			kind: number(shards, 0, 0, maxShards).byLine(number(shards, 0, 1, maxShards).line),
+		},
+		{
+			word: "maxconn", key: "maxconn", about: "connections in all phases",
+			kind: number(func(g *rawGlobal) *int { return &g.MaxConn }, 1_000_000, 1, math.MaxInt32).
+				byLine((*haproxyParser).globalMaxConn),
+		},
+		{
+			key: "half-open", about: "half-open connections of one shard", otherwise: "65536", // the core's
+			kind: number(func(g *rawGlobal) *int { return &g.HalfOpen }, 0, 1, math.MaxInt32),
+		},
+		{
+			// Octets, of which the kernel counts some hundred for the smallest frame.
+			key: "receive-buffer", about: "octets of the kernel's queue for each packet socket", otherwise: "33554432", // the core's
+			kind: number(func(g *rawGlobal) *int { return &g.ReceiveBuffer }, 0, 1<<16, math.MaxInt32),
+		},
+		{
+			word: "hard-stop-after", key: "hard-stop-after", about: "how long mail in flight may go on after SIGTERM",
+			kind: hardStop(),
+		},
+		{
+			word: "log", key: "log", about: "where lines go", otherwise: "`stdout",
+			kind: kind[rawGlobal]{line: (*haproxyParser).globalLog}.byNode(func(r *yamlReader, g *rawGlobal, key string, node ast.Node) {
+				g.Logs, g.logsSet = r.logs(key, node), true
+			}),
+		},
+		{
+			key: "fail", about: "what clients find when there is no hushgate",
+			kind: word(func(g *rawGlobal) *Fail { return &g.Fail }, FailClosed, FailClosed, FailOpen),
+		},
+		{
+			key: "announce", about: "answer ARP requests and neighbour solicitations",
+			kind: boolean(func(g *rawGlobal) *bool { return &g.Announce }, false),
+		},
+		{
+			key: "reverse-path", about: "where an answer to a client may leave",
+			kind: word(func(g *rawGlobal) *ReversePath { return &g.ReversePath }, PathStrict, PathStrict, PathLoose, PathOff),
+		},
+	}, append(firewallTable(), captureTable()...)...)
+}
+
+func shards(g *rawGlobal) *int { return &g.Shards }
+
+// maxShards bounds nbthread: PACKET_FANOUT takes so many sockets, and HAProxy so many threads.
+const maxShards = 64
+
+// hardStop leaves room for the time that systemd gives a service to stop, which is 90 s.
+func hardStop() kind[rawGlobal] {
+	k := period(func(g *rawGlobal) *time.Duration { return &g.HardStopAfter }, 30*time.Second)
+	line := k.line
+	return k.byLine(func(p *haproxyParser, g *rawGlobal, name string, args []string, _ bool) bool {
+		ok := line(p, g, name, args, false)
+		if ok && g.HardStopAfter == 0 { // for ever, in HAProxy
+			p.note(p.line, "%s 0: no limit; here that is the longest time there is, %s", name, formatTime(maxTime))
+			g.HardStopAfter = maxTime
+		}
+		return ok
+	})
+}
+
+func firewallTable() []setting[rawGlobal] {
+	return []setting[rawGlobal]{
+		{
+			key: "firewall.manage", about: "install the rules that hushgate needs",
+			kind: boolean(func(g *rawGlobal) *bool { return &g.Firewall.Manage }, true),
+		},
+		{
+			key: "firewall.forward", about: "accept the servers' other traffic",
+			kind: boolean(func(g *rawGlobal) *bool { return &g.Firewall.Forward }, false),
+		},
+		{
+			key: "firewall.masquerade", about: "masquerade the servers' outgoing connections",
+			kind: boolean(func(g *rawGlobal) *bool { return &g.Firewall.Masquerade }, false),
+		},
+		{
+			key: "firewall.snat", about: "the address that the servers' outgoing connections come from",
+			otherwise: "what `masquerade` says", kind: ofNode((*yamlReader).snat),
+		},
+		{
+			key: "firewall.clamp-mss", about: "bring the MSS of the servers' other connections down",
+			kind: boolean(func(g *rawGlobal) *bool { return &g.Firewall.ClampMSS }, false),
+		},
+		{
+			key: "firewall.sysctls", about: "set `ip_forward` and, on one arm, `send_redirects`",
+			kind: boolean(func(g *rawGlobal) *bool { return &g.Firewall.Sysctls }, false),
+		},
+	}
+}
+
+// captureTable is captureSettings, which have defaults from the moment on that a file is named.
+func captureTable() []setting[rawGlobal] {
+	return []setting[rawGlobal]{
+		{
+			key: "capture.file", about: "keeps the first packets of rejected connections", otherwise: "none",
+			kind: text(func(g *rawGlobal) *string { return &g.Capture.File }, "", "an absolute path that ends in .pcapng",
+				checkCaptureFile),
+		},
+		{
+			// Room for a few connections at least, so that not every one begins a file.
+			key: "capture.size", about: "octets of one file", otherwise: "10 MB",
+			kind: number(func(g *rawGlobal) *int { return &g.Capture.Size }, 10<<20, 1<<16, math.MaxInt32),
+		},
+		{
+			key: "capture.files", about: "how many files are kept",
+			kind: number(func(g *rawGlobal) *int { return &g.Capture.Files }, 7, 1, 1000),
+		},
+		{
+			key: "capture.age", about: "how old packets get",
+			kind: period(func(g *rawGlobal) *time.Duration { return &g.Capture.Age }, 7*24*time.Hour),
+		},
+		{
+			key: "capture.memory", about: "octets of each shard", otherwise: "16 MB",
+			kind: number(func(g *rawGlobal) *int { return &g.Capture.Memory }, 16<<20, 1<<16, math.MaxInt32),
+		},
+	}
+}
