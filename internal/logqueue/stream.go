@@ -46,7 +46,7 @@ func (s *Stream) write(b []byte) (n int, err error) {
 		if err := s.ready(); err != nil {
 			return n, err
 		}
-		m, err := unix.Write(s.fd, b[n:])
+		m, err := unix.Write(s.fd, b[n:min(len(b), n+PipeBatch)]) // what is ready takes no more than that without waiting
 		n += max(0, m)
 		if err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
 			return n, err

@@ -60,6 +60,34 @@ func TestStreamWaits(t *testing.T) {
 	}
 }
 
+// TestStreamLongLine: nor does a line that finds room for its beginning alone wait where Close cannot call it back.
+func TestStreamLongLine(t *testing.T) {
+	_, w := pipe(t)
+	room, err := unix.FcntlInt(w.Fd(), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(make([]byte, room-PipeBatch)); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.SetNonblock(int(w.Fd()), false); err != nil {
+		t.Fatal(err)
+	}
+	q := New(Options{
+		Out: NewStream(int(w.Fd())), Batch: PipeBatch,
+		Lost: func(b []byte, _ uint64) []byte { return append(b, "lost\n"...) },
+	})
+	q.Add([]byte(strings.Repeat("x", 3*PipeBatch) + "\n"))
+	if err := q.Close(10*time.Millisecond, 10*time.Millisecond); err == nil {
+		t.Error("the line was written")
+	}
+	select {
+	case <-q.done:
+	case <-time.After(10 * time.Second):
+		t.Error("the goroutine waits in write(2)")
+	}
+}
+
 // TestStreamClosedPipe: it is an error, and lines go on when there is a reader again, as a named pipe can have.
 func TestStreamClosedPipe(t *testing.T) {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
