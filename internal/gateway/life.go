@@ -81,7 +81,7 @@ func (g *gateway) live(ctx context.Context, group *errgroup.Group, s *signals) e
 			g.followSources(ctx, group)
 		case <-prune.C:
 			if err := g.prune(ctx, group); err != nil {
-				g.log.Error("what a reload has taken out cannot be forgotten", "err", err)
+				g.lines.notForgotten(err)
 			}
 		}
 	}

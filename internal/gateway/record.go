@@ -185,6 +185,15 @@ const (
 		"ones are promised none"
 )
 
+// cannotForget is about what a reload has taken out and nobody uses any more.
+const cannotForget = "what a reload has taken out cannot be forgotten"
+
+// notForgotten tells that a new plan, without what nobody uses any more, could not be put in force. It is tried again every
+// few seconds, for as long as a link may be down.
+func (r *recorder) notForgotten(err error) {
+	r.often.note(topic{level: slog.LevelError, message: cannotForget}, "times", []any{"err", err})
+}
+
 func (r *recorder) serverFailed(e *dataplane.Event) {
 	t := topic{level: slog.LevelWarn, message: didNotTake, server: e.Server, cause: e.Cause}
 	r.often.note(t, "times", []any{"server", r.server(e.Server), "cause", e.Cause}, "client", e.Client)

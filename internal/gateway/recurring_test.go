@@ -14,6 +14,7 @@ import (
 	"hushgate/internal/config"
 	"hushgate/internal/connlog"
 	"hushgate/internal/mono"
+	"hushgate/internal/netenv"
 	"hushgate/internal/wire"
 )
 
@@ -133,6 +134,21 @@ func TestRecurringLines(t *testing.T) {
 		r.close()
 		if got := out.String(); !strings.Contains(got, fmt.Sprintf("%q server=bk/b cause=server-timeout times=1", didNotTake)) {
 			t.Errorf("at the end: %s", got)
+		}
+	})
+}
+
+// TestNotForgotten: that a link is down, say, while something waits to be forgotten is told at once, and then once a minute.
+func TestNotForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, out := logged(t)
+		for range 30 { // five minutes
+			r.notForgotten(netenv.ErrDown)
+			time.Sleep(pruneEvery - time.Millisecond) // never together with the line of a minute
+		}
+		r.close()
+		if n := strings.Count(out.String(), cannotForget); n < 5 || n > 6 || !strings.Contains(out.String(), "times=6 within=1m0s") {
+			t.Errorf("%d lines in five minutes: %s", n, out)
 		}
 	})
 }
