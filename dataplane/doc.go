@@ -4,7 +4,8 @@
 // capture and the tests drive the same code with another port and another clock.
 //
 // Start with Shard in shard.go and the life of a flow in flow.go. Then follow a connection through the files: dispatch.go
-// (which segment goes where), hold.go (handshake and silence), verdict.go (what ends it early), words.go (what it is told
-// then), search.go (choosing a server) and connect.go (opening to it), splice.go (translation), and linger.go (the end).
-// event.go is what is told of it, waits.go holds the deadlines, limits.go and room.go what strangers can use up.
+// (which segment goes where), hold.go (handshake and silence), treat.go (how the client is treated), verdict.go (what ends
+// it early) and words.go (what it is told then), search.go (choosing a server) and connect.go (opening to it), splice.go
+// (translation), and linger.go (the end). event.go is what is told of it, waits.go holds the deadlines, limits.go and
+// room.go what strangers can use up.
 package dataplane

@@ -95,10 +95,10 @@ type flow struct {
 	queue       flowtab.QueueID // of link
 	phase       Phase
 	tries       uint8 // segments of ours sent again in this phase
-	words       words // what we are saying, in PhaseSaying, and in the words of which configuration
+	words       words // what we are saying, in PhaseSaying, and how the client is treated
 }
 
-// words says which text of the frontend our last words are.
+// words says which text of the flow's treatment our last words are, and of which generation the treatment is.
 type words uint8
 
 const (
@@ -107,13 +107,13 @@ const (
 	wordsNoServer
 	numWords
 
-	generation        = 2 // where in words the generation of the texts is, four bits wide
-	generations       = 16
-	wordMask    words = 1<<generation - 1
+	generation           = 2 // where in words the generation of the treatment is, four bits wide
+	generations          = 16
+	wordMask       words = 1<<generation - 1
+	generationMask words = (generations - 1) << generation
 
 	told     words = 0x80 // with any of them: EventClosed was emitted
 	observed words = 0x40 // with any of them: talked early and is passed on all the same
-	marks          = told | observed
 )
 
 var _ [1<<generation - numWords]byte

@@ -91,7 +91,7 @@ func (s *Shard) ownEnd(id uint32, f *flow, seg *wire.Segment) {
 		s.heard(id, f, seg, out, una)
 	case e.Has(tcpstate.Finished):
 		s.clientFinished(id, f)
-	case e.Has(tcpstate.Opened) && s.frontend(f).Delay == 0:
+	case e.Has(tcpstate.Opened) && s.treatment(f).delay == 0:
 		s.delayOver(id, f)
 	}
 }
@@ -147,6 +147,7 @@ func (s *Shard) opened(id uint32, f *flow) {
 	s.actives[f.service]++
 	s.fronts[s.cfg.Services[f.service].Frontend]++
 	s.enter(f, PhaseHeld)
+	s.decide(f)
 	if s.frontend(f).Live {
 		s.event(f, EventOpened, CauseNone)
 	}

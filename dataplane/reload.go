@@ -13,9 +13,9 @@ import (
 // table shrinks. An entry that nobody uses and that is to be used by nobody has no address. CookieKey, HashKey, Local, Turn,
 // Shards, Witness and Limits.Flows stay as they were.
 //
-// What stands goes on: who is held waits as long as was meant when the hold began, who is handed to a server stays with
-// it, also if it is not of the configuration any more. Timeouts of silence and all later decisions are those of the new
-// one. A server that was known keeps its state and its options.
+// What stands goes on: who is held waits as long, and is answered, as was meant when the hold began; who is handed to a
+// server stays with it, also if it is not of the configuration any more. The choice of a server, timeouts of silence and all
+// other decisions to come are those of the new one. A server that was known keeps its state and its options.
 type Reload struct{ Config *Config }
 
 // ErrTooManyWaits is why a shard cannot take a configuration yet.
@@ -42,7 +42,7 @@ func (c Reload) apply(s *Shard) {
 	s.epoch++
 	s.halfOpen = int64(cfg.Limits.HalfOpenRecords())
 	s.setTables(&cfg)
-	s.setTexts(&cfg)
+	s.setTreatments(&cfg)
 	s.queues.Retire()
 	s.waits = newWaits(s.queues, &cfg)
 	s.pools = newPools(s.queues, &cfg)

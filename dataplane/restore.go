@@ -28,7 +28,7 @@ func Resume(cfg *Config, v *ShardState) (*Shard, error) {
 			s.ports[i] = nat.NewPorts(s.ports[i].Len(), int(next))
 		}
 	}
-	if err := errors.Join(s.resumeTexts(v), s.Remember(v.UsedCookies)); err != nil {
+	if err := errors.Join(s.resumeTreatments(v), s.Remember(v.UsedCookies)); err != nil {
 		return nil, err
 	}
 	s.resumePools(v)
@@ -44,21 +44,42 @@ func Resume(cfg *Config, v *ShardState) (*Shard, error) {
 	return s, nil
 }
 
-func (s *Shard) resumeTexts(v *ShardState) error {
-	s.texts = [generations][][numWords][]byte{}
-	for g, services := range v.Texts {
-		s.texts[g] = make([][numWords][]byte, len(services))
-		for i, texts := range services {
-			if len(texts) > int(numWords) {
-				return fmt.Errorf("%d texts of a service: there are %d", len(texts), numWords)
+// resumeTreatments takes the treatments of all generations.
+func (s *Shard) resumeTreatments(v *ShardState) error {
+	s.undecided = v.Treatments == nil
+	s.treatments = [generations][]treatment{}
+	for g, texts := range v.Texts {
+		rest := make([]TreatmentState, len(texts))
+		if !s.undecided {
+			if len(v.Treatments) != len(v.Texts) || len(v.Treatments[g]) != len(texts) {
+				return errors.New("the treatments and the texts are not of the same services")
 			}
-			for w, text := range texts {
-				s.texts[g][i][w] = []byte(text)
+			rest = v.Treatments[g]
+		}
+		list := make([]treatment, len(texts))
+		for i := range list {
+			if err := list[i].resume(texts[i], rest[i]); err != nil {
+				return err
 			}
 		}
+		s.treatments[g] = list
 	}
-	s.texted = words(v.Texted)
-	s.setTexts(s.cfg)
+	s.treated = words(v.Texted)
+	s.setTreatments(s.cfg)
+	return nil
+}
+
+func (t *treatment) resume(texts []string, rest TreatmentState) error {
+	if len(texts) > int(numWords) {
+		return fmt.Errorf("%d texts of a service: there are %d", len(texts), numWords)
+	}
+	if rest.Talk > ActionObserve {
+		return fmt.Errorf("there is no answer number %d to early talk", rest.Talk)
+	}
+	t.delay, t.talk = rest.Delay, rest.Talk
+	for w, text := range texts {
+		t.texts[w] = []byte(text)
+	}
 	return nil
 }
 
@@ -108,6 +129,9 @@ func (s *Shard) Restore(v *FlowState) error {
 		client: v.Client, clientPort: v.ClientPort, service: v.Service, phase: v.Phase, tries: v.Tries,
 		syn: v.SYN, established: v.Established, conn: conn, words: words(v.Generation)<<generation | words(v.Words),
 	}
+	if !s.decided(v) {
+		s.decide(f)
+	}
 	if v.Told {
 		f.words |= told
 	}
@@ -153,7 +177,7 @@ func (s *Shard) restorable(v *FlowState) error {
 	case v.Wait < 0 || v.Due > s.now.Add(v.Wait):
 		return errors.New("its deadline is too far away")
 	case v.Words >= uint8(numWords) || int(v.Generation) >= generations ||
-		v.Phase == PhaseSaying && int(v.Service) >= len(s.texts[v.Generation]):
+		s.decided(v) && int(v.Service) >= len(s.treatments[v.Generation]):
 		return errors.New("its words are unknown")
 	case v.Quoted && (!v.Sought || !v.Observed):
 		return errors.New("it is quoted and has not talked early")
@@ -163,6 +187,11 @@ func (s *Shard) restorable(v *FlowState) error {
 		return errors.New("it is there twice")
 	}
 	return nil
+}
+
+// decided reports whether a flow comes with the treatment that was decided for it.
+func (s *Shard) decided(v *FlowState) bool {
+	return v.Phase == PhaseSaying || v.Phase != PhaseHalfOpen && !s.undecided
 }
 
 // over reports whether a connection has ended, and nothing is left to be said.
@@ -277,5 +306,5 @@ func (s *Shard) restorableServer(f *flow, v *FlowState) error {
 // Settle ends a series of Restore.
 func (s *Shard) Settle() {
 	s.queues.Settle()
-	s.sameSlots = nil
+	s.sameSlots, s.undecided = nil, false
 }

@@ -60,13 +60,23 @@ type ShardState struct {
 	OldSecret [2]uint64         `json:"old_secret"`
 	Clock     [2]uint64         `json:"clock_secret"`
 	Texts     [][][]string      `json:"texts"`    // by generation, service and which
-	Texted    uint8             `json:"texted"`   // the generation that is said from now on
+	Texted    uint8             `json:"texted"`   // the generation of who comes from now on
 	Services  []BackendID       `json:"services"` // the backend of each
 	Backends  [][]MemberState   `json:"backends"`
 	Ports     []uint16          `json:"ports"` // whose turn it is among the ports of each server's Source
 	Counters  map[string]uint64 `json:"counters"`
 
+	// Treatments are the rest of what Texts are a part of. A release that does not have them says the generation of those
+	// connections alone that are being told something.
+	Treatments [][]TreatmentState `json:"treatments,omitempty"`
+
 	UsedCookies []byte `json:"used_cookies,omitempty"` // see Shard.Remember
+}
+
+// TreatmentState is how the clients of a service are treated, but for what they are told.
+type TreatmentState struct {
+	Delay time.Duration `json:"delay_ns"`
+	Talk  Action        `json:"talk"`
 }
 
 // MemberState is a server in a backend.
@@ -82,20 +92,12 @@ type MemberState struct {
 func (s *Shard) Save() *ShardState {
 	v := &ShardState{
 		Now: s.now, Flood: s.flood, Secret: s.secret, OldSecret: s.oldSecret, Clock: s.clock,
-		Texted: uint8(s.texted), Ports: s.savePorts(), Counters: s.stats.counters(),
+		Texted: uint8(s.treated), Ports: s.savePorts(), Counters: s.stats.counters(),
 	}
 	if s.flooded() {
 		v.UsedCookies = s.used.save()
 	}
-	for _, services := range s.texts {
-		list := make([][]string, len(services))
-		for i, texts := range services {
-			for _, text := range texts {
-				list[i] = append(list[i], string(text))
-			}
-		}
-		v.Texts = append(v.Texts, list)
-	}
+	s.saveTreatments(v)
 	for _, svc := range s.cfg.Services {
 		v.Services = append(v.Services, s.cfg.Frontends[svc.Frontend].Backend)
 	}
@@ -109,6 +111,21 @@ func (s *Shard) Save() *ShardState {
 		v.Backends = append(v.Backends, members)
 	}
 	return v
+}
+
+// saveTreatments saves all generations: a flow may be of any of them.
+func (s *Shard) saveTreatments(v *ShardState) {
+	for _, services := range s.treatments {
+		texts, rest := make([][]string, len(services)), make([]TreatmentState, len(services))
+		for i := range services {
+			t := &services[i]
+			rest[i] = TreatmentState{Delay: t.delay, Talk: t.talk}
+			for _, text := range t.texts {
+				texts[i] = append(texts[i], string(text))
+			}
+		}
+		v.Texts, v.Treatments = append(v.Texts, texts), append(v.Treatments, rest)
+	}
 }
 
 // savePorts returns whose turn it is among each server's ports.
@@ -141,7 +158,7 @@ func (s *Shard) SaveFlows(yield func(*FlowState) error) (err error) {
 func (s *Shard) saveFlow(v *FlowState, f *flow) {
 	*v = FlowState{
 		Client: f.client, ClientPort: f.clientPort, Service: f.service, Phase: f.phase, Tries: f.tries,
-		Words: uint8(f.words & wordMask), Generation: uint8(f.words &^ marks >> generation),
+		Words: uint8(f.words & wordMask), Generation: uint8(f.words & generationMask >> generation),
 		Told: f.words&told != 0, Observed: f.words&observed != 0,
 		SYN: f.syn, Established: f.established, Conn: f.conn.Save(), Server: NoServer, Slot: noSlot,
 	}

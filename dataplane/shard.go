@@ -28,9 +28,10 @@ type Shard struct {
 	endpoints map[addrPort]uint16 // where servers are; two servers of different backends may be one endpoint
 	pools     []pool
 	waits     waits
-	texts     [generations][][numWords][]byte // last words, for each service, as the latest configurations have them
-	texted    words                           // the generation of texts that is said from now on
-	epoch     uint16                          // counts configurations
+	epoch     uint16 // counts configurations
+
+	treatments [generations][]treatment // of each service, as the latest configurations have them
+	treated    words                    // the generation by which those are treated who come from now on
 
 	active  int                     // flows established and not told of yet
 	actives []int                   // the same, of each service
@@ -45,6 +46,7 @@ type Shard struct {
 	sweep   sweep
 
 	sameSlots []bool // between Resume and Settle: the services whose backends have the servers that they had, in that order
+	undecided bool   // in the same time: the writer did not say how those are treated who are told nothing yet
 
 	icmpError wire.ICMPError
 	dec       *wire.Decoder
@@ -123,7 +125,7 @@ func New(cfg *Config) *Shard {
 	})
 	LocalAddresses(cfg.Local).apply(s)
 	s.setTables(cfg)
-	s.texts[0] = textsOf(cfg)
+	s.treatments[0] = treatmentsOf(cfg)
 	s.waits = newWaits(s.queues, cfg)
 	s.pools = newPools(s.queues, cfg)
 	return s

@@ -22,7 +22,7 @@ func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
 	x, judge := s.exts.At(f.ext), f.conn
 	judge.RcvNxt = x.track.Client.Acked // behind its FIN, if the server has it
 	switch out := judge.Arrive(seg); {
-	case out.Events.Has(tcpstate.Talked) && s.frontend(f).Action == ActionObserve:
+	case out.Events.Has(tcpstate.Talked) && s.treatment(f).talk == ActionObserve:
 		s.observe(id, f, seg)
 		s.clientToServer(id, f, seg)
 	case out.Events.Has(tcpstate.Talked):

@@ -4,16 +4,17 @@ import "hushgate/internal/wire"
 
 // earlyTalk ends a connection whose client sent payload before the banner's first octet went out to it.
 func (s *Shard) earlyTalk(id uint32, f *flow, seg *wire.Segment) {
-	if s.frontend(f).Action == ActionObserve {
+	t := s.treatment(f)
+	if t.talk == ActionObserve {
 		s.observe(id, f, seg)
 		return
 	}
-	reply := s.frontend(f).Action == ActionReply && !s.serverFinished(f)
+	reply := t.talk == ActionReply && !s.serverFinished(f)
 	s.abandonServer(id, f)
 	e := s.event(f, EventClosed, CauseClientTalked)
 	s.quote(e, f, seg)
 	if reply {
-		e.Banner, e.BytesToClient = s.now, uint64(len(s.frontend(f).RejectText))
+		e.Banner, e.BytesToClient = s.now, uint64(len(t.texts[wordsReject]))
 	}
 	s.tell(f, e)
 	if reply {
@@ -112,7 +113,7 @@ func (s *Shard) hangUp(f *flow, c Cause) {
 func (s *Shard) sayNoServer(id uint32, f *flow, c Cause) {
 	e := s.event(f, EventClosed, c)
 	e.Verdict = VerdictNoServer
-	e.Banner, e.BytesToClient = s.now, uint64(len(s.frontend(f).NoServerText))
+	e.Banner, e.BytesToClient = s.now, uint64(len(s.treatment(f).texts[wordsNoServer]))
 	s.tell(f, e)
 	s.say(id, f, wordsNoServer)
 }

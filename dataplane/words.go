@@ -1,49 +1,20 @@
 package dataplane
 
 import (
-	"bytes"
-	"slices"
-
 	"hushgate/internal/flowtab"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
 )
 
-// textsOf lists the last words of each service.
-func textsOf(cfg *Config) (list [][numWords][]byte) {
-	fronts := make([][numWords][]byte, len(cfg.Frontends))
-	for i, fe := range cfg.Frontends {
-		fronts[i] = [numWords][]byte{wordsReject: []byte(fe.RejectText), wordsNoServer: []byte(fe.NoServerText)}
-	}
-	for _, v := range cfg.Services {
-		list = append(list, fronts[v.Frontend])
-	}
-	return list
-}
-
-// setTexts takes the texts of a new configuration. Who is being told something hears the end of it: a text must be the
-// same whenever a piece of it is sent again. That nobody speaks as slowly as for as many changes of texts as there are
-// generations is taken for granted; his words would be cut short.
-func (s *Shard) setTexts(cfg *Config) {
-	texts := textsOf(cfg)
-	same := func(a, b [numWords][]byte) bool {
-		return slices.EqualFunc(a[:], b[:], bytes.Equal)
-	}
-	if !slices.EqualFunc(s.texts[s.texted], texts, same) {
-		s.texted = (s.texted + 1) % generations
-	}
-	s.texts[s.texted] = texts
-}
-
-// text is what we are saying. It is the same at each call: Output and Retransmit cut their segments out of it.
+// text is what we are saying.
 func (s *Shard) text(f *flow) []byte {
-	return s.texts[f.words&^marks>>generation][f.service][f.words&wordMask]
+	return s.treatment(f).texts[f.words&wordMask]
 }
 
 // say sends our last words, and our FIN after them, and closes.
 func (s *Shard) say(id uint32, f *flow, w words) {
 	s.enter(f, PhaseSaying)
-	f.words = f.words&marks | s.texted<<generation | w
+	f.words = f.words&^wordMask | w
 	f.conn.Close()
 	s.sayMore(f)
 	s.push(id, s.wordsAgain(f)[0])
