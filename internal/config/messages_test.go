@@ -66,6 +66,19 @@ func TestOneCauseOneMessage(t *testing.T) {
 			"11: warning: server a has the source 10.0.0.2 and no send-proxy: it takes every client for the gateway, in its log and in all " +
 				"that it decides by address (blocklists, SPF, limits)",
 		}},
+		{server("server a 127.0.0.1:10025 check"), []string{
+			"11: " + address + `"127.0.0.1:10025": this machine itself: hushgate serves servers on other machines`,
+		}},
+		{server("server a [::1]:10025 check"), []string{
+			"11: " + address + `"[::1]:10025": this machine itself: hushgate serves servers on other machines`,
+		}},
+		{server("server a 10.0.0.1:+25 check"), []string{
+			"11: " + address + `"10.0.0.1:+25": an offset from the client's port, which is not served`,
+		}},
+		{bind("bind 127.0.0.1:25"), []string{"3: warning: bind 127.0.0.1:25: no client on another machine can reach a loopback address"}},
+		{bind("bind 192.0.2.1:+25"), []string{
+			`3: bind: expected [ADDR]:PORT, found "192.0.2.1:+25": the port is an offset from the client's port, which is not served`,
+		}},
 		{server("server a"), []string{`11: server: expected NAME ADDR[:PORT], found "a"`}},
 		{server("server a 10.0.0.1:25 track b/s inter x"), []string{
 			"11: server a inter: expected " + wantTime + `, of at least 1ms, found "x"`,

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"math"
 	"strings"
 	"time"
@@ -32,7 +33,9 @@ func (p *problems) serverAddress(s *rawServer, line int, keyword, text string) {
 		}
 	}
 	if err == nil {
-		s.Addr, err = parseHost(host)
+		if s.Addr, err = parseHost(host); err == nil && s.Addr.IsLoopback() {
+			err = errors.New("this machine itself: hushgate serves servers on other machines")
+		}
 		s.addrSet = err == nil
 	}
 	if err != nil {

@@ -132,7 +132,11 @@ func parseHost(s string) (netip.Addr, error) {
 	return addr, err
 }
 
+// parsePort reads the number of a port. HAProxy reads a sign before it as an offset from the client's port.
 func parsePort(s string) (uint16, error) {
+	if strings.HasPrefix(s, "+") || strings.HasPrefix(s, "-") {
+		return 0, errors.New("an offset from the client's port, which is not served")
+	}
 	n, err := parseInt(s, 1, math.MaxUint16)
 	return uint16(n), err
 }

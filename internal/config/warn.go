@@ -31,6 +31,9 @@ func (r *resolver) warnFrontend(f *rawProxy, out Frontend) {
 	}
 	for _, bind := range f.binds {
 		r.warnPort(bind)
+		if bind.Addr.IsLoopback() {
+			r.warn(bind.line, "bind %s: no client on another machine can reach a loopback address", quoteOdd(bind.text))
+		}
 	}
 	r.warnDelay(f, out)
 	if t := f.timeout("client", f.front.ClientTimeout); t.set() && out.ClientTimeout == t.value {
