@@ -48,6 +48,24 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+// TestServersElsewhere: a server at an address of this machine would never get a packet, and is an error.
+func TestServersElsewhere(t *testing.T) {
+	own := func(addrs ...string) (list []wire.Addr) {
+		for _, a := range addrs {
+			list = append(list, wire.AddrFrom(netip.MustParseAddr(a)))
+		}
+		return list
+	}
+	cfg := parse(t, twoFrontends)
+	if err := serversElsewhere(cfg, own("10.0.0.1", "192.0.2.25", "2001:db8::1")); err != nil {
+		t.Error(err)
+	}
+	err := serversElsewhere(cfg, own("10.0.0.1", "10.0.0.12"))
+	if err == nil || !strings.Contains(err.Error(), "10.0.0.12 is an address of this machine") || strings.Contains(err.Error(), "10.0.0.11") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestChecksElsewhere: what a server grants is learnt from the server itself: from its checks, at whatever port, and where
 // these go to another address from visits beside them, which the filters let be answered.
 func TestChecksElsewhere(t *testing.T) {

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"hushgate/internal/config"
 	"hushgate/internal/firewall"
 	"hushgate/internal/netenv"
+	"hushgate/internal/wire"
 )
 
 // Plan is what would be done for a configuration on this machine: interfaces chosen, rules worked out. Nothing has been
@@ -29,6 +31,9 @@ type Plan struct {
 
 // New looks at the machine and works out what a configuration means on it.
 func New(cfg *config.Config, m *netenv.Mirror) (*Plan, error) {
+	if err := serversElsewhere(cfg, m.Addresses()); err != nil {
+		return nil, err
+	}
 	chosen, err := netenv.Choose(m, wanted(cfg))
 	if err != nil {
 		return nil, fmt.Errorf("choose the interfaces: %w", err)
@@ -49,6 +54,20 @@ func New(cfg *config.Config, m *netenv.Mirror) (*Plan, error) {
 	}
 	p.warn(cfg, m)
 	return p, nil
+}
+
+// serversElsewhere reports servers at addresses of this machine: the kernel would take what is sent to them.
+func serversElsewhere(cfg *config.Config, own []wire.Addr) error {
+	var errs []error
+	for _, b := range cfg.Backends {
+		for _, s := range b.Servers {
+			if slices.Contains(own, wire.AddrFrom(s.Addr)) {
+				errs = append(errs, fmt.Errorf("server %s/%s: %v is an address of this machine: hushgate serves servers on other machines",
+					b.Name, s.Name, s.Addr))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // ShardsOf is how many shards there are: one for each processor where the configuration does not say.
