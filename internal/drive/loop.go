@@ -35,6 +35,12 @@ type Resolver interface {
 	Doubt(hop netenv.Hop) bool
 }
 
+// Sink takes the events of shards, each shard's in their order, in that shard's own goroutine: several shards may call it at
+// once, and it must not wait. It owns the events until it returns.
+type Sink interface {
+	Take(shard int, events []dataplane.Event)
+}
+
 // ErrGiven ends a loop whose shard another process has.
 var ErrGiven = errors.New("the shard is another process's")
 
@@ -46,19 +52,20 @@ type Loop struct {
 	ports  []Port
 	waiter Waiter
 	egress *egress
-	events func([]dataplane.Event)
+	number int // of the shard
+	sinks  []Sink
 	orders chan func(*dataplane.Shard)
 	frames [port.Batch][]byte
 	Given  bool // set by an order when the shard is another process's: not one frame more
 }
 
-// NewLoop drives a shard by the ports, for which w waits. Frames that cannot be sent are counted in lost, beside the shard's own
-// counters; events get those of each batch.
-func NewLoop(shard *dataplane.Shard, clock mono.Clock, ports []Port, w Waiter, r Resolver, lost *Failures,
-	events func([]dataplane.Event),
+// NewLoop drives a shard, which has a number, by the ports, for which w waits. Frames that cannot be sent are counted in lost,
+// beside the shard's own counters. Each sink gets all events.
+func NewLoop(number int, shard *dataplane.Shard, clock mono.Clock, ports []Port, w Waiter, r Resolver, lost *Failures,
+	sinks ...Sink,
 ) *Loop {
 	l := &Loop{
-		Shard: shard, clock: clock, ports: ports, waiter: w, events: events,
+		Shard: shard, clock: clock, ports: ports, waiter: w, number: number, sinks: sinks,
 		orders: make(chan func(*dataplane.Shard), 256),
 	}
 	l.egress = newEgress(ports, r, lost, func(d dataplane.Drop) { l.Shard.Discard(d) })
@@ -134,7 +141,9 @@ func (l *Loop) turn() (busy bool, err error) {
 func (l *Loop) Drain(now mono.Time) error {
 	batch := l.Shard.Drain()
 	if len(batch.Events) > 0 {
-		l.events(batch.Events)
+		for _, s := range l.sinks {
+			s.Take(l.number, batch.Events)
+		}
 	}
 	return l.egress.send(now, batch.Out)
 }

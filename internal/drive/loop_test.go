@@ -2,8 +2,11 @@ package drive
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -74,7 +77,7 @@ func syn(port uint16) []byte {
 }
 
 func testLoop(w *wires) *Loop {
-	return NewLoop(dataplane.New(testConfig()), mono.NewClock(), []Port{w}, w, w, NewFailures(), func([]dataplane.Event) {})
+	return NewLoop(0, dataplane.New(testConfig()), mono.NewClock(), []Port{w}, w, w, NewFailures())
 }
 
 func TestLoopAnswersAndWaitsForTheDeadline(t *testing.T) {
@@ -97,6 +100,42 @@ func TestIdleLoopWaitsForEver(t *testing.T) {
 	w := &wires{side: wire.Outside, index: 1, waited: cancel}
 	if err := testLoop(w).Run(ctx); err != nil || w.timeout[0] >= 0 {
 		t.Errorf("waits for %v, %v", w.timeout, err)
+	}
+}
+
+// noted is a sink that notes who says what.
+type noted struct {
+	order *[]string
+	name  string
+}
+
+func (n noted) Take(shard int, events []dataplane.Event) {
+	for i := range events {
+		*n.order = append(*n.order, fmt.Sprintf("%s: shard %d %v %d", n.name, shard, events[i].Verdict, events[i].ClientPort))
+	}
+}
+
+// TestSinks: each sink gets every event, with the number of the shard that it is of, and none is called for nothing.
+func TestSinks(t *testing.T) {
+	var got []string
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &wires{side: wire.Outside, index: 1, in: [][]byte{syn(4000)}, waited: cancel}
+	l := NewLoop(3, dataplane.New(testConfig()), mono.NewClock(), []Port{w}, w, w, NewFailures(), noted{&got, "log"}, noted{&got, "evidence"})
+	if err := l.Run(ctx); err != nil || len(got) != 0 {
+		t.Fatalf("a SYN is no event: %q, %v", got, err)
+	}
+	s := binary.BigEndian.Uint32(w.out[0][wire.PacketAt+24:]) // the SYN-ACK's number
+	for _, h := range []wire.Header{{Flags: wire.ACK}, {Flags: wire.ACK | wire.FIN}} {
+		h.Src, h.SrcPort = wire.AddrFrom(netip.MustParseAddr("198.18.0.7")), 4000
+		h.Dst, h.DstPort = testConfig().Services[0].Addr, 25
+		h.Seq, h.Ack, h.Wnd = 1, wire.Seq(s)+1, 1000
+		l.Shard.Input(l.clock.Now(), wire.Outside, wire.NewBuilder().Append(nil, &h, nil))
+	}
+	if err := l.Drain(l.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"log: shard 3 hang-up 4000", "evidence: shard 3 hang-up 4000"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -41,8 +41,8 @@ type answer struct {
 // maxHeard bounds what is kept for a check: this machine may have other connections to the same place.
 const maxHeard = 64
 
-// take is given the events of every shard. It never waits.
-func (a *answers) take(events []dataplane.Event) {
+// Take takes from a shard's events the answers to connections of this machine's own.
+func (a *answers) Take(_ int, events []dataplane.Event) {
 	for i := range events {
 		if e := &events[i]; e.Kind == dataplane.EventOwnAnswer {
 			a.note(endOf(e.Source, e.SourcePort), answer{endOf(e.Client, e.ClientPort), e.ServerOptions})
@@ -178,13 +178,15 @@ func (a *answers) granted(ctx context.Context, q *inquiry, known dataplane.Serve
 	}
 }
 
-// hear takes from a shard's events what it says of servers. It never waits.
-func (g *gateway) hear(events []dataplane.Event) {
-	g.answers.take(events)
+// grants is what shards have learnt from clients' connections, on its way to all shards.
+type grants chan dataplane.ServerGrants
+
+// Take takes from a shard's events what servers were seen to grant.
+func (g grants) Take(_ int, events []dataplane.Event) {
 	for i := range events {
 		if e := &events[i]; e.Kind == dataplane.EventServerOptions {
 			select {
-			case g.learnt <- dataplane.ServerGrants{Server: e.Server, Options: e.ServerOptions}:
+			case g <- dataplane.ServerGrants{Server: e.Server, Options: e.ServerOptions}:
 			default: // the next check, or client, tells the same
 			}
 		}

@@ -71,14 +71,14 @@ func TestAnswersToChecks(t *testing.T) {
 		} {
 			synctest.Test(t, func(t *testing.T) {
 				var a answers
-				a.take([]dataplane.Event{ownAnswer(f.local, f.server, 111)}) // nobody has asked yet
+				a.Take(0, []dataplane.Event{ownAnswer(f.local, f.server, 111)}) // nobody has asked yet
 				var got dataplane.ServerOptions
 				var seen bool
 				d := &asking{Dialer: fixed{local: netip.MustParseAddrPort(f.local)}, answers: &a, learn: func(q *inquiry) {
-					a.take(c.before)
+					a.Take(0, c.before)
 					go func() {
 						time.Sleep(answerSettles / 2)
-						a.take(c.after)
+						a.Take(0, c.after)
 					}()
 					got, seen = a.granted(t.Context(), q, dataplane.ServerOptions{}, answerPatience)
 				}}
@@ -106,7 +106,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	for i := range 10000 {
 		e := ownAnswer("10.0.0.1:1", "10.0.0.11:25", 500)
 		e.ClientPort = uint16(i)
-		a.take([]dataplane.Event{e})
+		a.Take(0, []dataplane.Event{e})
 	}
 	if n := len(q.heard); n != maxHeard {
 		t.Errorf("%d answers are kept", n)
@@ -149,19 +149,19 @@ func (b bell) Wake() {
 
 // TestGrantsSpread: what one shard learns from a client's connection, all shards are told; and a shard never waits for that.
 func TestGrantsSpread(t *testing.T) {
-	g := &gateway{learnt: make(chan dataplane.ServerGrants, 64)}
+	g := &gateway{learnt: make(grants, 64)}
 	cfg := &dataplane.Config{
 		Backends: []dataplane.Backend{{Servers: []dataplane.ServerID{0}}},
 		Servers:  []dataplane.Server{{Addr: wire.AddrFrom(netip.MustParseAddr("10.0.0.11")), Port: 25, Up: true, Weight: 1}},
 	}
 	for range 3 {
 		w := bell(make(chan struct{}, 1))
-		g.loops = append(g.loops, drive.NewLoop(dataplane.New(cfg), mono.NewClock(), nil, w, nil, drive.NewFailures(), func([]dataplane.Event) {}))
+		g.loops = append(g.loops, drive.NewLoop(len(g.loops), dataplane.New(cfg), mono.NewClock(), nil, w, nil, drive.NewFailures()))
 	}
 	want := dataplane.ServerOptions{MSS: 1300, WindowScale: 7, SACK: true, Known: true}
 	e := dataplane.Event{Kind: dataplane.EventServerOptions, ServerOptions: want}
 	for range 1000 { // nobody takes them yet
-		g.hear([]dataplane.Event{e, {Kind: dataplane.EventClosed}})
+		g.learnt.Take(0, []dataplane.Event{e, {Kind: dataplane.EventClosed}})
 	}
 	ctx, end := context.WithCancel(t.Context())
 	done := make(chan error, 1)

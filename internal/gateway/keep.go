@@ -7,12 +7,13 @@ import (
 	"hushgate/dataplane"
 	"hushgate/internal/connlog"
 	"hushgate/internal/evidence"
+	"hushgate/internal/mono"
 )
 
 // The packets of rejected connections: the configuration's `capture`.
 
 // openKeeper begins the file or, in a process that takes over, goes on where the other ends.
-func (g *gateway) openKeeper() (err error) {
+func (g *gateway) openKeeper() error {
 	c := &g.cfg.Global.Capture
 	if c.File == "" {
 		return nil
@@ -21,8 +22,12 @@ func (g *gateway) openKeeper() (err error) {
 	if g.heir != nil {
 		begin = evidence.Succeed
 	}
-	g.keeper, err = begin(c.File, evidence.Bounds{Size: int64(c.Size), Files: c.Files, Age: c.Age}, "hushgate", time.Now, g.keeperReport)
-	return err
+	k, err := begin(c.File, evidence.Bounds{Size: int64(c.Size), Files: c.Files, Age: c.Age}, "hushgate", time.Now, g.keeperReport)
+	if err != nil {
+		return err
+	}
+	g.keeper = &keeper{Keeper: k, clock: g.clock}
+	return nil
 }
 
 // keeperReport says how the capture fares, once a minute at most.
@@ -50,26 +55,23 @@ func (g *gateway) closeKeeper() {
 	}
 }
 
-// witnessed gives a shard's configuration a witness, if there is a file to keep packets in, and returns what is to be done
-// with the shard's events.
-func (g *gateway) witnessed(cfg *dataplane.Config) func([]dataplane.Event) {
-	if g.keeper == nil {
-		return func(events []dataplane.Event) {
-			g.hear(events)
-			g.lines.take(events)
-		}
-	}
-	m := evidence.NewMemory(g.cfg.Global.Capture.Memory)
-	cfg.Witness = m
-	return func(events []dataplane.Event) {
-		g.hear(events)
-		g.keep(m, events)
-		g.lines.take(events)
-	}
+// keeper keeps the packets of connections that were, or would have been, rejected.
+type keeper struct {
+	*evidence.Keeper
+	clock    mono.Clock
+	memories []*evidence.Memory // by shard
 }
 
-// keep keeps the packets of connections that were, or would have been, rejected. It runs in the shard's goroutine.
-func (g *gateway) keep(m *evidence.Memory, events []dataplane.Event) {
+// witness returns what is to remember the packets of the next shard.
+func (k *keeper) witness(room int) *evidence.Memory {
+	m := evidence.NewMemory(room)
+	k.memories = append(k.memories, m)
+	return m
+}
+
+// Take keeps what a shard's witness remembers of a connection, or has it forgotten.
+func (k *keeper) Take(shard int, events []dataplane.Event) {
+	m := k.memories[shard]
 	for i := range events {
 		e := &events[i]
 		p := dataplane.Peer{Client: e.Client, Port: e.ClientPort, Service: e.Service}
@@ -80,7 +82,7 @@ func (g *gateway) keep(m *evidence.Memory, events []dataplane.Event) {
 			if e.Kind == dataplane.EventObserved {
 				why = "observed: " + why
 			}
-			g.keeper.Keep(evidence.Case{Wall: g.clock.Wall, Packets: m.Take(p), Comment: why})
+			k.Keep(evidence.Case{Wall: k.clock.Wall, Packets: m.Take(p), Comment: why})
 		case e.Kind == dataplane.EventClosed:
 			m.Forget(p)
 		}

@@ -25,6 +25,11 @@ func (g *gateway) open() error {
 	if err := g.openKeeper(); err != nil {
 		return err
 	}
+	g.sinks = []drive.Sink{&g.answers, g.learnt}
+	if g.keeper != nil {
+		g.sinks = append(g.sinks, g.keeper)
+	}
+	g.sinks = append(g.sinks, g.lines)
 	for i := range g.shards {
 		if err := g.openLoop(i); err != nil {
 			return err
@@ -59,8 +64,10 @@ func (g *gateway) openLoop(i int) (err error) {
 	cfg := g.plan.Tables.Shard
 	cfg.Turn, cfg.Shards = i, g.shards
 	cfg.Limits.Flows = (cfg.Limits.Flows + g.shards - 1) / g.shards
-	events := g.witnessed(&cfg)
-	l := drive.NewLoop(dataplane.New(&cfg), g.clock, ports, w.Poll, g.mirror, g.lost, events)
+	if g.keeper != nil {
+		cfg.Witness = g.keeper.witness(g.cfg.Global.Capture.Memory)
+	}
+	l := drive.NewLoop(i, dataplane.New(&cfg), g.clock, ports, w.Poll, g.mirror, g.lost, g.sinks...)
 	l.Route(returnsOf(g.plan))
 	g.loops = append(g.loops, l)
 	g.heir.note(&cfg)

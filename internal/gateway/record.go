@@ -18,7 +18,7 @@ import (
 	"hushgate/internal/plan"
 )
 
-// recorder turns events into log lines. The shards call take; it never waits for a log.
+// recorder turns events into log lines. It is a sink of every shard, and never waits for a log.
 type recorder struct {
 	log     *slog.Logger
 	often   recurring
@@ -150,8 +150,8 @@ func (r *recorder) closeBut(of, but lineup) {
 	}
 }
 
-// take logs events of a shard.
-func (r *recorder) take(events []dataplane.Event) {
+// Take logs events of a shard.
+func (r *recorder) Take(_ int, events []dataplane.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range events {

@@ -42,7 +42,7 @@ func logged(t *testing.T) (*recorder, *bytes.Buffer) {
 }
 
 // emit gives a recorder events.
-func emit(r *recorder, events ...dataplane.Event) { r.take(events) }
+func emit(r *recorder, events ...dataplane.Event) { r.Take(0, events) }
 
 // TestTimestampsLost: that all servers of a backend stop granting timestamps is told at once with the servers' names, and a
 // minute later with how many clients it has cost a connection; then it is over, and told anew when it happens again.

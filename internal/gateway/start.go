@@ -9,11 +9,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"hushgate/dataplane"
 	"hushgate/internal/announce"
 	"hushgate/internal/config"
 	"hushgate/internal/drive"
-	"hushgate/internal/evidence"
 	"hushgate/internal/instance"
 	"hushgate/internal/logqueue"
 	"hushgate/internal/mono"
@@ -31,14 +29,15 @@ type gateway struct {
 	shards int
 	spread [2]uint64 // the secret by which clients are shared among them, see port.Spread
 	loops  []*drive.Loop
+	sinks  []drive.Sink // of all loops
 	lines  *recorder
 	speech *announce.Announcer
-	keeper *evidence.Keeper // of what rejections are about; nil without `capture`
+	keeper *keeper // of what rejections are about; nil without `capture`
 	state  serverStates
 	lost   *drive.Failures
 
 	answers answers
-	learnt  chan dataplane.ServerGrants // from clients' connections, for all shards
+	learnt  grants // from clients' connections, for all shards
 
 	// These two belong to followNetwork: which state of the network was looked at last, and what was said of it.
 	waysOf   uint64
@@ -85,7 +84,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	g := &gateway{
 		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), spread: newKey(), changed: make(chan struct{}, 1),
 		moved:  make(chan struct{}, 1),
-		learnt: make(chan dataplane.ServerGrants, 64), commands: make(chan command), ending: make(chan struct{}), probers: map[proberKey]prober{}, program: o.Program,
+		learnt: make(grants, 64), commands: make(chan command), ending: make(chan struct{}), probers: map[proberKey]prober{}, program: o.Program,
 		messages: o.Messages,
 		lost:     drive.NewFailures(),
 	}
