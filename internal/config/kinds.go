@@ -56,7 +56,7 @@ func number[T any](field func(*T) *int, otherwise, least, most int) kind[T] {
 					return true
 				}
 			}
-			r.mismatch(key, wantInt(least, most), node)
+			r.noText(key, wantInt(least, most), node)
 			return false
 		},
 	}
@@ -73,7 +73,7 @@ func boolean[T any](field func(*T) *bool, otherwise bool) kind[T] {
 		node: func(r *yamlReader, to *T, key string, node ast.Node) bool {
 			n, ok := node.(*ast.BoolNode)
 			if !ok {
-				r.mismatch(key, "true or false", node)
+				r.noText(key, "true or false", node)
 				return false
 			}
 			*field(to) = n.Value

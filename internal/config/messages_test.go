@@ -324,6 +324,11 @@ func TestEmptyInYAML(t *testing.T) {
 			"(names are not looked up)"},
 		{`address: "10.0.0.11:25"`, "address: ", "4: address: expected an IP address and a port, found nothing"},
 		{"check: true", "check: ", "4: check: expected true or false, found nothing"},
+		{"check: true", `check: "true"`, `4: check: expected true or false, found "true": in quotes YAML takes it for a text`},
+		{"frontends:", "maxconn: '9'\nfrontends:", `1: maxconn: expected a whole number from 1, found "9": in quotes YAML takes it for a text`},
+		{"name: f,", "name: 25,", `2: name: expected a name, found "25": YAML takes it for a text only in quotes`},
+		{"check: true", "check: true, source: 'gateway:+2000'", "4: source: expected ADDR[:PORT[-PORT]] of the gateway's own, \"gateway\" or " +
+			"\"client\", found \"gateway:+2000\""},
 		{"check: true", "check: true, inter: ''", "4: inter: expected " + wantTime + ", of at least 1ms, found nothing"},
 		{"check: true", "check: true, addr: ''", "4: addr: expected the IP address of a host, found nothing"},
 		{"frontends:", "outside: []\nfrontends:", "1: outside: " + list},

@@ -155,6 +155,7 @@ func setSource(s *rawServer, v string, _ time.Duration) (want string) {
 	}
 	var err error
 	if s.Source, err = parseSource(v); err != nil {
+		s.Source = Source{}
 		return `ADDR[:PORT[-PORT]] of the gateway's own, "gateway" or "client"`
 	}
 	return ""

@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 // yamlReader walks the tree of a YAML file and fills the raw form in. Decoding into structs would stop at the first
@@ -163,6 +164,16 @@ func (r *yamlReader) mismatch(keyword, want string, node ast.Node) {
 	r.add(Error{Line: lineOf(node), Keyword: keyword, Expected: want, Found: found})
 }
 
+// noText reports a node that is no number, or not true or false. In quotes it may look like one.
+func (r *yamlReader) noText(keyword, want string, node ast.Node) {
+	tok := node.GetToken()
+	if tok != nil && tok.Value != "" && (tok.Type == token.DoubleQuoteType || tok.Type == token.SingleQuoteType) {
+		r.add(Error{Line: lineOf(node), Keyword: keyword, Expected: want, Found: quote(tok.Value), Reason: "in quotes YAML takes it for a text"})
+		return
+	}
+	r.mismatch(keyword, want, node)
+}
+
 // text returns a value that is a string; anything else is reported.
 func (r *yamlReader) text(keyword, want string, node ast.Node) (at[string], bool) {
 	switch n := node.(type) {
@@ -204,6 +215,13 @@ func (r *yamlReader) duration(key string, node ast.Node) (d time.Duration, ok bo
 
 // checked returns a string, and reports it if check has something against it. Another name may refer to one that is in error.
 func (r *yamlReader) checked(key, want string, node ast.Node, check func(string) error) at[string] {
+	switch n := node.(type) {
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		if value := n.GetToken().Value; check(value) == nil {
+			r.add(Error{Line: lineOf(node), Keyword: key, Expected: want, Found: quote(value), Reason: "YAML takes it for a text only in quotes"})
+			return at[string]{}
+		}
+	}
 	s, ok := r.text(key, want, node)
 	if !ok {
 		return at[string]{}
