@@ -93,7 +93,7 @@ func (e *egress) place(o *dataplane.Out) (waits bool) {
 }
 
 // way is the port by which a frame to dst leaves, or why it may not leave at all.
-func (e *egress) way(side wire.Side, hop *netenv.Hop, state netenv.State, dst *wire.Addr) (at int, why failure) {
+func (e *egress) way(side wire.Side, hop *netenv.Hop, state netenv.State, dst *wire.Addr) (at int, why reason) {
 	switch state {
 	case netenv.Resolved, netenv.Unresolved:
 	case netenv.LinkDown:
@@ -133,7 +133,7 @@ func (e *egress) admits(side wire.Side, frame []byte) bool {
 	return false
 }
 
-func (e *egress) fail(why failure, dst wire.Addr, ifindex int) {
+func (e *egress) fail(why reason, dst wire.Addr, ifindex int) {
 	e.lost.note(why, dst, ifindex)
 	e.discard(why.drop())
 }

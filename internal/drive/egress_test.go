@@ -69,7 +69,7 @@ func TestAnswersLeaveWhereClientsAre(t *testing.T) {
 		side   wire.Side // of the port that the route leaves by
 		onLink bool
 		to     wire.Addr
-		want   failure
+		want   reason
 	}{
 		{strict, wire.Outside, true, client, sent},
 		{strict, wire.Outside, true, server, sent}, // whatever a configuration calls a server

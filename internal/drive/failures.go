@@ -1,7 +1,6 @@
 package drive
 
 import (
-	"context"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -10,11 +9,11 @@ import (
 	"hushgate/internal/wire"
 )
 
-// failure is why a frame was not sent.
-type failure uint8
+// reason is why a frame was not sent.
+type reason uint8
 
 const (
-	sent failure = iota
+	sent reason = iota
 	noRoute
 	linkDown
 	foreignInterface
@@ -22,11 +21,11 @@ const (
 	wrongSide
 	hairpin
 	ownAddress
-	failureKinds
+	reasonCount
 )
 
 // words says it in the log, with the way out.
-func (f failure) words() string {
+func (f reason) words() string {
 	switch f {
 	case noRoute:
 		return "there is no route to it"
@@ -44,64 +43,73 @@ func (f failure) words() string {
 		return "it is a server's address, and servers that answer past this machine cannot be clients"
 	case ownAddress:
 		return "it is an address of this machine"
-	case sent, failureKinds:
+	case sent, reasonCount:
 	}
 	return ""
 }
 
 // drop is the shard's counter of it.
-func (f failure) drop() dataplane.Drop {
+func (f reason) drop() dataplane.Drop {
 	switch f {
 	case wrongSide, hairpin, ownAddress:
 		return dataplane.DropReversePath
 	case noNeighbour:
 		return dataplane.DropNoNeighbour
-	case noRoute, linkDown, foreignInterface, sent, failureKinds:
+	case noRoute, linkDown, foreignInterface, sent, reasonCount:
 	}
 	return dataplane.DropNoRoute
 }
 
 // Failures counts the frames of all loops that were not sent. The loops call note, which neither waits nor allocates.
 type Failures struct {
-	kinds [failureKinds]struct {
+	kinds [reasonCount]struct {
 		count atomic.Uint64
 		told  atomic.Bool
 	}
-	first chan lost
+	first chan Failure
 }
 
-// lost is the first frame that was not sent, after a while in which all were.
-type lost struct {
-	why     failure
+// Failure is the first frame that was not sent, after a while in which all were.
+type Failure struct {
+	why     reason
 	to      wire.Addr
 	ifindex int // of the interface that it should have left by, 0 if there is none
 }
 
 // NewFailures counts from nothing.
-func NewFailures() *Failures { return &Failures{first: make(chan lost, failureKinds)} }
+func NewFailures() *Failures { return &Failures{first: make(chan Failure, reasonCount)} }
 
-func (f *Failures) note(why failure, to wire.Addr, ifindex int) {
+// First is of each kind the first failure, after a while without.
+func (f *Failures) First() <-chan Failure { return f.first }
+
+func (f *Failures) note(why reason, to wire.Addr, ifindex int) {
 	k := &f.kinds[why]
 	k.count.Add(1)
 	if !k.told.Load() && k.told.CompareAndSwap(false, true) {
 		select {
-		case f.first <- lost{why, to, ifindex}:
+		case f.first <- Failure{why, to, ifindex}:
 		default: // never: each kind has room
 			k.told.Store(false)
 		}
 	}
 }
 
-// failureLog tells of failures: of the first of a kind at once, of those that follow in one line a minute, until there is a
+// FailureLog tells of failures: of the first of a kind at once, of those that follow in one line a minute, until there is a
 // minute without any.
-type failureLog struct {
+type FailureLog struct {
 	*Failures
 	log    *slog.Logger
 	name   func(ifindex int) string
-	before [failureKinds]uint64 // counted and told
+	before [reasonCount]uint64 // counted and told
 }
 
-func (l *failureLog) begin(f lost) {
+// NewFailureLog tells of failures; name is the name of an interface.
+func NewFailureLog(f *Failures, log *slog.Logger, name func(ifindex int) string) *FailureLog {
+	return &FailureLog{Failures: f, log: log, name: name}
+}
+
+// Begin tells of what came from First.
+func (l *FailureLog) Begin(f Failure) {
 	l.before[f.why]++
 	args := []any{"to", f.to.String(), "why", f.why.words()}
 	if f.ifindex != 0 {
@@ -110,36 +118,20 @@ func (l *failureLog) begin(f lost) {
 	l.log.Warn("frame not sent", args...)
 }
 
-func (l *failureLog) minute() {
+// Minute is to be called each FailurePause.
+func (l *FailureLog) Minute() {
 	for why := range l.kinds {
 		k := &l.kinds[why]
 		now := k.count.Load()
 		n := now - l.before[why]
 		l.before[why] = now
 		if n > 0 {
-			l.log.Warn("frames not sent", "count", n, "within", failurePause, "why", failure(why).words())
+			l.log.Warn("frames not sent", "count", n, "within", FailurePause, "why", reason(why).words())
 		} else {
 			k.told.Store(false)
 		}
 	}
 }
 
-// failurePause is how long failures are gathered for one line.
-const failurePause = time.Minute
-
-// Tell tells of frames that were not sent until ctx is done; name is the name of an interface.
-func (f *Failures) Tell(ctx context.Context, log *slog.Logger, name func(ifindex int) string) {
-	l := failureLog{Failures: f, log: log, name: name}
-	t := time.NewTicker(failurePause)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case f := <-l.first:
-			l.begin(f)
-		case <-t.C:
-			l.minute()
-		}
-	}
-}
+// FailurePause is how long failures are gathered for one line.
+const FailurePause = time.Minute

@@ -13,14 +13,12 @@ import (
 // TestFailuresAreTold: the first at once, more of its kind once a minute, and the first again behind a minute without.
 func TestFailuresAreTold(t *testing.T) {
 	var text bytes.Buffer
-	l := failureLog{
-		Failures: NewFailures(), log: slog.New(slog.NewTextHandler(&text, nil)), name: func(int) string { return "eth7" },
-	}
+	l := NewFailureLog(NewFailures(), slog.New(slog.NewTextHandler(&text, nil)), func(int) string { return "eth7" })
 	client := wire.AddrFrom(netip.MustParseAddr("198.18.0.7"))
 	said := func(when string, lines ...string) {
 		t.Helper()
 		for len(l.first) > 0 {
-			l.begin(<-l.first)
+			l.Begin(<-l.first)
 		}
 		if n := strings.Count(text.String(), "\n"); n != len(lines) {
 			t.Errorf("%s: %d lines, want %d: %s", when, n, len(lines), text.String())
@@ -40,18 +38,18 @@ func TestFailuresAreTold(t *testing.T) {
 		l.note(linkDown, client, 7)
 	}
 	said("more")
-	l.minute()
+	l.Minute()
 	said("a minute", "count=5 within=1m0s")
 	l.note(linkDown, client, 7)
-	l.minute()
+	l.Minute()
 	said("another", "count=1 within=1m0s")
-	l.minute()
+	l.Minute()
 	said("a quiet one")
 	l.note(linkDown, client, 7)
 	said("the first again", "frame not sent")
-	for why := noRoute; why < failureKinds; why++ {
+	for why := noRoute; why < reasonCount; why++ {
 		if why.words() == "" {
-			t.Errorf("failure %d has no words", why)
+			t.Errorf("reason %d has no words", why)
 		}
 	}
 }

@@ -12,7 +12,7 @@ type Returns struct {
 }
 
 // judge is whether an answer to a client may leave by a port: sent, or why not. OnLink is that no router is in between.
-func (r *Returns) judge(side wire.Side, onLink bool, client *wire.Addr) failure {
+func (r *Returns) judge(side wire.Side, onLink bool, client *wire.Addr) reason {
 	if r.Anywhere {
 		return sent
 	}

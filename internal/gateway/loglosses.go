@@ -46,22 +46,15 @@ func (l logLosses) news(target string, lost uint64, now time.Time) uint64 {
 }
 
 // watchLogs tells the other logs, as far as they can be told, of a target that loses lines.
-func (g *gateway) watchLogs(ctx context.Context) error {
-	t := time.NewTicker(logsLookEvery)
-	defer t.Stop()
+func (g *gateway) watchLogs(ctx context.Context) {
 	losses := logLosses{}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
+	every(ctx, logsLookEvery, func() {
 		g.logStats(func(target string, s logqueue.Stats) {
 			if n := losses.news(target, s.Lost, time.Now()); n > 0 {
 				g.log.Warn("log lines lost", "target", target, "lines", n, "err", s.Err)
 			}
 		})
-	}
+	})
 }
 
 // tellLogStats is the part of SIGUSR1's answer about the logs.

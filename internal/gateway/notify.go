@@ -55,25 +55,18 @@ func reloadingState() string {
 }
 
 // watchdog tells systemd that all is well for as long as every loop goes round. (WatchdogSec)
-func (g *gateway) watchdog(ctx context.Context) error {
+func (g *gateway) watchdog(ctx context.Context) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
-		return nil // nobody wants to know
+		return // nobody wants to know
 	}
-	t := time.NewTicker(interval / 3)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
+	every(ctx, interval/3, func() {
 		if g.allGoRound(ctx, interval/2) {
 			g.notify(daemon.SdNotifyWatchdog)
 		} else if ctx.Err() == nil {
 			g.log.Error("a shard does not go round", "waited", interval/2)
 		}
-	}
+	})
 }
 
 // allGoRound reports whether every loop carries out an order within a time.

@@ -194,30 +194,24 @@ const (
 
 // keep puts rules back that someone has flushed: at once when it hears of a change, at the next look otherwise.
 func (r *rules) keep(ctx context.Context, changed <-chan string, repair func(context.Context) (bool, error)) {
-	t := time.NewTicker(verifyEvery)
-	defer t.Stop()
 	var told mending
-	for {
-		by := ""
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		case by = <-changed:
-		}
+	everyOr(ctx, verifyEvery, changed, func(by *string) {
 		began := time.Now()
 		repaired, err := repair(ctx)
 		took := time.Since(began)
 		if ctx.Err() != nil {
 			return
 		}
-		told.note(r.log, began, repaired, by, took, err)
+		name := ""
+		if by != nil {
+			name = *by
+		}
+		told.note(r.log, began, repaired, name, took, err)
 		select {
 		case <-ctx.Done():
-			return
 		case <-time.After(min(max(leastPause, pauseFactor*took), verifyEvery)):
 		}
-	}
+	})
 }
 
 // mending is what is to be said of repairs: the first at once, of more that follow one line in a while.

@@ -49,15 +49,6 @@ func (g *gateway) used(ctx context.Context) (known plan.Uses) {
 // secretLife is how long one secret makes the sequence numbers of new connections.
 const secretLife = time.Hour
 
-func (g *gateway) renewSecrets(ctx context.Context) error {
-	t := time.NewTicker(secretLife)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-			g.tellShards(ctx, dataplane.NewSecret(newKey()))
-		}
-	}
+func (g *gateway) renewSecrets(ctx context.Context) {
+	every(ctx, secretLife, func() { g.tellShards(ctx, dataplane.NewSecret(newKey())) })
 }

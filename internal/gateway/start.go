@@ -137,21 +137,20 @@ func (g *gateway) serve(ctx context.Context, s *signals) error {
 			return nil
 		})
 	}
+	for _, job := range []func(context.Context){
+		g.renewSecrets, g.watchLosses, g.watchLogs, g.watchFailures, g.watchClock, g.watchdog,
+	} {
+		group.Go(func() error {
+			job(ctx)
+			return nil
+		})
+	}
 	group.Go(func() error { return g.followNetwork(ctx) })
-	group.Go(func() error { return g.renewSecrets(ctx) })
 	group.Go(func() error { return g.spreadGrants(ctx) })
-	group.Go(func() error { return g.watchLosses(ctx) })
-	group.Go(func() error { return g.watchLogs(ctx) })
-	group.Go(func() error {
-		g.lost.Tell(ctx, g.log, g.mirror.LinkName)
-		return nil
-	})
-	group.Go(func() error { return g.watchClock(ctx) })
 	group.Go(func() error { return g.tellOnSignal(ctx, s.tell) })
 	group.Go(func() error {
 		return g.lock.Serve(ctx, g.command, map[string]instance.Talk{takeOverCommand: g.talk})
 	})
-	group.Go(func() error { return g.watchdog(ctx) })
 	group.Go(func() error { return g.live(ctx, group, s) })
 	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.Tables.Services), "servers", len(g.plan.Tables.Servers))
 	g.notify(readyState, g.state.status())

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hushgate/dataplane"
+	"hushgate/internal/drive"
 )
 
 // losses are frames that went nowhere for a reason of this machine's.
@@ -25,38 +26,36 @@ func (g *gateway) losses() (l losses) {
 }
 
 // watchLosses tells of losses soon after they happened.
-func (g *gateway) watchLosses(ctx context.Context) error {
-	t := time.NewTicker(verifyEvery)
-	defer t.Stop()
+func (g *gateway) watchLosses(ctx context.Context) {
 	var last losses
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
+	every(ctx, verifyEvery, func() {
 		now := g.losses()
 		if now != last {
 			g.log.Warn("frames lost", "receive_queue_full", now.queueFull-last.queueFull, "not_sent", now.notSent-last.notSent)
 		}
 		last = now
-	}
+	})
+}
+
+// watchFailures tells of frames that were not sent.
+func (g *gateway) watchFailures(ctx context.Context) {
+	l := drive.NewFailureLog(g.lost, g.log, g.mirror.LinkName)
+	everyOr(ctx, drive.FailurePause, g.lost.First(), func(f *drive.Failure) {
+		if f == nil {
+			l.Minute()
+		} else {
+			l.Begin(*f)
+		}
+	})
 }
 
 // watchClock takes over what the system's clock was set by, for the times in the log. Nothing else depends on it.
-func (g *gateway) watchClock(ctx context.Context) error {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
+func (g *gateway) watchClock(ctx context.Context) {
+	every(ctx, time.Second, func() {
 		if by := g.clock.Follow(time.Now()); by != 0 {
 			g.log.Info("the system's clock was set, or the machine has slept", "by", by.Round(time.Millisecond))
 		}
-	}
+	})
 }
 
 // tellOnSignal logs every counter when SIGUSR1 arrives.
