@@ -151,7 +151,7 @@ func (s *source) plan(cmd *cobra.Command) (*plan.Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the network: %w", err)
 	}
-	return plan.New(cfg, m)
+	return plan.New(cfg, netenv.NewMachine(m))
 }
 
 func newCheckCommand() *cobra.Command {

@@ -23,6 +23,9 @@ var core = []string{"dataplane", "internal/flowtab", "internal/proxyproto", "int
 var pure = strings.Fields(`bytes cmp encoding/binary errors fmt iter maps math math/bits net/netip reflect slices strconv
 	strings time unsafe github.com/dchest/siphash github.com/google/gopacket github.com/google/gopacket/layers`)
 
+// planned is all that a plan may import from outside the project: it looks at nothing that it was not given.
+var planned = strings.Fields("cmp fmt errors net/netip slices strings time")
+
 // rule says which packages of ours a package may import, and why no others.
 type rule struct{ imports, why string }
 
@@ -123,6 +126,8 @@ func TestImports(t *testing.T) {
 			} else if slices.Contains(core, dir) && !slices.Contains(pure, path) {
 				t.Errorf("%s: %s may not import %s: the core does no I/O, throws no dice, waits for nothing and logs nothing",
 					fset.Position(spec.Pos()), dir, path)
+			} else if dir == "internal/plan" && !slices.Contains(planned, path) {
+				t.Errorf("%s: %s may not import %s: what a plan is made of, it is given", fset.Position(spec.Pos()), dir, path)
 			}
 		}
 	})

@@ -91,7 +91,7 @@ func absent(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(c
 		if err != nil {
 			return fmt.Errorf("read the network: %w", err)
 		}
-		p, err := plan.New(cfg, m)
+		p, err := plan.New(cfg, netenv.NewMachine(m))
 		if err != nil {
 			return err
 		}

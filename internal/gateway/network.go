@@ -105,7 +105,7 @@ func (g *gateway) tellWays() {
 func (g *gateway) newWays() (words []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now, err := plan.New(g.cfg, g.mirror)
+	now, err := plan.New(g.cfg, netenv.NewMachine(g.mirror))
 	switch {
 	case errors.Is(err, netenv.ErrDown): // told where links are followed
 		return nil

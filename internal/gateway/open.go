@@ -4,7 +4,6 @@ import (
 	"hushgate/dataplane"
 	"hushgate/dataplane/port"
 	"hushgate/internal/drive"
-	"hushgate/internal/plan"
 	"hushgate/internal/wire"
 )
 
@@ -21,7 +20,7 @@ func (g *gateway) open() error {
 			return err
 		}
 	}
-	g.shards = plan.ShardsOf(&g.cfg.Global)
+	g.shards = g.plan.Shards
 	if err := g.openKeeper(); err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ const linkPatience = 5 * time.Second
 
 func (g *gateway) choose(ctx context.Context) (err error) {
 	for deadline := time.Now().Add(linkPatience); ; {
-		g.plan, err = plan.New(g.cfg, g.mirror)
+		g.plan, err = plan.New(g.cfg, netenv.NewMachine(g.mirror))
 		if !errors.Is(err, netenv.ErrDown) || time.Now().After(deadline) {
 			return err
 		}

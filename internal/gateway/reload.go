@@ -10,6 +10,7 @@ import (
 	"hushgate/dataplane"
 	"hushgate/internal/config"
 	"hushgate/internal/drive"
+	"hushgate/internal/netenv"
 	"hushgate/internal/plan"
 )
 
@@ -51,7 +52,7 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 // it, so that the plan changes nowhere else; g.mu is taken when there is nothing left to wait for.
 func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *config.Config) error {
 	old := g.plan
-	next, err := g.plan.Renew(cfg, g.mirror, g.used(ctx))
+	next, err := g.plan.Renew(cfg, netenv.NewMachine(g.mirror), g.used(ctx))
 	if err != nil {
 		return err
 	}

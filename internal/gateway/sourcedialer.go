@@ -11,7 +11,7 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/health"
-	"hushgate/internal/plan"
+	"hushgate/internal/netenv"
 )
 
 // dialer returns how a server's health checks connect to it: from where its clients seem to come, if that is an address of
@@ -20,7 +20,7 @@ func dialer(s *dataplane.Server) health.Dialer {
 	if (s.Source == dataplane.Source{}) {
 		return &net.Dialer{}
 	}
-	return &sourceDialer{addr: s.Source.Addr.Netip(), first: s.Source.First, last: s.Source.Last, kernels: plan.KernelsPorts}
+	return &sourceDialer{addr: s.Source.Addr.Netip(), first: s.Source.First, last: s.Source.Last, kernels: netenv.OwnPorts}
 }
 
 // sourceDialer connects from an address, but from none of some ports of it: what is sent to those, the kernel never sees.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 
 	"hushgate/internal/config"
@@ -25,16 +24,17 @@ type Plan struct {
 	Sources  []RoutedSource
 	Routed   bool // some servers answer clients, by way of this machine
 
+	Shards      int     // one for each processor where the configuration does not say
 	Tables      *Tables // what all that is made of
 	ReversePath config.ReversePath
 }
 
-// New looks at the machine and works out what a configuration means on it.
-func New(cfg *config.Config, m *netenv.Mirror) (*Plan, error) {
+// New works out what a configuration means on a machine.
+func New(cfg *config.Config, m netenv.Machine) (*Plan, error) {
 	if err := serversElsewhere(cfg, m.Addresses()); err != nil {
 		return nil, err
 	}
-	chosen, err := netenv.Choose(m, wanted(cfg))
+	chosen, err := netenv.Choose(m.Mirror, wanted(cfg))
 	if err != nil {
 		return nil, fmt.Errorf("choose the interfaces: %w", err)
 	}
@@ -50,7 +50,7 @@ func New(cfg *config.Config, m *netenv.Mirror) (*Plan, error) {
 		Sources: sources, Routed: len(answering(cfg)) < len(b.Servers),
 		Chosen: chosen, Firewall: firewall.NewPlan(b.Firewall), Open: firewall.NewOpenPlan(b.Firewall),
 		Sysctls: netenv.Sysctls(chosen), Managed: cfg.Global.Firewall.Manage, Tables: b,
-		ReversePath: cfg.Global.ReversePath,
+		ReversePath: cfg.Global.ReversePath, Shards: cmp.Or(cfg.Global.Shards, m.Processors),
 	}
 	p.warn(cfg, m)
 	return p, nil
@@ -70,19 +70,15 @@ func serversElsewhere(cfg *config.Config, own []wire.Addr) error {
 	return errors.Join(errs...)
 }
 
-// ShardsOf is how many shards there are: one for each processor where the configuration does not say.
-func ShardsOf(g *config.Global) int { return cmp.Or(g.Shards, runtime.GOMAXPROCS(0)) }
-
 // warn finds out what of the network is not as the configuration needs it.
-func (p *Plan) warn(cfg *config.Config, m *netenv.Mirror) {
+func (p *Plan) warn(cfg *config.Config, m netenv.Machine) {
 	switches := p.Sysctls
 	if cfg.Global.Firewall.Sysctls || !forwardsOthers(cfg) { // the start sets them, or nothing needs them
 		switches = nil
 	}
-	low, high := KernelsPorts()
-	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(switches), netenv.Hazards(m, p.Chosen, wanted(cfg)),
-		sourceWarnings(p.Tables.sources(), m.Addresses(), low, high))
-	p.Warnings = append(p.Warnings, shardWarnings(&cfg.Global, ShardsOf(&cfg.Global))...)
+	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(switches), netenv.Hazards(m.Mirror, p.Chosen, wanted(cfg)),
+		sourceWarnings(p.Tables.sources(), m.Addresses(), m.LowPort, m.HighPort))
+	p.Warnings = append(p.Warnings, shardWarnings(&cfg.Global, p.Shards)...)
 }
 
 // shardWarnings says what does not fit so many shards. The configuration has looked itself, with the shards that it names, or

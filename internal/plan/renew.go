@@ -34,7 +34,7 @@ func Unchangeable(old, now *config.Global) error {
 }
 
 // Renew works out what a configuration means now, numbered like the one in force.
-func (p *Plan) Renew(cfg *config.Config, m *netenv.Mirror, used Uses) (*Plan, error) {
+func (p *Plan) Renew(cfg *config.Config, m netenv.Machine, used Uses) (*Plan, error) {
 	next, err := New(cfg, m)
 	if err != nil {
 		return nil, err

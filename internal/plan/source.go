@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 
 	"hushgate/dataplane"
@@ -55,14 +54,6 @@ func (b *Tables) apart() error {
 	return nil
 }
 
-// portRange reads what ip_local_port_range says; a range without any port if it is not understood.
-func portRange(text string) (low, high uint16) {
-	if _, err := fmt.Sscan(text, &low, &high); err != nil {
-		return 1, 0
-	}
-	return low, high
-}
-
 // sourceWarnings compares sources with this machine's addresses and with the ports that the kernel gives to connections of
 // its own.
 func sourceWarnings(sources []firewall.Source, local []wire.Addr, low, high uint16) (warnings []string) {
@@ -79,14 +70,4 @@ func sourceWarnings(sources []firewall.Source, local []wire.Addr, low, high uint
 		}
 	}
 	return warnings
-}
-
-// KernelsPorts reads which ports the kernel gives to connections of this machine's own; a range without any if it cannot be
-// read.
-func KernelsPorts() (low, high uint16) {
-	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
-	if err != nil {
-		return 1, 0
-	}
-	return portRange(string(text))
 }
