@@ -1,11 +1,13 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -59,25 +61,84 @@ func TestGood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := json.MarshalIndent(struct {
-				Config   *Config
-				Warnings []Warning
-			}{cfg, warnings}, "", "  ")
-			if err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, '\n')
-			golden := filepath.Join("testdata", "golden", base+".json")
-			if *update {
-				if err := os.WriteFile(golden, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if diff := cmp.Diff(string(read(t, golden)), string(got)); diff != "" {
-				t.Errorf("resolved otherwise than in %s (-want +got):\n%s", golden, diff)
-			}
+			compareGolden(t, base, map[string]any{"Config": withoutDefaults(t, cfg), "Warnings": warnings})
 		})
 	}
+}
+
+// TestDefaults compares what holds when a file does not say otherwise with its golden file. The others leave it out, so that a
+// setting that is new changes this one alone.
+func TestDefaults(t *testing.T) {
+	compareGolden(t, "defaults", defaults())
+}
+
+// defaults are those of the tables. The names are those of the lists in a Config that have such members.
+func defaults() map[string]any {
+	f := factory()
+	return map[string]any{
+		"Global": newRaw().global.Global, "Frontends": f.front, "Backends": f.back, "Servers": f.template.Server,
+	}
+}
+
+func compareGolden(t *testing.T, name string, value any) {
+	got, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	golden := filepath.Join("testdata", "golden", name+".json")
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(string(read(t, golden)), string(got)); diff != "" {
+		t.Errorf("resolved otherwise than in %s (-want +got):\n%s", golden, diff)
+	}
+}
+
+// withoutDefaults returns what is in a Config beside the defaults.
+func withoutDefaults(t *testing.T, cfg *Config) any {
+	bases, _ := decoded(t, defaults()).(map[string]any)
+	return difference(decoded(t, cfg), map[string]any{"Global": bases["Global"]}, bases)
+}
+
+// decoded is a value as JSON sees it. Numbers keep their digits.
+func decoded(t *testing.T, value any) (out any) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// difference returns v without what base has as well. Members of a list that has a name in bases are compared with that one.
+func difference(v, base any, bases map[string]any) any {
+	keys, isMap := v.(map[string]any)
+	baseKeys, _ := base.(map[string]any)
+	if !isMap {
+		return v
+	}
+	out := map[string]any{}
+	for name, value := range keys {
+		list, isList := value.([]any)
+		switch usual, known := bases[name]; {
+		case isList && known:
+			members := make([]any, len(list))
+			for i, member := range list {
+				members[i] = difference(member, usual, bases)
+			}
+			out[name] = members
+		case !reflect.DeepEqual(value, baseKeys[name]):
+			out[name] = difference(value, baseKeys[name], bases)
+		}
+	}
+	return out
 }
 
 // TestBad compares the errors with those that each file begins with, a comment line each.
