@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/goccy/go-yaml"
 )
 
 // reference is docs/configuration.md: the rows of its tables, by the heading above them.
@@ -220,4 +222,37 @@ func keysIn[T any](table []setting[T], place string) (keys []string) {
 		}
 	}
 	return keys
+}
+
+// TestExampleHasEveryKey: gateway.yaml shows each key of YAML.
+func TestExampleHasEveryKey(t *testing.T) {
+	var file any
+	if err := yaml.Unmarshal(read(t, "../../docs/examples/gateway.yaml"), &file); err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]bool{}
+	showKeys(shown, file, "")
+	for _, key := range slices.Concat(keysIn(globalSettings, ""), keysIn(frontendSettings, "frontends[]."),
+		keysIn(backendSettings, "backends[]."), keysIn(serverSettings, "backends[].servers[]."),
+		keysIn(bindSettings, "frontends[].bind[]."), keysIn(logSettings, "log[].")) {
+		if !shown[key] && !shown[strings.Replace(key, "servers[]", "default-server", 1)] && key != "frontends[].reject" { // an older name
+			t.Errorf("`%s` is not shown", key)
+		}
+	}
+}
+
+// showKeys adds the keys of a tree, those of all members of a list together.
+func showKeys(shown map[string]bool, tree any, place string) {
+	switch v := tree.(type) {
+	case []any:
+		for _, member := range v {
+			showKeys(shown, member, place+"[]")
+		}
+	case map[string]any:
+		for key, value := range v {
+			inner := strings.TrimPrefix(place+"."+key, ".")
+			shown[inner] = true
+			showKeys(shown, value, inner)
+		}
+	}
 }
