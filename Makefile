@@ -36,7 +36,7 @@ lab: build ## show the gateway at work, in network namespaces of its own
 test: build ## run everything: linters, tests, each benchmark once, each fuzz target for a moment
 	./.ci/install $(PEERS) || [ "$$(id -u)" != 0 ]
 	$(MAKE) lint
-	[ "$$(id -u)" != 0 ] || export HUSHGATE_LAB=1; CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 15m ./...
+	[ "$$(id -u)" != 0 ] || export HUSHGATE_LAB=1; CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 30m ./...
 	$(MAKE) bench fuzz
 
 lint: ## formatting, go vet, staticcheck, golangci-lint, tidy modules

@@ -32,16 +32,17 @@ func (g *gateway) followSources(ctx context.Context, group *errgroup.Group) {
 		return
 	}
 	moves := plan.MovedSources(g.plan.Sources, now)
-	for _, m := range moves {
-		g.log.Warn("this machine's address towards a server has changed: the server must trust PROXY headers from it",
-			"server", m.Now.Server, "from", m.Was.Source.Addr, "to", m.Now.Source.Addr)
-	}
 	if len(moves) == 0 {
 		return
 	}
 	if err := g.reconfigure(ctx, group, g.cfg); err != nil {
 		g.log.Error("servers are connected to from the address before: a reload, or the next change of the network, tries again",
 			"err", err)
+		return
+	}
+	for _, m := range moves {
+		g.log.Warn("this machine's address towards a server has changed: the server must trust PROXY headers from it",
+			"server", m.Now.Server, "from", m.Was.Source.Addr, "to", m.Now.Source.Addr)
 	}
 }
 

@@ -506,17 +506,19 @@ backends:
 // TestEarlySignal: SIGUSR1, which by default ends a process, does not end one that begins.
 func TestEarlySignal(t *testing.T) {
 	f := families[0]
-	_, l := site(t, Options{})
+	ctx, l := site(t, Options{})
 	file := filepath.Join(t.TempDir(), "hushgate.cfg")
 	must(t, os.WriteFile(file, life(f, "", "1s", f.a), 0o600))
-	cmd := exec.Command(binary, "run", "-f", file)
+	cmd := exec.CommandContext(ctx, binary, "run", "-f", file)
 	out, err := cmd.StderrPipe()
 	must(t, err)
 	must(t, l.Gateway.Start(cmd))
 	var lines []string
-	told := false
+	asked, told := false, false
 	for s := bufio.NewScanner(out); s.Scan(); {
-		if lines = append(lines, s.Text()); len(lines) == 1 {
+		lines = append(lines, s.Text())
+		if !asked && strings.Contains(s.Text(), "msg=") { // it is the gateway's first line; notes on the file come before
+			asked = true
 			must(t, cmd.Process.Signal(syscall.SIGUSR1))
 		}
 		if !told && strings.Contains(s.Text(), "msg=counters") {

@@ -173,7 +173,7 @@ func TestSourceFollowsTheRoute(t *testing.T) {
 
 			must(t, l.Gateway.Addr("inside", other+map[string]string{"/32": "/24", "/128": "/64"}[bits]))
 			sh(ctx, t, l.Gateway, ip+" route add "+f.a+bits+" dev inside src "+other)
-			if _, err := g.WaitLine(ctx, "configuration reloaded"); err != nil {
+			if _, err := g.WaitLine(ctx, "address towards a server has changed"); err != nil {
 				t.Fatal(err)
 			}
 			if g.Count("address towards a server has changed", "from="+one, "to="+other) != 1 {
