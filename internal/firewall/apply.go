@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,8 +12,9 @@ import (
 // Firewall is a plan, and what of it is installed. It has no lock: one goroutine uses it at a time. Every program that it
 // runs ends with the context that a method was given; to undo what could not be finished takes a few seconds more.
 //
-// iptables-restore changes a table whole or not at all, but not several tables, nor both families. So each chain of ours has
-// two generations: the new one is in force everywhere before the old one goes.
+// go-iptables runs iptables once for each rule; it has no way to iptables-restore, which would replace a whole table at once.
+// So each chain of ours has two generations: the new one is complete before anything jumps to it, and in force everywhere
+// before the old one goes.
 type Firewall struct {
 	plan   Plan
 	tools  map[bool]*tool // by family: true is IPv6. The one that the plan does not need may be missing
@@ -108,20 +107,20 @@ func (f *Firewall) Install(ctx context.Context) error {
 // install is Install when the rules have just been read.
 func (f *Firewall) install(ctx context.Context, rules map[*tool]ruleset) error {
 	next := f.next(rules)
-	err := restore(ctx, f.additions(rules, next))
+	err := apply(ctx, f.additions(rules, next))
 	if err != nil && ctx.Err() == nil && slices.ContainsFunc(f.wanted(), func(r Rule) bool { return r.quotes }) {
 		err = f.installBlind(ctx, next, err)
 	}
 	if err != nil {
-		return join(err, f.undo(ctx, next))
+		return f.undo(ctx, next, err)
 	}
 	after, err := f.look(ctx)
 	if err != nil {
-		return join(err, f.undo(ctx, next))
+		return f.undo(ctx, next, err)
 	}
 	found, err := f.find(after, next)
 	if err != nil {
-		return join(err, f.undo(ctx, next))
+		return f.undo(ctx, next, err)
 	}
 	f.placed = found
 	return f.dropOthers(ctx, after)
@@ -134,7 +133,7 @@ func (f *Firewall) installBlind(ctx context.Context, next map[chainKey]int, why 
 		return join(why, err)
 	}
 	f.blind = why
-	if restore(ctx, f.additions(rules, next)) != nil {
+	if apply(ctx, f.additions(rules, next)) != nil {
 		f.blind = nil
 		return why
 	}
@@ -165,49 +164,6 @@ func leadsTo(rule, chain string) bool {
 	return strings.HasSuffix(rule, " -j "+chain) || strings.HasSuffix(rule, " -g "+chain)
 }
 
-// additions makes each chain anew, whatever is left of it, and puts it in force.
-func (f *Firewall) additions(rules map[*tool]ruleset, next map[chainKey]int) map[*tool]script {
-	scripts := map[*tool]script{}
-	for _, k := range f.wanted().chains() {
-		t, chain := f.tools[k.v6], k.chain(next[k])
-		if scripts[t] == nil {
-			scripts[t] = script{}
-		}
-		lines := jumps(rules[t][k.table], chain)
-		lines = append(lines, ":"+chain+" - [0:0]")
-		for _, r := range f.wanted().of(k) {
-			lines = append(lines, line("-A", chain, r.Spec...))
-		}
-		lines = append(lines, line("-I", k.hook, append([]string{"1"}, k.jumpSpec(next[k])...)...))
-		scripts[t][k.table] = append(scripts[t][k.table], lines...)
-	}
-	return scripts
-}
-
-// line writes a command for iptables-restore.
-func line(command, chain string, spec ...string) string {
-	words := []string{command, chain}
-	for _, w := range spec {
-		if strings.ContainsAny(w, " \t\"'\\") {
-			w = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(w) + `"`
-		}
-		words = append(words, w)
-	}
-	return strings.Join(words, " ")
-}
-
-// jumps takes away what leads to a chain of a table.
-func jumps(chains map[string][]string, to string) (lines []string) {
-	for _, chain := range slices.Sorted(maps.Keys(chains)) {
-		for _, rule := range chains[chain] {
-			if leadsTo(rule, to) {
-				lines = append(lines, "-D"+strings.TrimPrefix(rule, "-A"))
-			}
-		}
-	}
-	return lines
-}
-
 // find looks what became of the chains that were made.
 func (f *Firewall) find(rules map[*tool]ruleset, next map[chainKey]int) (map[chainKey]placed, error) {
 	found := map[chainKey]placed{}
@@ -224,71 +180,55 @@ func (f *Firewall) find(rules map[*tool]ruleset, next map[chainKey]int) (map[cha
 	return found, nil
 }
 
-// undo takes chains away that were to be installed, in a time of its own: that of the context may be over.
-func (f *Firewall) undo(ctx context.Context, next map[chainKey]int) error {
+// undo takes chains away that were to be installed, in a time of its own: that of the context may be over. It returns why,
+// and what happened meanwhile.
+func (f *Firewall) undo(ctx context.Context, next map[chainKey]int, why error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoPatience)
 	defer cancel()
 	rules, err := f.look(ctx)
 	if err == nil {
-		err = restore(ctx, f.removals(rules, func(k chainKey, generation int) bool {
+		if overtaken(why, rules) {
+			why = fmt.Errorf("%w: %w", ErrChanged, why)
+		}
+		err = f.remove(ctx, rules, func(k chainKey, generation int) bool {
 			g, chosen := next[k]
 			return chosen && g == generation
-		}))
+		})
 	}
 	if err != nil {
-		return fmt.Errorf("undo what was installed: %w", err)
+		return join(why, fmt.Errorf("undo what was installed: %w", err))
 	}
-	return nil
-}
-
-// chainName is the form of the names of our chains.
-var chainName = regexp.MustCompile(`^HUSHGATE-(PRE|FWD|POST)-([01])$`)
-
-// hooks are the built-in chains by their short names.
-var hooks = map[string]string{"PRE": "PREROUTING", "FWD": "FORWARD", "POST": "POSTROUTING"}
-
-// removals takes away those chains of ours that are chosen, and all that leads to them.
-func (f *Firewall) removals(rules map[*tool]ruleset, chosen func(k chainKey, generation int) bool) map[*tool]script {
-	scripts := map[*tool]script{}
-	for t, set := range rules {
-		scripts[t] = set.removals(func(table, hook string, generation int) bool { return chosen(chainKey{t.v6, table, hook}, generation) })
-	}
-	return scripts
-}
-
-func (s ruleset) removals(chosen func(table, hook string, generation int) bool) script {
-	removals := script{}
-	for table, chains := range s {
-		var ours []string
-		others := maps.Clone(chains)
-		for chain := range chains {
-			if m := chainName.FindStringSubmatch(chain); m != nil && chosen(table, hooks[m[1]], int(m[2][0]-'0')) {
-				ours = append(ours, chain)
-				delete(others, chain)
-			}
-		}
-		slices.Sort(ours)
-		for _, chain := range ours {
-			removals[table] = append(removals[table], jumps(others, chain)...)
-			removals[table] = append(removals[table], "-F "+chain)
-		}
-		for _, chain := range ours {
-			removals[table] = append(removals[table], "-X "+chain)
-		}
-	}
-	return removals
+	return why
 }
 
 // dropOthers takes every chain of ours away that is not one of those placed.
 func (f *Firewall) dropOthers(ctx context.Context, rules map[*tool]ruleset) error {
-	err := restore(ctx, f.removals(rules, func(k chainKey, generation int) bool {
+	err := f.remove(ctx, rules, func(k chainKey, generation int) bool {
 		p, there := f.placed[k]
 		return !there || p.generation != generation
-	}))
+	})
 	if err != nil {
 		return fmt.Errorf("remove rules that are not needed any more: %w", err)
 	}
 	return nil
+}
+
+// removeTries is how often a removal begins that something else overtakes.
+const removeTries = 3
+
+// remove takes chains of ours away that are chosen. That something else took them at the same time is no error.
+func (f *Firewall) remove(ctx context.Context, rules map[*tool]ruleset, chosen func(k chainKey, generation int) bool) (err error) {
+	for range removeTries {
+		if err = apply(ctx, f.removals(rules, chosen)); err == nil {
+			return nil
+		}
+		again, failed := f.look(ctx)
+		if failed != nil || !overtaken(err, again) {
+			return err
+		}
+		rules = again
+	}
+	return err
 }
 
 // Verify reports whether everything is in place: our chains as they were installed, and no rule before our jump in raw
@@ -424,7 +364,7 @@ func (t *tool) removeAll(ctx context.Context) (removed []string, err error) {
 	}
 	slices.Sort(removed)
 	all := rules[t].removals(func(string, string, int) bool { return true })
-	if err := restore(ctx, map[*tool]script{t: all}); err != nil {
+	if err := apply(ctx, map[*tool]script{t: all}); err != nil {
 		return nil, fmt.Errorf("remove %s: %w", strings.Join(removed, ", "), err)
 	}
 	return removed, nil

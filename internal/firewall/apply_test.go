@@ -102,7 +102,7 @@ func choose(t *testing.T, variant string) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"iptables", "ip6tables"} {
-		for _, suffix := range []string{"", "-save", "-restore"} {
+		for _, suffix := range []string{"", "-save"} {
 			real, err := exec.LookPath(name + "-" + variant + suffix)
 			if err != nil {
 				t.Skip(err)
@@ -293,7 +293,7 @@ func wrap(t *testing.T, script string) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"iptables", "ip6tables"} {
-		for _, suffix := range []string{"", "-save", "-restore"} {
+		for _, suffix := range []string{"", "-save"} {
 			real, err := exec.LookPath(name + suffix)
 			if err != nil {
 				t.Fatal(err)
@@ -325,7 +325,7 @@ func TestNeverWithout(t *testing.T) {
 			t.Fatal(err)
 		}
 		wrap(t, fmt.Sprintf(`(REAL "$@"); status=$?
-case "$0 $1" in *--version) ;; */iptables-restore*) %s -t raw | sed '/^#/d' >>%s;; esac
+case "$0 $1" in *--version) ;; */iptables\ -t) %s -t raw | sed '/^#/d' >>%s;; esac
 exit $status
 `, save, watch))
 		for range 2 { // from generation 0 to 1, and back
@@ -395,7 +395,7 @@ func TestErrors(t *testing.T) {
 	})
 	t.Run("no ip6tables", func(t *testing.T) {
 		dir := t.TempDir()
-		for _, name := range []string{"iptables", "iptables-save", "iptables-restore"} {
+		for _, name := range []string{"iptables", "iptables-save"} {
 			iptables, err := exec.LookPath(name)
 			if err != nil {
 				t.Fatal(err)

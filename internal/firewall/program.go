@@ -37,11 +37,8 @@ func (e *ProgramError) Error() string {
 }
 
 // start starts a program in the network namespace of the calling thread.
-func start(ctx context.Context, input, name string, args ...string) (*program, error) {
+func start(ctx context.Context, name string, args ...string) (*program, error) {
 	p := &program{ctx: ctx, cmd: exec.CommandContext(ctx, name, args...)}
-	if input != "" {
-		p.cmd.Stdin = strings.NewReader(input)
-	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Cancel = func() error { return syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) }
@@ -69,7 +66,7 @@ func (p *program) wait() (string, error) {
 			return "", fmt.Errorf("%s (process %d): %w: %w", p, p.cmd.Process.Pid, errStuck, context.Cause(p.ctx))
 		}
 	}
-	text := strings.Join(strings.Fields(p.err.String()), " ")
+	text := words(p.err.String())
 	switch e := (*exec.ExitError)(nil); {
 	case err == nil:
 		return p.out.String(), nil
@@ -87,12 +84,15 @@ func (p *program) wait() (string, error) {
 
 // run runs a program to its end and returns what it wrote to its standard output.
 func run(ctx context.Context, name string, args ...string) (string, error) {
-	p, err := start(ctx, "", name, args...)
+	p, err := start(ctx, name, args...)
 	if err != nil {
 		return "", err
 	}
 	return p.wait()
 }
+
+// words is a text on one line.
+func words(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // joined are several errors on one line.
 type joined struct{ error }

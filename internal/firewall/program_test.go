@@ -23,7 +23,7 @@ func TestProgramHangs(t *testing.T) {
 	}
 	enough := errors.New("that is enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	p, err := start(ctx, "", name)
+	p, err := start(ctx, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,13 +69,14 @@ func TestProgramLeavesAnother(t *testing.T) {
 // TestHangingIPTables: whatever is done with the rules comes to its end, and to an error that names what hangs.
 func TestHangingIPTables(t *testing.T) {
 	h := stranger(t)
-	f := newFirewall(t, everything())
-	in(t, h, f.Install)
 	hang, hangs := filepath.Join(t.TempDir(), "hang"), filepath.Join(t.TempDir(), "hangs")
-	for _, program := range []string{"-save", "-restore"} {
+	for _, program := range []string{"-save", " -t"} {
 		t.Run(program, func(t *testing.T) {
-			wrap(t, fmt.Sprintf(`case "${0##*/} $*" in *--version) ;; *%s*) test -e %s && { touch %s; sleep 1000; };; esac
+			wrap(t, fmt.Sprintf(`case "${0##*/} $*" in *--version) ;; *"%s"*) test -e %s && { touch %s; sleep 1000; };; esac
 REAL "$@"`, program, hang, hangs))
+			t.Cleanup(func() { _ = os.Remove(hang) }) // nothing hangs in the next one until it says so
+			f := newFirewall(t, everything())
+			in(t, h, f.Install)
 			if err := os.WriteFile(hang, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}

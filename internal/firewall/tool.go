@@ -8,25 +8,28 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/coreos/go-iptables/iptables"
 )
 
-// tool is iptables for one address family, in one variant.
+// tool is iptables for one address family, in one variant: go-iptables changes the rules, its -save shows them.
 type tool struct {
 	name    string // iptables, ip6tables-legacy
 	v6      bool
 	version string // iptables v1.8.9 (nf_tables)
+	path    string
+	ipt     *iptables.IPTables
 }
 
 // names are the programs by family, as the system's administrator has chosen their variant.
 var names = map[bool]string{false: "iptables", true: "ip6tables"}
 
-// newTool looks for the program and for its -save and -restore, which have to be of the same variant.
+// newTool looks for the program and for its -save, which has to be of the same variant.
 func newTool(ctx context.Context, v6 bool, name string) (*tool, error) {
 	t := &tool{name: name, v6: v6}
-	for _, program := range []string{name, name + "-save", name + "-restore"} {
+	for _, program := range []string{name, name + "-save"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return nil, err
 		}
@@ -42,7 +45,34 @@ func newTool(ctx context.Context, v6 bool, name string) (*tool, error) {
 			return nil, fmt.Errorf("%s and %s are of different variants: %s, %s", name, program, t.version, version)
 		}
 	}
-	return t, nil
+	return t, t.open(ctx)
+}
+
+// open makes go-iptables ready, which runs the program too.
+func (t *tool) open(ctx context.Context) (err error) {
+	if t.path, err = exec.LookPath(t.name); err != nil {
+		return err
+	}
+	family := iptables.ProtocolIPv4
+	if t.v6 {
+		family = iptables.ProtocolIPv6
+	}
+	ns, err := here()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ns.Close() }()
+	opened := make(chan *iptables.IPTables, 1)
+	err = supervise(ctx, ns, t.path, func() error {
+		ipt, err := iptables.New(iptables.IPFamily(family), iptables.Path(t.path))
+		opened <- ipt
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s --version: %w", t.name, err)
+	}
+	t.ipt = <-opened
+	return nil
 }
 
 func isNFT(version string) bool { return strings.Contains(version, "nf_tables") }
@@ -74,13 +104,15 @@ func (t *tool) loaded(table string) bool {
 // say what it waited for.
 const lockWait = 10 * time.Second
 
-// waiting are the arguments by which a program waits for its lock.
-func waiting(ctx context.Context) []string {
+// patient is go-iptables with the wait for the lock that a context leaves time for.
+func (t *tool) patient(ctx context.Context) *iptables.IPTables {
 	wait := lockWait
 	if end, bound := ctx.Deadline(); bound {
 		wait = min(wait, time.Until(end)*3/4)
 	}
-	return []string{"-w", strconv.Itoa(max(1, int(wait.Seconds())))}
+	ipt := *t.ipt
+	iptables.Timeout(max(1, int(wait.Seconds())))(&ipt)
+	return &ipt
 }
 
 // ruleset is what iptables-save printed: the rules of each chain, by table, in iptables' own spelling: -A FORWARD -j ACCEPT.
@@ -135,7 +167,7 @@ func (t *tool) save(ctx context.Context, needed []string) (s saving, err error) 
 		}
 	}
 	for _, args := range commands {
-		p, failed := start(ctx, "", t.name+"-save", args...)
+		p, failed := start(ctx, t.name+"-save", args...)
 		if failed != nil {
 			err = failed
 			break
@@ -174,95 +206,4 @@ func look(ctx context.Context, list map[*tool][]string) (map[*tool]ruleset, erro
 		return nil, fmt.Errorf("read the rules: %w", err)
 	}
 	return found, nil
-}
-
-// script is input of iptables-restore: the lines of each table.
-type script map[string][]string
-
-// text writes the script.
-func (s script) text() string {
-	var b strings.Builder
-	for _, table := range tables {
-		if len(s[table]) > 0 {
-			b.WriteString("*" + table + "\n" + strings.Join(s[table], "\n") + "\nCOMMIT\n")
-		}
-	}
-	return b.String()
-}
-
-// restore has some tools carry scripts out, all at the same time. A table changes whole or not at all.
-func restore(ctx context.Context, scripts map[*tool]script) error {
-	var errs []error
-	var running []*restoring
-	for t, s := range scripts {
-		text := s.text()
-		if text == "" {
-			continue
-		}
-		p, err := start(ctx, text, t.name+"-restore", append(waiting(ctx), "--noflush")...)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		running = append(running, &restoring{p, text})
-	}
-	for _, r := range running {
-		errs = append(errs, r.end())
-	}
-	return join(errs...)
-}
-
-type restoring struct {
-	*program
-	text string
-}
-
-// end waits for the program's end. The error has the line that it is about, if there is one.
-func (r *restoring) end() error {
-	_, err := r.wait()
-	e := (*ProgramError)(nil)
-	if err == nil || !errors.As(err, &e) {
-		return err
-	}
-	return &lineError{err, blamed(e.Text, r.text)}
-}
-
-// lineError is what iptables-restore did not take, and what of its input that is about if it said so.
-type lineError struct {
-	error
-	about string // raw -A PREROUTING -j DROP
-}
-
-func (e *lineError) Error() string {
-	if e.about == "" {
-		return e.error.Error()
-	}
-	return fmt.Sprintf("install %s: %v", e.about, e.error)
-}
-
-func (e *lineError) Unwrap() error { return e.error }
-
-// blamed is the line of a script that a message speaks of, behind its table: of a COMMIT the table alone. It is "" if the
-// message speaks of none.
-func blamed(message, text string) string {
-	words := strings.FieldsFunc(message, func(r rune) bool { return strings.ContainsRune(" :.,()", r) })
-	at := slices.Index(words, "line")
-	if at < 0 || at+1 == len(words) {
-		return ""
-	}
-	n, err := strconv.Atoi(words[at+1])
-	lines := strings.Split(text, "\n")
-	if err != nil || n < 1 || n > len(lines) {
-		return ""
-	}
-	table := ""
-	for _, l := range lines[:n] {
-		if strings.HasPrefix(l, "*") {
-			table = l[1:]
-		}
-	}
-	if lines[n-1] == "COMMIT" {
-		return "the rules of the " + table + " table"
-	}
-	return table + " " + lines[n-1]
 }

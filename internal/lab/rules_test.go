@@ -151,7 +151,7 @@ func TestFlushLegacy(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for _, name := range []string{"iptables", "ip6tables"} {
-		for _, suffix := range []string{"", "-save", "-restore"} {
+		for _, suffix := range []string{"", "-save"} {
 			real, err := exec.LookPath(name + "-legacy" + suffix)
 			if err != nil {
 				t.Skip(err)
@@ -175,7 +175,7 @@ func switchable(t *testing.T, l *Lab) (hang, hanging string) {
 	dir := t.TempDir()
 	hang, hanging = filepath.Join(dir, "hang"), filepath.Join(dir, "hanging")
 	for _, name := range []string{"iptables", "ip6tables"} {
-		for _, suffix := range []string{"", "-save", "-restore"} {
+		for _, suffix := range []string{"", "-save"} {
 			real, err := exec.LookPath(name + suffix)
 			if err != nil {
 				t.Fatal(err)

@@ -1,0 +1,46 @@
+package archtest
+
+import (
+	"go/ast"
+	"go/token"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// fixed are the libraries that hushgate's owner has chosen, and the package that each of them serves: packets are taken apart,
+// frames go in and out, and rules are changed by them.
+var fixed = map[string]string{
+	"github.com/google/gopacket":    "internal/wire",
+	"github.com/mdlayher/packet":    "dataplane/port",
+	"github.com/coreos/go-iptables": "internal/firewall",
+}
+
+// TestFixedLibraries: they are required by go.mod and imported where they serve.
+func TestFixedLibraries(t *testing.T) {
+	text, err := os.ReadFile(root + "/go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	sources(t, func(dir string, _ *token.FileSet, file *ast.File) {
+		for _, i := range file.Imports {
+			path, _ := strconv.Unquote(i.Path.Value)
+			for library, room := range fixed {
+				if dir == room && (path == library || strings.HasPrefix(path, library+"/")) {
+					used[library] = true
+				}
+			}
+		}
+	})
+	for library, room := range fixed {
+		required := false
+		for line := range strings.Lines(string(text)) {
+			required = required || strings.HasPrefix(line, "\t"+library+" ") && !strings.Contains(line, "// indirect")
+		}
+		if !required || !used[library] {
+			t.Errorf("%s: required by go.mod: %v, imported by %s: %v", library, required, room, used[library])
+		}
+	}
+}
