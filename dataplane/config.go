@@ -16,94 +16,94 @@ type (
 	ServerID   uint16
 )
 
-// NoServer is the ServerID of a flow that has none.
+// NoServer is the ServerID of a flow without a server.
 const NoServer ServerID = 0xffff
 
-// ServerOptions is what a server's TCP grants in its SYN-ACK.
+// ServerOptions are the TCP options that a server grants in its SYN-ACK.
 type ServerOptions = nat.Options
 
-// Config is all that a shard needs to know. It is valid by construction (internal/config sees to that) and is not
-// changed after it was passed in.
+// Config is all that a shard needs to know. It is valid (internal/config checks it) and must not be changed after it was
+// passed in.
 type Config struct {
 	Services  []Service
 	Frontends []Frontend
 	Backends  []Backend
 	Servers   []Server
 
-	// Turn is how many turns of each backend's round robin are passed over at the start: shards, which each have their own
-	// round robin, begin with different servers.
+	// Turn is how many turns of each backend's round robin are skipped at the start. Each shard has its own round robin, and
+	// so each begins with another server.
 	Turn int
 
-	// Shards is how many shards there are, of which this one is number Turn; 0 means 1. Each has its share of the ports of
-	// a Source: those whose remainder, divided by Shards, is its Turn.
+	// Shards is the number of shards, and Turn is this shard's number among them; 0 means 1. Each shard uses its own part of
+	// the ports of a Source: those that leave the remainder Turn when divided by Shards.
 	Shards int
 
-	// Local are this machine's own addresses: what servers send there, the answers to health checks, is the kernel's.
+	// Local are this machine's own addresses. Segments from servers to them, answers to health checks, are for the kernel.
 	Local []wire.Addr
 
-	// CookieKey and HashKey are secrets of 128 bits, drawn anew at each start; the same keys give the same run.
+	// CookieKey and HashKey are secrets of 128 bits, drawn at random at each start; equal keys give equal runs.
 	CookieKey, HashKey [2]uint64
 
-	// Witness, which may be nil, sees the segments of connections that wait for their banner.
+	// Witness, if not nil, is shown the segments of connections that wait for their banner.
 	Witness Witness
 
-	OutsideMTU, InsideMTU int // octets of IP packet; 0 means 1500
+	OutsideMTU, InsideMTU int // octets of an IP packet; 0 means 1500
 	Limits                Limits
 }
 
-// Service is one address and port on which clients are served.
+// Service is an address and port at which clients are served.
 type Service struct {
 	Addr     wire.Addr
 	Port     uint16
 	Frontend FrontendID
-	// Closed: what stands goes on, and a SYN gets an RST, as from a port on which nobody listens.
+	// Closed: existing connections go on, and a SYN gets an RST, as from a closed port.
 	Closed bool
 }
 
-// Action is what an early talker gets.
+// Action is the answer to early talk.
 type Action uint8
 
 // The actions.
 const (
-	ActionReset   Action = iota // RST
+	ActionReset   Action = iota // an RST
 	ActionReply                 // Frontend.RejectText, then FIN
-	ActionObserve               // nothing: it is told of, and goes on to a server
+	ActionObserve               // no answer: the talk is reported, and the connection goes on to a server
 )
 
 // Frontend holds the rules for the clients of one frontend.
 type Frontend struct {
-	Delay        time.Duration // the hold; 0 connects to a server at once, the watch for the banner stays
+	Delay        time.Duration // the hold; with 0 we connect to a server at once, and still watch for talk before the banner
 	Action       Action
 	RejectText   string // one SMTP reply with its CRLF, for ActionReply
-	NoServerText string // one SMTP reply with its CRLF, said when no server can be had
+	NoServerText string // one SMTP reply with its CRLF, sent when no server takes the connection
 	Backend      BackendID
 	Times        Times
-	Live         bool `json:",omitempty"` // EventOpened and EventPassed are wanted
+	Live         bool `json:",omitempty"` // emit EventOpened and EventPassed
 }
 
-// Times bounds the phases of a connection that the delay, Backend.Connect and Backend.Queue do not. 0 means the default.
+// Times bounds those phases of a connection that Delay, Connect and Queue do not bound. 0 means the default.
 type Times struct {
-	HalfOpen time.Duration // from a SYN on, until the handshake must be completed; 15 s
-	Idle     time.Duration // spliced and silent in both directions for so long: both are reset; 2 h 4 min
-	// ClientFIN and ServerFIN take the place of Idle when the other end has sent its FIN: for so long the client, or the
-	// server, may be silent that has not. The default is Idle. (HAProxy: timeout client-fin, timeout server-fin)
+	HalfOpen time.Duration // from the first SYN to the end of the handshake; 15 s
+	Idle     time.Duration // after this silence in both directions a splice is reset on both sides; 2 h 4 min
+	// ClientFIN and ServerFIN replace Idle once one end has sent its FIN: they bound the silence of the other end, the client
+	// or the server. The default is Idle. (HAProxy: timeout client-fin, timeout server-fin)
 	ClientFIN, ServerFIN time.Duration
-	// TimeWait is how long a connection that has ended is remembered, and how long a client may take to close behind our
-	// FIN; 1 min.
+	// TimeWait is how long the record of an ended connection is kept, and how long a client may take to close after our FIN;
+	// 1 min.
 	TimeWait time.Duration
 }
 
 // Backend is a set of servers that share the connections of its frontends.
 type Backend struct {
 	Servers []ServerID
-	// Connect is how long a server may take to answer our SYNs; 0 means 5 s. (HAProxy: timeout connect)
+	// Connect is how long a server may take to answer our SYN; 0 means 5 s. (HAProxy: timeout connect)
 	Connect time.Duration
-	// Queue is how long a connection that has waited may wait on for a server to come up; 0 means that it is told so
-	// at once. (HAProxy: timeout queue)
+	// Queue is how long a connection may wait for a server to come up after its delay; with 0 it gets the 421 at once.
+	// (HAProxy: timeout queue)
 	Queue time.Duration
-	// Retries is how many attempts at servers may follow a failed first one. (HAProxy: retries)
+	// Retries is how many more attempts follow a failed first one. (HAProxy: retries)
 	Retries int
-	// Redispatch lets a retry go to another server. (HAProxy: option redispatch)
+	// Redispatch lets a retry use another server. (HAProxy: option redispatch)
 	Redispatch bool
 }
 
@@ -111,28 +111,28 @@ type Backend struct {
 type Server struct {
 	Addr    wire.Addr
 	Port    uint16
-	Weight  int // 0 to 256; 0 takes no new connections
+	Weight  int // 0 to 256; a server with 0 gets no new connections
 	Backup  bool
-	Options ServerOptions // what is known of it when the shard starts
-	Up      bool          // its state when the shard starts; later changes come as messages
+	Options ServerOptions // the options known when the shard starts
+	Up      bool          // whether it is up when the shard starts; later changes come as messages
 
-	// Proxy is the version of the PROXY header that goes ahead of what the client says. (HAProxy: send-proxy)
+	// Proxy is the version of the PROXY header that we send before the client's data. (HAProxy: send-proxy)
 	Proxy proxyproto.Version
-	// Source is where the server sees its connections come from. (HAProxy: source)
+	// Source is the server-side address: the one that the server sees its connections come from. (HAProxy: source)
 	Source Source
 }
 
-// Source is an address of the gateway's own and a range of ports, from which it connects to a server that cannot answer
-// clients through it. The zero value stands for the client's address and port.
+// Source is a server-side address: an address of the gateway and a range of ports. The gateway connects from there to a
+// server whose answers to clients would not pass through it. The zero value stands for the client's own address and port.
 type Source struct {
 	Addr        wire.Addr // of the server's family
-	First, Last uint16    // the ports, both included; none of them is used by anything else
+	First, Last uint16    // the range of ports, both included; nothing else may use them
 }
 
-// Limits bounds what strangers can make a shard hold or send. Zero values mean the defaults.
+// Limits bounds what strangers can make a shard store or send. Zero means the default.
 type Limits struct {
 	Flows    int // flow records; default 1,000,000
-	HalfOpen int // half-open records; default 65,536. SYNs beyond them are answered from a cookie
+	HalfOpen int // half-open records; default 65,536. Beyond them a SYN is answered with a cookie
 	RSTsPerS int // RSTs for segments of unknown connections; default 1,000
-	ACKsPerS int // challenge ACKs and answers to unacceptable segments; default 1,000
+	ACKsPerS int // challenge ACKs, and ACKs that answer unacceptable segments; default 1,000
 }

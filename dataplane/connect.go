@@ -6,14 +6,14 @@ import (
 	"hushgate/tcpstate"
 )
 
-// serverHeader returns a segment from the client to its server.
+// serverHeader returns the header of a segment to the flow's server, from the address that this server sees.
 func (s *Shard) serverHeader(f *flow, x *splice, seq wire.Seq, flags wire.Flags) wire.Header {
 	srv := &s.cfg.Servers[x.server]
 	from, port := s.origin(f, x)
 	return wire.Header{Src: from, SrcPort: port, Dst: srv.Addr, DstPort: srv.Port, Seq: seq, Flags: flags}
 }
 
-// serverNext is the number of what comes next to a server that has not been heard by the client.
+// serverNext is our next sequence number to a server when the client has not seen anything of it.
 func serverNext(f *flow, x *splice) wire.Seq {
 	switch f.phase {
 	case PhaseConnecting:
@@ -25,8 +25,8 @@ func serverNext(f *flow, x *splice) wire.Seq {
 	return f.conn.IRS + 1
 }
 
-// sendSYN opens to the server as the client: its address, its port, its number, and no option that the client did not
-// offer. Its windows keep their shift, so that they need no translation.
+// sendSYN connects to the server as the client: with its address, port and sequence number, and with no option that the client
+// did not offer. The window scale is the client's too, so that windows need no translation.
 func (s *Shard) sendSYN(f *flow, x *splice) {
 	h := s.serverHeader(f, x, x.synISS, wire.SYN)
 	h.Wnd = uint16(min(f.conn.SendWindow(), 0xffff))
@@ -37,7 +37,7 @@ func (s *Shard) sendSYN(f *flow, x *splice) {
 	s.send(wire.Inside, &h, nil)
 }
 
-// connectTimeout sends our SYN again, or gives the server up.
+// connectTimeout sends our SYN again, or gives up the server.
 func (s *Shard) connectTimeout(id uint32, f *flow) {
 	f.tries++
 	if wait := s.pool(f).connect; int(f.tries) < len(wait) {
@@ -61,12 +61,12 @@ func (s *Shard) serverAnswers(id uint32, f *flow, seg *wire.Segment) {
 	case tcpstate.NoAnswer:
 		s.drop(DropUnknown)
 	case tcpstate.Refused:
-		// Our SYN is gone already: no RST for it.
+		// The server has no connection, so it needs no RST.
 		s.leaveInside(id, f)
 		s.serverFailed(id, f, CauseServerRST)
 	case tcpstate.Stale:
 		s.reply(wire.Inside, seg, tcpstate.RefuseACK(seg))
-		if x := s.exts.At(f.ext); !x.stale { // the old connection is gone when this arrives behind the RST
+		if x := s.exts.At(f.ext); !x.stale { // the server drops the old connection for our RST, so that the SYN after it is accepted
 			x.stale = true
 			s.sendSYN(f, x)
 		}
@@ -75,18 +75,18 @@ func (s *Shard) serverAnswers(id uint32, f *flow, seg *wire.Segment) {
 	}
 }
 
-// granted joins client and server. The client hears of it by the banner alone.
+// granted joins client and server. The client does not notice until the banner.
 func (s *Shard) granted(id uint32, f *flow, seg *wire.Segment) {
 	x, c := s.exts.At(f.ext), &f.conn
 	o := &seg.Options
 	s.learn(f, x, seg)
 	if c.Timestamps() && !o.Timestamps {
-		// The client's segments will carry timestamps and it expects them on ours: 12 octets that nobody can put
-		// into segments cut to fit. Another server may do better.
+		// The client sends timestamps and expects them on the server's segments: 12 octets that cannot be inserted into
+		// segments of full size. Another server may grant timestamps.
 		e := s.event(f, EventOfferBroken, CauseTimestampsLost)
 		e.ServerOptions = optionsOf(seg)
 		s.stats.OffersBroken++
-		s.enter(f, PhaseIntroducing) // the server is established: its RST needs an ACK's numbers
+		s.enter(f, PhaseIntroducing) // the server is established, so our RST needs ACK numbers
 		x.serverISS, x.serverTS, x.track.Client.Next = seg.Seq, 0, x.synISS+1
 		s.serverFailed(id, f, CauseTimestampsLost)
 		return
@@ -95,7 +95,7 @@ func (s *Shard) granted(id uint32, f *flow, seg *wire.Segment) {
 	if serverScale == wire.NoScale || sees == wire.NoScale {
 		serverScale, sees = wire.NoScale, wire.NoScale
 	}
-	x.mss, x.tellings = s.grantedMSS(f, seg), 0
+	x.mss, x.tooBigs = s.grantedMSS(f, seg), 0
 	x.connected, x.lastSeen, x.serverISS, x.serverTS, x.clientTS = s.now, s.now, seg.Seq, o.TSval, c.TSval(s.now)
 	x.nat = nat.NewSplice(
 		nat.Terms{
@@ -114,7 +114,7 @@ func (s *Shard) granted(id uint32, f *flow, seg *wire.Segment) {
 	s.sendServerACK(f, x)
 }
 
-// join begins the splice, as soon as the server has all that is ours to say.
+// join begins the splice, once the server has acknowledged all that we send ourselves.
 func (s *Shard) join(id uint32, f *flow, x *splice) {
 	c := &f.conn
 	x.track.Client = tcpstate.Half{Next: c.RcvNxt, Acked: c.RcvNxt, Edge: c.RcvNxt + wire.Seq(c.RcvWnd())}
@@ -124,8 +124,7 @@ func (s *Shard) join(id uint32, f *flow, x *splice) {
 	s.push(id, s.waits.idleTick)
 }
 
-// sendServerACK completes the handshake with the server. The window is the client's latest, in the shift that the
-// server knows.
+// sendServerACK completes the handshake with the server. It carries the client's latest window, scaled as the server expects.
 func (s *Shard) sendServerACK(f *flow, x *splice) {
 	h := s.ackToServer(f, x, serverNext(f, x))
 	s.send(wire.Inside, &h, nil)

@@ -11,7 +11,7 @@ type Control interface{ apply(s *Shard) }
 // Apply applies a message.
 func (s *Shard) Apply(c Control) { c.apply(s) }
 
-// ServerState says that a server is up or down. A down server gets no new connection; what stands with it stays.
+// ServerState says that a server is up or down. A server that is down gets no new connections; existing ones go on.
 type ServerState struct {
 	Server ServerID
 	Up     bool
@@ -21,7 +21,7 @@ func (c ServerState) apply(s *Shard) {
 	s.eachSlot(c.Server, func(p *pool, slot int) { p.SetUp(slot, c.Up) })
 }
 
-// ServerGrants says what a server's TCP was seen to grant, by a health check.
+// ServerGrants carries the TCP options that a server was seen to grant to a health check.
 type ServerGrants struct {
 	Server  ServerID
 	Options ServerOptions
@@ -31,7 +31,7 @@ func (c ServerGrants) apply(s *Shard) {
 	s.eachSlot(c.Server, func(p *pool, slot int) { p.SetOptions(slot, c.Options) })
 }
 
-// NewSecret replaces the secret of ISSs and cookies; cookies under the one before it stay good for their time.
+// NewSecret replaces the secret of ISSs and cookies. Cookies made with the previous secret stay valid for their usual time.
 type NewSecret [2]uint64
 
 func (c NewSecret) apply(s *Shard) { s.oldSecret, s.secret = s.secret, tcpstate.Secret(c) }
@@ -46,7 +46,7 @@ func (c LocalAddresses) apply(s *Shard) {
 	}
 }
 
-// eachSlot calls do for every place that a server has in a backend, and renews what the backend's clients are offered.
+// eachSlot calls do for each slot of a server in a backend, and refreshes what the clients of that backend are offered.
 func (s *Shard) eachSlot(id ServerID, do func(*pool, int)) {
 	for i := range s.pools {
 		p := &s.pools[i]

@@ -24,7 +24,7 @@ func (s *Shard) segment(side wire.Side, seg *wire.Segment) {
 	s.drop(DropNotOurs)
 }
 
-// fromClient takes a segment that was sent to a service.
+// fromClient handles a segment that was sent to a service.
 func (s *Shard) fromClient(svc ServiceID, seg *wire.Segment) {
 	id := s.lookupOut(seg.Src, seg.SrcPort, svc)
 	if id == 0 {
@@ -47,29 +47,28 @@ func (s *Shard) fromClient(svc ServiceID, seg *wire.Segment) {
 	}
 }
 
-// stranger takes a segment of no flow that we know: services are in LISTEN (RFC 9293 section 3.10.7.2). SYN and FIN
-// together are nobody's way to open a connection; Linux drops them too. Used is how far our numbers went in an older
-// connection of this 4-tuple, nil if none is known.
+// stranger handles a segment that belongs to no known flow: services are in LISTEN (RFC 9293 section 3.10.7.2). A segment
+// with both SYN and FIN is dropped, as Linux does, because no TCP opens a connection that way. Used is the highest sequence
+// number that we sent in an older connection of this 4-tuple; it is nil if none is known.
 func (s *Shard) stranger(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 	switch {
 	case !seg.ChecksumOK():
 		s.drop(DropChecksum)
 	case s.recall(svc, seg):
-	case s.isService(seg.Src, seg.SrcPort): // a service does not call itself or another (the LAND attack)
+	case s.isService(seg.Src, seg.SrcPort): // a service does not connect to itself or to another service (LAND attack)
 		s.drop(DropBadAddress)
 	case seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN && s.closed(svc):
 		s.refuse(wire.Outside, seg)
 	case seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN:
 		s.accept(svc, seg, used)
-	case !seg.Flags.Has(wire.ACK | wire.RST): // RFC 9293 section 3.10.7.2, fourth: an RST would make a reflector of us
+	case !seg.Flags.Has(wire.ACK | wire.RST): // RFC 9293 section 3.10.7.2, fourth: an RST would make us a reflector
 		s.drop(DropFlags)
 	default:
 		s.refuse(wire.Outside, seg)
 	}
 }
 
-// refuse answers a segment of an unknown connection, or one that is no answer to our SYN-ACK, with an RST, at a limited
-// rate.
+// refuse sends a rate-limited RST in answer to a segment of an unknown connection, or to a wrong ACK of our SYN-ACK.
 func (s *Shard) refuse(side wire.Side, seg *wire.Segment) {
 	h, ok := tcpstate.Refuse(seg)
 	switch {
@@ -83,7 +82,7 @@ func (s *Shard) refuse(side wire.Side, seg *wire.Segment) {
 	}
 }
 
-// fromServer takes a segment that came from a server.
+// fromServer handles a segment that came from a server.
 func (s *Shard) fromServer(endpoint uint16, seg *wire.Segment) {
 	id := s.lookupIn(seg.Dst, seg.DstPort, endpoint)
 	if id == 0 {
@@ -105,8 +104,8 @@ func (s *Shard) fromServer(endpoint uint16, seg *wire.Segment) {
 	}
 }
 
-// strayFromServer takes a server's segment of no flow that we know. After a restart of the gateway the RST frees the
-// server's end of connections that nobody carries any more.
+// strayFromServer handles a server's segment that belongs to no known flow. It is answered with an RST, so that a server
+// drops connections that were lost in a restart of the gateway.
 func (s *Shard) strayFromServer(seg *wire.Segment) {
 	if _, ours := s.local[seg.Dst]; ours && !s.ofSource(seg) {
 		if !s.ownAnswer(seg) {
@@ -121,8 +120,8 @@ func (s *Shard) strayFromServer(seg *wire.Segment) {
 	s.refuse(wire.Inside, seg)
 }
 
-// ownAnswer tells of a SYN-ACK to this machine itself; false if the segment is none. The kernel answers it: health checks are
-// its connections.
+// ownAnswer emits an event for a SYN-ACK that was sent to this machine itself; false if the segment is no SYN-ACK. The kernel
+// answers it, because health checks are connections of the kernel.
 func (s *Shard) ownAnswer(seg *wire.Segment) bool {
 	if seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) != wire.SYN|wire.ACK {
 		return false

@@ -2,7 +2,7 @@ package dataplane
 
 import "hushgate/internal/wire"
 
-// Drop is why a frame went no further.
+// Drop is the reason why a frame was dropped.
 type Drop uint8
 
 // The reasons.
@@ -32,7 +32,7 @@ const (
 // Drops is how many reasons there are.
 const Drops = int(drops)
 
-// String is the reason's word in metrics.
+// String returns the reason's label in metrics.
 func (d Drop) String() string {
 	switch d {
 	case DropNotOurs:
@@ -82,43 +82,43 @@ func (d Drop) String() string {
 func (d Drop) Help() string {
 	switch d {
 	case DropNotOurs:
-		return "neither to a service nor from a server"
+		return "neither sent to a service nor received from a server"
 	case DropOther:
 		return "neither TCP nor ICMP over IP"
 	case DropShort:
-		return "shorter than its own headers say"
+		return "frame shorter than the lengths in its headers"
 	case DropBadIP:
-		return "IP header that contradicts itself, has a wrong checksum or a source route"
+		return "IP header is inconsistent, has a wrong checksum, or carries a source route"
 	case DropFragment:
-		return "fragment of an IP packet (IPv4 fragments are put together before)"
+		return "fragment of an IP packet (IPv4 fragments are reassembled before they get here)"
 	case DropExtension:
-		return "IPv6 extension headers that are too many, out of order, or demand what is not done"
+		return "IPv6 extension headers: too many, out of order, or unsupported"
 	case DropBadTCP:
-		return "TCP header that contradicts itself"
+		return "TCP header is inconsistent"
 	case DropBadAddress:
-		return "address that no TCP peer can have"
+		return "source or destination address that no TCP peer can have"
 	case DropICMP:
-		return "ICMP message that is no error about a segment in flight of a connection of ours"
+		return "ICMP message other than an error about a segment in flight of a known connection"
 	case DropChecksum:
 		return "wrong TCP checksum"
 	case DropFlags:
-		return "control bits that make no sense where they came"
+		return "TCP control bits that are not valid in this state of the connection"
 	case DropUnknown:
-		return "RST, or answer of a server, for no connection that waits for it"
+		return "RST, or segment from a server, that no connection is waiting for"
 	case DropRateLimited:
-		return "deserved an RST or a challenge ACK beyond the rate limit"
+		return "rate limit reached: no RST or challenge ACK was sent in answer"
 	case DropTableFull:
-		return "SYN, or ACK of a cookie, that found all records in use by connections that go on"
+		return "all flow records in use by live connections: no room for a SYN, or for the ACK of a SYN cookie"
 	case DropTTL:
-		return "TTL or hop limit used up"
+		return "TTL or hop limit expired"
 	case DropTooBig:
-		return "larger than the MSS of the client's server: the client is told by an ICMP error"
+		return "segment larger than the MSS of the client's server: the client gets an ICMP error"
 	case DropReversePath:
-		return "to or from a client outside whose address is one of the inside, or of this machine"
+		return "client on the outside with an address of the inside network or of this machine"
 	case DropNoRoute:
-		return "no route, or none by an interface of hushgate's, for it or for the answer to it"
+		return "no route through hushgate's interfaces, for the frame or for the answer to it"
 	case DropNoNeighbour:
-		return "next hop whose link address nobody told"
+		return "link address of the next hop is not resolved"
 	case drops:
 	}
 	return ""
@@ -148,5 +148,5 @@ func dropOfKind(k wire.Kind) Drop {
 
 func (s *Shard) drop(d Drop) { s.stats.Dropped[d]++ }
 
-// Discard counts a frame that went no further outside the shard, on its way in or out.
+// Discard counts a frame that was dropped outside the shard, on its way in or out.
 func (s *Shard) Discard(d Drop) { s.drop(d) }

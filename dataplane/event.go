@@ -6,19 +6,19 @@ import (
 	"hushgate/tcpstate"
 )
 
-// Verdict is what was decided about a connection.
+// Verdict is the decision about a connection.
 type Verdict uint8
 
 // The verdicts.
 const (
-	VerdictNone        Verdict = iota // none was reached: the connection ended otherwise (see Event.Cause)
+	VerdictNone        Verdict = iota // no decision: the connection ended for another reason (see Event.Cause)
 	VerdictQuiet                      // waited for the banner; handed to a server
-	VerdictEarlyTalker                // payload before the banner's first byte (Postfix: PREGREET)
+	VerdictEarlyTalker                // sent payload before the banner's first octet (Postfix: PREGREET)
 	VerdictHangup                     // closed or reset by the client before the banner (Postfix: HANGUP)
 	VerdictNoServer                   // waited, but no server could take the connection
 )
 
-// String returns the verdict's word in logs and metrics.
+// String returns the verdict's label in logs and metrics.
 func (v Verdict) String() string {
 	switch v {
 	case VerdictNone:
@@ -40,7 +40,8 @@ type EventKind uint8
 
 // The kinds of event.
 const (
-	// EventClosed ends every connection whose handshake was completed: exactly one for each, with all its figures.
+	// EventClosed reports the end of a connection whose handshake was completed. There is exactly one for each such
+	// connection, and it has all figures.
 	EventClosed EventKind = iota
 	// EventServerFailed: a server did not take a connection (refused, or silent for `timeout connect`); the flow goes
 	// on to the next server. Server and Cause are set.
@@ -48,25 +49,25 @@ const (
 	// EventOfferBroken: a server's SYN-ACK grants less than clients had been promised (Cause says what). Server and
 	// ServerOptions are set.
 	EventOfferBroken
-	// EventObserved: early talk of a connection that goes on (ActionObserve). FirstByte, Closed (the present), TalkLen and
-	// TalkHead are set. At most one for each connection, before its EventClosed.
+	// EventObserved: the client talked early, and the connection goes on (ActionObserve). FirstByte, Closed (the time of the
+	// event), TalkLen and TalkHead are set. At most one for each connection, before its EventClosed.
 	EventObserved
-	// EventServerOptions: a server's SYN-ACK grants other options than were known of it. Server and ServerOptions are set.
+	// EventServerOptions: a server's SYN-ACK grants other options than it granted before. Server and ServerOptions are set.
 	EventServerOptions
-	// EventOwnAnswer: a SYN-ACK to this machine itself: a server's answer to a health check, if it is not to something else, or
-	// forged. It is about no connection of the shard's. Client and ClientPort are where it went, Source and SourcePort where it
-	// came from; ServerOptions is what it grants.
+	// EventOwnAnswer: a SYN-ACK was sent to this machine itself. Usually a server answers a health check; it may also answer
+	// another program of this machine, or be forged. The event belongs to no flow. Client and ClientPort are the segment's
+	// destination, Source and SourcePort its source; ServerOptions is what it grants.
 	EventOwnAnswer
 	// EventOpened: the handshake is complete, and the hold begins. Only with Frontend.Live.
 	EventOpened
-	// EventPassed: the banner of the server goes to a client that had kept silent until then. Only with Frontend.Live.
+	// EventPassed: a client that kept silent until the banner gets the server's banner. Only with Frontend.Live.
 	EventPassed
 )
 
-// Cause is why a connection ended, or a server failed.
+// Cause is the reason why a connection ended, or why a server failed.
 type Cause uint8
 
-// The causes. Their HAProxy termination states are connlog's to choose.
+// The causes. Package connlog maps them to HAProxy's termination states.
 const (
 	CauseNone              Cause = iota
 	CauseClientTalked            // early talk
@@ -74,15 +75,15 @@ const (
 	CauseClientRST               // client reset; before or after the banner, see Event.Verdict and Event.Phase
 	CauseServerRST               // server reset the spliced connection, or refused our SYN
 	CauseServerTimeout           // no answer to our SYNs within `timeout connect`
-	CauseNoServer                // no server up, or all of them tried
+	CauseNoServer                // no server is up, or all were tried
 	CauseFinished                // both sides closed
-	CauseIdle                    // spliced and silent for the idle timeout
-	CauseTupleInUse              // (client, port, server, port) already belongs to another flow, on every server
+	CauseIdle                    // spliced, and silent for the idle timeout
+	CauseTupleInUse              // on every server another flow already has (client, port, server, port)
 	CauseShutdown                // the gateway ended the connection
 	CauseTimestampsLost          // the server refused timestamps that the client had been promised
-	CauseServerUnreachable       // an ICMP error said that the server cannot be reached
-	CauseReused                  // the client opened the same 4-tuple anew
-	CausePortsInUse              // all ports of the source of each server that could be chosen were in use
+	CauseServerUnreachable       // an ICMP error reported that the server is unreachable
+	CauseReused                  // the client opened a new connection with the same 4-tuple
+	CausePortsInUse              // no port is free at the server-side address of any server that could be chosen
 )
 
 // String returns the cause's word in logs.
@@ -122,7 +123,7 @@ func (c Cause) String() string {
 	return "unknown"
 }
 
-// Ends says which ends of a connection had closed it, each by its FIN.
+// Ends says which ends of a connection had closed it with a FIN.
 type Ends uint8
 
 // The ends.
@@ -134,7 +135,7 @@ const (
 	ends
 )
 
-// String returns the word in logs and metrics.
+// String returns the label in logs and metrics.
 func (e Ends) String() string {
 	switch e {
 	case EndsNeither:
@@ -150,51 +151,52 @@ func (e Ends) String() string {
 	return "unknown"
 }
 
-// Event is what the core tells about a connection. It is a value without pointers. Times that did not happen are zero.
+// Event reports something that happened to a connection. It is a value without pointers. A time is zero if its event has not
+// happened.
 type Event struct {
 	Kind    EventKind
 	Verdict Verdict
 	Cause   Cause
-	Phase   Phase // in which phase the flow was when the event happened
+	Phase   Phase // the flow's phase when the event happened
 
 	Client     wire.Addr
 	ClientPort uint16
 	Service    ServiceID // index of Config.Services: the address, port and frontend that the client connected to
 	Server     ServerID  // NoServer if none was chosen
-	Source     wire.Addr // where Server saw the connection come from, if that was an address of the gateway's; else zero
+	Source     wire.Addr // the server-side address, as Server saw it; zero if Server saw the client's address
 	SourcePort uint16
 
 	SYN         mono.Time // the client's first SYN
-	Established mono.Time // the handshake's last ACK: the delay counts from here
+	Established mono.Time // the handshake's last ACK: the delay starts here
 	FirstByte   mono.Time // the client's first payload octet, before or after the banner
 	Connect     mono.Time // our first SYN to Server
 	Connected   mono.Time // Server's SYN-ACK
-	Banner      mono.Time // the first octet of the banner, or of our own reply, went to the client
+	Banner      mono.Time // the first octet of the banner, or of our own reply, was sent to the client
 	Closed      mono.Time // the connection ended
 
-	BytesToClient uint64 // stream octets, each counted once however often it was sent; our own reply included
+	BytesToClient uint64 // octets of the stream, each counted once even if it was sent again; our own reply included
 	BytesToServer uint64
 	Retries       uint8 // attempts at servers beyond the first (redispatches)
-	ClosedBy      Ends  // of a connection that a server had: which ends had closed it when it ended otherwise
+	ClosedBy      Ends  // for a spliced connection that ended by something else than FINs: which ends had sent their FIN
 
-	// How many connections there were in this shard, this one included among the active and the frontend's, and not among
-	// the backend's and the server's (as in HAProxy's log lines: it has left them).
+	// The numbers of this shard's connections. Active and FrontendActive include this connection; BackendActive and
+	// ServerActive do not, because it has left them (as in HAProxy's log lines).
 	Active, FrontendActive, BackendActive, ServerActive uint32
 
 	ServerOptions ServerOptions // for EventOfferBroken, EventServerOptions and EventOwnAnswer
 
-	// Observed: the client talked early, which had no consequence (ActionObserve). FirstByte, TalkLen and TalkHead are about
-	// that talk in every later event of the connection. Its Verdict is early-talker, unless it came to no server.
+	// Observed: the client talked early, without consequence (ActionObserve). In every later event of the connection
+	// FirstByte, TalkLen and TalkHead describe that talk. Its verdict is early-talker, unless no server took the connection.
 	Observed bool
 
-	TalkLen  uint32            // early talk: octets of payload in the segment that gave it away
-	TalkHead [TalkSample]uint8 // early talk: the first octets of it, min(TalkLen, TalkSample)
+	TalkLen  uint32            // early talk: octets of payload in its first segment
+	TalkHead [TalkSample]uint8 // early talk: its first octets, min(TalkLen, TalkSample) of them
 }
 
 // TalkSample is how many octets of early talk an event keeps; Postfix's postscreen logs as many.
 const TalkSample = 100
 
-// event returns an event of a flow with what is known of it.
+// event appends an event of a flow, filled in with what is known of the flow.
 func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
 	s.events = append(s.events, Event{})
 	e := &s.events[len(s.events)-1]
@@ -218,7 +220,7 @@ func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
 	return e
 }
 
-// tell completes the one EventClosed of a flow.
+// tell completes a flow's only EventClosed.
 func (s *Shard) tell(f *flow, e *Event) {
 	s.release(f)
 	frontend := s.cfg.Services[f.service].Frontend
@@ -240,7 +242,7 @@ func (s *Shard) tell(f *flow, e *Event) {
 	s.stats.Verdict[e.Verdict]++
 }
 
-// close emits EventClosed with the figures of a splice.
+// close emits EventClosed with the figures of the splice, unless it was emitted before.
 func (s *Shard) close(f *flow, c Cause) {
 	if f.words&told != 0 || f.established == mono.Time(0) {
 		return
@@ -264,7 +266,7 @@ func (s *Shard) close(f *flow, c Cause) {
 	s.tell(f, e)
 }
 
-// closedBy is which ends had sent their FIN.
+// closedBy returns which ends have sent their FIN.
 func closedBy(t *tcpstate.Track) (e Ends) {
 	if t.Client.FIN {
 		e |= EndsClient

@@ -10,7 +10,7 @@ import (
 	"hushgate/tcpstate"
 )
 
-// Phase is where in its life a flow is. The TCP state of our own end of it is tcpstate's.
+// Phase is the stage of a flow's life. The TCP state of our own end is tcpstate.State.
 //
 //	     SYN
 //	      |
@@ -40,13 +40,13 @@ type Phase uint8
 const (
 	PhaseHalfOpen      Phase = iota // SYN-ACK sent
 	PhaseHeld                       // established with us, silent
-	PhaseWaiting                    // has waited; no server is up
-	PhaseConnecting                 // our SYN is with a server
-	PhaseIntroducing                // a server has taken the connection; our PROXY header is on its way to it
-	PhaseBannerPending              // spliced, but the client still has to wait for the banner
-	PhaseSpliced                    // translated both ways
-	PhaseLingering                  // over; late segments are still translated
-	PhaseSaying                     // our last words and our FIN are on their way to the client
+	PhaseWaiting                    // the delay is over; no server is up
+	PhaseConnecting                 // our SYN was sent to a server
+	PhaseIntroducing                // a server has accepted the connection; our PROXY header is not acknowledged
+	PhaseBannerPending              // spliced, but the client must still wait for the banner
+	PhaseSpliced                    // segments are translated in both directions
+	PhaseLingering                  // ended; late segments are still translated
+	PhaseSaying                     // our last reply and our FIN are being sent to the client
 	phases
 )
 
@@ -76,29 +76,29 @@ func (p Phase) String() string {
 	return "unknown"
 }
 
-// translated reports whether segments of both ends are passed on.
+// translated reports whether segments from both ends are passed on.
 func (p Phase) translated() bool {
 	return p == PhaseBannerPending || p == PhaseSpliced || p == PhaseLingering
 }
 
-// flow is the record of one connection. A held one is nothing more than this, its place in the outside index and, as
-// part of the record, in a deadline queue; no pointer leads into it or out of it.
+// flow is the record of one connection. A held connection needs nothing else but its place in the outside index. Its place in
+// a deadline queue is part of the record. No pointer leads into it or out of it.
 type flow struct {
 	client      wire.Addr
 	link        flowtab.Link // deadline queue
 	syn         mono.Time
 	established mono.Time
 	conn        tcpstate.Conn
-	ext         uint32 // the flow's splice record, 0 until the delay is over
+	ext         uint32 // the flow's splice record; 0 until the delay is over
 	clientPort  uint16
 	service     ServiceID
 	queue       flowtab.QueueID // of link
 	phase       Phase
-	tries       uint8 // segments of ours sent again in this phase
-	words       words // what we are saying, in PhaseSaying, and how the client is treated
+	tries       uint8 // how often our segments were sent again in this phase
+	words       words // what we are saying, in PhaseSaying, and the generation of the client's treatment
 }
 
-// words says which text of the flow's treatment our last words are, and of which generation the treatment is.
+// words says which text of the flow's treatment we are sending, and which generation that treatment belongs to.
 type words uint8
 
 const (
@@ -107,53 +107,53 @@ const (
 	wordsNoServer
 	numWords
 
-	generation           = 2 // where in words the generation of the treatment is, four bits wide
+	generation           = 2 // the bit at which the generation of the treatment begins; it is four bits wide
 	generations          = 16
 	wordMask       words = 1<<generation - 1
 	generationMask words = (generations - 1) << generation
 
-	told     words = 0x80 // with any of them: EventClosed was emitted
-	observed words = 0x40 // with any of them: talked early and is passed on all the same
+	told     words = 0x80 // combined with any of them: EventClosed was emitted
+	observed words = 0x40 // combined with any of them: the client talked early and the connection goes on (ActionObserve)
 )
 
 var _ [1<<generation - numWords]byte
 
-// maxFlow is the budget: with its place in the index a held connection stays below 128 octets.
+// maxFlow is the memory budget: a held connection with its place in the index stays below 128 octets.
 const maxFlow = 96
 
 var _ [maxFlow - unsafe.Sizeof(flow{})]byte
 
-// talk is the third record of a flow that talked early and is passed on (ActionObserve): its one EventClosed quotes it.
+// talk is the third record of a flow that talked early and goes on (ActionObserve). The flow's EventClosed quotes it.
 type talk struct {
-	octets uint32 // of payload in the segment that gave it away
+	octets uint32 // payload of the first segment that was early talk
 	head   [TalkSample]uint8
 }
 
-// splice is the further record of a flow whose delay is over.
+// splice is the second record of a flow. It exists from the end of the delay on.
 type splice struct {
 	nat       nat.Splice
 	track     tcpstate.Track
-	delayOver mono.Time // since when a server is looked for
-	connect   mono.Time // our first SYN to the present server
+	delayOver mono.Time // since when we have been looking for a server
+	connect   mono.Time // our first SYN to the current server
 	connected mono.Time
 	banner    mono.Time
 	firstByte mono.Time
 	lastSeen  mono.Time // the last segment from either end
-	tried     nat.Set   // servers of the backend that this flow was refused by
-	synISS    wire.Seq  // the number of our SYN: the client's IRS, less the octets of our PROXY header
+	tried     nat.Set   // servers of the backend that failed for this flow
+	synISS    wire.Seq  // the number of our SYN: the client's IRS minus the length of our PROXY header
 	serverISS wire.Seq
-	serverTS  uint32   // the TSval of the server's SYN-ACK, 0 without
-	clientTS  uint32   // the last TSval that went to the client
-	talk      uint32   // the flow's talk record, 0 without
+	serverTS  uint32   // the TSval of the server's SYN-ACK; 0 if it had none
+	clientTS  uint32   // the last TSval sent to the client
+	talk      uint32   // the flow's talk record; 0 if it has none
 	server    ServerID // NoServer while there is none
-	slot      uint16   // the server's place in its backend; noSlot if it is no longer one of its
-	epoch     uint16   // the configuration that slot and tried belong to
+	slot      uint16   // the server's place in its backend; noSlot if it is no longer in the backend
+	epoch     uint16   // the configuration in which slot and tried are valid
 	endpoint  uint16   // the server's address and port, see Shard.endpoints
-	port      uint16   // our port towards the server, if that has a Source
+	port      uint16   // our port towards the server, if that has a server-side address (Source)
 	mss       uint16   // the largest segment for the server, see grantedMSS
 	retries   uint8    // attempts after the first
-	tellings  uint8    // how often the client was told that the segment at which its stream stands is too big
+	tooBigs   uint8    // how many ICMP errors told the client that its first unacknowledged segment is too big
 	indexed   bool     // the flow is in the inside index
-	stale     bool     // our SYN went again behind an RST; not another time before the next timeout
-	counted   bool     // the flow is among those of its server
+	stale     bool     // an RST and our SYN again answered a stale ACK; done once before each timeout
+	counted   bool     // the flow is counted in Shard.servers
 }

@@ -12,7 +12,7 @@ func (s *Shard) accept(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 	}
 	id, ok := s.record()
 	if !ok {
-		if s.stats.Phase[PhaseHalfOpen] == 0 { // not even a cookie could find room when it comes back
+		if s.stats.Phase[PhaseHalfOpen] == 0 { // not even a client that answers its cookie would find a record to take
 			s.drop(DropTableFull)
 			return
 		}
@@ -24,7 +24,8 @@ func (s *Shard) accept(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 	offer := s.pool(f).offer
 	tuple := tupleOf(seg)
 	iss := s.secret.ISS(&tuple, seg.Seq, s.now)
-	if used != nil && iss.AtOrBefore(*used) { // RFC 1122 section 4.2.2.13: or what is on its way yet would fit in
+	// RFC 1122 section 4.2.2.13: otherwise late segments of the old connection could be acceptable in the new one.
+	if used != nil && iss.AtOrBefore(*used) {
 		iss = *used + 1 + iss%apart
 	}
 	f.conn.Accept(seg, iss, s.clock.TimestampOffset(&tuple), offerOf(&offer))
@@ -35,15 +36,15 @@ func (s *Shard) accept(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 	s.push(id, s.waits.halfOpen[s.cfg.Services[f.service].Frontend][0])
 }
 
-// apart bounds by how much, which nobody can know, the numbers of a connection begin behind those of the one before it.
+// apart bounds the distance between the last number of a connection and the ISS of the next one; the distance is secret.
 const apart = 1 << 20
 
 func (s *Shard) sendSYNACK(f *flow) {
 	s.sendClient(f, f.conn.SYNACK(s.now, s.offeredMSS(f)), nil)
 }
 
-// handshakeTimeout sends the SYN-ACK again, or gives up. Only this recovers from a lost last ACK: the server speaks
-// first, so that a client that believes itself connected says nothing.
+// handshakeTimeout sends the SYN-ACK again, or gives up. If the handshake's last ACK was lost, only this helps: the server
+// speaks first, and a client that considers itself connected sends nothing.
 func (s *Shard) handshakeTimeout(id uint32, f *flow) {
 	f.tries++
 	waits := s.waits.halfOpen[s.cfg.Services[f.service].Frontend]
@@ -59,7 +60,7 @@ func (s *Shard) handshakeTimeout(id uint32, f *flow) {
 	s.push(id, waits[f.tries])
 }
 
-// ownEnd takes a segment for a connection whose TCP is ours.
+// ownEnd handles a client's segment while our own TCP is its peer.
 func (s *Shard) ownEnd(id uint32, f *flow, seg *wire.Segment) {
 	if !seg.ChecksumOK() {
 		s.drop(DropChecksum)
@@ -96,8 +97,8 @@ func (s *Shard) ownEnd(id uint32, f *flow, seg *wire.Segment) {
 	}
 }
 
-// answersCookie takes an ACK that is wrong for a half-open record: the client's first SYN may have been answered with a
-// cookie, and the record be of the same SYN again, which found room for one. The client has the first answer.
+// answersCookie handles an ACK that is wrong for a half-open record. The client's first SYN may have been answered with a
+// cookie, and only its retransmission got a record, with another ISS. The client then acknowledges the cookie.
 func (s *Shard) answersCookie(id uint32, f *flow, seg *wire.Segment) bool {
 	if _, ok := s.cookie(seg); !ok {
 		return false
@@ -107,7 +108,7 @@ func (s *Shard) answersCookie(id uint32, f *flow, seg *wire.Segment) bool {
 	return s.recall(svc, seg)
 }
 
-// restart forgets a flow whose client opens the same 4-tuple anew, and accepts the new one.
+// restart forgets a flow whose client opens the same 4-tuple again, and accepts the new connection.
 func (s *Shard) restart(id uint32, f *flow, seg *wire.Segment) {
 	if f.phase == PhaseLingering || f.phase == PhaseSaying {
 		s.close(f, CauseReused)
@@ -139,7 +140,7 @@ func (s *Shard) answer(f *flow, seg *wire.Segment, r tcpstate.Reply) {
 	}
 }
 
-// opened begins the hold: the delay counts from the handshake's last ACK.
+// opened begins the hold. The delay starts with the handshake's last ACK.
 func (s *Shard) opened(id uint32, f *flow) {
 	f.established = s.now
 	s.stats.Opened++

@@ -5,8 +5,8 @@ import (
 	"hushgate/tcpstate"
 )
 
-// icmp passes an ICMP error about a spliced connection on to the end that sent the segment it quotes, in that end's own
-// numbers: without that, path MTU discovery would end here (RFC 5508 section 4, RFC 5927).
+// icmp translates an ICMP error about a spliced connection and passes it to the end that sent the quoted segment. Without
+// this, path MTU discovery would fail (RFC 5508 section 4, RFC 5927).
 func (s *Shard) icmp(side wire.Side) {
 	e := &s.icmpError
 	if !s.dec.ICMPError(e) {
@@ -28,8 +28,8 @@ func (s *Shard) icmp(side wire.Side) {
 	s.drop(DropICMP)
 }
 
-// inFlight reports whether a quoted number belongs to what a half has sent and the other end not yet acknowledged: no
-// other error is believed, for anybody can send one (RFC 5927 section 4.1).
+// inFlight reports whether a quoted number belongs to data that was sent and is not yet acknowledged. Other errors are not
+// believed, because anyone can send one (RFC 5927 section 4.1).
 func inFlight(h *tcpstate.Half, seq wire.Seq) bool {
 	return seq.AtOrAfter(h.Acked) && seq.Before(h.Next)
 }
@@ -51,7 +51,7 @@ func (s *Shard) errorToServer(svc ServiceID, e *wire.ICMPError) {
 	e.SetQuoteDestination(s.origin(s.flows.At(id), x))
 	e.SetDestination(srv.Addr)
 	if srv.Source.used() {
-		e.SetSource(srv.Source.Addr) // of whoever it is from the server may know no more than of the client
+		e.SetSource(srv.Source.Addr) // hide the reporting router: the server may have no route to it
 	}
 	s.passError(wire.Inside, e)
 }
@@ -77,7 +77,7 @@ func (s *Shard) errorToClient(endpoint uint16, e *wire.ICMPError) {
 	e.SetQuoteSource(f.client, f.clientPort)
 	e.SetQuoteDestination(svc.Addr, svc.Port)
 	e.SetDestination(f.client)
-	e.SetSource(svc.Addr) // whoever it is from has an address that means nothing outside
+	e.SetSource(svc.Addr) // hide the reporting router: its address means nothing outside
 	s.passError(wire.Outside, e)
 }
 

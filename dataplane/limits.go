@@ -28,8 +28,8 @@ func (l Limits) withDefaults() Limits {
 	}
 }
 
-// limiter allows about so many things in each second: how many exactly nobody can know, for who can count what is left of
-// a shared budget can tell what others do (CVE-2016-5696). It is half the number and up to once more, as in Linux.
+// limiter allows about perSecond events in each second. The budget is randomised each second, from half the number to one and
+// a half times it, as in Linux: a predictable shared budget is a side channel (CVE-2016-5696).
 type limiter struct {
 	perSecond int
 	key       [2]uint64

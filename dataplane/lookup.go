@@ -8,10 +8,10 @@ import (
 	"hushgate/internal/wire"
 )
 
-// hasher keys the indexes, so that nobody can choose ports that collide.
+// hasher is the secret key of the indexes: without it nobody can choose ports whose hashes collide.
 type hasher [2]uint64
 
-// The uses of the hash, told apart in what is hashed.
+// The purposes of the hash. Each hashes a letter of its own, so that their values differ.
 const (
 	outsideKey = 'o'
 	insideKey  = 'i'
@@ -37,7 +37,7 @@ func (s *Shard) inHash(f *flow) uint64 {
 	return s.hash.tuple(&a, port, x.endpoint, insideKey)
 }
 
-// lookupOut finds the flow of a client to a service, 0 if there is none.
+// lookupOut finds the flow from a client to a service; 0 if there is none.
 func (s *Shard) lookupOut(client wire.Addr, port uint16, svc ServiceID) uint32 {
 	c := s.byOut.Find(s.hash.tuple(&client, port, uint16(svc), outsideKey))
 	for id := c.Next(); id != 0; id = c.Next() {
@@ -48,8 +48,8 @@ func (s *Shard) lookupOut(client wire.Addr, port uint16, svc ServiceID) uint32 {
 	return 0
 }
 
-// lookupIn finds the flow that is, or is being, connected to a server's endpoint from an address and port (see origin), 0
-// if there is none.
+// lookupIn finds the flow that has, or opens, a connection to a server's endpoint from an address and port (see origin); 0 if
+// there is none.
 func (s *Shard) lookupIn(from wire.Addr, port, endpoint uint16) uint32 {
 	c := s.byIn.Find(s.hash.tuple(&from, port, endpoint, insideKey))
 	for id := c.Next(); id != 0; id = c.Next() {
@@ -62,7 +62,7 @@ func (s *Shard) lookupIn(from wire.Addr, port, endpoint uint16) uint32 {
 	return 0
 }
 
-// endpointOf returns where a server is.
+// endpointOf returns the endpoint number of a server's address and port.
 func (s *Shard) endpointOf(id ServerID) uint16 {
 	v := &s.cfg.Servers[id]
 	return s.endpoints[addrPort{v.Addr, v.Port}]

@@ -5,16 +5,16 @@ import (
 	"reflect"
 )
 
-// Metric is one number that Stats has, as it is shown: in the log, and to whoever else asks.
+// Metric describes one number of Stats, for the log and for other readers.
 type Metric struct {
-	Name  string // in the log and in metrics: lower case, words joined by _
+	Name  string // lower case, words joined by _
 	Help  string // what is counted
-	Label string // what tells the numbers of one name apart: "reason", "phase", "verdict", "closed_by"; empty if there is one alone
+	Label string // "reason", "phase", "verdict" or "closed_by": distinguishes numbers of one name; empty if there is one
 	Value string // the label's value
-	Gauge bool   // it says how many there are now; the others only grow
+	Gauge bool   // a present number that can shrink; the others are counters
 }
 
-// Each yields every number of t, in the order of its fields. It uses reflection, and is for readers outside the packet path.
+// Each yields every number of t, in the order of the fields. It uses reflection, and is not meant for the packet path.
 func (t *Stats) Each() iter.Seq2[Metric, uint64] {
 	return func(yield func(Metric, uint64) bool) {
 		fields := reflect.ValueOf(t).Elem()
@@ -49,7 +49,7 @@ func eachOf(m Metric, field reflect.Value, yield func(Metric, uint64) bool) bool
 	return true
 }
 
-// labelValue names number i of an array whose numbers are told apart by label.
+// labelValue returns the label's value for element i of an array.
 func labelValue(label string, i int) string {
 	switch label {
 	case "reason":

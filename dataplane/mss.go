@@ -7,22 +7,23 @@ import (
 	"hushgate/tcpstate"
 )
 
-// A client may send segments as large as the MSS that it was told, which is what the servers were known to take when it
-// opened. Its server may turn out to take less: then the client's segments may not fit the way to it.
+// The MSS that we offer a client is what its servers were known to accept at that time. The server that is chosen later may
+// accept less: then the client's segments may be too large for it.
 
-// tellings is how often a client is told that the segment at which its stream stands is too big. One that does not take
-// notice by then does not hear ICMP errors: its segments go on as they are, as they would have without us.
-const tellings = 3
+// maxTooBig is how often a client is told that its first unacknowledged segment is too big. A client that still sends it
+// unchanged does not get, or does not obey, ICMP errors: its segments are then forwarded as they are, as without hushgate.
+const maxTooBig = 3
 
-// grantedMSS is the largest segment of a client that fits its server, and our link to it.
+// grantedMSS returns the largest segment that the server, and our link to it, accept from the client.
 func (s *Shard) grantedMSS(f *flow, seg *wire.Segment) uint16 {
 	return min(tcpstate.PeerMSS(seg), mssOf(f, cmp.Or(s.cfg.InsideMTU, defaultMTU)))
 }
 
-// tooBig handles a segment on its way to a server whose MSS it exceeds; false if it is to go on. As a router does, we drop it
-// and tell the client what would fit (RFC 1191, RFC 8201). What the kernel cuts into segments anyhow is cut smaller instead.
+// tooBig handles a segment that is larger than its server's MSS; false if it is to be forwarded. We act as a router: drop it
+// and tell the client what would fit (RFC 1191, RFC 8201). A super-frame is segmented more finely instead: the kernel cuts it
+// in any case.
 func (s *Shard) tooBig(f *flow, x *splice, seg *wire.Segment) (dropped bool) {
-	// Nobody makes his packets smaller than a host must be able to receive, whatever he is told.
+	// No host reduces its packets below the minimum that every host must accept, whatever an ICMP error says.
 	room := max(int(x.mss), seg.MinMTU()-seg.Overhead())
 	switch {
 	case seg.Size() <= room:
@@ -31,7 +32,7 @@ func (s *Shard) tooBig(f *flow, x *splice, seg *wire.Segment) (dropped bool) {
 		seg.Resegment(room)
 		s.stats.CutSmaller++
 		return false
-	case !seg.DontFragment() || x.tellings >= tellings || !x.track.Believable(seg):
+	case !seg.DontFragment() || x.tooBigs >= maxTooBig || !x.track.Believable(seg):
 		s.stats.Oversize++
 		return false
 	case !seg.ChecksumOK():
@@ -42,7 +43,7 @@ func (s *Shard) tooBig(f *flow, x *splice, seg *wire.Segment) (dropped bool) {
 		return false
 	}
 	if seg.Seq == x.track.Client.Acked {
-		x.tellings++
+		x.tooBigs++
 	}
 	s.drop(DropTooBig)
 	at := len(s.arena)
@@ -53,12 +54,12 @@ func (s *Shard) tooBig(f *flow, x *splice, seg *wire.Segment) (dropped bool) {
 
 const defaultMTU = 1500
 
-// linkMSS is what the links on both sides can carry in one packet of the flow's family (RFC 9293 section 3.7.1).
+// linkMSS is the MSS that fits the links on both sides, for the flow's address family (RFC 9293 section 3.7.1).
 func (s *Shard) linkMSS(f *flow) uint16 {
 	return mssOf(f, min(cmp.Or(s.cfg.OutsideMTU, defaultMTU), cmp.Or(s.cfg.InsideMTU, defaultMTU)))
 }
 
-// mssOf is what fits a packet of the flow's family.
+// mssOf is the MSS that fits an MTU, for the flow's address family.
 func mssOf(f *flow, mtu int) uint16 {
 	if f.client.Is4() {
 		return uint16(mtu - 40)
@@ -66,7 +67,7 @@ func mssOf(f *flow, mtu int) uint16 {
 	return uint16(mtu - 60)
 }
 
-// offeredMSS is what a client may send at most: what its server will take, over the links that we know.
+// offeredMSS is the MSS that we tell the client: what its servers accept and our links can carry.
 func (s *Shard) offeredMSS(f *flow) uint16 {
 	return min(s.pool(f).offer.MSS, s.linkMSS(f))
 }

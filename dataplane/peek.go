@@ -5,8 +5,8 @@ import (
 	"hushgate/tcpstate"
 )
 
-// Peek says where a client's connection to a service stands: its phase, and the state of our end as far as it is ours;
-// false if there is none. It is for those who explain what a shard does.
+// Peek returns the phase of a client's connection to a service, and the TCP state of our own end; false if there is no such
+// connection. In a splice that TCP state is the last one before. Tests and the replay use Peek to show what a shard does.
 func (s *Shard) Peek(client wire.Addr, port uint16, svc ServiceID) (Phase, tcpstate.State, bool) {
 	id := s.lookupOut(client, port, svc)
 	if id == 0 {
@@ -16,7 +16,7 @@ func (s *Shard) Peek(client wire.Addr, port uint16, svc ServiceID) (Phase, tcpst
 	return f.phase, f.conn.State, true
 }
 
-// ISS is the initial number of our end of a client's connection; false if there is none.
+// ISS returns our initial sequence number in a client's connection; false if there is no such connection.
 func (s *Shard) ISS(client wire.Addr, port uint16, svc ServiceID) (wire.Seq, bool) {
 	id := s.lookupOut(client, port, svc)
 	if id == 0 {

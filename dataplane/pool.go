@@ -9,14 +9,14 @@ import (
 	"hushgate/tcpstate"
 )
 
-// pool is a backend with the live state of its servers, and what its clients may be offered.
+// pool is a backend with the current health and options of its servers, and what its clients may be offered.
 type pool struct {
 	*nat.Pool
 	backend *Backend
-	foreign [2]nat.Set // the servers that an IPv4 client cannot be handed to, and those that an IPv6 client cannot
+	foreign [2]nat.Set // servers of the other address family: [0] for an IPv4 client, [1] for an IPv6 client
 	offer   nat.Options
-	untimed nat.Set           // the servers that are known to grant no timestamps
-	connect []flowtab.QueueID // how long to wait for a server's answer after each of our SYNs
+	untimed nat.Set           // the servers known to grant no timestamps
+	connect []flowtab.QueueID // how long to wait after each of our SYNs
 }
 
 func newPools(q *flowtab.Queues, cfg *Config) []pool {
@@ -40,7 +40,7 @@ func newPools(q *flowtab.Queues, cfg *Config) []pool {
 	return pools
 }
 
-// family is the index of pool.foreign.
+// family is the index into pool.foreign.
 func family(is4 bool) int {
 	if is4 {
 		return 0
@@ -48,7 +48,7 @@ func family(is4 bool) int {
 	return 1
 }
 
-// refreshOffer works out anew what follows from what the servers grant.
+// refreshOffer recomputes what depends on the servers' options.
 func (p *pool) refreshOffer() {
 	p.offer, p.untimed = p.Offer(), nat.Set{}
 	for slot := range p.backend.Servers {
@@ -58,8 +58,8 @@ func (p *pool) refreshOffer() {
 	}
 }
 
-// pick chooses a server for a flow. One that is known to grant no timestamps, which the flow needs, comes last: it would take
-// the connection and be left at once.
+// pick chooses a server for a flow. If the flow has timestamps, servers known to grant none are chosen last: we would have to
+// leave them again as soon as they answer.
 func (p *pool) pick(f *flow, without nat.Set) (slot int, ok bool) {
 	if f.conn.Timestamps() {
 		if slot, ok := p.Pick(without.Union(p.untimed)); ok {
@@ -71,8 +71,8 @@ func (p *pool) pick(f *flow, without nat.Set) (slot int, ok bool) {
 
 func (s *Shard) pool(f *flow) *pool { return &s.pools[s.frontend(f).Backend] }
 
-// learn notes what a server grants, as far as we asked for it: an option that the client did not offer was not asked. Of
-// a server that is unknown yet nothing is learnt from half an answer; its first check will tell.
+// learn stores the options that a server grants, except those that the client did not offer and our SYN therefore did not
+// ask for. If nothing is known of the server yet, an incomplete answer is not stored; the next health check tells more.
 func (s *Shard) learn(f *flow, x *splice, seg *wire.Segment) {
 	p, c := s.pool(f), &f.conn
 	if s.renew(x, p); x.slot == noSlot {

@@ -8,21 +8,22 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Reload replaces the configuration while connections stand. The tables of the new one extend those of the old: a
-// ServiceID or ServerID that a flow may hold (see Uses) means the same address in both, and the same Proxy and Source; no
-// table shrinks. An entry that nobody uses and that is to be used by nobody has no address. CookieKey, HashKey, Local, Turn,
-// Shards, Witness and Limits.Flows stay as they were.
+// Reload replaces the configuration and keeps all connections. The new tables extend the old ones and never shrink: a
+// ServiceID or ServerID that a flow may hold (see Uses) has the same address in both, and the same Proxy and Source. An entry
+// that no flow uses and that is no longer configured has no address. CookieKey, HashKey, Local, Turn, Shards, Witness and
+// Limits.Flows keep their old values.
 //
-// What stands goes on: who is held waits as long, and is answered, as was meant when the hold began; who is handed to a
-// server stays with it, also if it is not of the configuration any more. The choice of a server, timeouts of silence and all
-// other decisions to come are those of the new one. A server that was known keeps its state and its options.
+// Existing connections go on. A held client keeps the delay and the answer that were decided when its hold began. A spliced
+// client keeps its server, even if that server is no longer configured. The new configuration applies to the choice of
+// servers, to idle timeouts and to all other decisions from now on. A server that was in the old configuration keeps its
+// health (up or down) and its known options.
 type Reload struct{ Config *Config }
 
-// ErrTooManyWaits is why a shard cannot take a configuration yet.
+// ErrTooManyWaits says that a shard cannot take a configuration now: each distinct timeout needs a queue of its own.
 var ErrTooManyWaits = errors.New("connections still wait by too many different timeouts of earlier configurations: " +
 	"try again when they have ended")
 
-// CanReload reports whether Reload could be applied now, or at any time before another one is.
+// CanReload reports whether Reload can be applied now, or later as long as no other Reload comes first.
 func (s *Shard) CanReload(cfg *Config) error {
 	wanted := flowtab.NewQueues(nil)
 	newWaits(wanted, cfg)
@@ -53,7 +54,7 @@ func (c Reload) apply(s *Shard) {
 	}
 }
 
-// setTables makes everything that is looked up by address or counted by id.
+// setTables builds the tables for lookups by address and for counts by id.
 func (s *Shard) setTables(cfg *Config) {
 	s.services = make(map[addrPort]ServiceID, len(cfg.Services))
 	for i, v := range cfg.Services {
@@ -67,7 +68,7 @@ func (s *Shard) setTables(cfg *Config) {
 	s.atSrv = grown(s.atSrv, len(cfg.Servers))
 	s.servers = grown(s.servers, len(cfg.Servers))
 	s.setPorts(cfg)
-	s.fronts = make([]int, len(cfg.Frontends)) // a service may belong to another one now
+	s.fronts = make([]int, len(cfg.Frontends)) // a service may now belong to another frontend
 	for i, v := range cfg.Services {
 		s.fronts[v.Frontend] += s.actives[i]
 	}
@@ -77,7 +78,7 @@ func grown(list []int, n int) []int {
 	return append(list, make([]int, max(0, n-len(list)))...)
 }
 
-// setEndpoints numbers the addresses of servers: those that were known keep their number, for flows are indexed by it.
+// setEndpoints numbers the addresses of servers. Known addresses keep their numbers, because flows are indexed by them.
 func (s *Shard) setEndpoints(cfg *Config) {
 	endpoints, taken := make(map[addrPort]uint16, len(cfg.Servers)), make([]bool, len(cfg.Servers)+len(s.endpoints))
 	for _, v := range cfg.Servers {
@@ -101,14 +102,14 @@ func (s *Shard) setEndpoints(cfg *Config) {
 	s.endpoints = endpoints
 }
 
-// inherit gives the servers of a pool the state that they had in the one before it.
+// inherit copies health and options of the servers from the pool of the configuration before.
 func (s *Shard) inherit(p, was *pool, old *Config) {
 	for slot, id := range p.backend.Servers {
 		before := slices.Index(was.backend.Servers, id)
 		if before < 0 || int(id) >= len(old.Servers) {
 			continue
 		}
-		if s.cfg.Servers[id].Up && old.Servers[id].Up { // neither came out of maintenance nor went into it
+		if s.cfg.Servers[id].Up && old.Servers[id].Up { // it neither entered nor left maintenance
 			p.SetUp(slot, was.Up(before))
 		}
 		p.SetOptions(slot, was.Options(before))
@@ -116,10 +117,10 @@ func (s *Shard) inherit(p, was *pool, old *Config) {
 	p.refreshOffer()
 }
 
-// noSlot is the place of a server that is not of the backend, or not any more.
+// noSlot is the slot of a server that is not, or no longer, in the backend.
 const noSlot = 0xffff
 
-// renew brings the places that a flow remembers of its backend up to date with the configuration.
+// renew updates the slots that a flow remembers to those of the current configuration.
 func (s *Shard) renew(x *splice, p *pool) {
 	if x.epoch == s.epoch && (x.slot == noSlot || int(x.slot) < len(p.backend.Servers)) {
 		return
@@ -133,7 +134,7 @@ func (s *Shard) renew(x *splice, p *pool) {
 // closed reports whether a service takes no new connections.
 func (s *Shard) closed(svc ServiceID) bool { return s.cfg.Services[svc].Closed || s.sweep.begun }
 
-// Uses tells which services and servers some flow belongs to, be it one that only lingers.
+// Uses reports which services and servers have flows, lingering ones included.
 func (s *Shard) Uses() (services, servers []bool) {
 	for _, n := range s.atSvc {
 		services = append(services, n > 0)

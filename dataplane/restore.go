@@ -236,7 +236,7 @@ func (s *Shard) restoreSplice(id uint32, f *flow, v *FlowState) error {
 		delayOver: v.DelayOver, connect: v.Connect, connected: v.Connected, banner: v.Banner, firstByte: v.FirstByte,
 		lastSeen: v.LastSeen, tried: v.Tried, synISS: v.SynISS, serverISS: v.ServerISS, serverTS: v.ServerTS,
 		clientTS: v.ClientTS, server: v.Server, slot: v.Slot, epoch: s.epoch, port: v.Port, retries: v.Retries,
-		mss: cmp.Or(v.ServerMSS, math.MaxUint16), tellings: v.Tellings,
+		mss: cmp.Or(v.ServerMSS, math.MaxUint16), tooBigs: v.Tellings,
 		indexed: v.Indexed, stale: v.Stale, counted: v.Counted,
 	}
 	s.restoreTalk(x, v)

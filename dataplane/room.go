@@ -5,18 +5,20 @@ import (
 	"hushgate/internal/wire"
 )
 
-// When all records are in use, those that matter least give way to new connections. What is living never does: a client
-// that is held, or has a server, keeps its record whoever else comes.
+// When all records are in use, the least important ones are freed for new connections. A live connection is never given up:
+// a client that is held or has a server keeps its record, no matter how many others come.
+
+// The classes of flows decide which records are freed first when none is left. Each flow waits in a queue of its class.
 
 // The classes of flows, by what becomes of them when records run out: each flow waits in a queue of its class.
 const (
-	living      flowtab.Class = iota // never gives way
-	handshaking                      // half-open: gives way to a client that has answered its cookie
-	sayingWords                      // its end was told; our last words are on their way to the client
-	finished                         // its end was told, and nothing is left to be said: only late segments are waited for
+	living      flowtab.Class = iota // never given up
+	handshaking                      // half-open: given up for a client that has answered its cookie
+	sayingWords                      // EventClosed was emitted; our last reply is not fully acknowledged
+	finished                         // EventClosed was emitted, and nothing is left to send: the record only waits for late segments
 )
 
-// halfOpenShare: one in so many of all records may be half-open.
+// halfOpenShare: at most one in so many records may be half-open.
 const halfOpenShare = 4
 
 // classOf returns a flow's class.
@@ -36,14 +38,14 @@ func classOf(f *flow) flowtab.Class {
 	return living
 }
 
-// HalfOpenRecords is how many half-open records a shard keeps: as many as it was told, and no more than a share of all
-// records, so that in a flood there is room for the clients that complete their handshake.
+// HalfOpenRecords is how many half-open records a shard keeps: Limits.HalfOpen, but at most one in halfOpenShare of all
+// records. The rest is left for clients that complete their handshake during a flood.
 func (l Limits) HalfOpenRecords() int {
 	l = l.withDefaults()
 	return max(1, min(l.HalfOpen, l.Flows/halfOpenShare))
 }
 
-// record returns the id of a free record for a client's SYN; false if everything that there is goes on.
+// record returns the id of a free record for a client's SYN; false if all records belong to live or half-open connections.
 func (s *Shard) record() (id uint32, ok bool) {
 	if id, ok = s.flows.Alloc(); ok || !s.giveUp(finished) && !s.giveUp(sayingWords) {
 		return id, ok
@@ -51,8 +53,8 @@ func (s *Shard) record() (id uint32, ok bool) {
 	return s.flows.Alloc()
 }
 
-// recordForProven is record for a client that has answered a cookie, and so is where it says it is: of those that are
-// half-open nobody knows that.
+// recordForProven is like record, but for a client that has answered a cookie and so proved its address. Half-open
+// connections have not proved theirs, and are given up for it.
 func (s *Shard) recordForProven() (id uint32, ok bool) {
 	if id, ok = s.record(); ok || !s.giveUp(handshaking) {
 		return id, ok
@@ -60,8 +62,8 @@ func (s *Shard) recordForProven() (id uint32, ok bool) {
 	return s.flows.Alloc()
 }
 
-// giveUp frees the record of a class that has waited longest. Later segments of that connection are those of an unknown one
-// (RFC 9293 section 3.10.7.1).
+// giveUp frees the oldest record of a class. Later segments of that connection are handled as those of an unknown one (RFC
+// 9293 section 3.10.7.1).
 func (s *Shard) giveUp(class flowtab.Class) bool {
 	id, ok := s.queues.Oldest(class)
 	if !ok {
@@ -81,8 +83,8 @@ func (s *Shard) giveUp(class flowtab.Class) bool {
 	return true
 }
 
-// turnAway resets a client that has answered its cookie while everything goes on: it believes itself connected, and would
-// wait in silence for a banner that never comes.
+// turnAway resets a client that has answered its cookie when there is no record for it. The client considers itself
+// connected, and without the RST it would wait for a banner that never comes.
 func (s *Shard) turnAway(seg *wire.Segment) {
 	s.drop(DropTableFull)
 	s.refuse(wire.Outside, seg)

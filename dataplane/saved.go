@@ -174,7 +174,7 @@ func (s *Shard) saveFlow(v *FlowState, f *flow) {
 	v.DelayOver, v.Connect, v.Connected, v.Banner, v.FirstByte, v.LastSeen = x.delayOver, x.connect, x.connected, x.banner, x.firstByte, x.lastSeen
 	v.Tried, v.SynISS, v.ServerISS, v.ServerTS, v.ClientTS = x.tried, x.synISS, x.serverISS, x.serverTS, x.clientTS
 	v.Server, v.Slot, v.Port, v.Retries = x.server, x.slot, x.port, x.retries
-	v.ServerMSS, v.Tellings = x.mss, x.tellings
+	v.ServerMSS, v.Tellings = x.mss, x.tooBigs
 	v.Indexed, v.Stale, v.Counted = x.indexed, x.stale, x.counted
 	if x.talk != 0 {
 		t := s.talks.At(x.talk)

@@ -5,7 +5,7 @@ import (
 	"hushgate/nat"
 )
 
-// seek gives a flow what it needs to look for a server; false if there is no room.
+// seek gives a flow its splice record, which the search for a server needs; false if none is free.
 func (s *Shard) seek(f *flow) bool {
 	ext, ok := s.exts.Alloc()
 	if !ok {
@@ -17,14 +17,14 @@ func (s *Shard) seek(f *flow) bool {
 	return true
 }
 
-// findServer chooses a server for a flow that has waited, and opens to it as the client. Without one the flow waits for
-// `timeout queue`, and is then told.
+// findServer chooses a server for a flow whose delay is over, and connects to it as the client. If there is none, the flow
+// waits for `timeout queue` and then gets a 421.
 func (s *Shard) findServer(id uint32, f *flow) {
 	x, p := s.exts.At(f.ext), s.pool(f)
 	s.renew(x, p)
 	out := x.tried.Union(p.foreign[family(f.client.Is4())])
-	later := false // a port of our own may be free by then
-	busy := out    // the 4-tuple may be taken at a server by a flow to another service address
+	later := false // a server-side port may be free by then
+	busy := out    // also those where a flow to another service address has this 4-tuple
 	for {
 		slot, ok := p.pick(f, busy)
 		if !ok {
@@ -49,7 +49,7 @@ func (s *Shard) findServer(id uint32, f *flow) {
 		busy = busy.With(slot)
 	}
 	switch {
-	case busy != out && !later: // a server is up, but not for this client's port: it comes back from another one
+	case busy != out && !later: // a server is up, but its 4-tuple is taken: the client comes back from another port
 		s.sayNoServer(id, f, CauseTupleInUse)
 	case s.now.Sub(x.delayOver) >= p.backend.Queue:
 		why := CauseNoServer
@@ -58,7 +58,7 @@ func (s *Shard) findServer(id uint32, f *flow) {
 		}
 		s.sayNoServer(id, f, why)
 	default:
-		x.tried = nat.Set{} // whoever refused may accept by then
+		x.tried = nat.Set{} // a server that refused may accept by then
 		if f.phase != PhaseWaiting {
 			s.enter(f, PhaseWaiting)
 		}
@@ -66,17 +66,17 @@ func (s *Shard) findServer(id uint32, f *flow) {
 	}
 }
 
-// claim is what came of an attempt to use a server.
+// claim is the result of an attempt to use a server.
 type claim uint8
 
 const (
 	claimed    claim = iota
 	tupleTaken       // another flow has the client's address and port there
-	noPort           // no port of our own is free there
+	noPort           // no port of the server-side address is free there
 )
 
-// claim enters the flow in the inside index as one of a server's, if no other flow has that 4-tuple. One that has ended and
-// merely lingers gives way, where the client's own port leaves no choice.
+// claim enters the flow in the inside index under a server, if no other flow has that 4-tuple. A lingering flow with the
+// same 4-tuple is forgotten, because the client's own port leaves no other choice.
 func (s *Shard) claim(id uint32, f *flow, server ServerID) claim {
 	endpoint, x := s.endpointOf(server), s.exts.At(f.ext)
 	if s.cfg.Servers[server].Source.used() {
@@ -110,7 +110,7 @@ func (s *Shard) leaveInside(id uint32, f *flow) {
 	}
 }
 
-// release takes a flow off its server's count.
+// release removes a flow from its server's count.
 func (s *Shard) release(f *flow) {
 	if f.ext == 0 {
 		return
@@ -121,7 +121,7 @@ func (s *Shard) release(f *flow) {
 	}
 }
 
-// serverFailed goes on to another server, as often as `retries` allows; the client notices nothing.
+// serverFailed tries another server, as often as `retries` allows. The client notices nothing.
 func (s *Shard) serverFailed(id uint32, f *flow, c Cause) {
 	x, p := s.exts.At(f.ext), s.pool(f)
 	s.renew(x, p)
@@ -143,7 +143,7 @@ func (s *Shard) serverFailed(id uint32, f *flow, c Cause) {
 		s.findServer(id, f)
 		return
 	}
-	// There is no other. The same server gets another try after a pause, as HAProxy has it: it may be restarting.
+	// There is no other server. The same one gets another try after a pause, as in HAProxy: it may be restarting.
 	x.tried = nat.Set{}
 	if !p.backend.Redispatch && x.slot != noSlot {
 		x.tried = nat.AllBut(int(x.slot))
@@ -152,7 +152,7 @@ func (s *Shard) serverFailed(id uint32, f *flow, c Cause) {
 	s.push(id, s.waits.retry)
 }
 
-// abandonServer takes back what was opened to a server, if anything was.
+// abandonServer resets the connection to the server, if there is one.
 func (s *Shard) abandonServer(id uint32, f *flow) {
 	if f.ext == 0 {
 		return

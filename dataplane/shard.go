@@ -9,8 +9,8 @@ import (
 	"hushgate/tcpstate"
 )
 
-// Shard owns a share of the flows. It is driven from one goroutine, batch by batch: Input for each frame, Advance once
-// with the time, then Drain.
+// Shard owns a share of the flows. One goroutine drives it, batch by batch: Input for each frame, Advance once with the time,
+// then Drain.
 type Shard struct {
 	cfg   *Config
 	now   mono.Time
@@ -25,50 +25,50 @@ type Shard struct {
 
 	local     map[wire.Addr]struct{}
 	services  map[addrPort]ServiceID
-	endpoints map[addrPort]uint16 // where servers are; two servers of different backends may be one endpoint
+	endpoints map[addrPort]uint16 // the servers' addresses; servers of different backends may share one
 	pools     []pool
 	waits     waits
-	epoch     uint16 // counts configurations
+	epoch     uint16 // number of the configuration
 
-	treatments [generations][]treatment // of each service, as the latest configurations have them
-	treated    words                    // the generation by which those are treated who come from now on
+	treatments [generations][]treatment // of each service, for the latest configurations
+	treated    words                    // the generation for clients that come from now on
 
-	active  int                     // flows established and not told of yet
-	actives []int                   // the same, of each service
-	fronts  []int                   // and of each frontend
-	servers []int                   // flows that each server has, or is asked to take
-	settled int                     // flows in PhaseSaying that have said all
+	active  int                     // established flows whose EventClosed was not emitted
+	actives []int                   // the same, for each service
+	fronts  []int                   // the same, for each frontend
+	servers []int                   // for each server: flows that it has, or is being asked to take
+	settled int                     // flows in PhaseSaying of which all was acknowledged
 	ports   []nat.Ports             // of each server with a Source
-	sources []Source                // which they are of
-	header  [proxyproto.MaxLen]byte // the PROXY header that is being sent
-	atSvc   []int                   // flows of each service, those that linger too
-	atSrv   []int                   // flows in the inside index of each server
+	sources []Source                // the Source for which ports was made
+	header  [proxyproto.MaxLen]byte // scratch space for PROXY headers
+	atSvc   []int                   // flows of each service, lingering ones included
+	atSrv   []int                   // flows of each server in the inside index
 	sweep   sweep
 
-	sameSlots []bool // between Resume and Settle: the services whose backends have the servers that they had, in that order
-	undecided bool   // in the same time: the writer did not say how those are treated who are told nothing yet
+	sameSlots []bool // between Resume and Settle: services with the same servers, in the same order, as in the old process
+	undecided bool   // between Resume and Settle: the old process did not save the treatments of live flows
 
 	icmpError wire.ICMPError
 	dec       *wire.Decoder
 	build     *wire.Builder
-	secret    tcpstate.Secret // of ISSs and cookies, and the one before it
+	secret    tcpstate.Secret // of ISSs and cookies
 	oldSecret tcpstate.Secret
 	clock     tcpstate.Secret // of timestamps: never changed
-	halfOpen  int64           // how many half-open records there may be
-	passing   flow            // of a SYN that is answered without a record
-	flood     mono.Time       // the last SYN that was answered without a record
-	used      usedCookies     // those that have opened a connection
+	halfOpen  int64           // the largest number of half-open records
+	passing   flow            // scratch flow for SYNs that are answered without a record
+	flood     mono.Time       // when the last SYN was answered without a record
+	used      usedCookies     // cookies that have opened a connection
 	hash      hasher
-	rsts      limiter // to strangers outside
+	rsts      limiter // RSTs to unknown clients
 	acks      limiter // to clients that completed their handshake
 
-	tooBigs      limiter // errors that tell clients of segments that are too big
-	ownAnswers   limiter // told of
-	serverRSTs   limiter // apart, so that no flood of strangers uses them up
+	tooBigs      limiter // ICMP errors to clients whose segments are too big
+	ownAnswers   limiter // EventOwnAnswer
+	serverRSTs   limiter // RSTs to servers; a limit of their own, so that a flood of clients does not use it up
 	halfOpenACKs limiter
 
 	out    []Out
-	arena  []byte // frames that we built ourselves, until Drain
+	arena  []byte // frames that we built ourselves; valid until Drain
 	events []Event
 }
 
@@ -77,17 +77,17 @@ type addrPort struct {
 	port uint16
 }
 
-// Out is a frame to be sent. Its link addresses are still to be written; Dst is the packet's destination. The frame
-// is the shard's, or the frame that was put in, rewritten in place.
+// Out is a frame to be sent. The port writes its link addresses; Dst is the packet's destination. The frame belongs to the
+// shard, or is one that was passed to Input and rewritten in place.
 type Out struct {
 	Side  wire.Side
-	Again bool // it was sent before, and came to nothing
+	Again bool // a retransmission: the same was sent before and not acknowledged
 	Dst   wire.Addr
 	Frame []byte
 }
 
-// Batch is what a shard gives out: each list is in the order in which things came about. The lists and the frames are valid
-// until the next call of Input or Advance.
+// Batch is the output of a shard, each list in the order in which things happened. The lists and frames are valid until the
+// next call of Input or Advance.
 type Batch struct {
 	Out    []Out
 	Events []Event
@@ -131,8 +131,8 @@ func New(cfg *Config) *Shard {
 	return s
 }
 
-// Input takes one frame that arrived on a port of the given side at the given time, which never goes backwards. The
-// frame may be changed, and is referred to until Drain.
+// Input handles a frame that arrived at the given time on a port of the given side. The time never goes backwards. The shard
+// may change the frame, and refers to it until Drain.
 func (s *Shard) Input(now mono.Time, side wire.Side, frame []byte) {
 	s.now = max(s.now, now)
 	s.stats.Frames++
@@ -146,7 +146,7 @@ func (s *Shard) Input(now mono.Time, side wire.Side, frame []byte) {
 	}
 }
 
-// Advance does everything that is due at or before now.
+// Advance handles all deadlines at or before now.
 func (s *Shard) Advance(now mono.Time) {
 	s.now = max(s.now, now)
 	for {
@@ -159,17 +159,17 @@ func (s *Shard) Advance(now mono.Time) {
 	s.sweepOn()
 }
 
-// NextDeadline returns when Advance is next needed, or mono.Never.
+// NextDeadline returns when Advance must be called next, or mono.Never.
 func (s *Shard) NextDeadline() mono.Time { return min(s.queues.Next(), s.sweep.due()) }
 
-// Drain returns what has come about since the last Drain.
+// Drain returns the output since the last Drain.
 func (s *Shard) Drain() Batch {
 	b := Batch{Out: s.out, Events: s.events}
 	s.out, s.arena, s.events = s.out[:0], s.arena[:0], s.events[:0]
 	return b
 }
 
-// fire handles the deadline of a flow, which is in no queue now.
+// fire handles the expired deadline of a flow, which is already taken out of its queue.
 func (s *Shard) fire(id uint32, f *flow) {
 	switch f.phase {
 	case PhaseHalfOpen:
@@ -192,13 +192,13 @@ func (s *Shard) fire(id uint32, f *flow) {
 	}
 }
 
-// push gives a flow its next deadline.
+// push sets a flow's next deadline, in place of the one it has.
 func (s *Shard) push(id uint32, q flowtab.QueueID) {
 	s.queues.Remove(id)
 	s.queues.Push(q, id, s.now)
 }
 
-// forget takes a flow out of all tables.
+// forget removes a flow from all tables and frees its records.
 func (s *Shard) forget(id uint32, f *flow) {
 	s.queues.Remove(id)
 	s.byOut.Delete(s.outHash(f), id)
@@ -212,11 +212,11 @@ func (s *Shard) forget(id uint32, f *flow) {
 		s.settled--
 	}
 	s.stats.Phase[f.phase]--
-	f.phase = phases // which tells a sweep that nobody is here
+	f.phase = phases // marks a free record for sweepOn
 	s.flows.Free(id)
 }
 
-// enlist puts a new flow into the tables, half-open.
+// enlist enters a new, half-open flow in the tables.
 func (s *Shard) enlist(id uint32, f *flow) {
 	s.byOut.Insert(s.outHash(f), id)
 	s.atSvc[f.service]++
@@ -231,17 +231,17 @@ func (s *Shard) enter(f *flow, p Phase) {
 	f.tries = 0
 }
 
-// send builds a segment of our own and queues it.
+// send builds a segment of our own and appends it to the output.
 func (s *Shard) send(side wire.Side, h *wire.Header, payload []byte) {
 	at := len(s.arena)
 	s.arena = s.build.Append(s.arena, h, payload)
 	s.out = append(s.out, Out{Side: side, Dst: h.Dst, Frame: s.arena[at:len(s.arena):len(s.arena)]})
 }
 
-// again says of the last frame that it was sent before, and not answered: its way may be another by now.
+// again marks the last frame as a retransmission: the path that it took before may be broken.
 func (s *Shard) again() { s.out[len(s.out)-1].Again = true }
 
-// sendClient sends a segment of our end of a client's connection.
+// sendClient sends a segment from our own end of a client's connection.
 func (s *Shard) sendClient(f *flow, h wire.Header, payload []byte) {
 	svc := &s.cfg.Services[f.service]
 	h.Src, h.SrcPort, h.Dst, h.DstPort = svc.Addr, svc.Port, f.client, f.clientPort
@@ -249,7 +249,7 @@ func (s *Shard) sendClient(f *flow, h wire.Header, payload []byte) {
 	s.sent(f)
 }
 
-// reply answers a stray segment to where it came from.
+// reply sends a segment back to the sender of one that belongs to no flow.
 func (s *Shard) reply(side wire.Side, seg *wire.Segment, h wire.Header) {
 	h.Src, h.SrcPort, h.Dst, h.DstPort = seg.Dst, seg.DstPort, seg.Src, seg.SrcPort
 	s.send(side, &h, nil)

@@ -6,28 +6,28 @@ import (
 	"hushgate/internal/mono"
 )
 
-// Shutdown ends the shard's life. No service takes new connections from then on: a SYN gets an RST, as from a port on
-// which nobody listens, so that the client tries the next MX at once. Who has not been handed to a server is told 421
-// (RFC 5321 section 3.8) and comes back, and what is spliced goes on to its own end.
+// Shutdown ends the shard's work. From then on no service accepts connections: a SYN gets an RST, as from a closed port, so
+// that the client tries the next MX at once. A client without a server gets a 421 (RFC 5321 section 3.8) and will come back.
+// Splices go on to their own end.
 //
-// With Now, nothing does: both ends of a splice are reset, and every connection is told of by an event.
+// With Now, every connection ends: splices are reset on both sides. The end of each connection is still reported by an event.
 //
-// Connections are gone through over some time, so that neither frames nor events come all at once: Remaining is 0 when
-// all is over.
+// The connections are ended in portions, so that frames and events do not come all at once. Remaining is 0 when all have
+// ended.
 type Shutdown struct{ Now bool }
 
 func (c Shutdown) apply(s *Shard) {
 	s.sweep = sweep{begun: true, now: c.Now, next: 1, at: s.now}
 }
 
-// sweep goes through all flows, a few at a time.
+// sweep visits all flows, in portions.
 type sweep struct {
 	begun, now, done bool
 	next             uint32 // the flow to look at next
 	at               mono.Time
 }
 
-// Pace: how many flows are ended at a time, how many are looked at for it, and the pause after.
+// The pace: how many flows are ended or visited in one portion, and the pause between portions.
 const (
 	sweepEnds  = 128
 	sweepLooks = 1 << 16
@@ -61,7 +61,7 @@ func (s *Shard) sweepOn() {
 	w.at = s.now.Add(sweepPause)
 }
 
-// shut ends a flow as Shutdown says; false if it may go on.
+// shut ends a flow as Shutdown describes; false if the flow goes on.
 func (s *Shard) shut(id uint32, f *flow, now bool) bool {
 	switch f.phase {
 	case PhaseHalfOpen:
@@ -101,8 +101,8 @@ func (s *Shard) shut(id uint32, f *flow, now bool) bool {
 	return true
 }
 
-// Remaining is how many connections there are that have not ended: all but those whose record merely lingers. It is not
-// 0 while a Shutdown has not gone through them all.
+// Remaining returns how many connections have not ended. Records that merely linger do not count. It is never 0 before a
+// Shutdown has visited all flows.
 func (s *Shard) Remaining() int {
 	n := s.flows.Len() - int(s.stats.Phase[PhaseLingering]) - s.settled
 	if n == 0 && s.sweep.begun && !s.sweep.done {

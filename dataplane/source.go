@@ -7,10 +7,10 @@ import (
 	"hushgate/nat"
 )
 
-// used reports whether there is a source: else the server sees the client's address.
+// used reports whether a server-side address is configured; if not, the server sees the client's address.
 func (v *Source) used() bool { return v.Addr != wire.Addr{} }
 
-// origin returns the address and port from which a flow's server sees it come. It has a server, or had one.
+// origin returns the address and port that a flow's server sees. The flow must have a server, or have had one.
 func (s *Shard) origin(f *flow, x *splice) (wire.Addr, uint16) {
 	if v := &s.cfg.Servers[x.server].Source; v.used() {
 		return v.Addr, x.port
@@ -18,8 +18,8 @@ func (s *Shard) origin(f *flow, x *splice) (wire.Addr, uint16) {
 	return f.client, f.clientPort
 }
 
-// share returns the first of the ports that are this shard's, and how many there are: each shard hears the answers to its
-// own ports alone.
+// share returns this shard's first port and how many ports it has. The ports are divided because each shard receives only
+// the answers to its own ports.
 func (v *Source) share(turn, shards int) (first, n int) {
 	shards = max(1, shards)
 	first = int(v.First) + ((turn-int(v.First))%shards+shards)%shards
@@ -29,8 +29,8 @@ func (v *Source) share(turn, shards int) (first, n int) {
 	return first, (int(v.Last)-first)/shards + 1
 }
 
-// freePort takes a port of a server's source that no flow has with that endpoint. One that only lingers keeps its port as long
-// as there are others: the server may still be in TIME-WAIT.
+// freePort takes a port of the server-side address that no flow uses with that endpoint. Lingering flows keep their ports as
+// long as other ports are free, because the server may still be in TIME-WAIT.
 func (s *Shard) freePort(server ServerID, endpoint uint16) (port uint16, ok bool) {
 	src, ports := &s.cfg.Servers[server].Source, &s.ports[server]
 	first, _ := src.share(s.cfg.Turn, s.cfg.Shards)
@@ -43,14 +43,14 @@ func (s *Shard) freePort(server ServerID, endpoint uint16) (port uint16, ok bool
 		if s.lookupIn(src.Addr, port, endpoint) == 0 {
 			return port, true
 		}
-		ports.Release(i) // a flow has it that knows the same server, and source, by another number
+		ports.Release(i) // used by a flow whose server has another number, but the same endpoint and server-side address
 	}
 	return s.finishedPort(server, endpoint)
 }
 
-// finishedPort takes a port, when none is free, from a connection that is over. Of the ports whose turn is next, which were
-// taken longest ago, so many are looked at. A server that is in TIME-WAIT yet takes our SYN if it is later (RFC 6191), or is
-// asked to forget (see tcpstate.Stale).
+// finishedPort takes a port from an ended connection when none is free. It visits a bounded number of ports, beginning with
+// the one that was taken longest ago. A server still in TIME-WAIT accepts our SYN if its number is later (RFC 6191), and
+// otherwise an RST makes it forget the old connection (see tcpstate.Stale).
 func (s *Shard) finishedPort(server ServerID, endpoint uint16) (port uint16, ok bool) {
 	const looks = 256
 	src, ports := &s.cfg.Servers[server].Source, &s.ports[server]
@@ -71,14 +71,14 @@ func (s *Shard) finishedPort(server ServerID, endpoint uint16) (port uint16, ok 
 	return 0, false
 }
 
-// portOf returns the number of a flow's port among the shard's ports of a source.
+// portOf returns the index of a flow's port among this shard's ports of a server-side address.
 func (s *Shard) portOf(src *Source, x *splice) int {
 	first, _ := src.share(s.cfg.Turn, s.cfg.Shards)
 	return (int(x.port) - first) / max(1, s.cfg.Shards)
 }
 
-// setPorts makes room for the ports of servers that are new, or are others now. Their turns begin anywhere: who has
-// restarted should not begin with the ports that he used last.
+// setPorts makes the port tables of servers that are new or whose server-side address has changed. Each begins at a random
+// port, because after a restart the first ports may be those that were used last.
 func (s *Shard) setPorts(cfg *Config) {
 	for i := range cfg.Servers {
 		src := &cfg.Servers[i].Source
@@ -98,7 +98,7 @@ func (s *Shard) setPorts(cfg *Config) {
 	}
 }
 
-// ofSource reports whether a server's segment was sent to a port that we connect to it from.
+// ofSource reports whether a server's segment was sent to the server-side address and ports from which we connect to it.
 func (s *Shard) ofSource(seg *wire.Segment) bool {
 	for i := range s.cfg.Servers {
 		v := &s.cfg.Servers[i]

@@ -7,7 +7,7 @@ import (
 	"hushgate/tcpstate"
 )
 
-// watchForBanner takes a client's segment while the banner has not been sent: payload is early talk still.
+// watchForBanner handles a client's segment before the banner, when payload is still early talk.
 func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
 	if !seg.ChecksumOK() {
 		s.drop(DropChecksum)
@@ -17,19 +17,19 @@ func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
 		s.clientToServer(id, f, seg)
 		return
 	}
-	// Payload does not go on, whatever it is worth: our end of the connection judges it, and stays as it is, for it is the
-	// server that answers.
+	// Such a segment is never passed on. A copy of our own end judges it, because the server answers the client now and our
+	// end must not change.
 	x, judge := s.exts.At(f.ext), f.conn
-	judge.RcvNxt = x.track.Client.Acked // behind its FIN, if the server has it
+	judge.RcvNxt = x.track.Client.Acked // this includes the client's FIN, if the server has acknowledged it
 	switch out := judge.Arrive(seg); {
 	case out.Events.Has(tcpstate.Talked) && s.treatment(f).talk == ActionObserve:
 		s.observe(id, f, seg)
 		s.clientToServer(id, f, seg)
 	case out.Events.Has(tcpstate.Talked):
 		s.earlyTalk(id, f, seg)
-	case out.Events.Has(tcpstate.Reset): // with a text, which RFC 9293 section 3.5.3 allows
+	case out.Events.Has(tcpstate.Reset): // an RST with a text, which RFC 9293 section 3.5.3 allows
 		s.clientReset(id, f)
-	case out.Events.Has(tcpstate.Finished): // behind an octet that is known: no stack sends that
+	case out.Events.Has(tcpstate.Finished): // a FIN with an octet that is already acknowledged: no TCP sends that
 		s.drop(DropFlags)
 	case out.Reply != tcpstate.Silence:
 		s.challengeInSplice(f, x)
@@ -39,7 +39,7 @@ func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
 // clientToServer translates a segment and passes it on.
 func (s *Shard) clientToServer(id uint32, f *flow, seg *wire.Segment) {
 	x := s.exts.At(f.ext)
-	// A number beyond what we know of may be a corrupt one, which must not count.
+	// A number beyond all known ones may be corrupt, and must not count before its checksum is verified.
 	if (seg.Flags.Has(wire.SYN|wire.RST|wire.FIN) || seg.Seq.After(x.track.Client.Next)) && !seg.ChecksumOK() {
 		s.drop(DropChecksum)
 		return
@@ -48,7 +48,7 @@ func (s *Shard) clientToServer(id uint32, f *flow, seg *wire.Segment) {
 		s.synInSplice(id, f, x, seg)
 		return
 	}
-	if seg.TTL <= 1 { // before it counts for anything
+	if seg.TTL <= 1 { // before the segment has any effect
 		s.drop(DropTTL)
 		return
 	}
@@ -59,13 +59,13 @@ func (s *Shard) clientToServer(id uint32, f *flow, seg *wire.Segment) {
 		return
 	}
 	if x.track.Believable(seg) {
-		f.conn.Follow(seg) // for our ACK, should the server's SYN-ACK come again
+		f.conn.Follow(seg) // for our ACK, if the server sends its SYN-ACK again
 	}
 	again := x.track.Client.Repeats(seg)
 	tcpstate.Saw(&x.track.Client, &x.track.Server, seg, uint32(seg.Wnd)<<max(0, f.conn.ClientScale()))
 	x.nat.ToServer(seg)
 	if seg.Options.Timestamps && f.conn.Timestamps() && seg.Ack == x.serverISS+1 && int32(seg.Options.TSecr-x.serverTS) < 0 {
-		seg.SetTSecr(x.serverTS) // it echoes our SYN-ACK; the server never sent anything as old as that
+		seg.SetTSecr(x.serverTS) // it echoes the timestamp of our SYN-ACK, which is older than the server's first
 	}
 	srv := &s.cfg.Servers[x.server]
 	if srv.Source.used() {
@@ -76,20 +76,20 @@ func (s *Shard) clientToServer(id uint32, f *flow, seg *wire.Segment) {
 	s.seen(id, f, x, CauseClientRST)
 }
 
-// sane bounds how far ahead of the first a banner's octets may lie: the largest window that TCP has.
+// sane bounds how far the banner may lie from the server's first octet: the largest window of TCP.
 const sane = 1 << 30
 
 // serverToClient translates a segment and passes it on.
 func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 	x := s.exts.At(f.ext)
-	// As the client's in clientToServer; and a banner is looked at, for the watch ends with it.
+	// Verify checksums as in clientToServer, and always before the banner, which ends the early-talk watch.
 	if (seg.Flags.Has(wire.SYN|wire.RST|wire.FIN) || f.phase == PhaseBannerPending ||
 		seg.Seq.After(x.nat.ServerSeq(x.track.Server.Next))) && !seg.ChecksumOK() {
 		s.drop(DropChecksum)
 		return
 	}
 	switch {
-	case seg.Flags.Has(wire.SYN): // its SYN-ACK again: our ACK was lost, and the client will send none
+	case seg.Flags.Has(wire.SYN): // its SYN-ACK again: our ACK was lost, and the client cannot repeat it
 		if seg.Flags.Has(wire.ACK) && seg.Seq == x.serverISS {
 			s.sendServerACK(f, x)
 		} else {
@@ -100,9 +100,9 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 		s.drop(DropTTL)
 		return
 	case f.phase == PhaseBannerPending && seg.Flags.Has(wire.RST) && !x.track.Client.FIN && !x.track.Server.FIN &&
-		x.track.Client.Acked == f.conn.IRS+1: // else it has taken what the client will not send again
+		x.track.Client.Acked == f.conn.IRS+1: // else the server has acknowledged data that the client will not send again
 		switch first := x.serverISS + 1; {
-		case seg.Seq == first: // it took the connection and thought better of it
+		case seg.Seq == first: // it accepted the connection and then reset it
 			s.leaveInside(id, f)
 			s.serverFailed(id, f, CauseServerRST)
 		case seg.Seq.Within(first, f.conn.SendWindow()) && s.allowACK(f): // a challenge ACK: the banner may be lost
@@ -113,7 +113,7 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 		}
 		return
 	}
-	// A keep-alive probe, with its one garbage octet, or what is left of an older connection is no banner.
+	// A keep-alive probe with its one garbage octet, or a segment left from an older connection, is not the banner.
 	last := seg.Seq + wire.Seq(len(seg.Payload)) - 1
 	banner := len(seg.Payload) > 0 && last.Within(x.serverISS+1, sane)
 	if f.phase == PhaseBannerPending && x.synISS != f.conn.IRS {
@@ -126,7 +126,7 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 		x.clientTS = seg.Options.TSval
 	}
 	if f.phase == PhaseBannerPending {
-		// What we may yet say begins behind its FIN, if there was one, and no earlier than its clock, if that is faster.
+		// A later reply of ours begins after the server's FIN, if there was one, and its timestamp is not before the server's.
 		f.conn.SndNxt = x.track.Server.Next
 		f.conn.NotBefore(s.now, x.clientTS)
 		if banner {
@@ -146,7 +146,7 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 	s.seen(id, f, x, CauseServerRST)
 }
 
-// forward passes a rewritten frame on, one hop poorer; again as in Out.
+// forward passes a rewritten frame on with its TTL reduced by one; again means what it means in Out.
 func (s *Shard) forward(side wire.Side, seg *wire.Segment, again bool) {
 	if !seg.Forward() {
 		s.drop(DropTTL)
@@ -157,24 +157,24 @@ func (s *Shard) forward(side wire.Side, seg *wire.Segment, again bool) {
 	s.out = append(s.out, Out{Side: side, Again: again, Dst: seg.Dst, Frame: seg.Frame()})
 }
 
-// seen notes that a flow is alive, or that the segment just passed has ended it; then reset says who reset it.
+// seen records that a flow is alive, or that the segment just forwarded has ended it. Reset is the cause if it was an RST.
 func (s *Shard) seen(id uint32, f *flow, x *splice, reset Cause) {
 	x.lastSeen = s.now
 	over := x.track.Over()
 	switch {
 	case over && f.phase != PhaseLingering:
 		s.linger(id, f, x, reset)
-	case !over && f.phase == PhaseLingering && x.banner != 0: // the RST was not believed: its sender goes on
+	case !over && f.phase == PhaseLingering && x.banner != 0: // the RST was not accepted: the end that got it goes on
 		s.enter(f, PhaseSpliced)
 		s.push(id, s.waits.tick(&x.track))
-	case f.phase != PhaseLingering && f.queue != s.waits.tick(&x.track): // its first FIN
+	case f.phase != PhaseLingering && f.queue != s.waits.tick(&x.track): // the first FIN
 		s.push(id, s.waits.tick(&x.track))
 	}
 }
 
-// synInSplice answers a SYN for a connection that stands with a challenge ACK (RFC 5961 section 4.2): a client that has
-// lost it sends an RST in return, which goes its way to the server. One that has ended gives way to a new one (RFC
-// 6191).
+// synInSplice answers a SYN within a splice with a challenge ACK (RFC 5961 section 4.2). A client that has lost its
+// connection then sends an RST, which is forwarded to the server. If the splice has ended, a later SYN opens a new
+// connection (RFC 6191).
 func (s *Shard) synInSplice(id uint32, f *flow, x *splice, seg *wire.Segment) {
 	if f.phase == PhaseLingering && seg.Flags&(wire.SYN|wire.ACK|wire.RST|wire.FIN) == wire.SYN && later(f, x, seg) {
 		s.restart(id, f, seg)
@@ -183,8 +183,8 @@ func (s *Shard) synInSplice(id uint32, f *flow, x *splice, seg *wire.Segment) {
 	s.challengeInSplice(f, x)
 }
 
-// challengeInSplice sends an ACK that the server could have sent last: with its window, and with its clock, for that may
-// be slower than ours, and what the server says next would then be older to the client than this (RFC 7323 section 5.3).
+// challengeInSplice sends an ACK such as the server could have sent last, with the server's window and timestamp. Our own
+// clock may be ahead of the server's: the client would then discard the server's next segment as old (RFC 7323 section 5.3).
 func (s *Shard) challengeInSplice(f *flow, x *splice) {
 	if !s.allowACK(f) {
 		s.drop(DropRateLimited)
@@ -201,8 +201,8 @@ func later(f *flow, x *splice, seg *wire.Segment) bool {
 	return x.track.Client.RST || x.track.Server.RST || f.conn.Reopens(seg, x.track.Client.Next)
 }
 
-// idleCheck looks from time to time whether a spliced flow is silent for too long. The time of the last segment is
-// kept, not a deadline: a packet then costs no queue operation.
+// idleCheck checks periodically whether a splice was silent for too long. Each segment only stores its time, and does not
+// move a deadline: so a packet costs no queue operation.
 func (s *Shard) idleCheck(id uint32, f *flow) {
 	x := s.exts.At(f.ext)
 	times := &s.waits.times[s.cfg.Services[f.service].Frontend]
@@ -215,7 +215,7 @@ func (s *Shard) idleCheck(id uint32, f *flow) {
 	s.forget(id, f)
 }
 
-// resetBoth ends a splice from the middle, each RST at exactly the number that its receiver expects.
+// resetBoth resets both ends of a splice, each with exactly the number that it expects next.
 func (s *Shard) resetBoth(f *flow, x *splice) {
 	h := f.conn.RST(s.now)
 	h.Seq, h.Ack, h.TSval = x.track.Server.Acked, x.track.Client.Next, x.clientTS

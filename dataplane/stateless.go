@@ -8,11 +8,11 @@ import (
 	"hushgate/tcpstate"
 )
 
-// In a SYN flood the half-open records run out. SYNs beyond them are answered without a record: the ISS is a cookie, and
-// what else must be remembered rides in our timestamp. A client that was answered so and whose ACK is lost hears nothing
-// more, for nobody knows of it; therefore records are kept as long as there are any.
+// In a SYN flood the half-open records run out. Further SYNs are answered without a record: the ISS is a cookie, and the
+// other options are encoded in our timestamp. If the ACK of such a client is lost, it gets no further SYN-ACK, because we
+// keep nothing about it. Therefore records are used as long as there are any.
 
-// floodMemory is how long after the last stateless SYN-ACK an ACK may still belong to one: longer than a cookie is good.
+// floodMemory is how long after the last stateless SYN-ACK its ACK is still expected: longer than a cookie is valid.
 const floodMemory = 3 * time.Minute
 
 func tupleOf(seg *wire.Segment) tcpstate.Tuple {
@@ -23,7 +23,7 @@ func offerOf(o *nat.Options) tcpstate.Offer {
 	return tcpstate.Offer{WindowScale: o.WindowScale, SACK: o.SACK, Timestamps: o.Timestamps}
 }
 
-// acceptStateless answers a SYN and forgets it. The flow is one of the stack.
+// acceptStateless answers a SYN without keeping a record. It uses the shard's scratch flow.
 func (s *Shard) acceptStateless(svc ServiceID, seg *wire.Segment) {
 	s.flood = s.now
 	s.stats.SYNs++
@@ -38,10 +38,10 @@ func (s *Shard) acceptStateless(svc ServiceID, seg *wire.Segment) {
 	s.sendSYNACK(f)
 }
 
-// flooded reports whether there may be cookies that are good yet.
+// flooded reports whether cookies may still be valid.
 func (s *Shard) flooded() bool { return s.flood != 0 && s.now.Sub(s.flood) <= floodMemory }
 
-// cookie judges whether an ACK is one of a stateless SYN-ACK, and the first one, and tells the class of the client's MSS.
+// cookie checks whether an ACK is the first one of a stateless SYN-ACK. It returns the class of the client's MSS.
 func (s *Shard) cookie(seg *wire.Segment) (mss uint16, ok bool) {
 	if !s.flooded() || seg.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.ACK {
 		return 0, false
@@ -57,7 +57,8 @@ func (s *Shard) cookie(seg *wire.Segment) (mss uint16, ok bool) {
 	return mss, ok
 }
 
-// recall takes an ACK that belongs to no flow: of a stateless SYN-ACK, maybe. True if it was.
+// recall handles an ACK that belongs to no flow. If it acknowledges a stateless SYN-ACK, it opens a connection and returns
+// true.
 func (s *Shard) recall(svc ServiceID, seg *wire.Segment) bool {
 	mss, ok := s.cookie(seg)
 	if !ok || s.closed(svc) {

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// treatment is how a client is treated: how long it has to wait, what it gets if it talks before that is over, and what it
-// is told. It is decided once, when the handshake is complete, and stays as it is whatever configuration comes later.
+// treatment is how a client is treated: the length of its delay, the answer to early talk, and the texts that we may send. It
+// is decided once, when the handshake is complete. Later configurations do not change it.
 type treatment struct {
 	delay time.Duration
-	talk  Action           // what early talk gets
-	texts [numWords][]byte // our last words, which are the same at each call: segments are cut out of them
+	talk  Action           // the answer to early talk
+	texts [numWords][]byte // our replies; they must stay the same at each call, because segments are cut out of them
 }
 
-// treat decides how the clients of a frontend are treated.
+// treat returns how the clients of a frontend are treated.
 func treat(f *Frontend) treatment {
 	return treatment{
 		delay: f.Delay,
@@ -39,10 +39,10 @@ func treatmentsOf(cfg *Config) (list []treatment) {
 	return list
 }
 
-// setTreatments takes the treatments of a new configuration, as the next generation if one of them is another. A flow names
-// its generation, so that it goes on as was decided, and hears the end of what it is being told. A generation is used again
-// after as many changes as there are generations: who is in the delay all that while is treated as the newest says. That
-// nobody listens to us for so long is taken for granted; our words would be cut short.
+// setTreatments installs the treatments of a new configuration. If any of them changed, they become the next generation. A
+// flow stores its generation, so that its treatment stays as decided and a reply is sent to its end. After 16 changes a
+// generation is used again: a client that has been held all that time gets the newest treatment, and a reply still unsent is
+// truncated.
 func (s *Shard) setTreatments(cfg *Config) {
 	list := treatmentsOf(cfg)
 	same := func(a, b treatment) bool { return a.same(&b) }
@@ -52,12 +52,12 @@ func (s *Shard) setTreatments(cfg *Config) {
 	s.treatments[s.treated] = list
 }
 
-// decide has a flow treated as the present configuration says.
+// decide stores the current generation of treatments in a flow.
 func (s *Shard) decide(f *flow) {
 	f.words = f.words&^generationMask | s.treated<<generation
 }
 
-// treatment is what was decided for a flow. Its handshake is complete.
+// treatment returns what was decided for a flow, whose handshake must be complete.
 func (s *Shard) treatment(f *flow) *treatment {
 	return &s.treatments[f.words&generationMask>>generation][f.service]
 }

@@ -10,24 +10,24 @@ import (
 	"hushgate/internal/wire"
 )
 
-// The ACK of a cookie opens one connection. Its cookie stays good for up to two minutes, and the connection may be over long
-// before: rejected, hung up, or finished and its record gone. A copy of the ACK, or what the client sends again behind a lost
-// RST, must not open it another time. So the shard remembers which cookies have opened a connection: a mark of each, in a
-// table of fixed size. Nothing has to be taken out, because a mark whose cookie is too old is never looked for.
+// The ACK of a cookie opens one connection, and no more than one. A cookie is valid for up to two minutes. The connection may
+// end long before: rejected, hung up, or finished and its record freed. A copy of the ACK, or what the client sends again
+// after a lost RST, must not open it again. Therefore the shard remembers which cookies have opened a connection, as marks in
+// a table of fixed size. Marks need not be removed, because an expired cookie is never looked up.
 
 const (
 	usedBuckets = 1 << 13
-	usedMarks   = 16 // of a bucket: 64 octets, a line of the processor's cache
+	usedMarks   = 16 // per bucket: 64 octets, one cache line
 )
 
-// usedCookies are marks of cookies, the latest first in each bucket; nil is empty. Clients that complete their handshake, and
-// no others, put marks in: 131,072 find room, and beyond that the oldest of a bucket are forgotten. A cookie that was not
-// used is taken for a used one in fewer than one of 2^27 cases; its client is reset, and comes again.
+// usedCookies are marks of used cookies, the latest first in each bucket; nil is empty. Only clients that complete their
+// handshake add marks. There is room for 131,072; then the oldest of a bucket are overwritten. The chance that an unused
+// cookie is mistaken for a used one is below 1 in 2^27; its client is reset and tries again.
 type usedCookies []usedBucket
 
 type usedBucket [usedMarks]uint32
 
-// cookieHash names the connection that the ACK of a cookie would open.
+// cookieHash identifies the connection that the ACK of a cookie would open.
 func (s *Shard) cookieHash(seg *wire.Segment) uint64 {
 	var b [44]byte
 	copy(b[:], seg.Src[:])
@@ -36,10 +36,10 @@ func (s *Shard) cookieHash(seg *wire.Segment) uint64 {
 	binary.BigEndian.PutUint16(b[34:], seg.DstPort)
 	binary.BigEndian.PutUint32(b[36:], uint32(seg.Seq))
 	binary.BigEndian.PutUint32(b[40:], uint32(seg.Ack))
-	return siphash.Hash(s.clock[0], s.clock[1], b[:]) // a key that a process that takes over has too
+	return siphash.Hash(s.clock[0], s.clock[1], b[:]) // this key stays the same when another process takes over
 }
 
-// place tells where a cookie's mark belongs, and what it is: never 0, which is an empty place.
+// place returns the bucket and the mark of a cookie. A mark is never 0, which means an empty place.
 func (u usedCookies) place(hash uint64) (bucket int, mark uint32) {
 	return int(hash >> 32 % usedBuckets), max(1, uint32(hash))
 }
@@ -53,7 +53,7 @@ func (u usedCookies) has(hash uint64) bool {
 	return slices.Contains(u[bucket][:], mark)
 }
 
-// add notes that a cookie was used. The table is made when the first one is.
+// add records that a cookie was used. The first call allocates the table.
 func (u *usedCookies) add(hash uint64) { u.put(u.place(hash)) }
 
 func (u *usedCookies) put(bucket int, mark uint32) {
@@ -61,15 +61,15 @@ func (u *usedCookies) put(bucket int, mark uint32) {
 		*u = make(usedCookies, usedBuckets)
 	}
 	b := &(*u)[bucket]
-	if slices.Contains(b[:], mark) { // of two shards one may have it from the other
+	if slices.Contains(b[:], mark) { // two restored shards may both have it
 		return
 	}
 	copy(b[1:], b[:usedMarks-1])
 	b[0] = mark
 }
 
-// save writes the marks down: for each bucket how many it has, in an octet, and these, each in four octets; nothing if there
-// are none.
+// save serialises the marks: for each bucket an octet with their number, then the marks, four octets each. An empty table
+// gives nothing.
 func (u usedCookies) save() (b []byte) {
 	for i := range u {
 		at := len(b)
@@ -85,9 +85,9 @@ func (u usedCookies) save() (b []byte) {
 	return b
 }
 
-var errUsedCookies = errors.New("the list of used cookies is not what it should be")
+var errUsedCookies = errors.New("the list of used cookies is malformed")
 
-// Remember adds the used cookies that another shard has saved: what comes back from its clients may come to this one.
+// Remember adds the used cookies that another shard has saved, because segments of its clients may now reach this one.
 func (s *Shard) Remember(saved []byte) error {
 	if len(saved) == 0 {
 		return nil

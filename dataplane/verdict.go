@@ -2,7 +2,7 @@ package dataplane
 
 import "hushgate/internal/wire"
 
-// earlyTalk ends a connection whose client sent payload before the banner's first octet went out to it.
+// earlyTalk ends a connection whose client sent payload before the banner's first octet was sent to it.
 func (s *Shard) earlyTalk(id uint32, f *flow, seg *wire.Segment) {
 	t := s.treatment(f)
 	if t.talk == ActionObserve {
@@ -25,7 +25,7 @@ func (s *Shard) earlyTalk(id uint32, f *flow, seg *wire.Segment) {
 	s.forget(id, f)
 }
 
-// quote tells in an event what a client said too early.
+// quote stores the early talk in an event.
 func (s *Shard) quote(e *Event, f *flow, seg *wire.Segment) {
 	e.Verdict = VerdictEarlyTalker
 	e.FirstByte = s.now
@@ -34,8 +34,8 @@ func (s *Shard) quote(e *Event, f *flow, seg *wire.Segment) {
 	copy(e.TalkHead[:], text)
 }
 
-// observe tells of early talk and lets the connection go on. The payload is neither kept nor acknowledged: the client
-// sends it again, to the server, which is looked for at once, for there is nothing left to wait for.
+// observe reports early talk and lets the connection go on. The payload is neither kept nor acknowledged, so that the client
+// sends it again, to the server. The search for a server begins at once, because there is nothing left to wait for.
 func (s *Shard) observe(id uint32, f *flow, seg *wire.Segment) {
 	first, phase := f.words&observed == 0, f.phase
 	if first {
@@ -45,7 +45,7 @@ func (s *Shard) observe(id uint32, f *flow, seg *wire.Segment) {
 		e.Closed = s.now
 	}
 	sought := phase != PhaseHeld || s.seek(f)
-	if first && sought { // before the end, which may be near if there is no server
+	if first && sought { // now, because the search for a server may end the connection
 		s.keepTalk(f, seg)
 	}
 	switch {
@@ -56,7 +56,7 @@ func (s *Shard) observe(id uint32, f *flow, seg *wire.Segment) {
 	}
 }
 
-// keepTalk keeps what is told of early talk until the connection ends: what comes later is the client's sending it again.
+// keepTalk stores the early talk until the connection ends. What comes later are retransmissions of it.
 func (s *Shard) keepTalk(f *flow, seg *wire.Segment) {
 	x := s.exts.At(f.ext)
 	x.firstByte = s.now
@@ -71,7 +71,7 @@ func (s *Shard) keepTalk(f *flow, seg *wire.Segment) {
 	x.talk = id
 }
 
-// forgetTalk gives the record of early talk back.
+// forgetTalk frees a flow's talk record.
 func (s *Shard) forgetTalk(f *flow) {
 	if x := s.exts.At(f.ext); x.talk != 0 {
 		s.talks.Free(x.talk)
@@ -79,14 +79,14 @@ func (s *Shard) forgetTalk(f *flow) {
 	}
 }
 
-// serverFinished reports whether a server has closed already, without a banner: its FIN has gone to the client, and
-// there is no number left for words of ours.
+// serverFinished reports whether the server has closed without a banner. Its FIN was forwarded to the client, so that there is
+// no sequence number left for a reply of ours.
 func (s *Shard) serverFinished(f *flow) bool {
 	return f.phase == PhaseBannerPending && s.exts.At(f.ext).track.Server.FIN
 }
 
-// clientReset ends a connection whose client reset it before a server had it, or while we were closing it: then its end
-// has been told already.
+// clientReset ends a connection that the client has reset, either before the splice or while we were closing it. In the
+// latter case EventClosed was emitted before.
 func (s *Shard) clientReset(id uint32, f *flow) {
 	if f.phase != PhaseHalfOpen && f.words&told == 0 {
 		s.abandonServer(id, f)
@@ -95,8 +95,8 @@ func (s *Shard) clientReset(id uint32, f *flow) {
 	s.forget(id, f)
 }
 
-// clientFinished ends a connection whose client closed it, or its sending half, before the banner: a client that
-// cannot send cannot mail.
+// clientFinished ends a connection whose client closed it before the banner. Closing only the sending half has the same
+// effect: a client that cannot send cannot deliver mail.
 func (s *Shard) clientFinished(id uint32, f *flow) {
 	s.abandonServer(id, f)
 	s.hangUp(f, CauseClientFIN)
@@ -109,7 +109,7 @@ func (s *Shard) hangUp(f *flow, c Cause) {
 	s.tell(f, e)
 }
 
-// sayNoServer tells a client that waited that there is nobody to talk to.
+// sayNoServer tells a client that has waited that no server is available.
 func (s *Shard) sayNoServer(id uint32, f *flow, c Cause) {
 	e := s.event(f, EventClosed, c)
 	e.Verdict = VerdictNoServer

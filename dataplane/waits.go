@@ -14,10 +14,10 @@ const (
 	defaultConnect   = 5 * time.Second
 	defaultHandshake = 15 * time.Second // four SYN-ACKs: at 0, 1, 3 and 7 s
 	defaultTimeWait  = time.Minute      // as Linux
-	bothFINs         = 4 * time.Minute  // both ends have sent a FIN, and one is not acknowledged (RFC 5382 REQ-5)
+	bothFINs         = 4 * time.Minute  // both ends have sent a FIN, and one FIN is not acknowledged (RFC 5382 REQ-5)
 )
 
-// firstRTO is the retransmission timeout on a path that nothing is known of (RFC 6298 section 2.1).
+// firstRTO is the initial retransmission timeout, for a path that was not measured (RFC 6298 section 2.1).
 const firstRTO = time.Second
 
 func (t Times) withDefaults() Times {
@@ -28,7 +28,7 @@ func (t Times) withDefaults() Times {
 	}
 }
 
-// patience is how long a splice may be silent as it stands.
+// patience returns how long a splice may be silent, depending on the FINs that were sent.
 func (t *Times) patience(client, server *tcpstate.Half) time.Duration {
 	switch {
 	case client.FIN && server.FIN:
@@ -41,17 +41,17 @@ func (t *Times) patience(client, server *tcpstate.Half) time.Duration {
 	return t.Idle
 }
 
-// waits are the deadline queues: one for each distinct time that a flow can wait.
+// waits are the deadline queues: one for each distinct duration that a flow can wait.
 type waits struct {
-	halfOpen    [][]flowtab.QueueID // of each frontend: before the SYN-ACK goes out again; the last one before giving up
-	words       []flowtab.QueueID   // the same for our last words
-	slowWords   []flowtab.QueueID   // for a client whose SYN-ACK had to be repeated (RFC 6298 section 5.7)
+	halfOpen    [][]flowtab.QueueID // of each frontend: the waits after each SYN-ACK
+	words       []flowtab.QueueID   // the same, for our last reply
+	slowWords   []flowtab.QueueID   // the same, for a client whose SYN-ACK was retransmitted (RFC 6298 section 5.7)
 	delay       []flowtab.QueueID   // of each frontend
-	times       []Times             // of each frontend, complete; all but HalfOpen and TimeWait are checked at each tick
+	times       []Times             // of each frontend, defaults filled in; the idle times are checked at each tick
 	idleTick    flowtab.QueueID     // see tick
 	finTick     flowtab.QueueID
-	queue       flowtab.QueueID   // between looks for a server that is up
-	retry       flowtab.QueueID   // before the same server is tried again; HAProxy's pause between retries
+	queue       flowtab.QueueID   // the interval of looking for a server that is up
+	retry       flowtab.QueueID   // before the same server is tried again; HAProxy pauses as long between retries
 	timeWait    []flowtab.QueueID // of each frontend: TIME-WAIT and FIN-WAIT-2
 	lingerReset flowtab.QueueID
 }
@@ -75,12 +75,12 @@ func newWaits(q *flowtab.Queues, cfg *Config) waits {
 	return w
 }
 
-// tickFor is how often to look whether a time of silence is over: precisely enough, and not more than needed.
+// tickFor is how often to check for a silence of that length: an eighth of it, at most a minute.
 func tickFor(silence time.Duration) time.Duration {
 	return min(time.Minute, max(silence/8, time.Millisecond))
 }
 
-// tick is the queue of a splice as it stands: few are half-closed, and only they are looked at as often as that asks for.
+// tick returns the queue for the idle checks of a splice. Only half-closed splices, which are few, use the finer interval.
 func (w *waits) tick(t *tcpstate.Track) flowtab.QueueID {
 	if t.Client.FIN || t.Server.FIN {
 		return w.finTick
@@ -88,8 +88,8 @@ func (w *waits) tick(t *tcpstate.Track) flowtab.QueueID {
 	return w.idleTick
 }
 
-// backoff returns how long to wait after each sending of a segment: 1 s, 2 s, 4 s and so on (RFC 6298 section 5.5) if that
-// is the first, which end together with the timeout.
+// backoff returns the waits after each transmission of a segment: first, twice that and so on (RFC 6298 section 5.5). The
+// last one is shortened, so that together they last for timeout.
 func backoff(q *flowtab.Queues, class flowtab.Class, first, timeout time.Duration) (ids []flowtab.QueueID) {
 	for d := first; timeout > 0; d *= 2 {
 		d = min(d, timeout)

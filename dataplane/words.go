@@ -6,12 +6,12 @@ import (
 	"hushgate/tcpstate"
 )
 
-// text is what we are saying.
+// text returns the reply that we are sending.
 func (s *Shard) text(f *flow) []byte {
 	return s.treatment(f).texts[f.words&wordMask]
 }
 
-// say sends our last words, and our FIN after them, and closes.
+// say sends our last reply and a FIN after it.
 func (s *Shard) say(id uint32, f *flow, w words) {
 	s.enter(f, PhaseSaying)
 	f.words = f.words&^wordMask | w
@@ -20,10 +20,10 @@ func (s *Shard) say(id uint32, f *flow, w words) {
 	s.push(id, s.wordsAgain(f)[0])
 }
 
-// settled in flow.tries marks one that has said everything and waits for the client's FIN, or in TIME-WAIT.
+// settled in flow.tries marks a flow of which everything is acknowledged: it waits for the client's FIN, or is in TIME-WAIT.
 const settled = 0xff
 
-// wordsAgain are the waits before our last words are repeated.
+// wordsAgain returns the waits before our last reply is sent again.
 func (s *Shard) wordsAgain(f *flow) []flowtab.QueueID {
 	if f.conn.Repeated() {
 		return s.waits.slowWords
@@ -31,7 +31,7 @@ func (s *Shard) wordsAgain(f *flow) []flowtab.QueueID {
 	return s.waits.words
 }
 
-// sayMore sends what the client's window has room for; false if that is nothing.
+// sayMore sends as much as the client's window allows; false if nothing was sent.
 func (s *Shard) sayMore(f *flow) (sent bool) {
 	for {
 		h, part, ok := f.conn.Output(s.now, s.text(f))
@@ -43,10 +43,11 @@ func (s *Shard) sayMore(f *flow) (sent bool) {
 	}
 }
 
-// heard goes on after a client's segment while we are saying our last words; una is SND.UNA before it. Once all is said
-// and acknowledged the record only lingers, in FIN-WAIT-2 and then, each time that the client's FIN comes, in TIME-WAIT.
+// heard continues our last reply after a client's segment; una is SND.UNA before that segment. Once all is acknowledged, only
+// the record is kept: in FIN-WAIT-2, then in TIME-WAIT, whose time starts again with each FIN of the client.
 func (s *Shard) heard(id uint32, f *flow, seg *wire.Segment, out tcpstate.Outcome, una wire.Seq) {
-	if sent := s.sayMore(f); !sent && out.Events.Has(tcpstate.Finished) { // its window is closed: nothing of ours tells it
+	// The client's window is closed, so that no segment of ours has acknowledged its FIN.
+	if sent := s.sayMore(f); !sent && out.Events.Has(tcpstate.Finished) {
 		s.sendClient(f, f.conn.ACK(s.now), nil)
 	}
 	switch finished := f.conn.State == tcpstate.TimeWait && seg.Flags.Has(wire.FIN); {
@@ -56,13 +57,13 @@ func (s *Shard) heard(id uint32, f *flow, seg *wire.Segment, out tcpstate.Outcom
 			s.settled++
 		}
 		s.push(id, s.waits.timeWait[s.cfg.Services[f.service].Frontend])
-	case f.tries != settled && f.conn.SndUna != una: // RFC 6298 section 5.3: it goes on, if slowly
+	case f.tries != settled && f.conn.SndUna != una: // RFC 6298 section 5.3: there is progress, if slowly
 		f.tries = 0
 		s.push(id, s.wordsAgain(f)[0])
 	}
 }
 
-// sayTimeout repeats what the client has not acknowledged, a bounded number of times.
+// sayTimeout retransmits what the client has not acknowledged, a bounded number of times.
 func (s *Shard) sayTimeout(id uint32, f *flow) {
 	if f.tries == settled {
 		s.forget(id, f)

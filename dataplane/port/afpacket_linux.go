@@ -16,34 +16,34 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Batch is how many frames Read and Write move with one system call.
+// Batch is the number of frames that Read and Write move with one system call.
 const Batch = 64
 
-// DefaultReceiveBuffer is the kernel's queue for one socket, in octets as the kernel counts them (a small frame takes
-// about 800).
+// DefaultReceiveBuffer is the size of the kernel's queue for one socket, in octets as the kernel counts them (a small frame
+// counts as about 800).
 const DefaultReceiveBuffer = 32 << 20
 
 // Config says how to open an AFPacket.
 type Config struct {
 	Interface     string
 	Side          wire.Side
-	Filter        []bpf.RawInstruction // what is let in; see Filter
+	Filter        []bpf.RawInstruction // which frames are received; see Filter
 	ReceiveBuffer int                  // octets; 0 means DefaultReceiveBuffer
 
-	// FanoutSize above 0 shares the interface's frames among that many ports of one fan-out group, opened in the order of
-	// their shards, by the client's address (Selector). The group is that of the port Beside, or a new one if that is nil.
-	// The kernel puts IPv4 fragments together before, within its own bounds; without a group nobody does.
+	// FanoutSize above 0 shares the interface's frames among that many ports of one fan-out group, by the client's address
+	// (Selector). The ports must be opened in the order of their shards. The group is that of the port Beside, or a new one if
+	// Beside is nil. In a group the kernel reassembles IPv4 fragments first, within its limits; without one they stay fragments.
 	FanoutSize int
 	Beside     *AFPacket
 	Selector   []bpf.RawInstruction
 }
 
-// Stats counts what an AFPacket did.
+// Stats are the counters of an AFPacket.
 type Stats struct {
 	Received   uint64 // frames
 	Sent       uint64
-	KernelDrop uint64 // frames that found the kernel's queue full
-	SendDrop   uint64 // frames that the kernel would not take
+	KernelDrop uint64 // frames dropped because the kernel's queue was full
+	SendDrop   uint64 // frames that the kernel refused to send
 }
 
 // AFPacket is a packet socket on one interface. Read and Write belong to one goroutine; Stats may be called from any.
@@ -58,8 +58,8 @@ type AFPacket struct {
 	stats struct{ received, sent, kernelDrop, sendDrop atomic.Uint64 }
 }
 
-// mmsgs are the headers for a batch. The buffers of those that receive are one mapping, of which untouched pages cost
-// nothing.
+// mmsgs holds the message headers of a batch. The receive buffers are one anonymous mapping, in which untouched pages use no
+// memory.
 type mmsgs struct {
 	hdr [Batch]mmsghdr
 	iov [Batch]unix.Iovec
@@ -72,7 +72,7 @@ type mmsghdr struct {
 	_   [4]byte
 }
 
-// frameRoom is what one receive buffer takes, a whole number of pages.
+// frameRoom is the size of one receive buffer, a whole number of pages.
 const frameRoom = (wire.MaxFrame + 4095) &^ 4095
 
 // Open opens a packet socket. The filter is in place before the first frame is queued.
@@ -131,7 +131,7 @@ func (p *AFPacket) setUp(cfg Config) (err error) {
 	return p.in.room()
 }
 
-// room makes the buffers of those that receive.
+// room allocates the receive buffers.
 func (m *mmsgs) room() (err error) {
 	if m.mem, err = unix.Mmap(-1, 0, Batch*frameRoom, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE); err != nil {
@@ -147,8 +147,8 @@ func (p *AFPacket) joinFanout(cfg Config) error {
 	if cfg.FanoutSize == 0 {
 		return nil
 	}
-	// The kernel chooses a group of which nobody is yet. In one whose id we had chosen there could be sockets of a process
-	// that has not quite ended, or of one that was stopped when it was to take over: they would get our frames.
+	// The kernel chooses a group id that is not in use. With an id of our own choice, sockets of another process could be in
+	// the group: of one that is still ending, or of one that was stopped during a takeover. They would get some of our frames.
 	arg := (unix.PACKET_FANOUT_CBPF | unix.PACKET_FANOUT_FLAG_DEFRAG | unix.PACKET_FANOUT_FLAG_UNIQUEID) << 16
 	if cfg.Beside != nil {
 		group, err := unix.GetsockoptInt(cfg.Beside.fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
@@ -176,8 +176,8 @@ func (p *AFPacket) SetSelector(selector []bpf.RawInstruction) error {
 	return nil
 }
 
-// Bound reports whether the port still hears its interface: one that was removed is never heard again through the same
-// socket, also if another of its name, or number, takes its place.
+// Bound reports whether the port is still attached to its interface. If the interface was removed, the socket never receives
+// from it again, even if a new interface has its name or index.
 func (p *AFPacket) Bound() bool {
 	sa, err := unix.Getsockname(p.fd)
 	if err != nil {
@@ -194,8 +194,8 @@ func (m *mmsgs) point(i int, b []byte) {
 	m.hdr[i].hdr.SetIovlen(1)
 }
 
-// Read receives what is there, without waiting: up to min(len(frames), Batch) frames, each valid until the next Read.
-// An interface that is down has no frames; ErrGone means that it no longer exists.
+// Read returns the frames that are queued, without waiting: at most min(len(frames), Batch), each valid until the next Read.
+// An interface that is down gives no frames; ErrGone means that it no longer exists.
 func (p *AFPacket) Read(frames [][]byte) (int, error) {
 	n, err := p.in.receive(p.fd, p.ifi.Name, frames)
 	p.stats.received.Add(uint64(n))
@@ -209,7 +209,7 @@ func (m *mmsgs) receive(fd int, name string, frames [][]byte) (int, error) {
 		unix.MSG_DONTWAIT, 0, 0)
 	switch errno {
 	case 0:
-	case unix.EAGAIN, unix.EINTR, unix.ENETDOWN: // ENETDOWN is told once, when the link goes down
+	case unix.EAGAIN, unix.EINTR, unix.ENETDOWN: // ENETDOWN is reported once, when the link goes down
 		return 0, nil
 	case unix.ENODEV, unix.ENXIO:
 		return 0, ErrGone
@@ -223,14 +223,14 @@ func (m *mmsgs) receive(fd int, name string, frames [][]byte) (int, error) {
 	return int(n), nil
 }
 
-// ErrGone reports that an interface no longer exists.
+// ErrGone means that the interface no longer exists.
 var ErrGone = errors.New("the interface is gone")
 
-// sendPatience is how long Write waits in all for the kernel's queue to drain before it drops what is left, in ms.
+// sendPatience is how long one Write waits in all for room in the kernel's queue before it drops the rest, in ms.
 const sendPatience = 20
 
-// Write sends frames, in order. A frame that the kernel refuses is counted and left out; a queue that stays full costs
-// the frames that find no room, as on any link: TCP sends them again.
+// Write sends frames, in order. A frame that the kernel refuses is counted and skipped. If the queue stays full, the rest is
+// dropped and counted, as on any congested link: TCP retransmits it.
 func (p *AFPacket) Write(frames [][]byte) error {
 	patience := sendPatience
 	for len(frames) > 0 {
@@ -258,8 +258,8 @@ func (p *AFPacket) Write(frames [][]byte) error {
 			}
 		case unix.ENETDOWN, unix.ENXIO, unix.ENODEV:
 			p.stats.sendDrop.Add(uint64(len(frames)))
-			return nil // Read tells when it is more than a flap
-		default: // this frame's fault: too long, or a virtio header that the kernel does not accept
+			return nil // if the interface is gone and not merely down, Read reports it
+		default: // this frame is at fault: too long, or with an invalid virtio header
 			p.stats.sendDrop.Add(1)
 			frames = frames[1:]
 		}
@@ -286,7 +286,7 @@ func (p *AFPacket) Index() int { return p.ifi.Index }
 
 // Stats returns the counters, the kernel's drops included.
 func (p *AFPacket) Stats() Stats {
-	if s, err := p.conn.Stats(); err == nil { // reading them sets them back
+	if s, err := p.conn.Stats(); err == nil { // reading resets them
 		p.stats.kernelDrop.Add(uint64(s.Drops))
 	}
 	return Stats{

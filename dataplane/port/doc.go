@@ -1,8 +1,8 @@
-// Package port moves frames between the core and the world: an AFPacket is a packet socket on one interface, and a Poller
+// Package port moves frames between the core and the network: an AFPacket is a packet socket on one interface, and a Poller
 // waits for several of them. It is the only user of packet sockets. It knows frames and interfaces; it does not know TCP,
-// and decides nothing.
+// and makes no decisions.
 //
 // A frame begins with a virtio_net_hdr, as everywhere in hushgate (see internal/wire): the kernel puts it there
-// (PACKET_VNET_HDR) and obeys it on the way out. Partial checksums and super-frames of up to 64 KiB, which veth, virtio
-// and many cards deliver, then pass through untouched.
+// (PACKET_VNET_HDR) and obeys it on the way out. So partial checksums and super-frames of up to 64 KiB, which veth, virtio
+// and many network cards deliver, pass through unchanged.
 package port

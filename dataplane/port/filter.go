@@ -11,26 +11,26 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Filter says which frames a port lets in: TCP to one of the services on the outside, TCP from one of the servers and SYN-ACKs
-// to health checks on the inside, ICMP errors that quote TCP; addressed to this host, in no VLAN. Fragments and IPv6 packets with extension headers
-// pass on their addresses alone: the shard looks behind the headers, and counts. It is the kernel that filters; what is
-// left out costs nothing.
+// Filter selects the frames that a port receives: on the outside TCP to one of the services; on the inside TCP from one of the
+// servers, and SYN-ACKs that answer health checks; on both ICMP errors that quote TCP. Frames must be addressed to this host
+// and belong to no VLAN. IPv4 fragments after the first, and IPv6 packets with extension headers, are selected by address
+// alone; the shard checks and counts them. The kernel does the filtering, so that other frames cost almost nothing.
 type Filter struct {
 	Sides    wire.Side
 	Services []netip.AddrPort
 	Servers  []netip.AddrPort
-	// Checks are where health checks go: from there SYN-ACKs are let in, and nothing else, if it is not a server too.
+	// Checks are the targets of health checks. From one that is not a server too, only SYN-ACKs are received.
 	Checks []netip.AddrPort
-	// Sources are where servers see their clients: what comes back there goes to the shard that has the port, see Selector.
+	// Sources are the server-side addresses. Segments to them go to the shard that owns the port; see Selector.
 	Sources []Source
-	// Spread is how the Selector shares clients among shards; the same for all filters of a gateway.
+	// Spread maps clients to shards; it is the same in all filters of a gateway.
 	Spread Spread
 }
 
 // maxInstructions is the kernel's limit for one program (BPF_MAXINSNS).
 const maxInstructions = 4096
 
-// Offsets in an Ethernet frame without tag.
+// Offsets in an untagged Ethernet frame.
 const (
 	etherType  = 12
 	ip4At      = 14
@@ -46,11 +46,11 @@ const (
 	protoICMP4 = 1
 	protoICMP6 = 58
 	tcpFlags   = 13
-	icmpLen    = 8       // of an error message's header, before the packet that it quotes
-	whole      = 1 << 18 // what is kept of a frame that passes: more than the largest there is
+	icmpLen    = 8       // length of an ICMP error's header, in front of the packet that it quotes
+	whole      = 1 << 18 // how many octets of a received frame are kept: more than the largest frame
 )
 
-// Program returns the kernel's program. With more addresses than fit, only ports are looked at.
+// Program returns the filter for the kernel. If the addresses do not fit into a program, only ports are compared.
 func (f Filter) Program() ([]bpf.RawInstruction, error) {
 	prog := append(preamble(), f.packetPart(false)...)
 	if len(prog) > maxInstructions {
@@ -63,9 +63,9 @@ func (f Filter) Program() ([]bpf.RawInstruction, error) {
 	return raw, nil
 }
 
-// preamble drops frames that are not for this host (PACKET_HOST is 0) or carry the tag of a VLAN, which the kernel has
-// taken out of the frame: they belong to the VLAN's own interface. A tag that names VLAN 0 gives a priority alone (IEEE
-// 802.1Q section 6.9), and the kernel takes such a frame for one without a tag.
+// preamble drops frames that are not for this host (PACKET_HOST is 0), and frames with a VLAN tag, which the kernel has taken
+// out of the frame: they belong to the VLAN's own interface. Tag 0 only gives a priority (IEEE 802.1Q section 6.9), and the
+// kernel treats such a frame as untagged.
 func preamble() []bpf.Instruction {
 	return []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
@@ -97,7 +97,7 @@ func (f Filter) packetPart(portsOnly bool) []bpf.Instruction {
 	return append(append(head, v4...), v6...)
 }
 
-// errors4 accepts ICMP errors that quote TCP, drops everything else that is not TCP, and falls through for TCP.
+// errors4 accepts ICMP errors that quote TCP, falls through for TCP, and drops everything else.
 func errors4() []bpf.Instruction {
 	icmp := []bpf.Instruction{
 		bpf.LoadMemShift{Off: ip4At},
@@ -119,11 +119,11 @@ func errors4() []bpf.Instruction {
 	}, icmp...)
 }
 
-// errors6 accepts ICMPv6 errors that quote TCP, and falls through for what is not ICMPv6.
+// errors6 accepts ICMPv6 errors that quote TCP, drops other ICMPv6, and falls through for everything else.
 func errors6() []bpf.Instruction {
 	icmp := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: ip6PortsAt, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: 4, SkipTrue: 3}, // 1 to 4 are the errors about packets
+		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: 4, SkipTrue: 3}, // 1 to 4 are the errors
 		bpf.LoadAbsolute{Off: ip6PortsAt + icmpLen + 6, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: protoTCP, SkipTrue: 1},
 		bpf.RetConstant{Val: whole},
@@ -135,12 +135,12 @@ func errors6() []bpf.Instruction {
 	}, icmp...)
 }
 
-// entry is one address and port at one end of a segment; an invalid address stands for all.
+// entry is an address and port at one end of a segment; an invalid address matches every address.
 type entry struct {
 	addr   netip.Addr
 	port   uint16
 	source bool
-	answer bool // of SYN-ACKs alone
+	answer bool // match SYN-ACKs only
 }
 
 func (f Filter) entries(portsOnly bool) (list []entry) {
@@ -171,7 +171,7 @@ func (f Filter) entries(portsOnly bool) (list []entry) {
 	return list
 }
 
-// ifAnswer accepts a SYN-ACK, whose flags are loaded so, and falls through for other segments.
+// ifAnswer accepts a SYN-ACK and falls through for other segments; flags loads the TCP flags.
 func ifAnswer(flags bpf.Instruction) []bpf.Instruction {
 	const syn, ack, finSYNRSTACK = 0x02, 0x10, 0x17
 	return []bpf.Instruction{
@@ -182,7 +182,7 @@ func ifAnswer(flags bpf.Instruction) []bpf.Instruction {
 	}
 }
 
-// match4 accepts an IPv4 TCP packet that fits the entry and otherwise falls through.
+// match4 accepts an IPv4 TCP packet that matches the entry, and otherwise falls through.
 func (e entry) match4() []bpf.Instruction {
 	addrAt, portAt := uint32(ip4Dest), uint32(ip4At+2)
 	if e.source {
@@ -190,7 +190,7 @@ func (e entry) match4() []bpf.Instruction {
 	}
 	port := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: ip4Frag, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: 3}, // no ports in a later fragment
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: 3}, // a later fragment has no ports
 		bpf.LoadMemShift{Off: ip4At},
 		bpf.LoadIndirect{Off: portAt, Size: 2},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(e.port), SkipTrue: 1},
@@ -200,7 +200,7 @@ func (e entry) match4() []bpf.Instruction {
 		answer := ifAnswer(bpf.LoadIndirect{Off: ip4At + tcpFlags, Size: 1})
 		port = append([]bpf.Instruction{
 			bpf.LoadAbsolute{Off: ip4Frag, Size: 2},
-			bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: uint8(len(answer)) + 3}, // nor flags
+			bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: uint8(len(answer)) + 3}, // a later fragment has no flags
 			bpf.LoadMemShift{Off: ip4At},
 			bpf.LoadIndirect{Off: portAt, Size: 2},
 			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(e.port), SkipTrue: uint8(len(answer))},
@@ -219,7 +219,7 @@ func (e entry) match4() []bpf.Instruction {
 	}, port...)
 }
 
-// match6 does the same for IPv6.
+// match6 is match4 for IPv6.
 func (e entry) match6() []bpf.Instruction {
 	addrAt, portAt := uint32(ip6Dest), uint32(ip6PortsAt+2)
 	if e.source {
@@ -236,7 +236,7 @@ func (e entry) match6() []bpf.Instruction {
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(e.port), SkipTrue: 1},
 		bpf.RetConstant{Val: whole},
 	}
-	if e.answer { // no server's TCP sends extension headers
+	if e.answer { // TCP stacks of servers send no extension headers
 		answer := ifAnswer(bpf.LoadAbsolute{Off: ip6PortsAt + tcpFlags, Size: 1})
 		port = append([]bpf.Instruction{
 			bpf.LoadAbsolute{Off: ip6Next, Size: 1},
@@ -262,14 +262,14 @@ func (e entry) match6() []bpf.Instruction {
 	return append(words, port...)
 }
 
-// netOffset makes a load relative to the IP header (SKF_NET_OFF), wherever the frame begins for the kernel just then.
+// netOffset makes a load relative to the IP header (SKF_NET_OFF), whether or not the kernel's data begins with a link header.
 const netOffset = 0xfff00000
 
-// Selector returns the program that shares frames among the shards: the Spread of the client's address, which is the source
-// on the way to a service and else the destination. The address alone decides, and not the port too: fragments have no
-// ports, extension headers hide them, and limits for one client then are one shard's affair. What goes to a source is told
-// by its port, in which the shard that chose it has put its number: the kernel takes the remainder. IPv6 extension headers
-// would hide that, and no server's TCP sends any.
+// Selector returns the program that shares frames among the shards. It computes Spread of the client's address, which is the
+// source address on the way to a service, and otherwise the destination address. The port is left out: fragments have no
+// ports, extension headers hide them, and all connections of one client then belong to one shard, which can limit them. For a
+// segment to a server-side address the program returns the port, and the kernel takes the remainder: that is the number of
+// the shard that chose this port. IPv6 extension headers would hide the port, but TCP stacks of servers send none.
 func (f Filter) Selector() ([]bpf.RawInstruction, error) {
 	var prog []bpf.Instruction
 	switch {
@@ -277,9 +277,9 @@ func (f Filter) Selector() ([]bpf.RawInstruction, error) {
 		prog = f.clientShard(true)
 	case f.Sides == wire.Inside:
 		prog = f.clientShard(false)
-	default: // one arm: what goes to a service is from a client, all else goes to one
+	default: // one arm: what goes to a service is from a client, everything else goes to a client
 		source, dest := f.clientShard(true), f.clientShard(false)
-		for i := len(f.Services) - 1; i >= 0; i-- { // backwards: a jump is as long as what follows it
+		for i := len(f.Services) - 1; i >= 0; i-- { // backwards, because a jump is as long as what follows it
 			jump := bpf.Jump{Skip: uint32(len(prog) + len(dest))}
 			prog = slices.Concat(unlessTo(f.Services[i].Addr().Unmap(), 1), []bpf.Instruction{jump}, prog)
 		}
@@ -289,8 +289,8 @@ func (f Filter) Selector() ([]bpf.RawInstruction, error) {
 		prog = f.toSources(prog)
 	}
 	if len(prog) > maxInstructions {
-		return nil, fmt.Errorf("too many service addresses on one arm (%d) or sources (%d) for several shards: run one shard",
-			len(f.Services), len(f.Sources))
+		return nil, fmt.Errorf("too many service addresses on one arm (%d) or server-side addresses (%d) for several shards: "+
+			"run one shard", len(f.Services), len(f.Sources))
 	}
 	raw, err := bpf.Assemble(prog)
 	if err != nil {
@@ -299,7 +299,7 @@ func (f Filter) Selector() ([]bpf.RawInstruction, error) {
 	return raw, nil
 }
 
-// unlessTo skips the next n instructions unless the packet goes to a.
+// unlessTo skips the next n instructions unless a is the packet's destination.
 func unlessTo(a netip.Addr, n int) []bpf.Instruction {
 	b, at, version := a.AsSlice(), uint32(24), uint32(0x60)
 	if a.Is4() {
@@ -319,8 +319,8 @@ func unlessTo(a netip.Addr, n int) []bpf.Instruction {
 	return prog
 }
 
-// clientShard returns the Spread of the source or the destination address. Of an ICMP error that comes from the clients'
-// side it is that of where the quoted packet went; on the servers' side such a message goes to the client itself.
+// clientShard returns the program that computes Spread of the source or destination address. For an ICMP error from the
+// clients' side it uses the destination of the quoted packet; on the servers' side such an error is sent to the client itself.
 func (f Filter) clientShard(source bool) []bpf.Instruction {
 	v4, v6 := f.Spread.program(absolute(16, 1)...), f.Spread.program(absolute(24, 4)...)
 	if source {

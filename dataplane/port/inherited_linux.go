@@ -10,7 +10,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// File returns a copy of the packet socket, for the process that takes over: with it goes what the kernel has queued.
+// File returns a duplicate of the packet socket for the process that takes over. Frames queued by the kernel go with it.
 func (p *AFPacket) File() (*os.File, error) {
 	fd, err := unix.FcntlInt(uintptr(p.fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -19,7 +19,7 @@ func (p *AFPacket) File() (*os.File, error) {
 	return os.NewFile(uintptr(fd), p.ifi.Name), nil
 }
 
-// Inherited is the packet socket of another process that was handed over, to be read to its end.
+// Inherited is a packet socket of the previous process, to be read until it is empty.
 type Inherited struct {
 	name string
 	side wire.Side
@@ -28,7 +28,7 @@ type Inherited struct {
 	in   mmsgs
 }
 
-// Inherit takes a packet socket that came from File; the file is the Inherited's from then on.
+// Inherit takes over a packet socket that came from File, and with it the ownership of the file.
 func Inherit(f *os.File, name string, side wire.Side) (*Inherited, error) {
 	i := &Inherited{name: name, side: side, file: f}
 	raw, err := f.SyscallConn()
@@ -47,11 +47,11 @@ func Inherit(f *os.File, name string, side wire.Side) (*Inherited, error) {
 	return i, nil
 }
 
-// check is whether frames come in the form that they have here.
+// check verifies that f is a packet socket whose frames have a virtio header.
 func (i *Inherited) check() error {
 	domain, err := unix.GetsockoptInt(i.fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err != nil || domain != unix.AF_PACKET {
-		return errors.Join(errors.New("it is none"), err)
+		return errors.Join(errors.New("it is not a packet socket"), err)
 	}
 	header, err := unix.GetsockoptInt(i.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR)
 	if err != nil || header != 1 {
@@ -60,10 +60,10 @@ func (i *Inherited) check() error {
 	return nil
 }
 
-// Read is AFPacket's.
+// Read works like AFPacket.Read.
 func (i *Inherited) Read(frames [][]byte) (int, error) { return i.in.receive(i.fd, i.name, frames) }
 
-// Deafen lets no more frames in. What is queued stays.
+// Deafen makes the socket receive no more frames. Queued frames stay.
 func (i *Inherited) Deafen() error {
 	deaf := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K} // return 0
 	if err := unix.SetsockoptSockFprog(i.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &deaf}); err != nil {
@@ -72,7 +72,7 @@ func (i *Inherited) Deafen() error {
 	return nil
 }
 
-// Name returns the interface's name, Side the side that it is on.
+// Name returns the interface's name.
 func (i *Inherited) Name() string { return i.name }
 
 // Side returns which side the port is on.

@@ -35,7 +35,7 @@ func (p *Poller) Watch(ports ...*AFPacket) {
 	p.fds = append(p.fds, unix.PollFd{Fd: int32(p.wake), Events: unix.POLLIN})
 }
 
-// Wait returns when a port has frames, when Wake was called, or after timeout; a negative one is none.
+// Wait returns when a port has frames, after a call of Wake, or after timeout; a negative timeout means none.
 func (p *Poller) Wait(timeout time.Duration) error {
 	var ts *unix.Timespec
 	if timeout >= 0 {
@@ -51,16 +51,16 @@ func (p *Poller) Wait(timeout time.Duration) error {
 	}
 	if n > 0 && p.fds[len(p.fds)-1].Revents != 0 {
 		var b [8]byte
-		_, _ = unix.Read(p.wake, b[:]) // sets it back; EAGAIN is as good
+		_, _ = unix.Read(p.wake, b[:]) // resets it; EAGAIN does no harm
 	}
 	return nil
 }
 
-// Wake makes Wait return, now or the next time. It may be called from any goroutine.
+// Wake makes the present or the next Wait return. It may be called from any goroutine.
 func (p *Poller) Wake() {
 	var b [8]byte
 	binary.NativeEndian.PutUint64(b[:], 1)
-	_, _ = unix.Write(p.wake, b[:]) // fails only when it is set already as often as it can be
+	_, _ = unix.Write(p.wake, b[:]) // fails only if the counter is full, and then Wait returns anyway
 }
 
 // Close frees the Poller.

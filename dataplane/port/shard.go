@@ -2,7 +2,7 @@ package port
 
 import "hushgate/internal/wire"
 
-// Shard is what the Selector's program says of a TCP segment, and the kernel makes of it: to which of n shards it goes.
+// Shard returns the number of the shard, of n, to which the kernel gives a TCP segment by the Selector's program.
 func (f Filter) Shard(src, dst wire.Addr, dstPort uint16, n int) int {
 	if f.Sides.Has(wire.Inside) {
 		for _, s := range f.Sources {

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// Source is an address of this machine's, and ports there, both included, at which servers see their clients.
+// Source is a server-side address of this machine, with a range of ports, both included.
 type Source struct {
 	Addr        netip.Addr
 	First, Last uint16
 }
 
-// toSources puts before a program that what goes to a port of ours is told by that port. It comes before everything else:
-// on one arm a source may be a service's address too.
+// toSources puts a check for server-side addresses in front of a program. It must come first: on one arm a server-side
+// address may be a service's address too.
 func (f Filter) toSources(prog []bpf.Instruction) []bpf.Instruction {
 	var done []Source
 	for _, s := range f.Sources {
@@ -27,8 +27,8 @@ func (f Filter) toSources(prog []bpf.Instruction) []bpf.Instruction {
 	return prog
 }
 
-// portOf returns the port of ours that a packet to the source goes to or, if it is an ICMP error, that it is about; it falls
-// through if there is none.
+// portOf returns the destination port of a packet to the server-side address, or the source port that an ICMP error to it
+// quotes. It falls through if the port is not in the range.
 func (s Source) portOf() []bpf.Instruction {
 	find := find6()
 	if s.Addr.Is4() {
@@ -41,8 +41,8 @@ func (s Source) portOf() []bpf.Instruction {
 	return append(unlessTo(s.Addr, len(find)), find...)
 }
 
-// find4 loads the destination port of TCP, or of an ICMP error the source port of the TCP segment that it quotes, in front
-// of which there may be IPv4 options that were the client's.
+// find4 loads the destination port of a TCP segment, or the source port of the segment that an ICMP error quotes. The quoted
+// header may have IPv4 options, which were the client's.
 func find4() []bpf.Instruction {
 	return []bpf.Instruction{
 		bpf.LoadMemShift{Off: netOffset},

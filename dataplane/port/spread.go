@@ -9,22 +9,22 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Spread is how clients are spread over the shards: a keyed function of the address. Its words are secret, so that nobody
-// outside can tell which addresses share a shard, and fill one shard alone.
+// Spread maps clients to shards by a keyed function of the address. Its words are secret, so that nobody can tell which
+// addresses share a shard, or overload a single shard.
 //
-// The function has two parts. The first adds up the 16-bit pieces of the address, each multiplied by a secret word: no two
-// addresses, however they were chosen, give the same sum with a probability above 2^-17 over the keys (Dietzfelbinger,
-// "Universal hashing and k-wise independent random variables via integer arithmetic without primes", 1996). The sum alone
-// would be linear: who finds out for some addresses that they share a shard could compute others. The second part
-// (multiply, add, xor with its own upper bits) takes that away.
+// The function has two parts. The first sums the 16-bit pieces of the address, each multiplied by a secret word: for any two
+// addresses the probability of equal sums, over the keys, is at most 2^-17 (Dietzfelbinger, "Universal hashing and k-wise
+// independent random variables via integer arithmetic without primes", 1996). The sum alone is linear: from a few addresses
+// known to share a shard, others could be computed. The second part (multiply, add, xor with its own upper bits) prevents
+// that.
 type Spread struct {
-	pieces [8]uint32 // what each piece of 16 bits is multiplied by; an IPv4 address has two
+	pieces [8]uint32 // the multiplier of each 16-bit piece; an IPv4 address has two pieces
 	start  uint32
 	add    uint32
-	mul    [3]uint32 // odd, so that nothing is lost
+	mul    [3]uint32 // odd, so that the multiplication is reversible
 }
 
-// NewSpread expands a secret.
+// NewSpread expands a secret key.
 func NewSpread(key [2]uint64) Spread {
 	var words [13]uint32
 	for i := range words {
@@ -37,7 +37,7 @@ func NewSpread(key [2]uint64) Spread {
 	return s
 }
 
-// Shard is to which of n shards a client's connections belong.
+// Shard returns the number of the shard, of n, to which a client's connections belong.
 func (s *Spread) Shard(a wire.Addr, n int) int {
 	h := s.start
 	for i, b := 0, a.IP(); len(b) > 0; i, b = i+2, b[4:] {
@@ -50,18 +50,18 @@ func (s *Spread) Shard(a wire.Addr, n int) int {
 	return int(h>>16) % n
 }
 
-// program returns the same as a program for the kernel, which takes the remainder itself; each of the loads loads a word of
-// the address into A.
+// program returns the function as a program for the kernel, which takes the remainder itself. Each load puts a word of the
+// address into A.
 func (s *Spread) program(loads ...bpf.Instruction) []bpf.Instruction {
 	return append(s.sum(loads), s.stir()...)
 }
 
-// sum leaves the sum in A.
+// sum computes the first part into A.
 func (s *Spread) sum(loads []bpf.Instruction) (prog []bpf.Instruction) {
-	const word = 0 // in the scratch memory
+	const word = 0 // index in the scratch memory
 	for i, load := range loads {
 		prog = append(prog, load, bpf.StoreScratch{Src: bpf.RegA, N: word})
-		if i == 0 { // not before, for X may be what the load is relative to
+		if i == 0 { // not earlier, because the load may be relative to X
 			prog = append(prog, bpf.LoadConstant{Dst: bpf.RegX, Val: s.start})
 		}
 		prog = append(prog,
@@ -78,7 +78,7 @@ func (s *Spread) sum(loads []bpf.Instruction) (prog []bpf.Instruction) {
 	return prog
 }
 
-// stir is the second part, and returns.
+// stir computes the second part and returns it.
 func (s *Spread) stir() []bpf.Instruction {
 	fold := func(shift uint32) []bpf.Instruction { // A ^= A >> shift
 		return []bpf.Instruction{
@@ -92,7 +92,7 @@ func (s *Spread) stir() []bpf.Instruction {
 		bpf.ALUOpConstant{Op: bpf.ALUOpMul, Val: s.mul[2]}, bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 16}, bpf.RetA{})
 }
 
-// absolute are loads of n words from an offset behind the beginning of the IP header on.
+// absolute returns loads of n words, from an offset in the IP header on.
 func absolute(at uint32, n int) (loads []bpf.Instruction) {
 	for i := range uint32(n) {
 		loads = append(loads, bpf.LoadAbsolute{Off: netOffset + at + 4*i, Size: 4})
