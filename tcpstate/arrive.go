@@ -4,43 +4,43 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Events are what a segment did to the connection: a set.
+// Events is the set of effects that a segment had on the connection.
 type Events uint8
 
 // The events.
 const (
 	Opened   Events = 1 << iota // our SYN was acknowledged: ESTABLISHED
-	Talked                      // the client sent payload, in order or not; it is neither taken nor acknowledged
+	Talked                      // the client sent payload, in order or not; it is neither accepted nor acknowledged
 	Finished                    // the client's FIN arrived in order; the owner sends ours (Output)
-	Reset                       // the client reset the connection: it is gone
-	Acked                       // the client acknowledged octets of ours, or opened its window: there may be more to send
-	Done                        // both ends have finished, ours last: it is gone
-	Restart                     // a SYN that opens the connection anew: forget this one and accept it
+	Reset                       // the client reset the connection, which no longer exists
+	Acked                       // the client acknowledged our data or opened its window: the owner may send more
+	Done                        // both ends have finished, ours last: the connection no longer exists
+	Restart                     // a SYN that opens a new connection: forget this one and accept the SYN
 )
 
 // Has reports whether any event of f is in e.
 func (e Events) Has(f Events) bool { return e&f != 0 }
 
-// Reply is what TCP answers a segment with.
+// Reply is TCP's answer to a segment.
 type Reply uint8
 
 // The replies.
 const (
 	Silence   Reply = iota
 	SendSYN         // our SYN-ACK again
-	SendACK         // <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, for text or FIN that was taken
-	Challenge       // the same segment for one that was not acceptable; the owner limits their rate (RFC 5961 section 7)
+	SendACK         // <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, for accepted text or FIN
+	Challenge       // the same segment, for an unacceptable one; the owner limits the rate (RFC 5961 section 7)
 	SendRST         // <SEQ=SEG.ACK><CTL=RST>
 )
 
-// Outcome is what Arrive makes of a segment.
+// Outcome is the result of Arrive.
 type Outcome struct {
 	Events Events
 	Reply  Reply
 }
 
-// Arrive applies one segment from the client in the order of RFC 9293 section 3.10.7.4, narrowed by RFC 5961. The
-// segment's checksum is right.
+// Arrive applies one segment from the client in the order of RFC 9293 section 3.10.7.4, narrowed by RFC 5961. The caller has
+// verified the segment's checksum.
 func (c *Conn) Arrive(seg *wire.Segment) Outcome {
 	switch {
 	case c.retransmittedSYN(seg):
@@ -67,27 +67,27 @@ func (c *Conn) Arrive(seg *wire.Segment) Outcome {
 	return out
 }
 
-// retransmittedSYN recognises the client's SYN again: it has not seen our SYN-ACK. The RFC would have us answer with a
-// bare ACK, which does not help a client in SYN-SENT; every stack sends the SYN-ACK again.
+// retransmittedSYN recognises a retransmission of the client's SYN: the client has not got our SYN-ACK. The RFC asks for a
+// bare ACK, which does not help a client in SYN-SENT; all stacks send the SYN-ACK again.
 func (c *Conn) retransmittedSYN(seg *wire.Segment) bool {
 	return c.State == SynReceived && seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN && seg.Seq == c.IRS
 }
 
-// acceptAgain takes the SYN that has come again for what the client offers: some stacks leave options out of their later
-// SYNs (FreeBSD's net.inet.tcp.rexmit_drop_options), lest they were what kept the first from being answered, and do not
-// apply them any more. What was not agreed on the first time is not agreed on now.
+// acceptAgain takes the client's options from its retransmitted SYN. Some stacks omit options from later SYNs and then do not
+// use them (FreeBSD's net.inet.tcp.rexmit_drop_options), in case the options kept the first SYN from being answered. An
+// option that was not agreed on for the first SYN is not agreed on now.
 func (c *Conn) acceptAgain(seg *wire.Segment) {
 	before := *c
 	c.Accept(seg, c.ISS, c.TSOffset, Offer{WindowScale: c.OwnScale(), SACK: c.SACK(), Timestamps: c.Timestamps()})
 	c.terms |= before.terms & termRepeated
-	if int32(before.TSRecent-c.TSRecent) > 0 && c.Timestamps() { // an older one came late
+	if int32(before.TSRecent-c.TSRecent) > 0 && c.Timestamps() { // an older SYN arrived late
 		c.TSRecent = before.TSRecent
 	}
 }
 
-// Reopens judges a SYN for a connection that has ended by RFC 6191: it may open the connection anew if its timestamp or,
-// without one, its sequence number is later than what we saw of the old one. Next is the number after the last that the
-// client used in it.
+// Reopens reports whether a SYN may open a new connection in place of one that has ended (RFC 6191): its timestamp must be
+// later than the latest of the old connection, or its sequence number if there is no timestamp to decide it. Next is the
+// number after the last one that the client used in the old connection.
 func (c *Conn) Reopens(seg *wire.Segment, next wire.Seq) bool {
 	if seg.Flags&(wire.SYN|wire.ACK|wire.RST) != wire.SYN {
 		return false
@@ -98,9 +98,9 @@ func (c *Conn) Reopens(seg *wire.Segment, next wire.Seq) bool {
 	return seg.Seq.After(next)
 }
 
-// acceptable is the test of RFC 9293 section 3.10.7.4, first check, our window never being zero, preceded by PAWS (RFC
-// 7323 section 5.3). A segment that lacks the timestamp that was agreed on is taken all the same, as Linux does: it
-// would otherwise hide payload from the watch that the server takes later.
+// acceptable is the first check of RFC 9293 section 3.10.7.4 for a window that is never zero, after PAWS (RFC 7323 section
+// 5.3). A segment without the agreed timestamp is accepted, as by Linux: the server would accept its payload later, so the
+// watch for early talk must not miss it.
 func (c *Conn) acceptable(seg *wire.Segment) bool {
 	if c.Timestamps() && seg.Options.Timestamps && !seg.Flags.Has(wire.RST) &&
 		int32(seg.Options.TSval-c.TSRecent) < 0 {
@@ -121,7 +121,7 @@ func refuse(seg *wire.Segment) Outcome {
 	return Outcome{Reply: Challenge}
 }
 
-// reset takes an RST only at exactly RCV.NXT (RFC 5961 section 3.2).
+// reset accepts an RST only at exactly RCV.NXT (RFC 5961 section 3.2).
 func (c *Conn) reset(seg *wire.Segment) Outcome {
 	if seg.Seq != c.RcvNxt {
 		return Outcome{Reply: Challenge}
@@ -129,8 +129,8 @@ func (c *Conn) reset(seg *wire.Segment) Outcome {
 	return Outcome{Events: Reset}
 }
 
-// syn answers a SYN in the window: in SYN-RECEIVED, a passive open returns to LISTEN, where the SYN is at home (RFC
-// 9293 section 3.10.7.4, fourth check); later it gets a challenge ACK (RFC 5961 section 4.2).
+// syn handles a SYN in the window. In SYN-RECEIVED a passive open returns to LISTEN and the SYN is handled there (RFC 9293
+// section 3.10.7.4, fourth check). Later it gets a challenge ACK (RFC 5961 section 4.2).
 func (c *Conn) syn() Outcome {
 	if c.State == SynReceived {
 		return Outcome{Events: Restart}
@@ -138,7 +138,7 @@ func (c *Conn) syn() Outcome {
 	return Outcome{Reply: Challenge}
 }
 
-// ack is the fifth check. False means that the segment goes no further.
+// ack is the fifth check. False means that the segment is not processed further.
 func (c *Conn) ack(seg *wire.Segment) (out Outcome, ok bool) {
 	if c.State == SynReceived {
 		if !seg.Ack.After(c.SndUna) || seg.Ack.After(c.SndNxt) {
@@ -147,8 +147,8 @@ func (c *Conn) ack(seg *wire.Segment) (out Outcome, ok bool) {
 		c.State, c.SndUna, c.SndWnd = Established, seg.Ack, seg.Wnd
 		return Outcome{Events: Opened}, true
 	}
-	// RFC 5961 section 5.2, with the client's present window for the largest it ever offered, and no further back than to
-	// the first octet: a large window would leave whoever guesses numbers an easy game.
+	// RFC 5961 section 5.2 accepts an ACK as old as the largest window that the client ever offered. We use its present window,
+	// and accept none from before our first octet: a large range would help an attacker who guesses numbers.
 	said := uint32(c.SndUna - c.ISS - 1)
 	if seg.Ack.After(c.SndNxt) || seg.Ack.Before(c.SndUna-wire.Seq(min(c.SendWindow(), said))) {
 		return Outcome{Reply: Challenge}, false
@@ -162,7 +162,7 @@ func (c *Conn) ack(seg *wire.Segment) (out Outcome, ok bool) {
 	return c.finAcked(out), true
 }
 
-// finAcked moves on if our FIN, which is the last thing that we sent, has been acknowledged.
+// finAcked changes the state if our FIN, which is the last thing that we send, has been acknowledged.
 func (c *Conn) finAcked(out Outcome) Outcome {
 	if c.SndUna != c.SndNxt {
 		return out
@@ -179,14 +179,15 @@ func (c *Conn) finAcked(out Outcome) Outcome {
 	return out
 }
 
-// noteTimestamp updates TS.Recent (RFC 7323 section 4.3; everything in order has been acknowledged up to RCV.NXT).
+// noteTimestamp updates TS.Recent (RFC 7323 section 4.3). Its Last.ACK.sent is RCV.NXT here, as all that is in order has been
+// acknowledged.
 func (c *Conn) noteTimestamp(seg *wire.Segment) {
 	if c.Timestamps() && seg.Options.Timestamps && seg.Seq.AtOrBefore(c.RcvNxt) {
 		c.TSRecent = seg.Options.TSval
 	}
 }
 
-// NewText returns the segment's payload as far as it is new: at or beyond RCV.NXT, in the window.
+// NewText returns the part of the segment's payload that is new: at or after RCV.NXT, and in the window.
 func (c *Conn) NewText(seg *wire.Segment) []byte {
 	text := seg.Payload
 	if known := int32(c.RcvNxt - seg.Seq); known > 0 {
@@ -215,7 +216,7 @@ func (c *Conn) text(seg *wire.Segment, out *Outcome) {
 			c.RcvNxt += wire.Seq(len(text))
 		}
 		out.Reply = SendACK
-	case SynReceived, Closing, LastAck, TimeWait, states: // the client's FIN came before: nothing can follow it
+	case SynReceived, Closing, LastAck, TimeWait, states: // the client's FIN came before, and no text can follow it
 	}
 }
 
@@ -224,7 +225,7 @@ func (c *Conn) fin(seg *wire.Segment, out *Outcome) {
 		return
 	}
 	out.Reply = SendACK
-	if seg.End()-1 != c.RcvNxt { // something before it is missing, or was cut off at our window, or it is known already
+	if seg.End()-1 != c.RcvNxt { // something before it is missing, or it lies beyond our window, or it is a retransmission
 		return
 	}
 	c.terms |= termPeerFIN
@@ -233,7 +234,7 @@ func (c *Conn) fin(seg *wire.Segment, out *Outcome) {
 		c.RcvNxt++
 		out.Events |= Finished
 		c.terms |= termClosing
-		out.Reply = Silence // our own FIN acknowledges
+		out.Reply = Silence // our own FIN carries the acknowledgement
 	case FinWait1:
 		c.RcvNxt++
 		c.State = Closing

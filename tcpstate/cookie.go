@@ -5,11 +5,11 @@ import (
 	"hushgate/internal/wire"
 )
 
-// mssClasses are the client MSS values that an ISS can carry, ascending: the largest that is not above the client's own
-// is taken. They are those that most clients of either family really send.
+// mssClasses are the client MSS values that a cookie can hold, ascending; the largest that does not exceed the client's is
+// used. They are the values that most IPv4 and IPv6 clients send.
 var mssClasses = [1 << (24 - classShift)]uint16{minMSS, 536, 1220, 1300, 1440, 1460, 4036, 8960}
 
-// classShift keeps the classes far apart in the 24 bits, so that a number next to a cookie is none.
+// classShift keeps the classes far apart in the 24 bits, so that a number close to a cookie is not a valid one.
 const classShift = 21
 
 func mssClass(mss uint16) uint32 {
@@ -20,18 +20,18 @@ func mssClass(mss uint16) uint32 {
 	return uint32(c)
 }
 
-// Cookie returns an ISS from which Verify can tell the connection again when its ACK comes back, although nothing was
-// kept of the SYN: the layout is that of Linux's SYN cookies, the counter in the upper 8 bits, the class of the client's
-// MSS hidden by a hash in the lower 24; the hash covers the IRS, so that a keep-alive, one number lower, is not told again
-// as a connection one octet off. It is not an ISS of the other kind: a connection of which a record was kept is
-// never told again, so that what was rejected stays rejected.
+// Cookie returns an ISS from which Verify can recognise the connection when its ACK comes, although nothing was stored for the
+// SYN. The layout is that of Linux's SYN cookies: the counter in the upper 8 bits, and in the lower 24 the class of the
+// client's MSS, hidden by a hash. The hash covers the IRS, so that a keep-alive, which is one number lower, does not look like
+// a connection shifted by one octet. An ISS of a connection with a record is never a Cookie, so that a rejected connection
+// cannot be opened again by its late segments.
 func (k Secret) Cookie(t *Tuple, irs wire.Seq, mss uint16, now mono.Time) wire.Seq {
 	count := tick(now)
 	return k.base(t, irs) + wire.Seq(count<<24+(k.hash(t, irs, count, cookieLow)+mssClass(mss)<<classShift)&0xffffff)
 }
 
-// Verify tells whether iss is a Cookie that was given out for that tuple and IRS in this tick or the one before, and
-// which MSS class is in it.
+// Verify reports whether iss is a Cookie that was given out for that tuple and IRS in this tick or the one before, and returns
+// the MSS of its class.
 func (k Secret) Verify(t *Tuple, irs, iss wire.Seq, now mono.Time) (mss uint16, ok bool) {
 	v := uint32(iss - k.base(t, irs))
 	count := tick(now)
@@ -47,8 +47,8 @@ func (k Secret) Verify(t *Tuple, irs, iss wire.Seq, now mono.Time) (mss uint16, 
 	return mssClasses[class], true
 }
 
-// What a stateless SYN-ACK's timestamp carries in its low bits, where the client will echo it: the client's window shift
-// (15: none was offered) and whether SACK was agreed on. (Linux has the same.)
+// The low bits of the timestamp in a stateless SYN-ACK, which the client will echo: the client's window shift (15: not
+// offered), and whether SACK was agreed on. Linux does the same.
 const (
 	cookieScaleMask = 0x0f
 	cookieNoScale   = 0x0f
@@ -56,11 +56,11 @@ const (
 	cookieTSMask    = 0x3f
 )
 
-// SetISS gives c, just accepted, another ISS: a Cookie can only be made when the client's MSS is known.
+// SetISS replaces the ISS of c after Accept: a Cookie needs the client's MSS, which Accept determines.
 func (c *Conn) SetISS(iss wire.Seq) { c.ISS, c.SndUna, c.SndNxt = iss, iss, iss+1 }
 
-// Stateless turns c, just accepted with a Cookie for its ISS, into what can be told again from the ACK alone: without
-// timestamps the options that need a memory are not agreed on. SYNACK then hides the rest in the timestamp.
+// Stateless prepares c for a SYN-ACK with a Cookie: c must be recoverable from the ACK alone. Without timestamps, SACK and
+// window scale cannot be recovered and are not agreed on. With timestamps, SYNACK encodes them in its timestamp.
 func (c *Conn) Stateless() {
 	if !c.Timestamps() {
 		c.terms &^= termSACK | termScale
@@ -70,7 +70,7 @@ func (c *Conn) Stateless() {
 	c.terms |= termStateless
 }
 
-// cookieTSval puts the options into the low bits of a timestamp, which never runs ahead of the clock.
+// cookieTSval encodes the options in the low bits of a timestamp. The result is never later than ts.
 func (c *Conn) cookieTSval(ts uint32) uint32 {
 	bits := uint32(cookieNoScale)
 	if s := c.ClientScale(); s != wire.NoScale {
@@ -86,8 +86,8 @@ func (c *Conn) cookieTSval(ts uint32) uint32 {
 	return v
 }
 
-// Recall fills c in for the ACK of a stateless SYN-ACK, whose number Verify has found good: SYN-RECEIVED as it was when
-// the SYN-ACK went out. The segment is then to Arrive.
+// Recall restores c from the ACK of a stateless SYN-ACK, whose number Verify has accepted: it is in SYN-RECEIVED, as when the
+// SYN-ACK was sent. The segment must then be given to Arrive.
 func (c *Conn) Recall(seg *wire.Segment, mss uint16, tsOffset uint32, ownScale int8) {
 	*c = Conn{
 		ISS: seg.Ack - 1, SndUna: seg.Ack - 1, SndNxt: seg.Ack, IRS: seg.Seq - 1, RcvNxt: seg.Seq,

@@ -8,7 +8,7 @@ import (
 	"hushgate/tcpstate"
 )
 
-// A client opens a connection and talks at once. Conn says what TCP says of each segment; what it means is the caller's decision.
+// A client opens a connection and talks at once. Conn reports what TCP says of each segment; the caller decides what it means.
 func Example() {
 	client, service := wire.AddrFrom4([]byte{198, 18, 0, 10}), wire.AddrFrom4([]byte{192, 0, 2, 25})
 	from := func(seq, ack wire.Seq, flags wire.Flags, text string) *wire.Segment {

@@ -10,10 +10,10 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Secret keys the numbers that strangers must not guess: 128 bits, drawn at each start.
+// Secret is the key of the numbers that strangers must not guess: 128 bits, drawn at random at each start.
 type Secret [2]uint64
 
-// Tuple names a connection.
+// Tuple identifies a connection by its 4-tuple.
 type Tuple struct {
 	Client      wire.Addr
 	ClientPort  uint16
@@ -21,28 +21,28 @@ type Tuple struct {
 	ServicePort uint16
 }
 
-// ISS returns the initial send sequence number for a client's SYN: a keyed function of the 4-tuple, the client's own
-// number and a slow counter. For one tuple it grows with the client's number and with time, as RFC 6528 asks.
+// ISS returns the initial send sequence number for a client's SYN: a keyed function of the 4-tuple, the client's sequence
+// number and a slow counter. For one 4-tuple it grows with the client's number and with time, as RFC 6528 requires.
 func (k Secret) ISS(t *Tuple, irs wire.Seq, now mono.Time) wire.Seq {
 	count := tick(now)
 	return k.base(t, irs) + wire.Seq(count<<24+k.hash(t, 0, count, issLow)&0xffffff)
 }
 
-// TimestampOffset returns what our timestamps towards a client are ahead of the clock, so that they tell nobody how
-// long the machine has been up and grow for one pair of addresses.
+// TimestampOffset returns the offset of our timestamps towards a client from the clock. It hides how long the machine has been
+// up, and is the same for a pair of addresses, so that timestamps between them only grow.
 func (k Secret) TimestampOffset(t *Tuple) uint32 {
 	pair := Tuple{Client: t.Client, Service: t.Service}
 	return k.hash(&pair, 0, 0, timestampBase)
 }
 
-// cookieTick is the period of the slow counter in an ISS. A cookie is good for this one and the next.
+// cookieTick is the period of the slow counter in an ISS. A cookie is valid in its period and the next.
 const cookieTick = time.Minute
 
 func tick(now mono.Time) uint32 { return uint32(int64(now) / int64(cookieTick)) }
 
 func (k Secret) base(t *Tuple, irs wire.Seq) wire.Seq { return wire.Seq(k.hash(t, 0, 0, base)) + irs }
 
-// What a hash is for, so that one of them says nothing about another.
+// The purposes of a hash, which are hashed too: the value for one purpose reveals nothing about another.
 const (
 	base = iota
 	issLow

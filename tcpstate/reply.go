@@ -5,7 +5,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// header returns what all our segments have in common; addresses and ports are the owner's to fill in.
+// header returns the fields that all our segments share; the owner fills in addresses and ports.
 func (c *Conn) header(now mono.Time, flags wire.Flags, seq wire.Seq) wire.Header {
 	h := wire.Header{Seq: seq, Ack: c.RcvNxt, Flags: flags, Wnd: uint16(min(c.RcvWnd()>>max(0, c.OwnScale()), 0xffff))}
 	if c.Timestamps() {
@@ -30,23 +30,23 @@ func (c *Conn) SYNACK(now mono.Time, mss uint16) wire.Header {
 // ACK returns <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>.
 func (c *Conn) ACK(now mono.Time) wire.Header { return c.header(now, wire.ACK, c.SndNxt) }
 
-// RST returns the segment that aborts the connection: <SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>. Its number is exactly
-// what the client expects, so that a client that follows RFC 5961 believes it. Nothing beyond what was acknowledged
-// before is acknowledged by it. It has the timestamp that was agreed on (RFC 7323 section 3.2): receivers may ask for it.
+// RST returns the segment that aborts the connection: <SEQ=SND.NXT><ACK=RCV.NXT><CTL=RST,ACK>. Its number is exactly the one
+// that the client expects, so that a client that follows RFC 5961 accepts it. It acknowledges nothing new. It carries the
+// agreed timestamp (RFC 7323 section 3.2), because receivers may require it.
 func (c *Conn) RST(now mono.Time) wire.Header {
 	h := c.header(now, wire.RST|wire.ACK, c.SndNxt)
 	h.Wnd = 0
 	return h
 }
 
-// RefuseACK returns <SEQ=SEG.ACK><CTL=RST>: the answer to an ACK that is wrong in SYN-RECEIVED, and to one for a
-// connection that does not exist (RFC 9293 sections 3.10.7.4 and 3.10.7.1).
+// RefuseACK returns <SEQ=SEG.ACK><CTL=RST>, which answers a wrong ACK in SYN-RECEIVED, and an ACK for a connection that does
+// not exist (RFC 9293 sections 3.10.7.4 and 3.10.7.1).
 func RefuseACK(seg *wire.Segment) wire.Header {
 	return wire.Header{Seq: seg.Ack, Flags: wire.RST}
 }
 
-// Refuse returns the RST for a segment of a connection that does not exist; false if it is itself an RST and gets none
-// (RFC 9293 section 3.10.7.1).
+// Refuse returns the RST for a segment of a connection that does not exist; false for an RST, which is never answered (RFC
+// 9293 section 3.10.7.1).
 func Refuse(seg *wire.Segment) (wire.Header, bool) {
 	switch {
 	case seg.Flags.Has(wire.RST):
@@ -57,12 +57,12 @@ func Refuse(seg *wire.Segment) (wire.Header, bool) {
 	return wire.Header{Ack: seg.End(), Flags: wire.RST | wire.ACK}, true
 }
 
-// Close begins to close our side after the owner's last words, text: from here on what the client sends is read and
-// thrown away. Output sends text and FIN.
+// Close begins to close our side after the owner's last reply. From now on the client's payload is acknowledged and discarded.
+// Output sends the reply and the FIN.
 func (c *Conn) Close() { c.terms |= termClosing }
 
-// Output returns the next segment of our last words, text, and the FIN after them, as far as the client's window and
-// MSS allow; false when there is nothing to send now. Text is the same at each call. It moves SND.NXT.
+// Output returns the next segment of our last reply, text, and the FIN after it, as far as the client's window and MSS allow;
+// false if nothing can be sent now. Text must be the same at each call. Output advances SND.NXT.
 func (c *Conn) Output(now mono.Time, text []byte) (wire.Header, []byte, bool) {
 	if c.finSent() {
 		return wire.Header{}, nil, false
@@ -85,8 +85,8 @@ func (c *Conn) Output(now mono.Time, text []byte) (wire.Header, []byte, bool) {
 	return h, part, true
 }
 
-// Retransmit returns the first segment that the client has not acknowledged; if there is none because its window is
-// closed, one octet probes it (RFC 9293 section 3.8.6.1). False when everything is acknowledged.
+// Retransmit returns the first unacknowledged segment. If nothing is unacknowledged because the client's window is closed, it
+// returns a window probe of one octet (RFC 9293 section 3.8.6.1). False if there is nothing left to send.
 func (c *Conn) Retransmit(now mono.Time, text []byte) (wire.Header, []byte, bool) {
 	if c.SndUna != c.SndNxt {
 		return c.segmentAt(now, text, c.SndUna, uint32(c.SndNxt-c.SndUna))
@@ -101,8 +101,8 @@ func (c *Conn) Retransmit(now mono.Time, text []byte) (wire.Header, []byte, bool
 	return h, part, ok
 }
 
-// segmentAt cuts the segment that begins at seq out of text and FIN; room is how many octets it may have. A FIN needs
-// no room in the window.
+// segmentAt returns the segment that begins at seq, out of text and FIN, with at most room octets. A FIN may be sent without
+// room in the window.
 func (c *Conn) segmentAt(now mono.Time, text []byte, seq wire.Seq, room uint32) (wire.Header, []byte, bool) {
 	rest := text[min(int(seq-c.ISS-1), len(text)):]
 	mss := uint32(c.MSS)
@@ -124,7 +124,7 @@ func (c *Conn) segmentAt(now mono.Time, text []byte, seq wire.Seq, room uint32) 
 	return h, part, true
 }
 
-// timestampSpace is what the timestamp option takes from each segment's payload (RFC 7323 appendix A).
+// timestampSpace is the space that the timestamp option takes from each segment's payload (RFC 7323 appendix A).
 const timestampSpace = 12
 
 func (c *Conn) finSent() bool { return c.State != SynReceived && c.State != Established }

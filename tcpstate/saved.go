@@ -6,7 +6,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Saved is a Conn for another process: nothing in it depends on how this one packs it.
+// Saved is a Conn in a form for another process, independent of the layout in memory.
 type Saved struct {
 	ISS, IRS, SndUna, SndNxt, RcvNxt wire.Seq
 	TSRecent, TSOffset               uint32
@@ -14,11 +14,11 @@ type Saved struct {
 	State                            State
 	ClientScale, OwnScale            uint8 // shifts; 0 without Scaled
 	Timestamps, SACK, Scaled         bool
-	Closing, PeerFIN                 bool // Close was called; the client's FIN has arrived
-	Repeated                         bool // our SYN was sent again
+	Closing, PeerFIN                 bool // Close was called; the client's FIN arrived
+	Repeated                         bool // our SYN-ACK was sent again
 }
 
-// Save returns what Restore makes the same Conn of.
+// Save returns the Saved from which Restore makes the same Conn.
 func (c *Conn) Save() Saved {
 	return Saved{
 		ISS: c.ISS, IRS: c.IRS, SndUna: c.SndUna, SndNxt: c.SndNxt, RcvNxt: c.RcvNxt,
@@ -29,15 +29,15 @@ func (c *Conn) Save() Saved {
 	}
 }
 
-// Restore returns the Conn of a Saved. The error says what no Conn can be.
+// Restore returns the Conn of a Saved; the error names a field that is out of its range.
 func Restore(v *Saved) (Conn, error) {
 	switch {
 	case v.State >= states:
-		return Conn{}, fmt.Errorf("TCP state %d is none", v.State)
+		return Conn{}, fmt.Errorf("there is no TCP state %d", v.State)
 	case v.MSS < minMSS:
-		return Conn{}, fmt.Errorf("an MSS of %d is below %d", v.MSS, minMSS)
+		return Conn{}, fmt.Errorf("an MSS of %d is below the minimum %d", v.MSS, minMSS)
 	case v.ClientScale > wire.MaxScale || v.OwnScale > wire.MaxScale:
-		return Conn{}, fmt.Errorf("window shifts %d and %d: one is above %d", v.ClientScale, v.OwnScale, wire.MaxScale)
+		return Conn{}, fmt.Errorf("window shifts %d and %d: the maximum is %d", v.ClientScale, v.OwnScale, wire.MaxScale)
 	}
 	c := Conn{
 		ISS: v.ISS, IRS: v.IRS, SndUna: v.SndUna, SndNxt: v.SndNxt, RcvNxt: v.RcvNxt,

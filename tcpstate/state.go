@@ -17,10 +17,10 @@ package tcpstate
 //	     v                  |  ACK of FIN
 //	FIN-WAIT-2 --FIN--> TIME-WAIT --expiry--> (no record)
 //
-// CLOSE-WAIT is passed through at once: hushgate has nothing more to say to a client that has finished.
+// CLOSE-WAIT is left at once: hushgate sends nothing more to a client that has finished.
 type State uint8
 
-// The states. LISTEN and CLOSED have no record. Nor has SYN-SENT, towards a server: see JudgeAnswer.
+// The states. LISTEN and CLOSED have no record, nor has our SYN-SENT towards a server: see JudgeAnswer.
 const (
 	SynReceived State = iota
 	Established
@@ -29,10 +29,10 @@ const (
 	Closing
 	LastAck
 	TimeWait
-	states // how many there are
+	states // the number of states
 )
 
-// States is how many states there are.
+// States is the number of states.
 const States = states
 
 // String returns the state's name as the RFC writes it.

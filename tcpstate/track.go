@@ -3,44 +3,45 @@ package tcpstate
 import "hushgate/internal/wire"
 
 // Track follows a spliced connection from the middle: how far each end has sent and acknowledged, and whether it has
-// finished. All numbers are those that the client sees.
+// finished. All sequence numbers are as the client sees them.
 type Track struct {
 	Client, Server Half
 }
 
-// Half is what one end has sent.
+// Half describes what one end has sent.
 type Half struct {
-	Next   wire.Seq // the number after the highest octet, SYN or FIN that it sent
-	Acked  wire.Seq // the highest acknowledgement of it by the other end
-	Edge   wire.Seq // the furthest right edge of the window that the other end offered
-	Octets uint64   // of payload, each counted once
-	FIN    bool     // it sent its FIN, which is then the last thing before Next
-	RST    bool     // it sent an RST that the other end may have believed
-	Gone   bool     // and that end does believe it, if it arrives: the sender has no connection any more
+	Next   wire.Seq // the number after the highest octet, SYN or FIN that this end sent
+	Acked  wire.Seq // the highest acknowledgement for it from the other end
+	Edge   wire.Seq // the highest right edge of the window that the other end offered
+	Octets uint64   // payload, each octet counted once
+	FIN    bool     // the FIN was sent; it is then the last number before Next
+	RST    bool     // an RST was sent that the other end may accept
+	Gone   bool     // an RST was sent that the other end accepts if it arrives: this end no longer has the connection
 }
 
-// beyond is how far a segment may reach over the window's edge as we know it: for a probe's octet and a FIN, for a sender
-// that moves SND.UNA by a segment whose window it may not take (RFC 9293 section 3.10.7.4: SND.WL1), and for a window that
-// was offered in an ACK which was lost before it came to us.
+// beyond is how far a segment may reach over the known edge of the window. This leaves room for a window probe's octet and a
+// FIN; for a sender that advances SND.UNA by a segment whose window it may not use (RFC 9293 section 3.10.7.4: SND.WL1); and
+// for a window offered in an ACK that was lost before it reached us.
 const beyond = 1 << 20
 
-// Saw takes a segment from one of the halves on its way to the other: from and to are that half and the other one, wnd is
-// the window that it offers, in octets. What lies far outside the window counts for nothing: its receiver does not take it
-// either.
+// Saw records a segment that half from sent to half to; wnd is the window that it offers, in octets. A segment far outside the
+// window is ignored, as its receiver ignores it.
 func Saw(from, to *Half, seg *wire.Segment, wnd uint32) {
 	if seg.Flags.Has(wire.RST) {
 		from.Gone = from.Gone || from.exact(seg.Seq)
 		from.RST = from.RST || from.Gone || from.ofFIN(seg.Seq)
 		return
 	}
-	from.RST, from.Gone = false, false // whoever has reset a connection sends nothing but RSTs
+	from.RST, from.Gone = false, false // an end that has reset the connection sends only RSTs
 	end := seg.End()
 	switch {
 	case from.FIN || end.After(from.Edge+beyond):
-	case seg.Flags.Has(wire.FIN) && end.After(from.Acked): // its checksum is right: what seemed to lie behind it never did
+	// Its checksum is right: nothing was sent after the FIN, whatever we took for it.
+	case seg.Flags.Has(wire.FIN) && end.After(from.Acked):
 		from.Octets += uint64(int64(int32(end - 1 - from.Next)))
 		from.Next, from.FIN = end, true
-	case len(seg.Payload) > 0 && end.After(from.Next): // an ACK alone may go ahead of a FIN that was lost on its way to us
+	// Only payload counts here. A bare ACK may have the number after a FIN that was lost before it reached us.
+	case len(seg.Payload) > 0 && end.After(from.Next):
 		from.Octets += uint64(uint32(end - from.Next))
 		from.Next = end
 	}
@@ -52,30 +53,30 @@ func Saw(from, to *Half, seg *wire.Segment, wnd uint32) {
 	}
 }
 
-// Repeats reports whether a segment of this half says again what was said before and is not acknowledged yet: it seems not to
-// have arrived. One octet may be a keep-alive's.
+// Repeats reports whether a segment retransmits payload of this half that is not acknowledged: the first transmission seems to
+// be lost. A single octet does not count, as it may be a keep-alive's.
 func (h *Half) Repeats(seg *wire.Segment) bool {
 	end := seg.End()
 	return len(seg.Payload) > 1 && end.AtOrBefore(h.Next) && end.After(h.Acked)
 }
 
-// ofFIN reports whether an RST has the number of the FIN before it. macOS sends such an RST, and Linux takes it for that
-// reason (tcp_reset_check).
+// ofFIN reports whether an RST has the number of the FIN that was sent before it. macOS sends such an RST, and Linux accepts
+// it for that reason (tcp_reset_check).
 func (h *Half) ofFIN(seq wire.Seq) bool { return h.finished() && seq == h.Next-1 }
 
-// exact reports whether an RST has the number that the other end expects next, as far as can be seen from the middle: all
-// that was sent may have arrived, or no more than was acknowledged. About any other the other end asks by a challenge ACK (RFC
-// 5961 section 3.2), which the alleged sender answers.
+// exact reports whether an RST has the number that the other end expects next, as far as we can tell: either everything that
+// was sent has arrived, or only what was acknowledged. The other end answers any other RST with a challenge ACK (RFC 5961
+// section 3.2), to which the alleged sender responds.
 func (h *Half) exact(seq wire.Seq) bool { return seq == h.Next || seq == h.Acked }
 
-// Believable reports whether a client's segment fits what is known of both ends, so that what it says of the client may
-// be kept.
+// Believable reports whether a client's segment is consistent with what is known of both ends, so that its window and
+// timestamp may be recorded.
 func (t *Track) Believable(seg *wire.Segment) bool {
 	return seg.Seq.AtOrAfter(t.Client.Acked) && seg.Seq.AtOrBefore(t.Client.Edge) &&
 		seg.Ack.AtOrAfter(t.Server.Acked) && seg.Ack.AtOrBefore(t.Server.Next)
 }
 
-// Over reports whether the connection has ended: both ends have finished and acknowledged that, or one has reset it.
+// Over reports whether the connection has ended: both FINs were acknowledged, or one end has sent an RST.
 func (t *Track) Over() bool {
 	return t.Client.RST || t.Server.RST || t.Client.finished() && t.Server.finished()
 }
