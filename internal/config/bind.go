@@ -26,8 +26,8 @@ func (p *haproxyParser) bind(args []string, _ bool) {
 		}
 		for _, b := range binds {
 			b.Interface = given.device
-			// The socket of ipv6@: is one of [::], which takes IPv4 as well. HAProxy lets v6only win over v4v6 in any
-			// order, and an address that is IPv4's alone knows neither.
+			// A socket on [::] takes IPv4 as well, also when it was written ipv6@:. In HAProxy v6only wins over v4v6 in any
+			// order, and both have no effect on an IPv4 address.
 			b.AnyFamily = b.AnyFamily || b.Addr == netip.IPv6Unspecified()
 			b.AnyFamily = b.AnyFamily && !given.only6
 			p.proxy.binds = append(p.proxy.binds, rawBind{b, p.line, address})
@@ -35,7 +35,7 @@ func (p *haproxyParser) bind(args []string, _ bool) {
 	}
 }
 
-// bindSettings reads what follows the address. As in serverSettings, it goes on behind a word that it does not take.
+// bindSettings reads the settings after the address. Like serverSettings, it reads on after a word that it does not know.
 func (p *haproxyParser) bindSettings(args []string) (given bindWords) {
 	var refused refusals
 	for len(args) > 0 {
@@ -58,7 +58,7 @@ func (p *haproxyParser) bindSettings(args []string) (given bindWords) {
 	return given
 }
 
-// bindSetting reads one setting with its values, and returns the words behind it.
+// bindSetting reads one setting with its values, and returns the words after it.
 func (p *haproxyParser) bindSetting(given *bindWords, no *refusals, word string, args []string) (rest []string) {
 	if refused, ok := refusedBindSettings[word]; ok {
 		no.add(word, refused.why)
@@ -85,21 +85,21 @@ func knownBindWord(word string) bool {
 	return refused || findWord(bindSettings, word) != nil || slices.Contains(ignoredBindSettings, word)
 }
 
-// knownBindSettings are those that may follow a bind's address.
+// knownBindSettings lists the settings that may follow a bind's address.
 func knownBindSettings() []string {
 	known := slices.Concat(wordsAfter(bindSettings, ""), ignoredBindSettings)
 	slices.Sort(known)
 	return known
 }
 
-// bindWords is what a bind says beside its addresses; in YAML they are among its keys.
+// bindWords holds the settings of a bind line other than its addresses. In YAML they are keys of the bind.
 type bindWords struct {
 	address at[string]
 	device  string
 	only6   bool
 }
 
-// bindTable is bindSettings.
+// bindTable makes bindSettings.
 func bindTable() []setting[bindWords] {
 	noEffect := func(values int) kind[bindWords] {
 		return kind[bindWords]{values: values, line: func(*haproxyParser, *bindWords, string, []string, bool) bool { return false }}
@@ -138,15 +138,15 @@ func bindInterface() kind[bindWords] {
 	})
 }
 
-// ignoredBindSettings have one value each.
+// ignoredBindSettings lists the settings without effect. Each takes one value.
 var ignoredBindSettings = []string{
 	"backlog", "maxconn", "nice", "id", "process", "thread", "shards", "tcp-ut", "user", "uid", "group", "gid", "mode",
 }
 
-// Why settings of a bind are refused.
+// The reasons for which settings of a bind are refused.
 const (
-	ownAddress = "clients are known by their own address"
-	endsNoTLS  = "hushgate ends no TLS, and with TLS from the start it is the client that talks first"
+	ownAddress = "hushgate identifies clients by the source address of their packets"
+	endsNoTLS  = "hushgate does not terminate TLS, and with TLS from the start the client speaks first"
 	notStats   = "it is about HAProxy's control socket"
 )
 
@@ -167,7 +167,7 @@ var refusedBindSettings = map[string]refusedSetting{
 	"crt-ignore-err":        {1, endsNoTLS},
 	"crt-list":              {1, endsNoTLS},
 	"curves":                {1, endsNoTLS},
-	"defer-accept":          {0, "it waits for the client to talk, which an SMTP client does not"},
+	"defer-accept":          {0, "it waits for the client to speak, and an SMTP client waits for the server"},
 	"ecdhe":                 {1, endsNoTLS},
 	"expose-fd":             {1, notStats},
 	"force-sslv3":           {0, endsNoTLS},

@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files and the errors at the head of the bad ones")
 
-// testEnv is the environment that the files in testdata see.
+// testEnv is the environment for the files in testdata.
 func testEnv(name string) (string, bool) {
 	value, ok := map[string]string{"MX": "10.0.0.11", "EMPTY": "", "LIST": "inter 3s  rise 4"}[name]
 	return value, ok
@@ -46,13 +46,13 @@ func glob(t *testing.T, patterns ...string) []string {
 	return all
 }
 
-// goodFiles are those that must be accepted.
+// goodFiles lists the files that must be accepted.
 func goodFiles(t *testing.T) []string {
 	return glob(t, "testdata/good/*.cfg", "testdata/good/*.yaml", "reference.cfg", "keywords.cfg",
 		"../../docs/examples/*.cfg", "../../docs/examples/*.yaml")
 }
 
-// TestGood compares what is resolved, and what is warned of, with the golden files.
+// TestGood compares the resolved configuration and the warnings with the golden files.
 func TestGood(t *testing.T) {
 	for _, path := range goodFiles(t) {
 		base := filepath.Base(path)
@@ -66,13 +66,13 @@ func TestGood(t *testing.T) {
 	}
 }
 
-// TestDefaults compares what holds when a file does not say otherwise with its golden file. The others leave it out, so that a
-// setting that is new changes this one alone.
+// TestDefaults compares the defaults with their golden file. The other golden files leave the defaults out, so that a new
+// setting changes only this one.
 func TestDefaults(t *testing.T) {
 	compareGolden(t, "defaults", defaults())
 }
 
-// defaults are those of the tables. The names are those of the lists in a Config that have such members.
+// defaults returns the defaults of the tables, under the names of the lists in a Config that have such members.
 func defaults() map[string]any {
 	f := factory()
 	return map[string]any{
@@ -93,17 +93,17 @@ func compareGolden(t *testing.T, name string, value any) {
 		}
 	}
 	if diff := cmp.Diff(string(read(t, golden)), string(got)); diff != "" {
-		t.Errorf("resolved otherwise than in %s (-want +got):\n%s", golden, diff)
+		t.Errorf("resolved differently from %s (-want +got):\n%s", golden, diff)
 	}
 }
 
-// withoutDefaults returns what is in a Config beside the defaults.
+// withoutDefaults returns what a Config has apart from the defaults.
 func withoutDefaults(t *testing.T, cfg *Config) any {
 	bases, _ := decoded(t, defaults()).(map[string]any)
 	return difference(decoded(t, cfg), map[string]any{"Global": bases["Global"]}, bases)
 }
 
-// decoded is a value as JSON sees it. Numbers keep their digits.
+// decoded converts a value through JSON. Numbers keep their digits.
 func decoded(t *testing.T, value any) (out any) {
 	text, err := json.Marshal(value)
 	if err != nil {
@@ -117,7 +117,8 @@ func decoded(t *testing.T, value any) (out any) {
 	return out
 }
 
-// difference returns v without what base has as well. Members of a list that has a name in bases are compared with that one.
+// difference returns the parts of v that differ from base. The members of a list that has a name in bases are compared with
+// the entry of that name.
 func difference(v, base any, bases map[string]any) any {
 	keys, isMap := v.(map[string]any)
 	baseKeys, _ := base.(map[string]any)
@@ -141,7 +142,7 @@ func difference(v, base any, bases map[string]any) any {
 	return out
 }
 
-// TestBad compares the errors with those that each file begins with, a comment line each.
+// TestBad compares the errors with those at the head of each file, one comment line for each.
 func TestBad(t *testing.T) {
 	for _, path := range glob(t, "testdata/bad/*.cfg", "testdata/bad/*.yaml") {
 		base := filepath.Base(path)
@@ -157,13 +158,13 @@ func TestBad(t *testing.T) {
 				t.Fatal("accepted")
 			}
 			if diff := cmp.Diff(want, strings.Split(err.Error(), "\n")); diff != "" {
-				t.Errorf("other errors than at its head (-want +got):\n%s", diff)
+				t.Errorf("errors differ from those at the head of the file (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// splitHead takes the errors off the head of a bad file.
+// splitHead separates the errors at the head of a bad file from its body.
 func splitHead(text, base string) (want []string, body string) {
 	for {
 		line, rest, found := strings.Cut(text, "\n")
@@ -175,7 +176,7 @@ func splitHead(text, base string) (want []string, body string) {
 	}
 }
 
-// rewriteHead puts the errors that body really gives at its head.
+// rewriteHead writes the errors that body gives to its head.
 func rewriteHead(t *testing.T, path, base, body string) string {
 	t.Helper()
 	_, _, err := parse(base, []byte(body), testEnv)
@@ -194,7 +195,7 @@ func rewriteHead(t *testing.T, path, base, body string) string {
 	return head + body
 }
 
-// TestErrorsAreComplete: each error has file, line and keyword, is sorted by line, and can be had by errors.As.
+// TestErrorsAreComplete: each error has a file, a line and a keyword, errors are sorted by line, and errors.As finds them.
 func TestErrorsAreComplete(t *testing.T) {
 	for _, path := range glob(t, "testdata/bad/*.cfg", "testdata/bad/*.yaml") {
 		cfg, _, err := Parse(filepath.Base(path), read(t, path))
@@ -214,7 +215,7 @@ func TestErrorsAreComplete(t *testing.T) {
 	}
 }
 
-// TestTwoSyntaxesOneModel: the reference configuration, written in YAML, is the same Config.
+// TestTwoSyntaxesOneModel: the reference configuration written in YAML gives the same Config.
 func TestTwoSyntaxesOneModel(t *testing.T) {
 	haproxy, _, err := Parse("reference.cfg", Reference)
 	if err != nil {
@@ -233,7 +234,7 @@ func TestTwoSyntaxesOneModel(t *testing.T) {
 	}
 }
 
-// TestKeywordsFileIsComplete: whatever has a handler is shown in keywords.cfg.
+// TestKeywordsFileIsComplete: keywords.cfg shows each keyword that has a handler.
 func TestKeywordsFileIsComplete(t *testing.T) {
 	var lines [][]string
 	for line := range strings.Lines(string(Keywords)) {
@@ -278,7 +279,7 @@ func TestKeywordsFileIsComplete(t *testing.T) {
 	}
 }
 
-// TestHAProxyAcceptsThem: what hushgate accepts in HAProxy's syntax is HAProxy's syntax.
+// TestHAProxyAcceptsThem: HAProxy accepts each file in its syntax that hushgate accepts.
 func TestHAProxyAcceptsThem(t *testing.T) {
 	for _, path := range goodFiles(t) {
 		if filepath.Ext(path) != ".cfg" {
@@ -363,7 +364,7 @@ func fuzz(f *testing.F, name, ext string) {
 	})
 }
 
-// checkUsable tests what others take for granted of a Config.
+// checkUsable tests what other packages rely on in a Config.
 func checkUsable(t *testing.T, cfg *Config) {
 	t.Helper()
 	if len(cfg.Frontends) == 0 || cfg.Global.MaxConn < 1 {
@@ -394,7 +395,7 @@ func checkUsable(t *testing.T, cfg *Config) {
 	}
 }
 
-// TestREADME: the file that the README shows is accepted without a warning, as by HAProxy.
+// TestREADME: the file that the README shows is accepted without a warning, by HAProxy too.
 func TestREADME(t *testing.T) {
 	_, text, _ := strings.Cut(string(read(t, "../../README.md")), "```\nfrontend ")
 	text, _, found := strings.Cut(text, "```\n")

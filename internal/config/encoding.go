@@ -5,15 +5,15 @@ import (
 	"unicode/utf8"
 )
 
-// The marks with which editors begin a file to tell its encoding.
+// The byte-order marks with which some editors begin a file.
 var (
 	markUTF8    = []byte("\xef\xbb\xbf")
 	markUTF16LE = []byte("\xff\xfe")
 	markUTF16BE = []byte("\xfe\xff")
 )
 
-// decode returns the text of a file less its byte-order mark. It is false of a file that is not text: whatever was read of it
-// would be an error that follows from this one.
+// decode returns the text of a file without its byte-order mark. It returns false if the file is not text. The caller then
+// reads no further, because all later errors would only follow from this one.
 func (p *problems) decode(name string, text []byte) ([]byte, bool) {
 	const want = "text in UTF-8"
 	if bytes.HasPrefix(text, markUTF16LE) || bytes.HasPrefix(text, markUTF16BE) {
@@ -22,7 +22,7 @@ func (p *problems) decode(name string, text []byte) ([]byte, bool) {
 	}
 	unmarked, marked := bytes.CutPrefix(text, markUTF8)
 	native := isYAML(name, unmarked)
-	if marked && !native { // HAProxy takes it for a part of the first word
+	if marked && !native { // HAProxy reads the mark as a part of the first word
 		p.add(Error{Line: 1, Keyword: "encoding", Expected: want + " without a byte-order mark, as in HAProxy", Found: "one"})
 	}
 	at, found := oddOctet(unmarked, native)
@@ -37,8 +37,9 @@ func (p *problems) decode(name string, text []byte) ([]byte, bool) {
 	return nil, false
 }
 
-// oddOctet finds the first octet that cannot be: NUL in both syntaxes, and in YAML other control characters and what is not
-// UTF-8 too (YAML 1.2.2 section 5.1). HAProxy's syntax has no encoding beyond ASCII; where it matters words are checked.
+// oddOctet finds the first octet that is not allowed: NUL in both syntaxes; in YAML also other control characters and octets
+// that are not UTF-8 (YAML 1.2.2 section 5.1). HAProxy's syntax has no encoding beyond ASCII; words are checked where it
+// matters.
 func oddOctet(text []byte, native bool) (at int, found string) {
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRune(text[i:])
@@ -55,7 +56,7 @@ func oddOctet(text []byte, native bool) (at int, found string) {
 	return -1, ""
 }
 
-// looksUTF16 reports whether a text begins as ASCII does in UTF-16.
+// looksUTF16 reports whether a text begins like ASCII encoded in UTF-16.
 func looksUTF16(text []byte) bool {
 	const some = 4
 	if len(text) < 2*some {

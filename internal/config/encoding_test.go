@@ -8,7 +8,7 @@ import (
 	"unicode/utf16"
 )
 
-// someHAProxy and someYAML are right, and have no warnings.
+// someHAProxy and someYAML are correct and give no warnings.
 const (
 	someHAProxy = `frontend f
     mode tcp
@@ -38,7 +38,7 @@ func utf16Of(text string, order binary.AppendByteOrder) string {
 	return string(out)
 }
 
-// spoilt returns someHAProxy with one text in it replaced.
+// spoilt returns someHAProxy with one text replaced.
 func spoilt(t *testing.T, old, with string) string {
 	t.Helper()
 	if !strings.Contains(someHAProxy, old) {
@@ -47,7 +47,7 @@ func spoilt(t *testing.T, old, with string) string {
 	return strings.Replace(someHAProxy, old, with, 1)
 }
 
-// TestTextAsHAProxy: what a file must be before its words are looked at. HAProxy refuses the same files.
+// TestTextAsHAProxy: which files are refused before their words are read. HAProxy refuses the same files.
 func TestTextAsHAProxy(t *testing.T) {
 	const nul = "encoding: expected text in UTF-8, found a NUL octet"
 	const wide = "encoding: expected text in UTF-8, found every other octet NUL, as in UTF-16"
@@ -96,7 +96,7 @@ func TestTextAsHAProxy(t *testing.T) {
 	}
 }
 
-// TestYAMLText: the same of YAML, which has rules of its own (YAML 1.2.2 section 5.1).
+// TestYAMLText: the same for YAML, which has its own rules (YAML 1.2.2 section 5.1).
 func TestYAMLText(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"as it should be", someYAML, ""},
@@ -122,7 +122,7 @@ func TestYAMLText(t *testing.T) {
 			}
 		}
 	}
-	// Cut in the middle, it may be a whole file still: there is nothing in YAML that would tell.
+	// A file that is cut in the middle may still be a complete one: nothing in YAML marks its end.
 	cut := "backends: [{name: b, servers: [{name: s, address: 10.0.0.11, check: true}]}]\n" +
 		"frontends:\n  - name: f\n    bind: \":25\"\n    default_backend: b\n    inspect-delay: 10s"
 	if _, warnings, err := Parse("a.yaml", []byte(cut)); err != nil || len(warnings) != 2 ||

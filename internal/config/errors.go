@@ -9,19 +9,19 @@ import (
 	"strings"
 )
 
-// Error is one thing wrong in a configuration file.
+// Error is one mistake in a configuration file.
 type Error struct {
 	File    string
 	Line    int    // from 1; 0 only when the file as a whole could not be read
-	Keyword string // the keyword or name at fault, as it stands in the file
+	Keyword string // the keyword or name at fault, as it is written in the file
 
-	Expected   string // what may stand there; empty: see Reason
-	Found      string // what does stand there, quoted where it is the file's text
-	Reason     string // why it is wrong, where Expected and Found do not say so by themselves
+	Expected   string // what is allowed there; empty: see Reason
+	Found      string // what was found there, quoted if it is the file's text
+	Reason     string // why it is wrong, where Expected and Found do not say so
 	Suggestion string // the known keyword that is nearest to the one found
 }
 
-// Error returns "file:line: keyword: expected, found: reason; suggestion", less the parts that are empty.
+// Error returns "file:line: keyword: expected, found: reason; suggestion", without the parts that are empty.
 func (e *Error) Error() string {
 	var b strings.Builder
 	if b.WriteString(e.File); e.Line > 0 {
@@ -43,10 +43,10 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Errors is all that is wrong in a configuration, sorted by line. It is never empty when it is returned as an error.
+// Errors holds all mistakes in a configuration, sorted by line. It is never empty when it is returned as an error.
 type Errors []*Error
 
-// Error returns one line for each error.
+// Error returns one line for each mistake.
 func (e Errors) Error() string {
 	lines := make([]string, len(e))
 	for i, one := range e {
@@ -55,7 +55,7 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Unwrap lets errors.As find the single errors.
+// Unwrap lets errors.As find each single error.
 func (e Errors) Unwrap() []error {
 	all := make([]error, len(e))
 	for i, one := range e {
@@ -64,11 +64,11 @@ func (e Errors) Unwrap() []error {
 	return all
 }
 
-// Warning is something that a configuration may say but its author should hear about.
+// Warning is about something that is allowed, but that the author should know.
 type Warning struct {
 	Line int // from 1; 0 when it is about the file as a whole
 	Text string
-	Note bool // for information: it works as meant here, or has no effect; otherwise the sense of it is dangerous
+	Note bool // for information: it works as meant here, or has no effect; a warning that is no note is about something dangerous
 }
 
 // problems collects errors and warnings while a file is read.
@@ -76,7 +76,7 @@ type problems struct {
 	file     string
 	errs     Errors
 	warnings []Warning
-	bare     []int // lines of times that were warned of for want of a unit
+	bare     []int // lines with a time without a unit, which were already warned about
 }
 
 func (p *problems) add(e Error) {
@@ -84,7 +84,7 @@ func (p *problems) add(e Error) {
 	p.errs = append(p.errs, &e)
 }
 
-// expected reports that something else was found than what may stand there; found is the file's own text.
+// expected reports that found, a part of the file's text, was read where expected is allowed.
 func (p *problems) expected(line int, keyword, expected, found string) {
 	p.add(Error{Line: line, Keyword: keyword, Expected: expected, Found: quote(found)})
 }
@@ -98,14 +98,14 @@ func (p *problems) badTime(line int, keyword, found string, err error) {
 	p.add(e)
 }
 
-// wrong reports what cannot be put as something expected and something found.
+// wrong reports a mistake that has no simple expected and found.
 func (p *problems) wrong(line int, keyword, reason string, args ...any) {
 	p.add(Error{Line: line, Keyword: keyword, Reason: fmt.Sprintf(reason, args...)})
 }
 
-// unknown reports a word that is none of those known at its place, which is described by before (the keyword that
-// leads there, if any) and what ("setting"). It returns the known one that was probably meant: to go on as if it had been
-// written keeps the errors that would only follow from this one away. It returns the empty string when there is none.
+// unknown reports a word that is not known at its place. The place is described by before (the keyword that leads there, if
+// any) and what ("setting"). It returns the known word that was probably meant, or the empty string. The caller then reads
+// on as if that word had been written, which avoids errors that only follow from this one.
 func (p *problems) unknown(line int, before, word, what string, known []string) (meant string) {
 	meant = nearest(word, known)
 	p.add(Error{
@@ -122,12 +122,12 @@ func (p *problems) note(line int, format string, args ...any) {
 	p.warnings = append(p.warnings, Warning{Line: line, Text: fmt.Sprintf(format, args...), Note: true})
 }
 
-// result returns what was collected, sorted by line and text, each once.
+// result returns the errors and warnings, sorted by line and text, without repetitions.
 func (p *problems) result() ([]Warning, error) {
 	slices.SortStableFunc(p.warnings, func(a, b Warning) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Text, b.Text))
 	})
-	p.warnings = slices.Compact(p.warnings) // a line of defaults is looked at in each section that inherits it
+	p.warnings = slices.Compact(p.warnings) // a line of a defaults section is checked again in each section that inherits it
 	slices.SortStableFunc(p.errs, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Error(), b.Error()))
 	})
@@ -138,7 +138,7 @@ func (p *problems) result() ([]Warning, error) {
 	return p.warnings, p.errs
 }
 
-// maxQuoted is how much of the file's text an error repeats.
+// maxQuoted limits how much of the file's text an error repeats.
 const maxQuoted = 80
 
 func quote(s string) string {
@@ -151,7 +151,7 @@ func quote(s string) string {
 	return strconv.QuoteToASCII(s)
 }
 
-// quoteOdd returns s as it is if it looks like a keyword, else quoted.
+// quoteOdd returns s unchanged if it looks like a keyword, otherwise quoted.
 func quoteOdd(s string) string {
 	if len(s) <= maxQuoted && s != "" && strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) < 0 {
 		return s
@@ -159,8 +159,8 @@ func quoteOdd(s string) string {
 	return quote(s)
 }
 
-// nearest returns the known word that s was probably meant to be: at most a third of its letters differ. It returns
-// the empty string when there is none.
+// nearest returns the known word that s was probably meant to be, in which at most a third of the letters differ. It returns
+// the empty string if there is none.
 func nearest(s string, known []string) string {
 	best, bestDistance := "", max(1, len(s)/3)+1
 	if len(s) > maxQuoted {
@@ -174,8 +174,8 @@ func nearest(s string, known []string) string {
 	return best
 }
 
-// distance is how many octets must be inserted, removed, replaced or swapped with their neighbour to make b of a
-// (the optimal string alignment distance).
+// distance returns how many octets must be inserted, removed, replaced or swapped with their neighbour to turn a into b (the
+// optimal string alignment distance).
 func distance(a, b string) int {
 	d := make([][]int, len(a)+1)
 	for i := range d {

@@ -7,7 +7,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// globalTable is globalSettings: those of the process. Those without a word of HAProxy's are YAML's alone.
+// globalTable makes globalSettings, the settings of the process. Those without a HAProxy word exist in YAML only.
 func globalTable() []setting[rawGlobal] {
 	return append([]setting[rawGlobal]{
 		{
@@ -32,7 +32,7 @@ func globalTable() []setting[rawGlobal] {
 			kind: number(func(g *rawGlobal) *int { return &g.HalfOpen }, 0, 1, math.MaxInt32),
 		},
 		{
-			// Octets, of which the kernel counts some hundred for the smallest frame.
+			// In octets. The kernel counts some hundred octets for even the smallest frame.
 			key: "receive-buffer", about: "octets of the kernel's queue for each packet socket", otherwise: "33554432", // the core's
 			kind: number(func(g *rawGlobal) *int { return &g.ReceiveBuffer }, 0, 1<<16, math.MaxInt32),
 		},
@@ -63,16 +63,16 @@ func globalTable() []setting[rawGlobal] {
 
 func shards(g *rawGlobal) *int { return &g.Shards }
 
-// maxShards bounds nbthread: PACKET_FANOUT takes so many sockets, and HAProxy so many threads.
+// maxShards bounds nbthread: PACKET_FANOUT takes at most this many sockets, and HAProxy this many threads.
 const maxShards = 64
 
-// hardStop leaves room for the time that systemd gives a service to stop, which is 90 s.
+// hardStop is bounded so that it fits into the time that systemd gives a service to stop, 90 s.
 func hardStop() kind[rawGlobal] {
 	k := period(func(g *rawGlobal) *time.Duration { return &g.HardStopAfter }, 30*time.Second)
 	line := k.line
 	return k.byLine(func(p *haproxyParser, g *rawGlobal, name string, args []string, _ bool) bool {
 		ok := line(p, g, name, args, false)
-		if ok && g.HardStopAfter == 0 { // for ever, in HAProxy
+		if ok && g.HardStopAfter == 0 { // no limit, in HAProxy
 			p.note(p.line, "%s 0: no limit; here that is the longest time there is, %s", name, formatTime(maxTime))
 			g.HardStopAfter = maxTime
 		}
@@ -109,7 +109,7 @@ func firewallTable() []setting[rawGlobal] {
 	}
 }
 
-// captureTable is captureSettings, which have defaults from the moment on that a file is named.
+// captureTable makes captureSettings. Their defaults apply as soon as a file is named.
 func captureTable() []setting[rawGlobal] {
 	return []setting[rawGlobal]{
 		{
@@ -118,7 +118,7 @@ func captureTable() []setting[rawGlobal] {
 				checkCaptureFile),
 		},
 		{
-			// Room for a few connections at least, so that not every one begins a file.
+			// At least room for a few connections, so that a file does not end with every connection.
 			key: "capture.size", about: "octets of one file", otherwise: "10 MB",
 			kind: number(func(g *rawGlobal) *int { return &g.Capture.Size }, 10<<20, 1<<16, math.MaxInt32),
 		},

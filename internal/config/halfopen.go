@@ -2,11 +2,11 @@ package config
 
 import "fmt"
 
-// halfOpenShare: one in so many of a shard's records may be half-open (see dataplane.Limits, which holds to it).
+// halfOpenShare: at most one in four of a shard's flow records may be half-open (dataplane.Limits enforces it).
 const halfOpenShare = 4
 
-// HalfOpenWarning says what becomes of half-open where it is more than so many shards can keep, each with its share of
-// maxconn; empty if it fits, or was not given.
+// HalfOpenWarning returns a warning if half-open is more than a shard can keep, where maxconn is divided among so many
+// shards. It returns the empty string if half-open fits or was not given.
 func (g *Global) HalfOpenWarning(shards int) string {
 	share := (g.MaxConn + shards - 1) / shards
 	most := max(1, share/halfOpenShare)

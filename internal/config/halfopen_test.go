@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestHalfOpenWarning: half-open and maxconn are looked at together, with as many shards as the file says. Where it does not
-// say, one is the least that there can be; the gateway looks again when it knows.
+// TestHalfOpenWarning: half-open and maxconn are checked together, for the number of shards in the file. If the file names
+// none, one shard is assumed, the least number; the gateway checks again when it knows the number.
 func TestHalfOpenWarning(t *testing.T) {
 	for _, c := range []struct{ global, want string }{
 		{"", ""},

@@ -15,17 +15,17 @@ type haproxyParser struct {
 
 	raw      rawConfig
 	line     int
-	section  string     // the keyword of the section being read; "skipped" after one that is not served
-	global   bool       // in the section called global
+	section  string     // the keyword of the section being read; "skipped" after a section that is not served
+	global   bool       // the section being read is global
 	proxy    *rawProxy  // the section being read, unless it is global
-	base     *rawProxy  // the defaults that it began as
-	defaults []rawProxy // those seen so far; the last one applies to a section that names none
+	base     *rawProxy  // the defaults from which it began
+	defaults []rawProxy // the defaults sections read so far; the last one applies to a section that names none
 }
 
-// skipped is the section of lines that belong to a section already reported.
+// skipped stands for a section that was already reported: its lines are not read.
 const skipped = "skipped"
 
-// parseHAProxy reads a file in HAProxy's syntax into its raw form. What is wrong is collected.
+// parseHAProxy reads a file in HAProxy's syntax into its raw form. It collects all errors.
 func parseHAProxy(collect *problems, text []byte, env func(string) (string, bool)) rawConfig {
 	p := &haproxyParser{problems: collect, env: env, defaults: []rawProxy{*factory()}}
 	p.raw = newRaw()
@@ -53,7 +53,7 @@ func parseHAProxy(collect *problems, text []byte, env func(string) (string, bool
 	return p.raw
 }
 
-// unreadable notes what a line that could not be cut into words was about, so that it is not called missing.
+// unreadable records the keyword of a line that could not be split into words, so that it is not reported as missing.
 func (p *haproxyParser) unreadable(line string) {
 	words := strings.Fields(line)
 	if len(words) == 0 {
@@ -72,11 +72,11 @@ func (p *haproxyParser) unreadable(line string) {
 	}
 }
 
-// maxWords is how many words HAProxy takes on a line.
+// maxWords is the number of words that HAProxy allows on a line.
 const maxWords = 64
 
-// truncated reports a last line without a newline: what it says, and what is missing in its section, may be no more than a
-// consequence.
+// truncated reports a last line without a newline. The line may be cut off, and lines after it may be missing, so errors in
+// it and missing keywords in its section are not reported.
 func (p *haproxyParser) truncated(line []byte) {
 	const most = 30
 	last := string(bytes.TrimSpace(line))
@@ -108,7 +108,7 @@ func (p *haproxyParser) lookUp(name string) (string, bool) {
 	return p.env(name)
 }
 
-// foreignSections are those of HAProxy that say nothing about SMTP.
+// foreignSections lists HAProxy's sections that have nothing to do with SMTP.
 var foreignSections = []string{
 	"peers", "resolvers", "mailers", "userlist", "cache", "program", "http-errors", "ring", "log-forward",
 	"fcgi-app", "crt-list", "crt-store", "traces",
@@ -190,8 +190,8 @@ func (p *haproxyParser) beginProxy(kind section, words []string) {
 	}
 }
 
-// oldBinds reads what old versions of HAProxy took behind a section's name: addresses with ports. It returns none if the words
-// are something else.
+// oldBinds reads addresses with ports after a section's name, as old versions of HAProxy allowed. It returns none if the
+// words are something else.
 func (p *haproxyParser) oldBinds(kind section, args []string) (list []rawBind) {
 	if kind&(inFrontend|inListen) == 0 || len(args) == 0 {
 		return nil
@@ -208,11 +208,11 @@ func (p *haproxyParser) oldBinds(kind section, args []string) (list []rawBind) {
 	return list
 }
 
-// checkInherits reports a section that begins as a defaults section with rules, which only a frontend may.
+// checkInherits reports a section other than a frontend that inherits from a defaults section with rules.
 func (p *haproxyParser) checkInherits(kind section, keyword string, base *rawProxy) {
 	if len(base.rules.rules) > 0 && kind != inFrontend {
-		p.wrong(p.line, keyword, "the defaults section on line %d has tcp-request rules, and only a frontend may begin as such a "+
-			"section, as in HAProxy: give the others one of their own", base.line)
+		p.wrong(p.line, keyword, "the defaults section on line %d has tcp-request rules, and only a frontend may use such a "+
+			"section, as in HAProxy: give the others a defaults section without rules", base.line)
 	}
 }
 
@@ -239,7 +239,7 @@ func (p *haproxyParser) findDefaults(name string, otherwise *rawProxy) *rawProxy
 	return otherwise
 }
 
-// endSection puts away the section that was read.
+// endSection stores the section that was read.
 func (p *haproxyParser) endSection() {
 	switch {
 	case p.proxy == nil:
@@ -266,7 +266,7 @@ func (p *haproxyParser) keyword(words []string) {
 	if findWord(table, name) == nil {
 		meant := p.unserved(name, words)
 		switch {
-		case slices.Contains(servedSections, meant): // it was meant to begin another section
+		case slices.Contains(servedSections, meant): // it was probably meant to begin another section
 			p.endSection()
 			p.beginSection(append([]string{meant}, words[1:]...))
 			return
@@ -301,8 +301,8 @@ func (p *haproxyParser) setProxy(s *setting[rawProxy], args []string, negated bo
 	}
 }
 
-// unserved reports a keyword of a proxy's section that has no handler: with a note when nothing is lost by it. It returns
-// the keyword, of this section or of another one's beginning, that was probably meant.
+// unserved reports a keyword of a proxy's section that has no handler; with a note if ignoring it does no harm. It returns
+// the keyword of this section, or the one that begins another section, that was probably meant.
 func (p *haproxyParser) unserved(name string, words []string) (meant string) {
 	if why, ok := ignoredProxyKeywords[name]; ok {
 		p.note(p.line, "%s is ignored: %s", name, why)

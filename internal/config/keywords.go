@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Why a keyword is ignored.
+// The reasons for which a keyword is ignored.
 const (
 	aboutHTTP    = "it is about HTTP"
 	aboutProcess = "it is about HAProxy's process"
@@ -53,7 +53,7 @@ var refusedProxyKeywords = map[string]string{
 	"email-alert":      "changes of state are logged",
 	"error-log-format": "lines have the shape of `option tcplog`; YAML files may choose another",
 	"external-check":   "use `option smtpchk`",
-	"filter":           "hushgate looks at no content after the banner",
+	"filter":           "hushgate does not inspect content after the banner",
 	"force-persist":    "hushgate does not tie clients to servers",
 	"ignore-persist":   "hushgate does not tie clients to servers",
 	"log-format":       "lines have the shape of `option tcplog`; YAML files may choose another",
@@ -64,7 +64,7 @@ var refusedProxyKeywords = map[string]string{
 	"stick":            "hushgate does not tie clients to servers",
 	"stick-table":      "hushgate does not tie clients to servers",
 	"tcp-check":        "a check is `option tcp-check` (connect) or `option smtpchk`",
-	"tcp-response":     "hushgate looks at no content after the banner",
+	"tcp-response":     "hushgate does not inspect content after the banner",
 	"transparent":      "name the servers with server",
 	"use-server":       "servers are chosen by balance roundrobin",
 	"clitimeout":       "use timeout client",
@@ -73,7 +73,7 @@ var refusedProxyKeywords = map[string]string{
 	"default":          "write the setting itself",
 }
 
-// ignoredGlobal and the prefixes after it are what a global section may say without effect here.
+// ignoredGlobal and ignoredGlobalPrefixes list what has no effect in a global section here.
 var ignoredGlobal = map[string]string{
 	"daemon": aboutProcess, "user": aboutProcess, "group": aboutProcess, "uid": aboutProcess, "gid": aboutProcess,
 	"chroot": aboutProcess, "pidfile": aboutProcess, "ulimit-n": aboutProcess, "nbproc": aboutProcess,

@@ -8,15 +8,15 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// The kinds of value. Each is made with a function that finds the field it fills in.
+// The kinds of value. Each constructor takes a function that returns the field to fill.
 
-// byLine gives a kind another way to be read in HAProxy's syntax.
+// byLine gives a kind its own reader for HAProxy's syntax.
 func (k kind[T]) byLine(read func(p *haproxyParser, to *T, name string, args []string, negated bool) bool) kind[T] {
 	k.line = read
 	return k
 }
 
-// ofLine is a kind with a handler of its own in HAProxy's syntax.
+// ofLine is a kind with its own handler in HAProxy's syntax.
 func ofLine(read func(p *haproxyParser, args []string, negated bool)) kind[rawProxy] {
 	return kind[rawProxy]{line: func(p *haproxyParser, _ *rawProxy, _ string, args []string, negated bool) bool {
 		read(p, args, negated)
@@ -24,7 +24,7 @@ func ofLine(read func(p *haproxyParser, args []string, negated bool)) kind[rawPr
 	}}
 }
 
-// byNode gives a kind a handler of its own in YAML.
+// byNode gives a kind its own handler in YAML.
 func (k kind[T]) byNode(read func(r *yamlReader, to *T, key string, node ast.Node)) kind[T] {
 	k.node = func(r *yamlReader, to *T, key string, node ast.Node) bool {
 		read(r, to, key, node)
@@ -33,7 +33,7 @@ func (k kind[T]) byNode(read func(r *yamlReader, to *T, key string, node ast.Nod
 	return k
 }
 
-// ofNode is a kind that is YAML's alone, with a handler of its own.
+// ofNode is a kind that exists in YAML only, with its own handler.
 func ofNode[T any](read func(r *yamlReader, to *T, key string, node ast.Node)) kind[T] {
 	return kind[T]{}.byNode(read)
 }
@@ -62,7 +62,7 @@ func number[T any](field func(*T) *int, otherwise, least, most int) kind[T] {
 	}
 }
 
-// boolean is on or off. In HAProxy's syntax it is on where it is named, unless it is negated.
+// boolean is on or off. In HAProxy's syntax naming it switches it on, unless it is negated.
 func boolean[T any](field func(*T) *bool, otherwise bool) kind[T] {
 	return kind[T]{
 		shown: strconv.FormatBool(otherwise), fill: func(to *T) { *field(to) = otherwise },
@@ -108,7 +108,7 @@ func period[T any](field func(*T) *time.Duration, otherwise time.Duration) kind[
 	}
 }
 
-// timeout is a period under the key timeout, which may be repeated in HAProxy's syntax.
+// timeout is a period under the keyword timeout. It may be repeated in HAProxy's syntax.
 func timeout(name string, field func(*rawProxy) *time.Duration, otherwise time.Duration) kind[rawProxy] {
 	k := period(field, otherwise)
 	line, node := k.line, k.node
@@ -120,7 +120,7 @@ func timeout(name string, field func(*rawProxy) *time.Duration, otherwise time.D
 	return k
 }
 
-// word is one of some words, in YAML.
+// word is one of a fixed set of words, in YAML.
 func word[T any, S ~string](field func(*T) *S, otherwise S, words ...S) kind[T] {
 	known := make([]string, len(words))
 	for i, w := range words {
@@ -138,13 +138,13 @@ func word[T any, S ~string](field func(*T) *S, otherwise S, words ...S) kind[T] 
 	}
 }
 
-// text is a string that check has nothing against, in YAML.
+// text is a string that check accepts, in YAML.
 func text[T any](field func(*T) *string, otherwise, want string, check func(string) error) kind[T] {
 	return kind[T]{
 		shown: "`" + otherwise + "`", fill: func(to *T) { *field(to) = otherwise },
 		node: func(r *yamlReader, to *T, key string, node ast.Node) bool {
 			s := r.checked(key, want, node, check)
-			if s.set() { // even in error: another name may refer to it
+			if s.set() { // even if it is wrong: another name may refer to it
 				*field(to) = s.value
 			}
 			return s.set()
@@ -152,7 +152,8 @@ func text[T any](field func(*T) *string, otherwise, want string, check func(stri
 	}
 }
 
-// ofServer is a value on a server's line. Both syntaxes read it from its text, and set says what was expected instead.
+// ofServer is a value on a server's line. Both syntaxes read it from its text. If the text is wrong, set returns what was
+// expected.
 func ofServer(set func(s *rawServer, text string, bare time.Duration) (want string)) kind[rawServer] {
 	return kind[rawServer]{
 		values: 1,
@@ -174,7 +175,7 @@ func ofServer(set func(s *rawServer, text string, bare time.Duration) (want stri
 	}
 }
 
-// interval is a time between checks.
+// interval is a time between health checks.
 func interval(field func(*rawServer) *time.Duration, otherwise time.Duration) kind[rawServer] {
 	k := ofServer(func(s *rawServer, text string, bare time.Duration) (want string) {
 		t, err := parseTime(text, bare)
@@ -195,7 +196,7 @@ func interval(field func(*rawServer) *time.Duration, otherwise time.Duration) ki
 	})
 }
 
-// count is a number of a server's, which may be quoted in YAML.
+// count is a number of a server's settings. It may be quoted in YAML.
 func count(field func(*rawServer) *int, otherwise, least, most int) kind[rawServer] {
 	k := ofServer(func(s *rawServer, text string, _ time.Duration) (want string) {
 		n, err := parseInt(text, least, most)
@@ -209,7 +210,7 @@ func count(field func(*rawServer) *int, otherwise, least, most int) kind[rawServ
 	return k
 }
 
-// argument is the first one, if there is any.
+// argument returns the first argument, or the empty string.
 func argument(args []string) string {
 	if len(args) == 0 {
 		return ""

@@ -9,13 +9,12 @@ import (
 	"strings"
 )
 
-// Reference is the configuration that hushgate was made for, in HAProxy's syntax: an early-talker test of 30 s before
-// two mail servers.
+// Reference is a typical configuration in HAProxy's syntax: an early-talker test of 30 s before two mail servers.
 //
 //go:embed reference.cfg
 var Reference []byte
 
-// Keywords is a configuration in HAProxy's syntax with every keyword that has a meaning here, at its default where it
+// Keywords is a configuration in HAProxy's syntax with every keyword that has an effect here. Each is at its default if it
 // has one.
 //
 //go:embed keywords.cfg
@@ -30,9 +29,9 @@ func Load(path string) (*Config, []Warning, error) {
 	return Parse(path, text)
 }
 
-// Parse resolves a configuration. The name stands before each error; its extension (.yaml or .yml, .cfg) tells the
-// syntax, and with any other extension the text does. The error is of type Errors and holds all that is wrong; then
-// there is no Config, and nothing may be started. Warnings are sorted by line, and come with errors too.
+// Parse resolves a configuration. Each error begins with the name. The name's extension (.yaml, .yml or .cfg) decides the
+// syntax; with any other extension the text decides. The error is of type Errors and holds all mistakes; the Config is then
+// nil, and nothing may be started. Warnings are sorted by line, and are returned with errors too.
 func Parse(name string, text []byte) (*Config, []Warning, error) {
 	return parse(name, text, os.LookupEnv)
 }
@@ -58,10 +57,10 @@ func parse(name string, text []byte, env func(string) (string, bool)) (*Config, 
 	return cfg, warnings, nil
 }
 
-// yamlStart is a first line that only YAML has: a key with its colon, a document's mark, or a flow mapping.
+// yamlStart matches a first line that only YAML has: a key with its colon, the mark of a document, or a flow mapping.
 var yamlStart = regexp.MustCompile(`^(---|\{|[A-Za-z_-]+:(\s|$))`)
 
-// isYAML tells the syntax by the file's extension, or by the first line that says something.
+// isYAML decides the syntax by the file's extension, or by the first line that is neither empty nor a comment.
 func isYAML(name string, text []byte) bool {
 	switch strings.ToLower(filepath.Ext(name)) {
 	case ".yaml", ".yml":

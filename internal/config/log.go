@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// What a log target may say, in HAProxy's words.
+// The words that a log target may contain, as in HAProxy.
 var (
 	logFormats    = []string{"local", "rfc3164", "rfc5424", "raw"}
 	logFacilities = strings.Fields("kern user mail daemon auth syslog lpr news uucp cron auth2 ftp ntp audit alert " +
@@ -89,7 +89,7 @@ func (p *problems) parseLog(line int, words []string) (LogTarget, bool) {
 	return t, len(p.errs) == before
 }
 
-// oneOf returns word if it is one of those known, and reports it otherwise.
+// oneOf returns word if it is known, and reports it otherwise.
 func (p *problems) oneOf(line int, keyword, word string, known []string) string {
 	if slices.Contains(known, word) {
 		return word
@@ -109,7 +109,7 @@ func orList(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// isHostName reports whether s looks like the name of a host, and not like an address with a slip of the pen in it.
+// isHostName reports whether s looks like the name of a host rather than like a mistyped address.
 func isHostName(s string) bool {
 	odd := func(r rune) bool { return !isNameRune(r) && r != '-' && r != '.' }
 	return strings.Trim(s, "0123456789.") != "" && strings.IndexFunc(s, odd) < 0

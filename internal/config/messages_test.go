@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// said returns all that is said of a file: errors, warnings, notes.
+// said returns all messages about a file: errors, warnings, notes.
 func said(name, text string) (lines []string) {
 	_, warnings, err := Parse(name, []byte(text))
 	var all Errors
@@ -29,8 +29,8 @@ func said(name, text string) (lines []string) {
 	return lines
 }
 
-// TestOneCauseOneMessage: a file that is right but for one thing gets one message, and one with several mistakes gets one
-// for each, also when they are on one line.
+// TestOneCauseOneMessage: a file with one mistake gives one message. A file with several mistakes gives one message for
+// each, also if they are on one line.
 func TestOneCauseOneMessage(t *testing.T) {
 	const names = "not an IP address (names are not looked up)"
 	const address = "server: expected an IP address and a port, found "
@@ -62,9 +62,9 @@ func TestOneCauseOneMessage(t *testing.T) {
 				`clientip": ` + names,
 		}},
 		{server("server a 10.0.0.1:25 source 10.0.0.2 interface eth1 check"), []string{
-			"11: server a source interface: not served: the route to the server says which interface leads there",
-			"11: warning: server a has the source 10.0.0.2 and no send-proxy: it takes every client for the gateway, in its log and in all " +
-				"that it decides by address (blocklists, SPF, limits)",
+			"11: server a source interface: not served: the route to the server decides the interface",
+			"11: warning: server a has the source 10.0.0.2 and no send-proxy: it sees the gateway's address in place of every client's, in its log and in all " +
+				"decisions by address (blocklists, SPF, limits)",
 		}},
 		{server("server a 127.0.0.1:10025 check"), []string{
 			"11: " + address + `"127.0.0.1:10025": this machine itself: hushgate serves servers on other machines`,
@@ -86,7 +86,7 @@ func TestOneCauseOneMessage(t *testing.T) {
 		}},
 		{server("server a/b 10.0.0.1:0 slowstart 5s weight x ssl verify none ca-file f"), []string{
 			"11: server a/b slowstart: not served: a server that comes up takes its full share at once",
-			"11: server a/b ssl, verify, ca-file: not served: hushgate speaks no TLS; STARTTLS passes through it",
+			"11: server a/b ssl, verify, ca-file: not served: hushgate does not speak TLS; STARTTLS passes through it",
 			`11: server a/b weight: expected a whole number from 0 to 256, found "x"`,
 			`11: server: expected a name, found "a/b": a name has 1 to 128 letters, digits, "-", "_", "." or ":"`,
 			"11: " + address + `"10.0.0.1:0": not a whole number from 1 to 65535`,
@@ -96,7 +96,7 @@ func TestOneCauseOneMessage(t *testing.T) {
 			"12: server a maxconn: not served: hushgate does not limit connections to a server; let the server do so",
 		}},
 		{server("servre a 10.0.0.1:25 check"), []string{`11: servre: unknown keyword in a backend section; did you mean "server"?`}},
-		{server("server 'a 10.0.0.1:25"), []string{"11: syntax: ' without its end"}},
+		{server("server 'a 10.0.0.1:25"), []string{"11: syntax: ' opens a quotation that does not end on this line"}},
 		{server("server a 10.0.0.1:25 check\n    acl x req_len gt 0\n    tcp-request inspect-delay 5s"), []string{
 			"12: acl: not served in a backend section: clients are judged by their frontend's rules",
 			"13: tcp-request: not served in a backend section: clients are judged by their frontend's rules",
@@ -111,11 +111,11 @@ func TestOneCauseOneMessage(t *testing.T) {
 			`5: tcp-request: expected inspect-delay or content, found "inspct-delay"; did you mean "inspect-delay"?`,
 		}},
 		{delay("tcp-request inspect-delay 20"), []string{
-			"5: warning: inspect-delay 20: a number without a unit is milliseconds, and in 20ms hardly an early talker is caught; " +
+			"5: warning: inspect-delay 20: a number without a unit is milliseconds, and in 20ms hardly any early talker is caught; " +
 				"write 20s for seconds",
 		}},
 		{delay("tcp-request inspect-delay 999ms"), []string{
-			"5: warning: inspect-delay 999ms is below a second: hardly an early talker is caught",
+			"5: warning: inspect-delay 999ms is below a second: hardly any early talker is caught",
 		}},
 		{delay("tcp-request inspect-delay 1000"), nil},
 		{delay("tcp-request inspect-delay 10s\n    timeout client 30"), []string{
@@ -142,7 +142,7 @@ func TestOneCauseOneMessage(t *testing.T) {
 			`6: tcp-request content: no acl is named "REQ_CONTNET"; did you mean "REQ_CONTENT"?`,
 		}},
 		{rule("tcp-request content reject if RDP_COOKIE"), []string{
-			"6: tcp-request content: HAProxy's acl RDP_COOKIE is not served: hushgate looks at no content",
+			"6: tcp-request content: HAProxy's acl RDP_COOKIE is not served: hushgate does not inspect content",
 		}},
 		{rule("acl a/b src 10.0.0.1"), []string{
 			`6: acl: "src 10.0.0.1" is not served; conditions that hushgate can evaluate are ` + "`req_len gt 0` (or ge 1, " +
@@ -150,12 +150,12 @@ func TestOneCauseOneMessage(t *testing.T) {
 			`6: acl: a name has 1 to 128 letters, digits, "-", "_", "." or ":"`,
 		}},
 		{rule("log-tag x"), []string{
-			"1: frontend f: the rules let early talkers pass (what no rule rejects is accepted); an early-talker gateway needs `acl " +
+			"1: frontend f: the rules let early talkers pass (a client that no rule rejects is accepted); an early-talker gateway needs `acl " +
 				"content_present req_len gt 0` and `tcp-request content reject if content_present`",
 			"6: note: log-tag is ignored: hushgate's lines carry its own name",
 		}},
 		{[2]string{"    tcp-request inspect-delay 10s\n    tcp-request content reject if REQ_CONTENT\n", ""}, []string{
-			"1: frontend f: the rules let early talkers pass (what no rule rejects is accepted); an early-talker gateway needs " +
+			"1: frontend f: the rules let early talkers pass (a client that no rule rejects is accepted); an early-talker gateway needs " +
 				"`tcp-request inspect-delay 20s`, `acl content_present req_len gt 0` and `tcp-request content reject if content_present`",
 		}},
 		{[2]string{"frontend f\n", "frontend f 192.0.2.1:25\n"}, []string{
@@ -173,7 +173,7 @@ func TestOneCauseOneMessage(t *testing.T) {
 			`4: log: expected nothing after the level, found "mail"`,
 		}},
 		{[2]string{"log stdout format raw mail", "log global"}, []string{
-			"4: note: log global: no global section names a target, so lines go to standard output; HAProxy would write none",
+			"4: note: log global: no global section names a target, so connection lines go to standard output; HAProxy would write none",
 		}},
 		{[2]string{"mode tcp\n    bind", "mode tpc\n    bind"}, []string{`2: mode: expected tcp, found "tpc"; did you mean "tcp"?`}},
 		{[2]string{"default_backend b", "default_backend c"}, []string{
@@ -183,12 +183,12 @@ func TestOneCauseOneMessage(t *testing.T) {
 			`10: source: expected ADDR[:PORT[-PORT]] of the gateway's own, or 0.0.0.0 usesrc clientip, found "eth0": ` + names,
 		}},
 		{bind("bind 192.0.2.1 interfac a,b alpn x ssl"), []string{
-			"3: bind alpn, ssl: not served: hushgate ends no TLS, and with TLS from the start it is the client that talks first",
+			"3: bind alpn, ssl: not served: hushgate does not terminate TLS, and with TLS from the start the client speaks first",
 			`3: bind interfac: unknown setting; did you mean "interface"?`,
 			`3: bind: expected [ADDR]:PORT, found "192.0.2.1": the port is missing, as in :25`,
 		}},
 		{bind("bind [::]:25"), []string{
-			"3: note: bind [::]:25 serves IPv4 alone, as all servers of backend b have IPv4 addresses",
+			"3: note: bind [::]:25 serves only IPv4: all servers of backend b have IPv4 addresses",
 		}},
 		{bind("bind [2001:db8::1]:25"), []string{
 			`3: bind: expected an address of the servers' family, found "[2001:db8::1]:25": hushgate does not translate between IPv4 and ` +
@@ -202,7 +202,7 @@ func TestOneCauseOneMessage(t *testing.T) {
 	}
 }
 
-// TestGlobalMessages: the same of what goes before and after the sections.
+// TestGlobalMessages: the same for lines before and after the sections.
 func TestGlobalMessages(t *testing.T) {
 	logs := strings.Replace(someHAProxy, "log stdout format raw mail", "log global", 1)
 	const target = "    log stdout format raw mail\n"
@@ -212,7 +212,7 @@ func TestGlobalMessages(t *testing.T) {
 	}{
 		{"global\n" + target + logs, nil},
 		{logs + "global\n" + target, []string{
-			"4: note: log global: HAProxy uses the targets before this line alone; here that on line 13 counts too",
+			"4: note: log global: HAProxy uses only the targets before this line; here the target on line 13 is used too",
 		}},
 		{"global\n    no maxconn 5\n" + someHAProxy, []string{"2: maxconn: cannot be negated with no in a global section"}},
 		{"global\n    maxconn 5\n    maxconn 6\n" + someHAProxy, []string{
@@ -241,15 +241,15 @@ func TestGlobalMessages(t *testing.T) {
 	}
 }
 
-// TestPortsOfOthers: a port that is not a mail exchanger's draws a warning when it is served, and with no rules the advice is
-// not to add them.
+// TestPortsOfOthers: a port that is not a mail exchanger's gives a warning when it is served. If its frontend has no rules,
+// the message does not advise to add them.
 func TestPortsOfOthers(t *testing.T) {
 	for port, first := range map[int]bool{
 		22: true, 443: true, 465: true, 636: true, 853: true, 990: true, 993: true, 995: true, 8443: true,
 		21: false, 110: false, 143: false, 587: false, 4190: false,
 	} {
 		text := strings.ReplaceAll(someHAProxy, "192.0.2.1:25", fmt.Sprintf("192.0.2.1:%d", port))
-		want := "whose users wait for the delay"
+		want := "their users have to wait for the delay"
 		if first {
 			want = "the client speaks first"
 		}
@@ -277,8 +277,8 @@ func TestPortsOfOthers(t *testing.T) {
 	}
 }
 
-// TestSourceAndFamilies: a server that is reached from an address of the gateway's own needs clients of its family all the
-// same, for another reason than that it sees their addresses.
+// TestSourceAndFamilies: a server that is reached from the gateway's own address also needs clients of its family, but the
+// reason is not that it sees their addresses.
 func TestSourceAndFamilies(t *testing.T) {
 	text := strings.NewReplacer("192.0.2.1:25", "[2001:db8::1]:25", "source 0.0.0.0 usesrc clientip", "source 10.0.0.1",
 		"check", "check send-proxy").Replace(someHAProxy)
@@ -288,8 +288,8 @@ func TestSourceAndFamilies(t *testing.T) {
 	}
 }
 
-// TestEmptyInYAML: a list or word that is empty, most likely for want of a variable in a template, is an error wherever it
-// would change or serve nothing.
+// TestEmptyInYAML: an empty list or word, most likely the result of an unset template variable, is an error wherever it
+// would change something or serve nothing.
 func TestEmptyInYAML(t *testing.T) {
 	const list = "expected a list of at least one, found an empty list"
 	for _, c := range []struct{ old, with, want string }{
@@ -324,9 +324,9 @@ func TestEmptyInYAML(t *testing.T) {
 			"(names are not looked up)"},
 		{`address: "10.0.0.11:25"`, "address: ", "4: address: expected an IP address and a port, found nothing"},
 		{"check: true", "check: ", "4: check: expected true or false, found nothing"},
-		{"check: true", `check: "true"`, `4: check: expected true or false, found "true": in quotes YAML takes it for a text`},
-		{"frontends:", "maxconn: '9'\nfrontends:", `1: maxconn: expected a whole number from 1, found "9": in quotes YAML takes it for a text`},
-		{"name: f,", "name: 25,", `2: name: expected a name, found "25": YAML takes it for a text only in quotes`},
+		{"check: true", `check: "true"`, `4: check: expected true or false, found "true": YAML reads a value in quotes as a text`},
+		{"frontends:", "maxconn: '9'\nfrontends:", `1: maxconn: expected a whole number from 1, found "9": YAML reads a value in quotes as a text`},
+		{"name: f,", "name: 25,", `2: name: expected a name, found "25": YAML reads it as a text only in quotes`},
 		{"check: true", "check: true, source: 'gateway:+2000'", "4: source: expected ADDR[:PORT[-PORT]] of the gateway's own, \"gateway\" or " +
 			"\"client\", found \"gateway:+2000\""},
 		{"check: true", "check: true, inter: ''", "4: inter: expected " + wantTime + ", of at least 1ms, found nothing"},

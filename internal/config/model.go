@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Config is a configuration in which every name is resolved and every default filled in. It is not changed after
-// Load returned it.
+// Config is a configuration in which every name is resolved and every default filled in. It does not change after Load has
+// returned it.
 type Config struct {
 	File      string
 	Global    Global
@@ -15,23 +15,24 @@ type Config struct {
 	Backends  []Backend
 }
 
-// Global is what belongs to the process.
+// Global holds the settings of the process.
 type Global struct {
 	Outside  []string // interfaces towards the clients; empty: found from the routes
 	Inside   []string // interfaces towards the servers; empty: found from the routes
 	Shards   int      // 0: one for each processor
 	MaxConn  int      // connections in all phases, over all shards (HAProxy: maxconn)
-	HalfOpen int      // half-open connections of one shard, beyond which SYN cookies are used; 0: 65,536 (see HalfOpenWarning)
-	// ReceiveBuffer is the kernel's queue of each packet socket, in octets; 0: 32 MiB. There is a socket for each interface
-	// and shard.
+	HalfOpen int      // half-open connections of one shard; beyond them SYN cookies are used; 0: 65,536 (see HalfOpenWarning)
+	// ReceiveBuffer is the size of the kernel's queue of each packet socket, in octets; 0: 32 MiB. Each shard has a socket
+	// on each interface.
 	ReceiveBuffer int
-	// HardStopAfter is how long what is handed to a server may go on after SIGTERM. (HAProxy: hard-stop-after, which is for
-	// ever by default)
+	// HardStopAfter limits how long spliced connections may go on after SIGTERM. (HAProxy's hard-stop-after has no limit by
+	// default.)
 	HardStopAfter time.Duration
 	Fail          Fail
-	// Announce is whether service addresses that are on no interface are answered for on the outside, and announced there.
+	// Announce makes the gateway answer ARP and neighbour solicitations on the outside for service addresses that are on no
+	// interface, and announce them there.
 	Announce bool
-	// ReversePath is by which interfaces answers to clients may leave.
+	// ReversePath decides by which interfaces answers to clients may leave.
 	ReversePath ReversePath
 	Logs        []LogTarget
 	Firewall    Firewall
@@ -46,42 +47,42 @@ type LogTarget struct {
 	Level    string // the least urgent level sent: emerg ... debug
 }
 
-// Firewall says what hushgate may do to the kernel's packet filter beside its own drops in the raw table.
+// Firewall says what hushgate may do to the kernel's packet filter besides its own drop rules in the raw table.
 type Firewall struct {
 	Manage     bool // false: print, do not install (`hushgate rules`)
 	Forward    bool // accept the servers' other traffic in filter FORWARD
 	Masquerade bool // masquerade the servers' outgoing connections
-	// SNAT is where the servers' outgoing connections come from in place of what Masquerade would take: at most one address
+	// SNAT replaces the address that Masquerade would give to the servers' outgoing connections. It has at most one address
 	// of each family.
 	SNAT     []netip.Addr
-	ClampMSS bool // bring the MSS of the servers' other connections down to what the way takes
+	ClampMSS bool // reduce the MSS of the servers' other connections to what the path MTU allows
 	Sysctls  bool // set ip_forward and, on one arm, send_redirects as needed, and restore them at exit
 }
 
-// ReversePath is where a client outside may be, going by the route to its address (RFC 3704). What is addressed to anywhere
-// else is not sent.
+// ReversePath says which clients on the outside are answered, judged by the route to their address (RFC 3704). Frames to all
+// other addresses are dropped.
 type ReversePath string
 
-// The choices.
+// The values of ReversePath.
 const (
-	PathStrict ReversePath = "strict" // where a route by the outside leads
-	PathLoose  ReversePath = "loose"  // also behind a router of the inside; not in its networks, and not a server
-	PathOff    ReversePath = "off"    // anywhere but on this machine
+	PathStrict ReversePath = "strict" // clients to whom a route leads by an outside interface
+	PathLoose  ReversePath = "loose"  // also clients behind a router on the inside, but not in the inside networks themselves, and no servers
+	PathOff    ReversePath = "off"    // all clients that are not this machine itself
 )
 
-// Fail is what becomes of clients when there is no hushgate.
+// Fail says what happens to clients while no hushgate runs.
 type Fail string
 
-// The ways to fail.
+// The values of Fail.
 const (
-	FailClosed Fail = "closed" // nobody comes in: they try again later
-	FailOpen   Fail = "open"   // the kernel hands them to the servers
+	FailClosed Fail = "closed" // clients cannot connect, and try again later
+	FailOpen   Fail = "open"   // the kernel forwards clients to the servers
 )
 
-// LogFormat is the shape of connection lines.
+// LogFormat is the format of connection lines.
 type LogFormat string
 
-// The shapes.
+// The values of LogFormat.
 const (
 	LogTCP        LogFormat = "tcplog" // HAProxy's `option tcplog`
 	LogJSON       LogFormat = "json"
@@ -89,14 +90,14 @@ const (
 	LogNone       LogFormat = "none"
 )
 
-// Action is what an early talker gets.
+// Action is the answer to an early talker.
 type Action string
 
-// The actions.
+// The values of Action.
 const (
 	ActionReset Action = "reset" // RST
 	ActionReply Action = "reply" // Frontend.RejectText and FIN
-	// ActionObserve is nothing: the talk is logged, and what came early is delivered.
+	// ActionObserve answers nothing: the early talk is logged and delivered to the server.
 	ActionObserve Action = "observe"
 )
 
@@ -110,23 +111,23 @@ type Frontend struct {
 	NoServerText  string        // one line without CRLF: "421 4.3.2 Service not available"
 	Backend       string        // name; always one of Config.Backends
 	ClientTimeout time.Duration // timeout client; 0: not set
-	ClientFIN     time.Duration // timeout client-fin; 0: as without a FIN
-	HalfOpen      time.Duration // until the handshake is completed; 0: 15 s
+	ClientFIN     time.Duration // timeout client-fin; 0: the same as without a FIN
+	HalfOpen      time.Duration // time limit of the handshake; 0: 15 s
 	TimeWait      time.Duration // how long an ended connection is remembered; 0: 1 min
 	Log           []LogTarget
 	LogFormat     LogFormat
-	DontLogNull   bool // no line for connections that ended in the hold without a byte (option dontlognull)
+	DontLogNull   bool // no line for connections that ended in the hold without an octet (option dontlognull)
 }
 
 // Bind is an address and port that clients connect to.
 type Bind struct {
-	Addr      netip.Addr // unspecified (0.0.0.0 or ::): every address of the outside interfaces, of that family
-	AnyFamily bool       // unspecified, and both families; `bind :25` where the backend has servers of both
+	Addr      netip.Addr // unspecified (0.0.0.0 or ::): every address of that family on the outside interfaces
+	AnyFamily bool       // unspecified, and both families: `bind :25` where the backend has servers of both
 	Port      uint16
 	Interface string // `bind ... interface eth0`; empty: any outside interface
 }
 
-// String writes the bind as a bind line does.
+// String returns the bind in the syntax of a bind line.
 func (b Bind) String() string {
 	s := netip.AddrPortFrom(b.Addr, b.Port).String()
 	if b.AnyFamily {
@@ -146,12 +147,12 @@ type Backend struct {
 	Retries       int           // retries; default 3
 	Redispatch    bool          // option redispatch; hushgate's default is on
 	Connect       time.Duration // timeout connect; default 5 s
-	Queue         time.Duration // timeout queue; default 0: a connection for which no server is up is told so at once
+	Queue         time.Duration // timeout queue; default 0: a client is told at once that no server is up
 	ServerTimeout time.Duration // timeout server; 0: not set
-	ServerFIN     time.Duration // timeout server-fin; 0: as without a FIN
+	ServerFIN     time.Duration // timeout server-fin; 0: the same as without a FIN
 }
 
-// CheckKind is what a health check does after it connected.
+// CheckKind is what a health check does after it has connected.
 type CheckKind string
 
 // The kinds of check.
@@ -160,15 +161,15 @@ const (
 	CheckSMTP CheckKind = "smtp" // option smtpchk
 )
 
-// Check is how a backend's servers are checked.
+// Check says how a backend's servers are checked.
 type Check struct {
 	Kind    CheckKind
 	Verb    string        // HELO or EHLO
 	Domain  string        // the verb's argument
-	Timeout time.Duration // timeout check; 0: not set, then the server's Inter
+	Timeout time.Duration // timeout check; 0: not set, then the server's Inter applies
 }
 
-// Server is one `server` line, `default-server` applied.
+// Server is one `server` line, with `default-server` applied.
 type Server struct {
 	Name                        string
 	Addr                        netip.Addr
@@ -181,8 +182,8 @@ type Server struct {
 	Weight                      int           // 0 to 256, default 1
 	Backup                      bool
 	Disabled                    bool   // starts in maintenance: no check, no connections
-	Proxy                       int    // version of the PROXY header that clients are announced by; 0: none
-	CheckProxy                  int    // version of that of health checks
-	Source                      Source // source; of the backend unless the server has its own
-	Line                        int    // of the configuration file, for messages
+	Proxy                       int    // version of the PROXY header that begins each connection; 0: none
+	CheckProxy                  int    // the same for health checks
+	Source                      Source // `source`, the server-side address; the backend's unless the server has its own
+	Line                        int    // line in the configuration file, for messages
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// ignoredOptions and why.
+// ignoredOptions maps an option to the reason for which it is ignored.
 var ignoredOptions = map[string]string{
 	"tcpka": aboutSockets, "clitcpka": aboutSockets, "srvtcpka": aboutSockets, "tcp-smart-accept": aboutSockets,
 	"tcp-smart-connect": aboutSockets, "splice-auto": aboutSockets, "splice-request": aboutSockets,
@@ -16,7 +16,7 @@ var ignoredOptions = map[string]string{
 	"prefer-last-server": "hushgate does not tie clients to servers",
 }
 
-// httpOptions are ignored in a defaults section, and refused elsewhere, as they need mode http.
+// httpOptions are ignored in a defaults section and refused elsewhere, because they need mode http.
 var httpOptions = []string{
 	"accept-invalid-http-request", "accept-invalid-http-response", "checkcache", "disable-h2-upgrade", "forwardfor",
 	"forceclose", "h1-case-adjust-bogus-client", "h1-case-adjust-bogus-server", "http-buffer-request",
@@ -30,7 +30,7 @@ var refusedOptions = map[string]string{
 	"external-check":      "use `option smtpchk`",
 	"httpchk":             "use `option smtpchk`",
 	"ldap-check":          "use `option smtpchk`",
-	"log-separate-errors": "levels are not changed by outcome",
+	"log-separate-errors": "the outcome of a connection does not change a line's level",
 	"logasap":             "a line is written when its connection ends",
 	"mysql-check":         "use `option smtpchk`",
 	"pgsql-check":         "use `option smtpchk`",
@@ -58,7 +58,7 @@ func (p *haproxyParser) option(args []string, negated bool) {
 	case served:
 		p.atMost("option "+name, args[1:], o.most)
 		p.setProxy(o, args[1:], negated)
-	case negated && refusedOptions[name] != "": // not to do what hushgate does not do
+	case negated && refusedOptions[name] != "": // it negates an option that hushgate does not have
 	case ignoredOptions[name] != "":
 		p.note(p.line, "option %s is ignored: %s", name, ignoredOptions[name])
 	case slices.Contains(httpOptions, name) && (negated || p.proxy.kind == inDefaults):
@@ -83,15 +83,15 @@ func (p *haproxyParser) tcplog([]string, bool) {
 	p.setLogFormat("tcplog")
 }
 
-// setLogFormat takes one of the two names for the only format, and tells where HAProxy does that it had one.
+// setLogFormat accepts both names of the only format. Like HAProxy, it tells of a line that replaces an earlier one.
 func (p *haproxyParser) setLogFormat(name string) {
 	if before := p.proxy.lines["log-format"]; p.proxy.kind == inDefaults && before > p.proxy.line {
-		p.note(p.line, "option %s takes the place of the one on line %d", name, before)
+		p.note(p.line, "option %s replaces the one on line %d", name, before)
 	}
 	p.proxy.front.LogFormat, p.proxy.lines["log-format"] = LogTCP, p.line
 }
 
-// httplog is what distributions write into defaults. HAProxy uses tcplog instead in mode tcp, and so do we.
+// Distributions write httplog into defaults. HAProxy uses tcplog instead in mode tcp, and so does hushgate.
 func (p *haproxyParser) httplog([]string, bool) {
 	p.setLogFormat("httplog")
 	p.note(p.line, "option httplog is read as option tcplog, as HAProxy does in mode tcp")
@@ -115,8 +115,7 @@ func (p *haproxyParser) smtpchk(args []string, _ bool) {
 	p.proxy.setCheck(p.smtpCheck(p.line, args), p.line)
 }
 
-// smtpCheck reads what follows smtpchk as HAProxy does: without one of the two verbs and a domain, it is HELO
-// localhost.
+// smtpCheck reads the words after smtpchk as HAProxy does: without one of the two verbs and a domain it uses HELO localhost.
 func (p *problems) smtpCheck(line int, args []string) Check {
 	check := Check{Kind: CheckSMTP, Verb: "HELO", Domain: "localhost"}
 	switch {

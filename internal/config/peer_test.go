@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// HAProxy itself, which says what its files mean.
+// Some tests ask HAProxy itself what its files mean.
 
-// haproxyProgram finds it. Where every test has to run, it must be there.
+// haproxyProgram finds HAProxy. Where every test must run, its absence is an error.
 func haproxyProgram(t *testing.T) string {
 	t.Helper()
 	program, err := exec.LookPath("haproxy")
@@ -31,7 +31,7 @@ func haproxyProgram(t *testing.T) string {
 	return program
 }
 
-// askHAProxy has HAProxy check a file. A file that is right and has nothing to serve counts as right.
+// askHAProxy lets HAProxy check a file. A correct file with nothing to serve counts as accepted.
 func askHAProxy(t *testing.T, text string) (accepted bool, messages string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
@@ -45,10 +45,10 @@ func askHAProxy(t *testing.T, text string) (accepted bool, messages string) {
 	return err == nil || cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == nothingToServe, string(out)
 }
 
-// patience is how long a test waits for what must come; a test that passes waits for nothing else.
+// patience is how long a test waits for an expected event. A test that passes waits for nothing else.
 const patience = 20 * time.Second
 
-// proxyProcess is a HAProxy that runs, with the test's own clients, servers and log receivers around it.
+// proxyProcess is a running HAProxy, with the test's own clients, servers and log receivers around it.
 type proxyProcess struct {
 	t       *testing.T
 	cmd     *exec.Cmd
@@ -59,8 +59,9 @@ type proxyProcess struct {
 	logs    map[string]*net.UDPConn
 }
 
-// startHAProxy runs a file in which {BIND} is the frontend's address, {A} and {B} are servers, {NONE} is a port where nobody
-// listens, and {LOGA} and {LOGB} are receivers of logs. HAProxy inherits its sockets, so nobody waits for it to be ready.
+// startHAProxy runs a file in which {BIND} is the frontend's address, {A} and {B} are servers, {NONE} is a port without a
+// listener, and {LOGA} and {LOGB} are receivers of logs. HAProxy inherits its sockets, so the test need not wait until it is
+// ready.
 func startHAProxy(t *testing.T, text string) *proxyProcess {
 	t.Helper()
 	p := &proxyProcess{t: t, ended: make(chan struct{}), servers: map[string]net.Listener{}, logs: map[string]*net.UDPConn{}}
@@ -128,7 +129,7 @@ func (p *proxyProcess) file(l net.Listener) *os.File {
 	return f
 }
 
-// ask runs a command of the control socket.
+// ask runs a command on the control socket.
 func (p *proxyProcess) ask(command string) string {
 	p.t.Helper()
 	c, err := net.Dial("unix", p.control.String())
@@ -185,7 +186,7 @@ func (p *proxyProcess) connect() net.Conn {
 	return c
 }
 
-// accept takes a connection at a server.
+// accept accepts a connection at a server.
 func (p *proxyProcess) accept(server string) net.Conn {
 	p.t.Helper()
 	l := p.servers[server]
@@ -199,7 +200,7 @@ func (p *proxyProcess) accept(server string) net.Conn {
 	return c
 }
 
-// greet has each server say its name to whoever comes.
+// greet lets each server send its name on each connection.
 func (p *proxyProcess) greet() {
 	for name, l := range p.servers {
 		go func() {
@@ -215,7 +216,7 @@ func (p *proxyProcess) greet() {
 	}
 }
 
-// line reads a line; the empty string stands for an end without one.
+// line reads a line. It returns the empty string if the connection ends without one.
 func line(c net.Conn) string {
 	text, _ := bufio.NewReader(c).ReadString('\n')
 	return strings.TrimSpace(text)
@@ -223,7 +224,7 @@ func line(c net.Conn) string {
 
 var anyClient = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 
-// lines counts the log lines at a receiver of a client that comes and is served.
+// lines counts the log lines that a receiver gets for one client that is served.
 func (p *proxyProcess) lines(receiver string) (n int) {
 	p.t.Helper()
 	p.greet()
@@ -232,7 +233,8 @@ func (p *proxyProcess) lines(receiver string) (n int) {
 		line(c)
 		_ = c.Close()
 	}
-	// Lines of one connection are sent together, so the first line of the second one tells that those of the first are all here.
+	// The lines of one connection are sent together, so the first line of the second connection shows that those of the
+	// first have all arrived.
 	first := ""
 	buf := make([]byte, 2048)
 	_ = p.logs[receiver].SetReadDeadline(time.Now().Add(patience))

@@ -2,16 +2,16 @@ package config
 
 import "fmt"
 
-// portUse is what a port is known for, where that is not the transfer of mail between servers.
+// portUse describes what a port is used for, if that is not mail transfer between servers.
 type portUse struct {
 	name        string
-	clientFirst bool // the client does not wait for the server's first word, so that everybody is an early talker
+	clientFirst bool // the client does not wait for the server to speak first, so every client would be an early talker
 }
 
-// tlsFirst is the use of a port for a protocol in TLS from the start: the ClientHello is the first thing said.
+// tlsFirst describes a port whose protocol begins with TLS: the first octets are the client's ClientHello.
 func tlsFirst(protocol string) portUse { return portUse{protocol + " in TLS from the start", true} }
 
-// portUses are the ports that a mail site's file for HAProxy is likely to have beside 25. IANA's names.
+// portUses holds the ports other than 25 that a mail site's HAProxy file is likely to have, with IANA's names.
 var portUses = map[uint16]portUse{
 	21:   {"FTP", false},
 	22:   {"SSH, RFC 4253 section 4.2", true},
@@ -47,20 +47,20 @@ var portUses = map[uint16]portUse{
 	8883: tlsFirst("MQTT"),
 }
 
-// warnPort tells of a port where a delay before the banner does harm.
+// warnPort warns of a port where a delay before the banner does harm.
 func (r *resolver) warnPort(bind rawBind) {
 	use, known := portUses[bind.Port]
 	switch {
 	case known && use.clientFirst:
-		r.warn(bind.line, "bind: on port %d the client speaks first (%s): every client there is taken for an early talker",
+		r.warn(bind.line, "bind: on port %d the client speaks first (%s): every client there counts as an early talker",
 			bind.Port, use.name)
 	case known:
-		r.warn(bind.line, "bind: the clients of port %d (%s) are programs, whose users wait for the delay", bind.Port, use.name)
+		r.warn(bind.line, "bind: the clients of port %d (%s) are mail programs, and their users have to wait for the delay", bind.Port, use.name)
 	}
 }
 
-// notForMail says why a frontend has no use for rules about early talk: all of its ports are known for something else. It
-// returns nil when one of them may be that of a mail exchanger.
+// notForMail returns why a frontend needs no rules about early talk: all of its ports are known for other uses. It returns
+// nil if one of them may belong to a mail exchanger.
 func notForMail(binds []rawBind) error {
 	for _, bind := range binds {
 		if _, known := portUses[bind.Port]; !known {
@@ -74,6 +74,6 @@ func notForMail(binds []rawBind) error {
 	if portUses[bind.Port].clientFirst {
 		why = "its clients speak first, and would be rejected as early talkers"
 	}
-	return fmt.Errorf("port %d is that of %s: %s. hushgate serves mail exchangers, and forwards nothing else: leave this "+
+	return fmt.Errorf("port %d is used for %s: %s. hushgate serves mail exchangers, and forwards nothing else: leave this "+
 		"frontend to HAProxy", bind.Port, portUses[bind.Port].name, why)
 }

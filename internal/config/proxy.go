@@ -17,7 +17,7 @@ func (p *haproxyParser) mode(args []string, _ bool) {
 			Line: p.line, Keyword: "mode", Expected: "tcp", Found: quote(args[0]),
 			Suggestion: nearest(args[0], []string{"tcp"}),
 		})
-		p.proxy.mode = at[string]{"tcp", p.line} // not that of defaults, which would be an error of its own
+		p.proxy.mode = at[string]{"tcp", p.line} // replaces the mode of defaults, which would be reported as another error
 	}
 	p.atMost("mode", args, 1)
 }
@@ -61,7 +61,7 @@ func (p *haproxyParser) globalLog(g *rawGlobal, _ string, args []string, _ bool)
 	return true
 }
 
-// globalMaxConn keeps the first number, as HAProxy does; 0 is none.
+// globalMaxConn keeps the first number, as HAProxy does. 0 means that none was set.
 func (p *haproxyParser) globalMaxConn(g *rawGlobal, name string, args []string, _ bool) bool {
 	n, _ := p.number(name, args, 0, math.MaxInt32)
 	if first := g.lines[name]; first > 0 {
@@ -99,7 +99,7 @@ func (p *haproxyParser) balance(args []string, _ bool) {
 	p.atMost("balance", args, 1)
 }
 
-// setBalance accepts what hushgate does.
+// setBalance accepts the only algorithm that hushgate has.
 func (p *problems) setBalance(line int, word string) {
 	if word != "roundrobin" && word != "static-rr" {
 		p.add(Error{
@@ -116,7 +116,7 @@ func (p *haproxyParser) defaultBackend(args []string, _ bool) {
 	p.atMost("default_backend", args, 1)
 }
 
-// useBackend serves the rule without a condition, which is the same as default_backend. The first one wins.
+// useBackend accepts a use_backend rule without a condition, which is the same as default_backend. The first one wins.
 func (p *haproxyParser) useBackend(args []string, _ bool) {
 	if len(args) > 1 {
 		p.wrong(p.line, "use_backend", "conditions are not served: each frontend has one backend")
@@ -128,7 +128,7 @@ func (p *haproxyParser) useBackend(args []string, _ bool) {
 	}
 }
 
-// ignoredTimeouts and why.
+// ignoredTimeouts maps a timeout to the reason for which it is ignored.
 var ignoredTimeouts = map[string]string{
 	"http-request":    aboutHTTP,
 	"http-keep-alive": aboutHTTP,
@@ -152,7 +152,7 @@ func (p *haproxyParser) timeout(args []string, _ bool) {
 		p.badTime(p.line, name, args[1], err)
 	case ignored:
 		p.note(p.line, "%s is ignored: %s", name, why)
-	case s == nil: // not known, which was reported
+	case s == nil: // not known, which was already reported
 	case p.proxy.kind&s.in == 0:
 		p.note(p.line, "%s has no effect in a %s section, as in HAProxy", name, p.section)
 	default:
@@ -161,10 +161,10 @@ func (p *haproxyParser) timeout(args []string, _ bool) {
 	p.atMost(name, args, 2)
 }
 
-// warnRepeated warns where HAProxy does of a setting that takes the place of another: where the value is neither the one that the
-// section began with nor in a section of defaults.
+// warnRepeated warns, where HAProxy does, of a setting that replaces an earlier one of the same section. A value that comes
+// from a defaults section may be replaced without a warning.
 func (p *haproxyParser) warnRepeated(name string, now, begun time.Duration) {
 	if p.proxy.kind != inDefaults && now != begun {
-		p.warn(p.line, "%s takes the place of %s on line %d, as in HAProxy", name, formatTime(now), p.proxy.lines[name])
+		p.warn(p.line, "%s replaces %s on line %d, as in HAProxy", name, formatTime(now), p.proxy.lines[name])
 	}
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// frontendTable is frontendSettings: those of the clients' side, and what both sides have. In YAML they are the keys of frontends.
+// frontendTable makes frontendSettings: the settings of the client side, and those that both sides have. In YAML they are
+// the keys of frontends.
 func frontendTable() []setting[rawProxy] {
 	return append([]setting[rawProxy]{
 		{key: "name", kind: sectionName(), about: "`name`"},
@@ -103,7 +104,7 @@ func frontendTable() []setting[rawProxy] {
 	}, nativeFrontendTable()...)
 }
 
-// nativeFrontendTable has those for which HAProxy has no word.
+// nativeFrontendTable has the settings of frontends that HAProxy does not have.
 func nativeFrontendTable() []setting[rawProxy] {
 	action := func(p *rawProxy) *Action { return &p.front.Action }
 	return []setting[rawProxy]{
@@ -138,7 +139,7 @@ func nativeFrontendTable() []setting[rawProxy] {
 	}
 }
 
-// backendTable is backendSettings: those of the servers' side. In YAML they are the keys of backends.
+// backendTable makes backendSettings, the settings of the server side. In YAML they are the keys of backends.
 func backendTable() []setting[rawProxy] {
 	return append([]setting[rawProxy]{
 		{key: "name", kind: sectionName(), about: "`name`"},
@@ -221,7 +222,7 @@ func backendTimeouts() []setting[rawProxy] {
 	}
 }
 
-// tcpCheck is how servers are checked when nothing is said.
+// tcpCheck is the default way to check servers.
 func tcpCheck() kind[rawProxy] {
 	k := ofLine(func(p *haproxyParser, _ []string, _ bool) { p.proxy.setCheck(Check{Kind: CheckTCP}, p.line) })
 	k.fill = func(p *rawProxy) { p.back.Check.Kind = CheckTCP }
@@ -230,21 +231,21 @@ func tcpCheck() kind[rawProxy] {
 
 func redispatch(p *rawProxy) *bool { return &p.back.Redispatch }
 
-// sectionName is a section's name in YAML.
+// sectionName is the name of a section in YAML.
 func sectionName() kind[rawProxy] {
 	k := text(func(p *rawProxy) *string { return &p.name }, "", "a name", checkName)
 	k.fill = nil
 	return k
 }
 
-// setCheck says how servers are checked, but not for how long.
+// setCheck sets how servers are checked, but keeps the timeout.
 func (p *rawProxy) setCheck(c Check, line int) {
 	c.Timeout = p.back.Check.Timeout
 	p.back.Check, p.lines["check"] = c, line
 }
 
-// defaultConnect also stands for a 0.
+// defaultConnect also replaces a 0.
 const defaultConnect = 5 * time.Second
 
-// maxRetries is what a flow record can count.
+// maxRetries is the largest number that a flow record can count.
 const maxRetries = 255

@@ -8,7 +8,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// at is a value with the line on which it was set; line 0 means that it was not.
+// at is a value with the line on which it was set. Line 0 means that it was not set.
 type at[T any] struct {
 	value T
 	line  int
@@ -16,7 +16,7 @@ type at[T any] struct {
 
 func (a at[T]) set() bool { return a.line > 0 }
 
-// or returns the value, or the given one when none was set.
+// or returns the value, or otherwise if none was set.
 func (a at[T]) or(otherwise T) T {
 	if a.set() {
 		return a.value
@@ -24,15 +24,15 @@ func (a at[T]) or(otherwise T) T {
 	return otherwise
 }
 
-// rawConfig is a file as it was read: values are checked one by one, names are not looked up yet.
+// rawConfig is a file as it was read: each value is checked, but names are not looked up yet.
 type rawConfig struct {
 	native  bool // YAML: logs go to standard output unless the file says otherwise
 	global  rawGlobal
-	proxies []*rawProxy // in the file's order; the sections called defaults are already applied
-	partial bool        // some sections could not be read, so that names may be theirs
+	proxies []*rawProxy // in the file's order, with the defaults sections already applied
+	partial bool        // some sections could not be read; names that are not found may be theirs
 }
 
-// newRaw is a file that says nothing.
+// newRaw returns the raw form of an empty file.
 func newRaw() rawConfig {
 	raw := rawConfig{global: rawGlobal{lines: lines{}}}
 	fill(globalSettings, &raw.global)
@@ -44,17 +44,17 @@ type rawGlobal struct {
 	Global
 	lines   lines
 	logsSet bool
-	logLine int // of the last log in a global section
+	logLine int // line of the last log in a global section
 }
 
-// rawProxy is a frontend, a backend, both at once (listen), or the defaults that they begin as.
+// rawProxy is a frontend, a backend, both at once (listen), or a defaults section.
 type rawProxy struct {
 	kind     section
 	name     string
 	line     int
 	disabled bool
 
-	front   Frontend // the settings that need no more than reading
+	front   Frontend // the settings that are read without further resolution
 	back    Backend
 	tunnel  time.Duration
 	maxConn int
@@ -65,39 +65,39 @@ type rawProxy struct {
 	logGlobal  at[bool]
 	logWrong   bool // a log line was in error
 	delay      at[time.Duration]
-	delayText  string // as it was written in HAProxy's syntax
-	delayWrong bool   // a line that should have set it was in error
+	delayText  string // as written in HAProxy's syntax
+	delayWrong bool   // the line that should have set it has an error
 	rules      ruleSet
 	binds      []rawBind
 	backend    at[string]
-	useBackend bool // backend was set by use_backend, which goes before default_backend
+	useBackend bool // backend was set by use_backend, which takes precedence over default_backend
 
-	source      at[Source] // of servers that have none
-	sourceWrong bool       // the line that should have set it was in error
+	source      at[Source] // server-side address of servers that have none of their own
+	sourceWrong bool       // the line that should have set it has an error
 	template    rawServer  // default-server
 	servers     []rawServer
-	serverNodes ast.Node    // of YAML, until default-server is read, wherever that stands
+	serverNodes ast.Node    // in YAML, kept until default-server is read, which may come later in the file
 	users       []*rawProxy // the frontends of this backend; found by resolve
 
-	partial bool            // its end was not read
-	unfit   bool            // a frontend that is not for hushgate at all
-	tried   map[string]bool // the keywords that the section has, rightly or wrongly: what was tried is not called missing
+	partial bool            // the end of the section was not read
+	unfit   bool            // a frontend that hushgate is not meant for
+	tried   map[string]bool // the keywords that the section has, correct or not; such a keyword is not reported as missing
 }
 
-// rawServer is a Server in the making.
+// rawServer is a Server while it is being read.
 type rawServer struct {
 	Server
 	addrSet, portSet bool
 	sourceSet        bool
-	proxyV1, proxyV2 bool // both may be set: then it is version 2, as in HAProxy
+	proxyV1, proxyV2 bool // if both are set, version 2 is used, as in HAProxy
 	checkProxy       bool
-	broken           bool // some of its words were in error: what they would have said is not known
+	broken           bool // some of its words have errors, so their values are not known
 }
 
-// mayHave reports whether the section has lines with a keyword, or had some that could not be read.
+// mayHave reports whether the section has, or may have, lines with a keyword: some lines could perhaps not be read.
 func (p *rawProxy) mayHave(keyword string) bool { return p.tried[keyword] || p.partial }
 
-// begin returns a copy of the defaults d as the start of a section of its own.
+// begin returns a new section that starts as a copy of the defaults d.
 func (d *rawProxy) begin(kind section, name string, line int) *rawProxy {
 	p := *d
 	p.kind, p.name, p.line = kind, name, line
@@ -108,7 +108,7 @@ func (d *rawProxy) begin(kind section, name string, line int) *rawProxy {
 	return &p
 }
 
-// factory is what holds when no section called defaults and no line says otherwise.
+// factory returns the built-in defaults.
 func factory() *rawProxy {
 	p := rawProxy{lines: lines{}}
 	fill(proxySettings, &p)
@@ -116,7 +116,7 @@ func factory() *rawProxy {
 	return &p
 }
 
-// section is a kind of section, one bit each, so that a keyword's sections are a set.
+// section is a kind of section. Each kind is one bit, so that the sections of a keyword form a set.
 type section uint8
 
 const (
@@ -130,7 +130,7 @@ const (
 	everySide    = frontendSide | backendSide
 )
 
-// sectionNames gives HAProxy's words.
+// sectionNames maps each kind to HAProxy's keyword.
 var sectionNames = map[section]string{
 	inDefaults: "defaults", inFrontend: "frontend", inListen: "listen", inBackend: "backend",
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// winner says which of two lines with one keyword holds.
+// winner says which of two lines with one keyword is used.
 type winner string
 
 const (
@@ -24,7 +24,7 @@ const (
 	both  winner = "both"
 )
 
-// repetition is two lines with one keyword, and what tells which of them a HAProxy that runs goes by.
+// repetition is two lines with one keyword, and the observation that shows which of them a running HAProxy uses.
 type repetition struct {
 	section        section // inFrontend or inBackend; 0 is the global section
 	first, second  string
@@ -34,7 +34,7 @@ type repetition struct {
 	observe        func(p *proxyProcess) winner
 }
 
-// by returns the winner by what was observed.
+// by returns the winner according to the observation.
 func by(got, ifFirst, ifLast string) winner {
 	switch got {
 	case ifFirst:
@@ -45,7 +45,7 @@ func by(got, ifFirst, ifLast string) winner {
 	return winner("none: " + got)
 }
 
-// banner tells by the first line that a client reads.
+// banner decides by the first line that a client reads.
 func banner(ifFirst, ifLast string) func(*proxyProcess) winner {
 	return func(p *proxyProcess) winner {
 		p.greet()
@@ -53,7 +53,7 @@ func banner(ifFirst, ifLast string) func(*proxyProcess) winner {
 	}
 }
 
-// firstWords tells by the first line that a server reads.
+// firstWords decides by the first line that a server reads.
 func firstWords(ifFirst, ifLast string) func(*proxyProcess) winner {
 	return func(p *proxyProcess) winner {
 		c := p.accept("A")
@@ -66,7 +66,7 @@ func stat(proxy, server, name, ifFirst, ifLast string) func(*proxyProcess) winne
 	return func(p *proxyProcess) winner { return by(p.stat(proxy, server, name), ifFirst, ifLast) }
 }
 
-// closes tells by the end of an idle connection: the second of the two timeouts is the short one.
+// closes decides by the end of an idle connection: the second of the two timeouts is the short one.
 func closes(p *proxyProcess) winner {
 	c, s := p.connect(), p.accept("A")
 	go func() { // a server closes when its client has
@@ -79,7 +79,7 @@ func closes(p *proxyProcess) winner {
 	return last
 }
 
-// logged tells by the number of lines for a connection.
+// logged decides by the number of lines for a connection.
 func logged(receiver string, lines int, as winner) func(*proxyProcess) winner {
 	return func(p *proxyProcess) winner {
 		if n := p.lines(receiver); n != lines {
@@ -89,14 +89,14 @@ func logged(receiver string, lines int, as winner) func(*proxyProcess) winner {
 	}
 }
 
-// seenFrom tells by the address that a server's connection comes from.
+// seenFrom decides by the address that the server sees.
 func seenFrom(p *proxyProcess) winner {
 	p.connect()
 	host, _, _ := strings.Cut(p.accept("A").RemoteAddr().String(), ":")
 	return by(host, "127.0.0.2", "127.0.0.3")
 }
 
-// checked tells by the server that a check comes to.
+// checked decides by the server that receives a health check.
 func checked(p *proxyProcess) winner {
 	came := make(chan winner, 2)
 	for server, w := range map[string]winner{"A": first, "B": last} {
@@ -115,7 +115,7 @@ func checked(p *proxyProcess) winner {
 	}
 }
 
-// repetitions has every keyword that hushgate serves, once at the least.
+// repetitions has every keyword that hushgate serves at least once.
 var repetitions = []repetition{
 	{first: "maxconn 100", second: "maxconn 200", want: first, observe: func(p *proxyProcess) winner {
 		return by(p.info("Maxconn"), "100", "200")
@@ -245,8 +245,7 @@ var repetitions = []repetition{
 	},
 }
 
-// file writes a file with lines of the section at its beginning, after those that it inherits. A listen may stand for either
-// section.
+// file writes a file in which the lines begin the section, after the inherited ones. A listen may stand for either section.
 func (r repetition) file(kind section, inherited, own []string) string {
 	var b strings.Builder
 	write := func(name string, lines ...string) {
@@ -283,7 +282,7 @@ func (r repetition) file(kind section, inherited, own []string) string {
 	return b.String()
 }
 
-// plain puts addresses in a file that both programs can check.
+// plain fills in addresses, so that both programs can check the file.
 func plain(text string) string {
 	return strings.NewReplacer("{BIND}", "127.0.0.1:2525", "{A}", "10.0.0.1:25", "{B}", "10.0.0.2:25", "{NONE}", "10.0.0.3:25",
 		"{PORTB}", "2500", "{LOGA}", "127.0.0.1:5140", "{LOGB}", "127.0.0.1:5141", "127.0.0.1:0", "127.0.0.1:2526").Replace(text)
@@ -292,11 +291,11 @@ func plain(text string) string {
 // What each program says about a repetition.
 var (
 	haproxyTells  = regexp.MustCompile(`already (specified|defined)|overrid`)
-	hushgateTells = regexp.MustCompile(`is ignored, as in HAProxy|takes the place of`)
+	hushgateTells = regexp.MustCompile(`is ignored, as in HAProxy|replaces`)
 )
 
-// TestRepeatedAsHAProxy: a keyword that is repeated, in one section or after the section's defaults, means what it means to
-// HAProxy, which is asked with each. Where HAProxy warns, hushgate does.
+// TestRepeatedAsHAProxy: a repeated keyword, in one section or after its defaults section, has the same effect as in
+// HAProxy, which is asked each time. Where HAProxy warns, hushgate warns.
 func TestRepeatedAsHAProxy(t *testing.T) {
 	haproxyProgram(t)
 	for _, r := range repetitions {
@@ -331,8 +330,8 @@ func TestRepeatedAsHAProxy(t *testing.T) {
 	}
 }
 
-// compare has both programs judge the file with the repetition, and compares what hushgate makes of it with what it makes of
-// a file with the winner alone.
+// compare lets both programs judge the file with the repetition, and compares hushgate's Config with that of a file with
+// only the winning line.
 func (r repetition) compare(t *testing.T, repeated, onlyFirst, onlyLast string) {
 	t.Helper()
 	repeated, onlyFirst, onlyLast = plain(repeated), plain(onlyFirst), plain(onlyLast)

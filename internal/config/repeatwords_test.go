@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestRepeatedServerWords is the same for the words after a server's address, in one line and after those of default-server.
+// TestRepeatedServerWords: the same for the words after a server's address, on one line and after those of default-server.
 func TestRepeatedServerWords(t *testing.T) {
 	haproxyProgram(t)
 	header := func(ifFirst, ifLast string) func(*proxyProcess) winner {
@@ -68,7 +68,7 @@ func TestRepeatedServerWords(t *testing.T) {
 	}
 }
 
-// TestFamiliesOfABind: which families a bind serves, as HAProxy's socket does, whatever the order of its words.
+// TestFamiliesOfABind: which families a bind serves, in whatever order its words stand, as HAProxy's socket does.
 func TestFamiliesOfABind(t *testing.T) {
 	for bind, want := range map[string]string{
 		"[::]:25":                     ":25",
@@ -93,7 +93,7 @@ func TestFamiliesOfABind(t *testing.T) {
 	}
 }
 
-// TestBindFamiliesInHAProxy: that table is what HAProxy does.
+// TestBindFamiliesInHAProxy: HAProxy itself confirms that table.
 func TestBindFamiliesInHAProxy(t *testing.T) {
 	for bind, want := range map[string]string{
 		"[::]:{PORT}": "46", ":::{PORT} v6only": "6", ":::{PORT} v6only v4v6": "6", ":::{PORT} v4v6 v6only": "6",

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// resolver makes a Config of a file's raw form.
+// resolver makes a Config from a file's raw form.
 type resolver struct {
 	*problems
 	raw      rawConfig
 	cfg      Config
 	backends map[string]*rawProxy
 	claims   []claim
-	lost     bool // some frontend's backend is not known, so that a backend may have users that it does not show
+	lost     bool // the backend of some frontend is not known, so a backend may have users that are not listed
 }
 
-// resolve looks names up, fills defaults in and checks what can only be checked on the whole. What is wrong is in p.
+// resolve looks names up, fills in defaults and checks what concerns the whole file. It adds errors to p.
 func resolve(p *problems, raw rawConfig) *Config {
 	r := resolver{problems: p, raw: raw, cfg: Config{File: p.file}, backends: map[string]*rawProxy{}}
 	r.resolveGlobal()
@@ -40,12 +40,12 @@ func resolve(p *problems, raw rawConfig) *Config {
 
 func (p *rawProxy) takesClients() bool { return p.kind&(inFrontend|inListen) != 0 && !p.disabled }
 
-// hasServers reports whether the section is a backend. A listen without servers is a frontend alone.
+// hasServers reports whether the section is a backend. A listen without servers is only a frontend.
 func (p *rawProxy) hasServers() bool {
 	return !p.disabled && (p.kind == inBackend || p.kind == inListen && (len(p.servers) > 0 || !p.backend.set()))
 }
 
-// title is how messages call the section.
+// title returns the name of the section for messages.
 func (p *rawProxy) title() string {
 	if p.name == "" {
 		return p.kind.String()
@@ -64,7 +64,7 @@ func (r *resolver) resolveGlobal() {
 		case global >= 0:
 			logs = []LogTarget{standardOutput}
 			r.note(r.raw.proxies[global].logGlobal.line,
-				"log global: no global section names a target, so lines go to standard output; HAProxy would write none")
+				"log global: no global section names a target, so connection lines go to standard output; HAProxy would write none")
 		}
 	}
 	r.noteLaterLogs()
@@ -76,20 +76,21 @@ func (r *resolver) resolveGlobal() {
 	}
 }
 
-// noteLaterLogs tells of targets that HAProxy would not use, as it copies those that it knows when it comes to `log global`.
+// noteLaterLogs tells of targets that HAProxy would not use. HAProxy copies the targets that it has read before it reaches
+// `log global`.
 func (r *resolver) noteLaterLogs() {
 	for _, p := range r.raw.proxies {
 		if later := r.raw.global.logLine; p.takesClients() && p.logGlobal.value && p.logGlobal.line < later && !r.raw.native {
-			r.note(p.logGlobal.line, "log global: HAProxy uses the targets before this line alone; here that on line %d counts too", later)
+			r.note(p.logGlobal.line, "log global: HAProxy uses only the targets before this line; here the target on line %d is used too", later)
 		}
 	}
 }
 
-// standardOutput is where lines go when the file does not say.
+// standardOutput is the log target if the file names none.
 var standardOutput = LogTarget{Address: "stdout", Format: "raw", Facility: "mail", Level: "debug"}
 
 // indexBackends finds the backends and reports names that are used twice. As in HAProxy, a frontend and a backend may have
-// one name, but a listen is both, with or without servers, and a section that is disabled has its name all the same.
+// the same name. A listen counts as both, with or without servers, and a disabled section still occupies its name.
 func (r *resolver) indexBackends() {
 	sides := map[section]map[string]int{inFrontend: {}, inBackend: {}}
 	serves := false
@@ -114,16 +115,16 @@ func (r *resolver) indexBackends() {
 		serves = serves || p.takesClients()
 	}
 	if !serves && len(r.errs) == 0 {
-		r.wrong(1, "frontend", "none takes connections, so there is nobody to serve")
+		r.wrong(1, "frontend", "none accepts connections, so there is nothing to serve")
 	}
 }
 
 func (r *resolver) taken(line int, keyword, name string, first int) {
-	if name == "" { // which is an error of its own
+	if name == "" { // which is reported elsewhere
 		return
 	}
 	r.add(Error{
-		Line: line, Keyword: keyword, Expected: "a name of its own",
+		Line: line, Keyword: keyword, Expected: "a name that is not used yet",
 		Found: fmt.Sprintf("%s, which line %d has already", quote(name), first),
 	})
 }
@@ -132,7 +133,7 @@ func (r *resolver) resolveFrontend(f *rawProxy) {
 	r.checkMode(f)
 	r.checkScreen(f)
 	if len(f.binds) == 0 && !f.mayHave("bind") {
-		r.wrong(f.line, f.title(), "has no bind, so no client can come")
+		r.wrong(f.line, f.title(), "has no bind, so no client can connect")
 	}
 	b := r.backendOf(f)
 	out := f.front
@@ -164,7 +165,7 @@ func (r *resolver) checkMode(p *rawProxy) {
 	}
 }
 
-// checkScreen reports a frontend whose rules are not those of an early-talker gateway.
+// checkScreen reports a frontend whose rules do not make an early-talker gateway.
 func (r *resolver) checkScreen(f *rawProxy) {
 	if r.raw.native || f.rules.broken {
 		return
@@ -177,7 +178,7 @@ func (r *resolver) checkScreen(f *rawProxy) {
 	if f.delay.set() || f.delayWrong {
 		delay = ""
 	}
-	f.delayWrong = true // the error speaks of it: a warning would say the same
+	f.delayWrong = true // this error already says so; a warning would repeat it
 	err = fmt.Errorf("%w; an early-talker gateway needs %s`acl content_present req_len gt 0` and `tcp-request content reject if "+
 		"content_present`", err, delay)
 	line, keyword := f.line, f.title()
@@ -189,7 +190,7 @@ func (r *resolver) checkScreen(f *rawProxy) {
 	r.wrong(line, keyword, "%v", err)
 }
 
-// backendOf finds a frontend's backend, or reports that there is none.
+// backendOf returns a frontend's backend, or reports that there is none.
 func (r *resolver) backendOf(f *rawProxy) *rawProxy {
 	name, line := f.backend.value, f.backend.line
 	if f.kind == inListen && f.hasServers() {
@@ -223,10 +224,10 @@ func (r *resolver) backendOf(f *rawProxy) *rawProxy {
 	return nil
 }
 
-// resolveBinds copies the binds. As servers see the client's own address, a client needs a server of its own family:
-// a bind of both families shrinks to that of the servers, and a bind of the other one is an error.
+// resolveBinds copies the binds. Servers see the client's own address, so a client needs a server of its own family: a bind
+// of both families is reduced to the family of the servers, and a bind of the other family is an error.
 func (r *resolver) resolveBinds(f, b *rawProxy, out *Frontend) {
-	// The family of a server whose address is in error is not known, and the error is told already.
+	// The family of a server with a wrong address is not known, and that error was already reported.
 	told := f.unfit || slices.ContainsFunc(b.servers, func(s rawServer) bool { return !s.addrSet })
 	has4 := slices.ContainsFunc(b.servers, func(s rawServer) bool { return s.Addr.Is4() })
 	has6 := slices.ContainsFunc(b.servers, func(s rawServer) bool { return s.Addr.Is6() })
@@ -240,7 +241,7 @@ func (r *resolver) resolveBinds(f, b *rawProxy, out *Frontend) {
 				v.Addr, only = netip.IPv6Unspecified(), "IPv6"
 			}
 			if !told {
-				r.note(bind.line, "bind %s serves %s alone, as all servers of backend %s have %s addresses",
+				r.note(bind.line, "bind %s serves only %s: all servers of backend %s have %s addresses",
 					quoteOdd(bind.text), only, b.name, only)
 			}
 		} else if !told && !v.AnyFamily && (v.Addr.Is4() && !has4 && has6 || v.Addr.Is6() && !has6 && has4) {
@@ -257,14 +258,14 @@ func (r *resolver) resolveBinds(f, b *rawProxy, out *Frontend) {
 	}
 }
 
-// covers reports whether every client of b is a client of a.
+// covers reports whether each client of b is also a client of a.
 func covers(a, b Bind) bool {
 	family := a.AnyFamily || !b.AnyFamily && a.Addr.Is4() == b.Addr.Is4()
 	return a.Port == b.Port && (a.Interface == "" || a.Interface == b.Interface) &&
 		(a.Addr == b.Addr || a.Addr.IsUnspecified()) && family
 }
 
-// overlap reports whether some client could be one of a and of b.
+// overlap reports whether some client can belong to both a and b.
 func overlap(a, b Bind) bool {
 	family := a.AnyFamily || b.AnyFamily || a.Addr.Is4() == b.Addr.Is4()
 	return a.Port == b.Port && (a.Interface == "" || b.Interface == "" || a.Interface == b.Interface) &&
@@ -281,7 +282,7 @@ func (c claim) conflicts(other claim) bool {
 	return c.proxy != other.proxy && overlap(c.bind, other.bind)
 }
 
-// claimBinds reports binds that a client could not tell from those of a frontend before.
+// claimBinds reports binds that overlap with those of an earlier frontend.
 func (r *resolver) claimBinds(f *rawProxy, binds []Bind) {
 	for _, bind := range binds {
 		mine := claim{bind, f}
@@ -294,7 +295,7 @@ func (r *resolver) claimBinds(f *rawProxy, binds []Bind) {
 }
 
 func (r *resolver) resolveBackend(b *rawProxy) {
-	if b.kind == inBackend { // of a listen it was checked as a frontend's
+	if b.kind == inBackend { // a listen was already checked as a frontend
 		r.checkMode(b)
 	}
 	out := b.back
@@ -330,8 +331,8 @@ func (r *resolver) resolveServer(b *rawProxy, s rawServer) Server {
 	return s.Server
 }
 
-// portOf is the port of a server whose line has none: as in HAProxy the one that the client connected to, as long as
-// there is only one.
+// portOf returns the port of a server whose line has none: as in HAProxy, the port that the client connected to, if there is
+// only one.
 func (r *resolver) portOf(b *rawProxy, s rawServer) (port uint16) {
 	for _, f := range b.users {
 		for _, bind := range f.binds {
@@ -348,7 +349,7 @@ func (r *resolver) portOf(b *rawProxy, s rawServer) (port uint16) {
 	return port
 }
 
-// count reports more of anything than the core can number.
+// count reports numbers of servers, binds, frontends and backends that exceed the core's limit.
 func (r *resolver) count() {
 	const most = math.MaxUint16 - 1
 	servers := 0
@@ -369,5 +370,5 @@ func (r *resolver) count() {
 	}
 }
 
-// timeoutAtLeast is what RFC 5321 section 4.5.3.2 lets either side be silent for, at the least.
+// timeoutAtLeast is the shortest of the timeouts that RFC 5321 section 4.5.3.2 requires.
 const timeoutAtLeast = 5 * time.Minute

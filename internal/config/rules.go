@@ -9,50 +9,50 @@ import (
 	"strings"
 )
 
-// HAProxy leaves it to a list of rules what becomes of a client that talks early. hushgate has one verdict, so the
-// list must come to that verdict, however it is written. To find out, the rules are evaluated as HAProxy evaluates
-// them, in each of the three moments of a connection that matter.
+// In HAProxy a list of rules decides what happens to a client that talks early. hushgate has one verdict, so the list must
+// lead to that verdict, in whatever way it is written. To find out, the rules are evaluated as HAProxy evaluates them, at
+// each of the three moments of a connection that matter.
 
-// moment is a state of the inspection.
+// moment is a point in the inspection of a connection.
 type moment int
 
 const (
-	silent moment = iota // nothing came, the delay is not over
-	talked               // payload came before the delay was over
-	over                 // the delay is over, nothing came
+	silent moment = iota // nothing was received, the delay is not over
+	talked               // payload was received before the delay was over
+	over                 // the delay is over, nothing was received
 	moments
 )
 
-// truth is HAProxy's three-valued logic; the values are such that "and" is min, "or" is max.
+// truth is HAProxy's three-valued logic. Its values are ordered so that "and" is min and "or" is max.
 type truth int
 
 const (
 	fails     truth = iota
-	undecided       // cannot be told before more comes or the delay is over
+	undecided       // not known until more is received or the delay is over
 	passes
 )
 
-// test is what a condition gives in each moment.
+// test is the value of a condition at each moment.
 type test [moments]truth
 
 var (
 	always = test{passes, passes, passes}
 	never  = test{fails, fails, fails}
-	// waitEnd is the predefined WAIT_END: undecided until the delay is over, whatever came.
+	// waitEnd is the predefined WAIT_END: undecided until the delay is over, whatever was received.
 	waitEnd = test{undecided, undecided, passes}
-	// hasContent is `req_len gt 0`: HAProxy calls it undecided as long as more may come.
+	// hasContent is `req_len gt 0`: HAProxy calls it undecided while more may be received.
 	hasContent = test{undecided, passes, fails}
-	// noContent is `req_len eq 0`: true of an empty buffer at once, although more may come.
+	// noContent is `req_len eq 0`: true of an empty buffer at once, although more may be received.
 	noContent = test{passes, fails, passes}
 )
 
-// predefined are the conditions that a rule can use by name without declaring them (HAProxy's manual, section 7.4).
-// LOCALHOST is `src 127.0.0.1/8 ::1`: no client that comes by a wire has such an address, and the gateway takes none.
+// predefined holds the conditions that a rule can use by name without declaring them (HAProxy's manual, section 7.4).
+// LOCALHOST is `src 127.0.0.1/8 ::1`: no client on the network has such an address, and the gateway drops such packets.
 var predefined = map[string]test{
 	"TRUE": always, "FALSE": never, "WAIT_END": waitEnd, "REQ_CONTENT": hasContent, "LOCALHOST": never,
 }
 
-// predefinedForeign are HAProxy's others.
+// predefinedForeign lists HAProxy's other predefined conditions.
 var predefinedForeign = strings.Fields("HTTP HTTP_1.0 HTTP_1.1 HTTP_2.0 HTTP_CONTENT HTTP_URL_ABS HTTP_URL_SLASH HTTP_URL_STAR " +
 	"METH_CONNECT METH_DELETE METH_GET METH_HEAD METH_OPTIONS METH_POST METH_PUT METH_TRACE RDP_COOKIE")
 
@@ -74,20 +74,20 @@ type rule struct {
 	line    int
 }
 
-// ruleSet is what a section declares.
+// ruleSet holds the rules and acls of a section.
 type ruleSet struct {
 	acls   map[string]test
 	rules  []rule
-	broken bool // a line of it was in error: what the rest amounts to means nothing
+	broken bool // a line has an error, so the result of the other lines means nothing
 }
 
-// inherit returns what a section begins with: the rules of its defaults go before its own, but the acls that they were made
-// of are not visible in it, as in HAProxy.
+// inherit returns the rules with which a section begins. The rules of its defaults section come before its own. As in
+// HAProxy, the acls of the defaults section are not visible in it.
 func (s ruleSet) inherit() ruleSet {
 	return ruleSet{acls: map[string]test{}, rules: slices.Clone(s.rules), broken: s.broken}
 }
 
-// fate is what becomes of a connection in one moment.
+// fate is what happens to a connection at one moment.
 type fate int
 
 const (
@@ -96,8 +96,8 @@ const (
 	rejected
 )
 
-// fate evaluates the rules: the first that passes decides, one that is undecided makes the connection wait, and who
-// comes to the end is accepted.
+// fate evaluates the rules. The first rule that passes decides. A rule that is undecided makes the connection wait. A
+// connection that reaches the end of the rules is accepted.
 func (s ruleSet) fate(m moment) fate {
 	for _, r := range s.rules {
 		switch {
@@ -112,7 +112,7 @@ func (s ruleSet) fate(m moment) fate {
 	return accepted
 }
 
-// judge says why the rules are not those of an early-talker gateway; nil when they are.
+// judge returns why the rules do not make an early-talker gateway, or nil if they do.
 func (s ruleSet) judge() error {
 	quiet, talk, silence := s.fate(over), s.fate(talked), s.fate(silent)
 	switch {
@@ -121,14 +121,14 @@ func (s ruleSet) judge() error {
 	case quiet == rejected:
 		return errors.New("the rules reject clients that wait for the banner")
 	case talk != rejected:
-		return errors.New("the rules let early talkers pass (what no rule rejects is accepted)")
+		return errors.New("the rules let early talkers pass (a client that no rule rejects is accepted)")
 	case silence == accepted:
-		return errors.New("the rules accept a client that has not talked yet at once, without the delay")
+		return errors.New("the rules accept a client at once, before the delay is over")
 	}
 	return nil
 }
 
-// parseTest reads an expression: a fetch, flags and patterns, as after `acl NAME` or between braces.
+// parseTest reads an expression: a fetch, flags and patterns, as they stand after `acl NAME` or between braces.
 func parseTest(words []string) (test, error) {
 	const served = "conditions that hushgate can evaluate are `req_len gt 0` (or ge 1, req.len), " +
 		"`req.payload(0,1) -m found`, and REQ_CONTENT, WAIT_END, TRUE, FALSE, LOCALHOST"
@@ -152,8 +152,8 @@ func parseTest(words []string) (test, error) {
 	return test{}, fmt.Errorf("%s is not served; %s", quote(strings.Join(words, " ")), served)
 }
 
-// parseLength reads the patterns after req_len. They must ask whether there is anything, and nothing finer: a
-// connection ends, or passes the test, with its first octet.
+// parseLength reads the patterns after req_len. The only question served is whether there is any content: a connection
+// passes or fails the test with its first octet.
 func parseLength(args []string) (test, error) {
 	text := strings.Join(args, " ")
 	if len(args) >= 2 && args[0] == "-m" && args[1] == "int" {
@@ -180,8 +180,8 @@ func parseLength(args []string) (test, error) {
 	return test{}, fmt.Errorf("expected gt 0 or ge 1, found %s: one octet makes an early talker", quote(text))
 }
 
-// parseCondition reads what follows an action: nothing, or if|unless and terms, in which "or" binds less than the
-// invisible "and". All that is wrong is in errs.
+// parseCondition reads what follows an action: nothing, or if|unless and terms. "or" binds less tightly than the implicit
+// "and". It returns all errors in errs.
 func (s ruleSet) parseCondition(words []string) (t test, errs []error) {
 	if len(words) == 0 {
 		return always, nil
@@ -218,8 +218,8 @@ func (s ruleSet) parseCondition(words []string) (t test, errs []error) {
 	return any, errs
 }
 
-// parseTerm reads one name, or one expression in braces, and the exclamation mark before it. The rest may be read on after
-// an error.
+// parseTerm reads one name, or one expression in braces, with the exclamation mark before it, if any. The caller can read
+// the rest also after an error.
 func (s ruleSet) parseTerm(words []string) (t test, rest []string, err error) {
 	first, negated := words[0], false
 	for strings.HasPrefix(first, "!") {
@@ -256,7 +256,7 @@ func (s ruleSet) lookUp(name string) (test, error) {
 		return t, nil
 	}
 	if slices.Contains(predefinedForeign, name) {
-		return test{}, fmt.Errorf("HAProxy's acl %s is not served: hushgate looks at no content", name)
+		return test{}, fmt.Errorf("HAProxy's acl %s is not served: hushgate does not inspect content", name)
 	}
 	known := slices.Concat(slices.Sorted(maps.Keys(s.acls)), slices.Sorted(maps.Keys(predefined)))
 	if near := nearest(name, known); near != "" {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestRulesAsHAProxy: the rules are evaluated as HAProxy 2.6.12 did, which was asked with each of them: a delay of
-// 1 s, a client that stayed silent and one that talked after 0.2 s. "once" means before the delay's end.
+// TestRulesAsHAProxy: the rules are evaluated as HAProxy 2.6.12 did, which was run with each of them: a delay of 1 s, one
+// client that stayed silent and one that talked after 0.2 s. "once" means before the delay is over.
 func TestRulesAsHAProxy(t *testing.T) {
 	for _, c := range []struct {
 		rules          string // of tcp-request content, separated by semicolons
@@ -49,7 +49,7 @@ func TestRulesAsHAProxy(t *testing.T) {
 		if got := s.outcome(silent, over); got != c.silent {
 			t.Errorf("%q: a silent client is %s, by HAProxy %s", c.rules, got, c.silent)
 		}
-		// The last state of a client that talked and waits is not of interest: it must not wait.
+		// If a client that talked has to wait, the case fails; what happens to it later does not matter.
 		if got := strings.TrimPrefix(s.outcome(talked, moments), "? "); c.talked != "" && got != c.talked {
 			t.Errorf("%q: a client that talks is %s, by HAProxy %s", c.rules, got, c.talked)
 		}
@@ -76,7 +76,7 @@ func parseRules(t *testing.T, text string) ruleSet {
 	return s
 }
 
-// outcome says what becomes of a client that is in moment m, and in moment end when the delay is over.
+// outcome returns what happens to a client at moment m, and at moment end when the delay is over.
 func (s ruleSet) outcome(m, end moment) string {
 	word := map[fate]string{accepted: "accepted", rejected: "rejected"}
 	if f := s.fate(m); f != waits {

@@ -7,10 +7,9 @@ import (
 	"strings"
 )
 
-// scanLine cuts one line of HAProxy's syntax into words, as HAProxy 2.6 does (its manual, section 2.2): blanks
-// separate words, "#" begins a comment, a backslash, double quotes and single quotes protect, and variables of the
-// environment are replaced within double quotes. There are no continuation lines. A line that holds nothing gives no
-// words.
+// scanLine splits one line of HAProxy's syntax into words, as HAProxy 2.6 does (its manual, section 2.2). Blanks separate
+// words, and "#" begins a comment. A backslash, double quotes and single quotes protect characters. Environment variables
+// are replaced within double quotes. There are no continuation lines. An empty line gives no words.
 func scanLine(line string, env func(name string) (value string, ok bool)) ([]string, error) {
 	s := scanner{rest: line, env: env}
 	for s.rest != "" {
@@ -19,7 +18,7 @@ func scanLine(line string, env func(name string) (value string, ok bool)) ([]str
 		}
 	}
 	if s.quoted != 0 {
-		return nil, fmt.Errorf("%c without its end", s.quoted)
+		return nil, fmt.Errorf("%c opens a quotation that does not end on this line", s.quoted)
 	}
 	s.endWord()
 	return s.words, nil
@@ -29,8 +28,8 @@ type scanner struct {
 	rest   string
 	words  []string
 	word   strings.Builder
-	inWord bool // also for an empty word, ""
-	quoted byte // the quotation mark that is open, 0 without one
+	inWord bool // true also for an empty word, ""
+	quoted byte // the quotation mark that is open, or 0
 	env    func(string) (string, bool)
 }
 
@@ -40,7 +39,7 @@ func (s *scanner) step() error {
 	switch {
 	case c == '\r':
 		return s.carriageReturn()
-	case s.quoted == '\'' && c != '\'': // nothing is special here
+	case s.quoted == '\'' && c != '\'': // no character is special here
 	case c == '\\':
 		return s.escape()
 	case c == s.quoted:
@@ -66,8 +65,8 @@ func (s *scanner) step() error {
 	return nil
 }
 
-// carriageReturn handles a CR: as a part of the line's end it says nothing. Elsewhere HAProxy takes it for the end, and
-// what follows on the line would be lost in silence.
+// carriageReturn handles a CR. At the end of a line it is a part of the line's end. Elsewhere HAProxy takes it for the end
+// of the line and silently loses the rest, so here it is an error.
 func (s *scanner) carriageReturn() error {
 	if strings.Trim(s.rest, " \t\r") != "" {
 		return errors.New("a carriage return within the line; lines end in LF or CR LF")
@@ -89,7 +88,7 @@ func (s *scanner) endWord() {
 	}
 }
 
-// escape handles a backslash outside single quotes. One that escapes nothing stands for itself.
+// escape handles a backslash outside single quotes. A backslash before any other character stands for itself.
 func (s *scanner) escape() error {
 	const plain = " \t\\#\"'"
 	letters := map[byte]byte{'n': '\n', 'r': '\r', 't': '\t'}
@@ -119,7 +118,8 @@ func (s *scanner) escape() error {
 	return nil
 }
 
-// variable handles $NAME, ${NAME}, ${NAME-default} and ${NAME[*]}, the value of which is cut into words at its spaces.
+// variable handles $NAME, ${NAME}, ${NAME-default} and ${NAME[*]}. The value of the last one is split into words at its
+// spaces.
 func (s *scanner) variable() error {
 	text := s.rest[1:]
 	braces := strings.HasPrefix(text, "{")

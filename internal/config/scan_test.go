@@ -28,8 +28,8 @@ func TestScanLine(t *testing.T) {
 		{`"$MX:25" "${MX}x" "${NONE}y" "${NONE-d e}" "${EMPTY-d}"`, []string{"10.0.0.11:25", "10.0.0.11x", "y", "d e", ""}, ""},
 		{`"a${LIST[*]}b" "$LIST"`, []string{"ainter", "3s", "rise", "4b", "inter 3s  rise 4"}, ""},
 		{`\1 end\`, []string{`\1`, `end\`}, ""},
-		{`"x`, nil, `" without its end`},
-		{`x 'y`, nil, `' without its end`},
+		{`"x`, nil, `" opens a quotation that does not end on this line`},
+		{`x 'y`, nil, `' opens a quotation that does not end on this line`},
 		{`"${MX"`, nil, "${MX without its }"},
 		{`"$"`, nil, "a variable's name begins"},
 		{`"${}"`, nil, "a variable's name begins"},
@@ -51,7 +51,7 @@ func TestScanLine(t *testing.T) {
 	}
 }
 
-// TestScanQuoted: any word comes back from any way of quoting it.
+// TestScanQuoted: each word can be read back, however it is quoted.
 func TestScanQuoted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		words := rapid.SliceOfN(rapid.StringMatching(`[ -&(-~]{0,12}`), 0, 5).Draw(t, "words") // no single quote

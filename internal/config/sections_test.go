@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestSectionsAsHAProxy: what sections take from one another, and which names may be the same.
+// TestSectionsAsHAProxy: what sections inherit from one another, and which sections may have the same name.
 func TestSectionsAsHAProxy(t *testing.T) {
 	const front, back = "    mode tcp\n    bind 127.0.0.1:2525\n    default_backend b\n", "    mode tcp\n    server s 10.0.0.1:25\n"
 	const rule, early = "    tcp-request content reject if REQ_CONTENT\n", "    acl early req_len gt 0\n"
@@ -23,10 +23,10 @@ func TestSectionsAsHAProxy(t *testing.T) {
 			"defaults e\n    mode tcp\nbackend b from e\n" + back, ""},
 		{"an acl of defaults in a frontend's rules", named + early + "frontend f\n" + front + "    tcp-request content reject if early\n" +
 			"backend b\n" + back, `no acl before this line is named "early"`},
-		{"rules of defaults in a listen", named + rule + "listen f\n    bind :2525\n" + back, "only a frontend may begin as such a section"},
+		{"rules of defaults in a listen", named + rule + "listen f\n    bind :2525\n" + back, "only a frontend may use such a section"},
 		{"rules of defaults in a frontend and a backend", named + rule + "frontend f\n" + front + "backend b\n" + back, "only a frontend may"},
 		{"rules of defaults in other defaults", named + rule + "defaults e from d\n    mode tcp\nfrontend f from d\n" + front +
-			"backend b from e\n" + back, "only a frontend may begin as such a section"},
+			"backend b from e\n" + back, "only a frontend may use such a section"},
 		{
 			"rules in defaults without a name", "defaults\n    mode tcp\n" + rule + "frontend f\n" + front + "backend b\n" + back,
 			"not allowed in a defaults section without a name",
@@ -43,14 +43,14 @@ func TestSectionsAsHAProxy(t *testing.T) {
 		{"a frontend and a backend of one name", "frontend b\n" + front + rule + "backend b\n" + back, ""},
 		{
 			"two frontends of one name", "frontend f\n" + front + rule + "frontend f\n" + front + rule + "backend b\n" + back,
-			`expected a name of its own, found "f", which line 1 has already`,
+			`expected a name that is not used yet, found "f", which line 1 has already`,
 		},
 		{
 			"a listen without servers and a backend of one name", "listen b\n" + front + rule + "backend b\n" + back,
-			`expected a name of its own, found "b", which line 1 has already`,
+			`expected a name that is not used yet, found "b", which line 1 has already`,
 		},
 		{"a listen that is disabled and a frontend of one name", "listen f\n    disabled\n" + back + "frontend f\n" + front + rule +
-			"backend b\n" + back, `expected a name of its own, found "f", which line 1 has already`},
+			"backend b\n" + back, `expected a name that is not used yet, found "f", which line 1 has already`},
 		{"an address after a section's name", "listen f :2525\n" + back + rule, "expected `bind :2525` on a line of its own"},
 		{"maxconn 0", "global\n    maxconn 0\nfrontend f\n" + front + rule + "    maxconn 0\nbackend b\n" + back[:len(back)-1] +
 			" maxconn 0 minconn 0 maxqueue 0\n", ""},
@@ -66,14 +66,14 @@ func TestSectionsAsHAProxy(t *testing.T) {
 		if accepted, messages := askHAProxy(t, c.text); accepted != (c.want == "") {
 			t.Errorf("%s: HAProxy accepts it: %v\n%s", c.name, accepted, messages)
 		}
-		if c.name == "no time for the end" && cfg != nil && cfg.Global.HardStopAfter != maxTime { // HAProxy goes on for ever
+		if c.name == "no time for the end" && cfg != nil && cfg.Global.HardStopAfter != maxTime { // HAProxy sets no limit
 			t.Errorf("%s: %s", c.name, cfg.Global.HardStopAfter)
 		}
 	}
 }
 
-// TestWordsOfHAProxy: every word that HAProxy 2.6 takes after a bind's or a server's address is known, with the number of its
-// values, so that nothing on the line is misread.
+// TestWordsOfHAProxy: every word that HAProxy 2.6 allows after the address of a bind or server is known, with the number of
+// its values, so that the rest of the line is not misread.
 func TestWordsOfHAProxy(t *testing.T) {
 	out, err := exec.Command(haproxyProgram(t), "-dKall", "-q", "-c", "-f", "/dev/null").Output()
 	if len(out) == 0 {
@@ -127,8 +127,8 @@ func TestWordsOfHAProxy(t *testing.T) {
 	}
 }
 
-// TestPredefinedInHAProxy: what the predefined acls do to a client that waits and one that talks, in HAProxy itself. Its clients
-// here are those of LOCALHOST, who never come to a gateway.
+// TestPredefinedInHAProxy: what the predefined acls do in HAProxy itself to a client that waits and one that talks. The
+// clients of this test match LOCALHOST; such clients never reach a gateway.
 func TestPredefinedInHAProxy(t *testing.T) {
 	for _, c := range []struct {
 		rules string

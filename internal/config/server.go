@@ -43,7 +43,7 @@ func (p *problems) serverAddress(s *rawServer, line int, keyword, text string) {
 	}
 }
 
-// serverTable is serverSettings: those of a server, the same in both syntaxes.
+// serverTable makes serverSettings, the settings of a server. They are the same in both syntaxes.
 func serverTable() []setting[rawServer] {
 	flag := func(field func(*rawServer) *bool) kind[rawServer] { return boolean(field, false) }
 	return []setting[rawServer]{
@@ -101,7 +101,7 @@ func serverTable() []setting[rawServer] {
 	}
 }
 
-// minInter is the shortest interval between checks: HAProxy's unit.
+// minInter is the shortest interval between health checks: HAProxy's unit of time.
 const minInter = time.Millisecond
 
 func setCheckAddr(s *rawServer, text string, _ time.Duration) (want string) {

@@ -6,25 +6,25 @@ import (
 	"strconv"
 )
 
-// refusedSetting is a word of HAProxy's server lines that is not served. The number of its values lets the parser go on
-// behind it, so that the rest of the line is read too.
+// refusedSetting is a word on HAProxy's server lines that is not served. The number of its values lets the parser continue
+// after it, so that the rest of the line is read too.
 type refusedSetting struct {
 	values int
 	why    string
 }
 
-// Why settings of a server are refused.
+// The reasons for which settings of a server are refused.
 const (
-	noSpokenTLS  = "hushgate speaks no TLS; STARTTLS passes through it"
+	noSpokenTLS  = "hushgate does not speak TLS; STARTTLS passes through it"
 	noLimits     = "hushgate does not limit connections to a server; let the server do so"
 	noStickiness = "hushgate does not tie clients to servers"
-	onlyChecks   = "state comes from health checks"
-	standing     = "connections that stand live on"
-	noReuse      = "each connection of a client has one of its own to a server"
+	onlyChecks   = "health checks alone decide whether a server is up"
+	standing     = "open connections are kept"
+	noReuse      = "each client connection has its own connection to a server"
 )
 
-// refusedServerSettings are those of HAProxy 2.6 (`haproxy -dKsrv`) that change what a server gets. Those with a zero are
-// accepted with that value: unlimited, or none.
+// refusedServerSettings lists the settings of HAProxy 2.6 (`haproxy -dKsrv`) that would change what a server receives. Those
+// in unlimitedAtZero are accepted with the value 0.
 var refusedServerSettings = map[string]refusedSetting{
 	"agent-addr":           {1, onlyChecks},
 	"agent-check":          {0, onlyChecks},
@@ -65,7 +65,7 @@ var refusedServerSettings = map[string]refusedSetting{
 	"pool-max-conn":        {1, noReuse},
 	"pool-purge-delay":     {1, noReuse},
 	"proto":                {1, aboutHTTP},
-	"proxy-v2-options":     {1, "the header has addresses alone"},
+	"proxy-v2-options":     {1, "the header has only addresses"},
 	"redir":                {1, aboutHTTP},
 	"send-proxy-v2-ssl":    {0, noSpokenTLS},
 	"send-proxy-v2-ssl-cn": {0, noSpokenTLS},
@@ -86,11 +86,11 @@ var refusedServerSettings = map[string]refusedSetting{
 	"ws":                   {1, aboutHTTP},
 }
 
-// unlimitedAtZero are refused settings that say nothing with the value 0, which is HAProxy's default.
+// unlimitedAtZero lists refused settings whose value 0, HAProxy's default, means that there is no limit.
 var unlimitedAtZero = []string{"maxconn", "maxqueue", "minconn", "slowstart"}
 
-// ignoredServerSettings have one value each. Those about names say nothing of a literal address, and any other is an error of
-// its own.
+// ignoredServerSettings take one value each. Those about name lookup have no effect on a literal address, and anything but a
+// literal address is reported by itself.
 var ignoredServerSettings = map[string]string{
 	"id":             "hushgate knows its servers by name",
 	"init-addr":      noNames,
@@ -102,14 +102,14 @@ var ignoredServerSettings = map[string]string{
 
 const noNames = "names are not looked up"
 
-// absentServerSettings say that something is off, which hushgate never does.
+// absentServerSettings switch off what hushgate does not have.
 var absentServerSettings = []string{
 	"no-agent-check", "no-check-ssl", "no-send-proxy-v2-ssl", "no-send-proxy-v2-ssl-cn", "no-ssl", "no-ssl-reuse",
 	"no-sslv3", "no-tfo", "no-tls-tickets", "no-tlsv10", "no-tlsv11", "no-tlsv12", "no-tlsv13", "non-stick",
 }
 
-// serverSettings reads the words after a server's address. It goes on behind a word that it does not take, so that each
-// mistake on the line is reported once, and what follows from one is not.
+// serverSettings reads the words after a server's address. It reads on after a word that it does not know, so that each
+// mistake on the line is reported once, without errors that only follow from another.
 func (p *haproxyParser) serverSettings(keyword string, s *rawServer, args []string) {
 	var refused refusals
 	for len(args) > 0 {
@@ -129,7 +129,7 @@ func (p *haproxyParser) serverSettings(keyword string, s *rawServer, args []stri
 	refused.report(p, keyword)
 }
 
-// refusals are the words on one line that are not served, those with one reason together.
+// refusals collects the refused words on one line, grouped by reason.
 type refusals []refusal
 
 type refusal struct{ words, why string }
@@ -150,7 +150,7 @@ func (r refusals) report(p *haproxyParser, keyword string) {
 	}
 }
 
-// serverSetting reads one setting with its values, and returns the words behind it.
+// serverSetting reads one setting with its values, and returns the words after it.
 func (p *haproxyParser) serverSetting(keyword string, s *rawServer, no *refusals, word string, args []string) (rest []string) {
 	value := ""
 	if len(args) > 0 {
@@ -178,7 +178,7 @@ func (p *haproxyParser) serverSetting(keyword string, s *rawServer, no *refusals
 	return args[min(refused.values, len(args)):]
 }
 
-// serverSource reads what follows `source` on a server's line.
+// serverSource reads the words after `source` on a server's line.
 func (p *haproxyParser) serverSource(keyword string, s *rawServer, args []string) (rest []string) {
 	source, rest, ok := p.sourceOf(keyword+" source", args)
 	if !ok {
@@ -194,7 +194,7 @@ func isZero(s string) bool {
 	return err == nil && n == 0
 }
 
-// fromKnownServerWord skips the words before the next setting: values of one that is not known.
+// fromKnownServerWord skips the words before the next known setting: they are values of an unknown one.
 func fromKnownServerWord(args []string) []string {
 	i := slices.IndexFunc(args, knownServerWord)
 	if i < 0 {
@@ -208,7 +208,7 @@ func knownServerWord(word string) bool {
 	return findWord(serverSettings, word) != nil || refused || ignoredServerSettings[word] != "" || slices.Contains(absentServerSettings, word)
 }
 
-// knownServerSettings are those that have a meaning here, those without a value first.
+// knownServerSettings lists the settings that have an effect here, those without a value first.
 func knownServerSettings() []string {
 	table := serverSettings
 	known := wordsAfter(table, "")

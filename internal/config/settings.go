@@ -7,47 +7,47 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// setting is one thing that a file may say about a T: the process, a section, a server. Whatever is known of it stands here, and
-// the parsers of both syntaxes, the defaults and the test that compares the reference with the code all read it here.
+// setting is one setting of a T: the process, a section, a server. All that is known of it is here. The parsers of both
+// syntaxes, the defaults and the test that compares the reference with the code all read it.
 type setting[T any] struct {
-	word string // HAProxy's: "maxconn", "timeout client"; empty: it has none
-	not  string // on a server's line, the word that takes it back
-	key  string // YAML's: "maxconn", "timeout.client"; empty: it has none
+	word string // HAProxy's word: "maxconn", "timeout client"; empty: HAProxy has none
+	not  string // on a server's line, the word that switches it off again
+	key  string // the YAML key: "maxconn", "timeout.client"; empty: none
 	kind[T]
 
-	in           section // of HAProxy's syntax, where it has a meaning; of a section's settings alone, as are the next seven
+	in           section // the sections of HAProxy's syntax where it has an effect; only for settings of a section, like the next seven
 	structural   bool    // elsewhere it is an error, not just without effect
 	anonymousToo bool    // it may stand in a defaults section that has no name
 	notServed    bool    // HAProxy knows it in a backend, hushgate does not
 	canNegate    bool    // "no" may stand before it
-	least        int     // arguments
-	want         string  // what they are
-	most         int     // arguments of an option
+	least        int     // the least number of arguments
+	want         string  // a description of the arguments
+	most         int     // the largest number of arguments of an option
 
-	about     string // its meaning, as the reference begins to tell it
-	otherwise string // its default in the reference's words, where the kind does not know it or it wants explaining
-	older     bool   // a name that only old files have, and the reference does not
+	about     string // its meaning, with which the reference begins
+	otherwise string // its default in the reference's words, if the kind does not know it or it needs an explanation
+	older     bool   // a name that only old files have; the reference does not list it
 }
 
-// kind is how a value is read, and what it is when no file says.
+// kind says how a value is read, and what its default is.
 type kind[T any] struct {
-	// line reads the words after the setting's own. Both line and node report whether they set anything.
+	// line reads the words after the setting's name. Both line and node report whether they set anything.
 	line func(p *haproxyParser, to *T, name string, args []string, negated bool) bool
 	node func(r *yamlReader, to *T, key string, node ast.Node) bool
-	// fill sets the default, and shown is how the reference writes it.
+	// fill sets the default. shown is how the reference writes it.
 	fill  func(to *T)
 	shown string
-	// values is how many words belong to it on a server's line.
+	// values is the number of words that belong to it on a server's line.
 	values int
 }
 
-// The tables. (Made by init, as handlers in them refer to them for suggestions.)
+// The tables. (init makes them: their handlers refer to them for suggestions.)
 var (
 	globalSettings   []setting[rawGlobal]
-	captureSettings  []setting[rawGlobal] // a part of the former
-	frontendSettings []setting[rawProxy]  // with what both sides have; in YAML the keys of frontends
+	captureSettings  []setting[rawGlobal] // a part of globalSettings
+	frontendSettings []setting[rawProxy]  // includes the settings that both sides have; in YAML the keys of frontends
 	backendSettings  []setting[rawProxy]
-	proxySettings    []setting[rawProxy] // both
+	proxySettings    []setting[rawProxy] // both tables
 	serverSettings   []setting[rawServer]
 	bindSettings     []setting[bindWords]
 	logSettings      []setting[LogTarget]
@@ -60,7 +60,7 @@ func init() {
 	serverSettings, bindSettings, logSettings = serverTable(), bindTable(), logTable()
 }
 
-// name is how a setting is called where only one name can be used.
+// name returns the setting's name where only one name can be shown.
 func (s *setting[T]) name() string {
 	if s.word != "" {
 		return s.word
@@ -68,13 +68,13 @@ func (s *setting[T]) name() string {
 	return s.key
 }
 
-// lines are those on which settings were made, by their names.
+// lines maps the name of a setting to the line that set it.
 type lines map[string]int
 
-// set reports whether a line has made a setting.
+// set reports whether a line has set the setting.
 func (l lines) set(name string) bool { return l[name] > 0 }
 
-// fill sets the defaults of a table.
+// fill sets the defaults of a table in to.
 func fill[T any](table []setting[T], to *T) {
 	for _, s := range table {
 		if s.fill != nil {
@@ -83,7 +83,8 @@ func fill[T any](table []setting[T], to *T) {
 	}
 }
 
-// findWord finds the setting of HAProxy's words, one or two. A word with a blank in it was quoted in the file, and is none.
+// findWord finds the setting with one or two HAProxy words. A word with a blank in it was quoted in the file and matches no
+// setting.
 func findWord[T any](table []setting[T], words ...string) *setting[T] {
 	word := strings.Join(words, " ")
 	i := slices.IndexFunc(table, func(s setting[T]) bool { return s.word == word || s.not == word })
@@ -96,7 +97,7 @@ func findWord[T any](table []setting[T], words ...string) *setting[T] {
 	return &table[i]
 }
 
-// wordsAfter lists HAProxy's words for what may follow a keyword ("timeout"), or those of a line's beginning.
+// wordsAfter lists the HAProxy words that may follow a keyword ("timeout"), or, with an empty keyword, begin a line.
 func wordsAfter[T any](table []setting[T], keyword string) (words []string) {
 	for _, s := range table {
 		first, second, two := strings.Cut(s.word, " ")
@@ -115,7 +116,7 @@ func wordsAfter[T any](table []setting[T], keyword string) (words []string) {
 	return words
 }
 
-// keysOf returns the handlers of a table's keys. Those with a dot are keys of a mapping of their own.
+// keysOf returns the handlers of a table's keys. A key with a dot belongs to a mapping of its own.
 func keysOf[T any](r *yamlReader, table []setting[T], to *T, made lines) yamlKeys {
 	keys, inner := yamlKeys{}, map[string]yamlKeys{}
 	for _, s := range table {

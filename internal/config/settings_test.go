@@ -13,7 +13,7 @@ import (
 // reference is docs/configuration.md: the rows of its tables, by the heading above them.
 type reference map[string][]row
 
-// row is one of a table. Its names are what stands in backquotes in the first cell.
+// row is one row of a table. Its names are the words in backquotes in the first cell.
 type row struct {
 	names                     []string
 	of                        string // "...": a word of a bind's or a server's line
@@ -58,7 +58,7 @@ func namesIn(text string) (names []string) {
 	return names
 }
 
-// The reference's headings.
+// The headings of the reference.
 const (
 	globalHeading   = "global"
 	frontendHeading = "defaults, frontend, listen: the clients' side"
@@ -82,7 +82,7 @@ func TestReferenceHasEverySetting(t *testing.T) {
 	checkKeys(t, logSettings, ref[yamlHeading], "log.")
 }
 
-// value is a setting's default as the reference has it.
+// value returns a setting's default as the reference writes it.
 func (s *setting[T]) value() string {
 	if s.otherwise != "" {
 		return s.otherwise
@@ -106,7 +106,7 @@ func checkWords[T any](t *testing.T, table []setting[T], rows []row, of string) 
 	}
 }
 
-// checkRow looks for one row that is right in everything.
+// checkRow looks for one row in which everything is right.
 func checkRow(t *testing.T, name string, rows []row, named func(row) bool, about, value string) {
 	found := false
 	for _, r := range rows {
@@ -140,13 +140,14 @@ func checkKeys[T any](t *testing.T, table []setting[T], rows []row, place string
 	}
 }
 
-// asInHAProxy reports whether a key's row leaves the meaning to that of HAProxy's word.
+// asInHAProxy reports whether the row of a key refers to HAProxy's word for its meaning.
 func (r row) asInHAProxy() bool {
 	m := strings.TrimSpace(r.meaning)
 	return m == "" || strings.HasPrefix(m, "as `") || strings.HasSuffix(r.names[0], "[]")
 }
 
-// listed are the keys that a row lists as its meaning: "`name`, `timeout.client`, `.client-fin`", or "`{address, interface}`".
+// listed returns the keys that a row lists as its meaning: "`name`, `timeout.client`, `.client-fin`", or "`{address,
+// interface}`".
 func (r row) listed() (keys []string) {
 	place, isList := strings.CutSuffix(r.names[0], "[]")
 	outer := ""
@@ -168,7 +169,7 @@ func (r row) listed() (keys []string) {
 	return keys
 }
 
-// TestReferenceNamesSettingsAlone: whatever the reference calls a setting in HAProxy's syntax is one.
+// TestReferenceNamesSettingsAlone: each name that the reference calls a setting in HAProxy's syntax is one.
 func TestReferenceNamesSettingsAlone(t *testing.T) {
 	ref := readReference(t)
 	words := regexp.MustCompile(`^(?:no )?([a-z][a-z0-9_-]*)(?: ([a-z][a-z-]*))?`)
@@ -183,7 +184,7 @@ func TestReferenceNamesSettingsAlone(t *testing.T) {
 	}
 }
 
-// isSetting reports whether a row's first words are a setting's, of those that the heading is about.
+// isSetting reports whether a row's first words name a setting that belongs under the heading.
 func isSetting(heading, of, first, second string) bool {
 	switch {
 	case heading == globalHeading:
@@ -198,7 +199,7 @@ func isSetting(heading, of, first, second string) bool {
 	return findWord(proxySettings, first) != nil
 }
 
-// TestReferenceNamesKeysAlone: whatever the reference calls a key of YAML is one.
+// TestReferenceNamesKeysAlone: each name that the reference calls a YAML key is one.
 func TestReferenceNamesKeysAlone(t *testing.T) {
 	keys := slices.Concat([]string{
 		"frontends[]", "backends[]", "backends[].servers[]", "backends[].servers[].name", "backends[].servers[].address",
@@ -224,7 +225,7 @@ func keysIn[T any](table []setting[T], place string) (keys []string) {
 	return keys
 }
 
-// TestExampleHasEveryKey: gateway.yaml shows each key of YAML.
+// TestExampleHasEveryKey: gateway.yaml shows each YAML key.
 func TestExampleHasEveryKey(t *testing.T) {
 	var file any
 	if err := yaml.Unmarshal(read(t, "../../docs/examples/gateway.yaml"), &file); err != nil {
@@ -241,7 +242,7 @@ func TestExampleHasEveryKey(t *testing.T) {
 	}
 }
 
-// showKeys adds the keys of a tree, those of all members of a list together.
+// showKeys adds the keys of a tree. All members of a list count together.
 func showKeys(shown map[string]bool, tree any, place string) {
 	switch v := tree.(type) {
 	case []any:

@@ -9,30 +9,31 @@ import (
 	"time"
 )
 
-// Source is where a server sees its connections come from: an address of the gateway's own, and the ports that are used
-// with it. The zero value stands for the client's address and port.
+// Source is the server-side address: the address of the gateway from which a server's connections come, and the range of
+// their ports. The zero value stands for the client's address and port.
 type Source struct {
 	Addr        netip.Addr // unspecified: the address that the kernel prefers on its route to the server
 	First, Last uint16     // both included
 }
 
-// byRoute is the source of a server in HAProxy's syntax that has send-proxy and no source: as in HAProxy, which leaves the
-// address to the kernel. Its family is the server's.
+// byRoute is the server-side address of a server in HAProxy's syntax with send-proxy and without source. As in HAProxy, the
+// kernel chooses the address. Its family is the server's.
 var byRoute = Source{Addr: netip.IPv4Unspecified(), First: firstSourcePort, Last: lastSourcePort}
 
-// The ports of a source that names none: below those that Linux takes for connections of its own (ip_local_port_range).
+// The ports of a server-side address that names none: below those that Linux gives to its own connections
+// (ip_local_port_range).
 const (
 	firstSourcePort = 1024
 	lastSourcePort  = 32767
 )
 
-// Set reports whether there is a source.
+// Set reports whether there is a server-side address.
 func (s Source) Set() bool { return s.Addr.IsValid() }
 
-// ByRoute reports whether the address is the kernel's choice.
+// ByRoute reports whether the kernel chooses the address.
 func (s Source) ByRoute() bool { return s.Addr.IsValid() && s.Addr.IsUnspecified() }
 
-// String writes the source as a source line does.
+// String returns the server-side address in the syntax of a source line.
 func (s Source) String() string {
 	if !s.Set() {
 		return "0.0.0.0 usesrc clientip"
@@ -44,7 +45,7 @@ func (s Source) String() string {
 	return fmt.Sprintf("%s:%d-%d", host, s.First, s.Last)
 }
 
-// parseSource reads ADDR[:PORT[-PORT]]. Any of the ways to write no particular address leaves it to the kernel.
+// parseSource reads ADDR[:PORT[-PORT]]. With every way to write an unspecified address the kernel chooses it.
 func parseSource(text string) (s Source, err error) {
 	host, ports := text, ""
 	if _, bare := netip.ParseAddr(text); bare != nil { // an IPv6 address without a port needs no brackets here
@@ -72,14 +73,14 @@ func parseSource(text string) (s Source, err error) {
 	case err != nil:
 		return s, fmt.Errorf("the port is %w", err)
 	case s.Last < s.First:
-		return s, errors.New("a range of ports goes upwards")
+		return s, errors.New("the first port of a range must not be above the last")
 	}
 	return s, nil
 }
 
 const (
 	wantSource = "ADDR[:PORT[-PORT]] of the gateway's own, or 0.0.0.0 usesrc clientip"
-	usesClient = "client" // in YAML: what is done without a source, too
+	usesClient = "client" // in YAML; also what is done without a source
 	// usesGateway is, in YAML, the address that the kernel prefers: `source 0.0.0.0` in HAProxy's syntax.
 	usesGateway = "gateway"
 )
@@ -92,15 +93,15 @@ func (p *haproxyParser) source(args []string, _ bool) {
 	if p.proxy.sourceWrong = !ok; !ok {
 		return
 	}
-	p.proxy.source = at[Source]{s, p.line} // a frontend's has no effect: see warnFrontendSource
+	p.proxy.source = at[Source]{s, p.line} // in a frontend it has no effect: see noteFrontendSource
 	if len(rest) > 0 {
 		p.expected(p.line, "source", "nothing after "+strings.Join(args[:len(args)-len(rest)], " "), strings.Join(rest, " "))
 	}
 }
 
-// sourceOf reads the words after source, and returns those that are not its own.
+// sourceOf reads the words after source, and returns the words that do not belong to it.
 func (p *haproxyParser) sourceOf(keyword string, args []string) (s Source, rest []string, ok bool) {
-	own := 1 // words
+	own := 1 // number of words that belong to it
 	if len(args) > 1 && args[1] == "usesrc" {
 		own = min(3, len(args))
 	}
@@ -134,16 +135,16 @@ func (p *haproxyParser) sourceOf(keyword string, args []string) (s Source, rest 
 	return s, p.sourceInterface(keyword, args[own:]), true
 }
 
-// sourceInterface reports `interface NAME` behind a source, and returns the words behind it.
+// sourceInterface reports `interface NAME` after a source, and returns the words after it.
 func (p *haproxyParser) sourceInterface(keyword string, args []string) (rest []string) {
 	if len(args) == 0 || args[0] != "interface" {
 		return args
 	}
-	p.wrong(p.line, keyword+" interface", "not served: the route to the server says which interface leads there")
+	p.wrong(p.line, keyword+" interface", "not served: the route to the server decides the interface")
 	return args[min(2, len(args)):]
 }
 
-// setSource sets the source of a server in YAML.
+// setSource sets the server-side address of a server in YAML.
 func setSource(s *rawServer, v string, _ time.Duration) (want string) {
 	s.sourceSet = true
 	if v == usesClient {
@@ -161,7 +162,7 @@ func setSource(s *rawServer, v string, _ time.Duration) (want string) {
 	return ""
 }
 
-// resolveSource completes how a server hears of its clients.
+// resolveSource decides which address a server sees, and with which PROXY header.
 func (r *resolver) resolveSource(b *rawProxy, s *rawServer) {
 	switch {
 	case s.proxyV2:
@@ -187,25 +188,25 @@ func (r *resolver) resolveSource(b *rawProxy, s *rawServer) {
 	r.checkSource(s)
 }
 
-// withoutSource reports whether no line says where a server sees its connections come from.
+// withoutSource reports whether no line sets the server-side address of a server.
 func withoutSource(b *rawProxy, s *rawServer) bool { return !s.sourceSet && !b.source.set() }
 
-// impliesRoute reports whether a server gets its connections from the gateway's own address because HAProxy would do so. A
-// server that trusts PROXY headers does so by the address that they come from, which in HAProxy is the proxy's: with the
-// client's it would take the header for the beginning of the mail dialogue, and refuse every client. Without send-proxy the
-// client's address is what hushgate is for.
+// impliesRoute reports whether a server is reached from the gateway's own address, as HAProxy would do. A server that trusts
+// PROXY headers decides so by the address from which they come. In HAProxy that is the proxy's. From the client's address
+// the server would read the header as the beginning of the mail dialogue, and refuse every client. Without send-proxy the
+// server sees the client's address, which is hushgate's purpose.
 func (r *resolver) impliesRoute(b *rawProxy, s *rawServer) bool {
 	return !r.raw.native && withoutSource(b, s) && s.Proxy > 0
 }
 
-// checkSource reports a source that a server cannot have.
+// checkSource reports a server-side address that does not fit the server.
 func (r *resolver) checkSource(s *rawServer) {
 	if s.Source.Set() && s.addrSet && s.Source.Addr.Is4() != s.Addr.Is4() {
-		r.wrong(s.Line, "server "+quoteOdd(s.Name), "its source %s is not of its own family: give it one with source on its line",
+		r.wrong(s.Line, "server "+quoteOdd(s.Name), "its source %s is not of the server's address family: write a source of that family on its line",
 			s.Source.Addr)
 	}
 	if s.Source.Set() && s.Source.Addr == s.Addr {
-		r.wrong(s.Line, "server "+quoteOdd(s.Name), "its source is its own address")
+		r.wrong(s.Line, "server "+quoteOdd(s.Name), "its source is the server's own address")
 	}
 	for _, c := range r.claims {
 		if s.Source.Addr == c.bind.Addr && s.Source.First <= c.bind.Port && c.bind.Port <= s.Source.Last {
@@ -214,8 +215,8 @@ func (r *resolver) checkSource(s *rawServer) {
 	}
 }
 
-// checkSourcePorts reports a source that has the port of a bind on its address. A source whose address is left to the route
-// loses that port only, when the address is chosen: what is an error is that it has no other.
+// checkSourcePorts reports a range of server-side ports that contains the port of a bind on the same address. If the kernel
+// chooses the address, that port is left out when the address is known; it is an error only if no port is left.
 func (r *resolver) checkSourcePorts(s *rawServer, c claim) {
 	if s.Source.ByRoute() && s.Source.First < s.Source.Last {
 		return

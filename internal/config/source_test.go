@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestSourceOfProxiedServers: in HAProxy's syntax a server with send-proxy and without source is connected to from the
-// gateway's own address, which the route gives, as by HAProxy; every line that says otherwise counts.
+// TestSourceOfProxiedServers: in HAProxy's syntax a server with send-proxy and without source is reached from the gateway's
+// own address, which the kernel chooses by the route, as HAProxy does. Each line that sets a server-side address is obeyed.
 func TestSourceOfProxiedServers(t *testing.T) {
 	const route4, route6, client = "0.0.0.0:1024-32767", "[::]:1024-32767", "0.0.0.0 usesrc clientip"
 	for _, c := range []struct {
@@ -102,8 +102,9 @@ func TestSourceOfProxiedServers(t *testing.T) {
 	}
 }
 
-// TestSourceBesideABindOfAnyAddress: a service on an unprivileged port of all addresses does not take a source by route from
-// its servers. The port is left out of its range when the address is chosen; only a source that has no other is an error.
+// TestSourceBesideABindOfAnyAddress: a service on an unprivileged port of all addresses may stand beside a server-side
+// address that the kernel chooses. The port is left out of its range when the address is known; it is an error only if no
+// other port is left.
 func TestSourceBesideABindOfAnyAddress(t *testing.T) {
 	const fix = ": give it a range without that one, such as source "
 	for _, c := range []struct{ bind, server, want string }{
@@ -126,8 +127,8 @@ func TestSourceBesideABindOfAnyAddress(t *testing.T) {
 	}
 }
 
-// TestSourceInYAML: in hushgate's own syntax the client's address is the default whatever else a server has; with send-proxy
-// that is warned of until the file says which of both is meant.
+// TestSourceInYAML: in hushgate's own syntax the client's address is always the default. With send-proxy this gives a
+// warning until the file says which of the two is meant.
 func TestSourceInYAML(t *testing.T) {
 	for _, c := range []struct{ backend, server, want, notes string }{
 		{"", "", "client", ""},
@@ -153,8 +154,8 @@ func TestSourceInYAML(t *testing.T) {
 	}
 }
 
-// checkSaid compares warnings with the first words of those that are wanted, a line each. What is said of every such file,
-// that one bind serves one family, is left out.
+// checkSaid compares warnings with the expected first words, one line each. It leaves out the note that one bind serves one
+// family, which each such file gives.
 func checkSaid(t *testing.T, warnings []Warning, want string) {
 	t.Helper()
 	var got []string

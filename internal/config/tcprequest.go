@@ -2,7 +2,7 @@ package config
 
 import "time"
 
-// tcpRequest handles inspect-delay, and the content rules that tell early talkers from others.
+// tcpRequest handles inspect-delay, and the content rules that recognise early talkers.
 func (p *haproxyParser) tcpRequest(args []string, _ bool) {
 	kind := args[0]
 	known := []string{"inspect-delay", "content"}
@@ -16,7 +16,7 @@ func (p *haproxyParser) tcpRequest(args []string, _ bool) {
 		p.add(Error{
 			Line: p.line, Keyword: "tcp-request", Expected: orList(known), Found: quote(kind), Suggestion: meant,
 		})
-		if kind = meant; meant == "" { // it may have been either
+		if kind = meant; meant == "" { // it may have been meant as either
 			p.proxy.rules.broken, p.proxy.delayWrong = true, true
 		}
 	}
@@ -28,7 +28,7 @@ func (p *haproxyParser) tcpRequest(args []string, _ bool) {
 	}
 }
 
-// inspectDelay keeps the first delay of a section, and that of its defaults, as HAProxy does.
+// inspectDelay keeps the first delay, that of the defaults section included, as HAProxy does.
 func (p *haproxyParser) inspectDelay(args []string) {
 	const name = "tcp-request inspect-delay"
 	word := ""
@@ -63,7 +63,7 @@ func (p *haproxyParser) contentRule(args []string) {
 		meant := nearest(action, actions)
 		p.add(Error{Line: p.line, Keyword: name, Expected: orList(actions), Found: quote(action), Suggestion: meant})
 		if len(args) == 0 || meant == "" && args[0] != "if" && args[0] != "unless" {
-			return // another action may have words of its own
+			return // another action may have further words
 		}
 	}
 	when, errs := rules.parseCondition(args)
@@ -85,9 +85,9 @@ func (p *haproxyParser) acl(args []string, _ bool) {
 	if err != nil {
 		p.wrong(p.line, title, "%v", err)
 		rules.broken = true
-		t = never // known from here on, so that the lines that use it are not errors as well
+		t = never // known from here on, so that lines that use it are not reported as well
 	}
-	if earlier, ok := rules.acls[name]; ok { // lines of one name are alternatives
+	if earlier, ok := rules.acls[name]; ok { // lines with the same name are alternatives
 		t = earlier.or(t)
 	}
 	rules.acls[name] = t

@@ -33,8 +33,8 @@ const wantTime = "a time such as 30s (units us, ms, s, m, h, d)"
 
 var errNotTime = errors.New("not " + wantTime)
 
-// parseTime reads a whole number and its unit. A number alone counts bare, which is a millisecond in HAProxy's syntax;
-// with bare 0 only zero may stand without a unit.
+// parseTime reads a whole number and its unit. A number without a unit counts in units of bare, which is a millisecond in
+// HAProxy's syntax. If bare is 0, only zero may stand without a unit.
 func parseTime(s string, bare time.Duration) (time.Duration, error) {
 	digits := len(s) - len(strings.TrimLeft(s, "0123456789"))
 	n, err := strconv.ParseInt(s[:digits], 10, 64)
@@ -58,8 +58,8 @@ func parseTime(s string, bare time.Duration) (time.Duration, error) {
 	return time.Duration(n) * unit, nil
 }
 
-// formatTime writes a time as parseTime reads it, in the longest unit that gives a whole number. What is below a
-// microsecond is lost.
+// formatTime writes a time as parseTime reads it, in the longest unit that gives a whole number. Fractions of a microsecond
+// are lost.
 func formatTime(d time.Duration) string {
 	if d == 0 {
 		return "0s"
@@ -88,8 +88,8 @@ func wantInt(least, most int) string {
 	return fmt.Sprintf("a whole number from %d to %d", least, most)
 }
 
-// splitAddress cuts "ADDR:PORT" at its last colon, as HAProxy does, so that ":::25" is port 25 of "::". Brackets may
-// stand around an IPv6 address. Without a colon outside brackets, port is empty.
+// splitAddress splits "ADDR:PORT" at its last colon, as HAProxy does, so that ":::25" is port 25 of "::". An IPv6 address
+// may stand in brackets. If there is no colon outside brackets, port is empty.
 func splitAddress(s string) (host, port string, err error) {
 	for _, family := range []string{"ipv4@", "ipv6@"} {
 		s = strings.TrimPrefix(s, family)
@@ -109,7 +109,7 @@ func splitAddress(s string) (host, port string, err error) {
 	return s[:i], s[i+1:], nil
 }
 
-// parseAddr reads a literal address without a zone.
+// parseAddr reads an IP address without a zone.
 func parseAddr(s string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(s)
 	switch {
@@ -123,7 +123,7 @@ func parseAddr(s string) (netip.Addr, error) {
 	return addr.Unmap(), nil
 }
 
-// parseHost reads the address of one host: not that of a group, and not the unspecified one.
+// parseHost reads the address of one host. A multicast address and the unspecified address are errors.
 func parseHost(s string) (netip.Addr, error) {
 	addr, err := parseAddr(s)
 	if err == nil && (addr.IsUnspecified() || addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255})) {
@@ -132,7 +132,8 @@ func parseHost(s string) (netip.Addr, error) {
 	return addr, err
 }
 
-// parsePort reads the number of a port. HAProxy reads a sign before it as an offset from the client's port.
+// parsePort reads a port number. HAProxy reads a number with a sign as an offset from the client's port, which is an error
+// here.
 func parsePort(s string) (uint16, error) {
 	if strings.HasPrefix(s, "+") || strings.HasPrefix(s, "-") {
 		return 0, errors.New("an offset from the client's port, which is not served")
@@ -141,13 +142,14 @@ func parsePort(s string) (uint16, error) {
 	return uint16(n), err
 }
 
-// maxPorts bounds a range of ports in one bind: each is a service of its own, with rules in the packet filter.
+// maxPorts bounds the range of ports of one bind: each port is a service of its own, with its own rules in the packet
+// filter.
 const maxPorts = 64
 
 // parseBind reads one address of a bind line: ":25", "*:25", "0.0.0.0:25", "[::]:25", ":::25", ":25-26".
 func parseBind(s string) ([]Bind, error) {
 	if scheme, _, ok := strings.Cut(s, "@"); ok && scheme != "ipv4" && scheme != "ipv6" || strings.HasPrefix(s, "/") {
-		return nil, errors.New("not an IP address and port: clients come by TCP alone")
+		return nil, errors.New("not an IP address and port: clients connect by TCP only")
 	}
 	host, ports, err := splitAddress(s)
 	if err != nil {
@@ -170,7 +172,7 @@ func parseBind(s string) ([]Bind, error) {
 		if b.Addr.IsMulticast() {
 			return nil, errors.New("not the address of one host")
 		}
-		// On Linux a socket of [::] takes IPv4 as well, unless it is told otherwise (v6only).
+		// On Linux a socket of [::] takes IPv4 as well, unless v6only is set.
 		b.AnyFamily = b.Addr == netip.IPv6Unspecified()
 	}
 	low, high, isRange := strings.Cut(ports, "-")
@@ -183,7 +185,7 @@ func parseBind(s string) ([]Bind, error) {
 		return nil, fmt.Errorf("the port is %w", err)
 	}
 	if last < first || last-first >= maxPorts {
-		return nil, fmt.Errorf("a range of ports goes upwards, over at most %d of them", maxPorts)
+		return nil, fmt.Errorf("the first port of a range must not be above the last, and a range has at most %d ports", maxPorts)
 	}
 	binds := make([]Bind, 0, last-first+1)
 	for port := int(first); port <= int(last); port++ {
@@ -193,7 +195,7 @@ func parseBind(s string) ([]Bind, error) {
 	return binds, nil
 }
 
-// checkReply says what is wrong with s as the single line of an SMTP reply (RFC 5321 section 4.2) that refuses.
+// checkReply returns an error unless s is the single line of a negative SMTP reply (RFC 5321 section 4.2).
 func checkReply(s string) error {
 	const maxReply = 510 // RFC 5321 section 4.5.3.1.5: 512 octets with CRLF
 	switch {
@@ -210,7 +212,7 @@ func checkReply(s string) error {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// checkName says what is wrong with the name of a proxy or server, by HAProxy's rules.
+// checkName returns an error unless s is a valid name of a proxy or server, by HAProxy's rules.
 func checkName(s string) error {
 	bad := func(r rune) bool { return !isNameRune(r) && r != '-' && r != '.' && r != ':' }
 	if s == "" || len(s) > 128 || strings.IndexFunc(s, bad) >= 0 {
@@ -219,7 +221,7 @@ func checkName(s string) error {
 	return nil
 }
 
-// checkInterface says what is wrong with the name of a network interface, by the kernel's rules.
+// checkInterface returns an error unless s is a valid name of a network interface, by the kernel's rules.
 func checkInterface(s string) error {
 	if s == "" || len(s) > 15 || s == "." || s == ".." || strings.ContainsAny(s, "/: \t\n\v\f\r\x00") {
 		return errors.New("an interface's name has 1 to 15 characters, none of them a blank, slash or colon")

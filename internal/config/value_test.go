@@ -45,7 +45,7 @@ func TestParseTime(t *testing.T) {
 	}
 }
 
-// TestTimeRoundTrip: what formatTime writes, parseTime reads, with or without a unit for bare numbers.
+// TestTimeRoundTrip: parseTime reads what formatTime writes, with or without a unit for bare numbers.
 func TestTimeRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		unit := rapid.SampledFrom(timeUnits).Draw(t, "unit")
@@ -131,7 +131,7 @@ func TestCheckReply(t *testing.T) {
 	}
 }
 
-// TestBindsCover: a bind that another covers overlaps with it, and overlapping asks no order.
+// TestBindsCover: a bind that another one covers also overlaps with it, and overlap is symmetric.
 func TestBindsCover(t *testing.T) {
 	draw := rapid.Custom(func(t *rapid.T) Bind {
 		binds, err := parseBind(rapid.SampledFrom([]string{
@@ -152,7 +152,7 @@ func TestBindsCover(t *testing.T) {
 			t.Fatalf("%v covers %v and does not overlap with it", a, b)
 		}
 		if !covers(a, a) || covers(a, b) && covers(b, a) && a != b {
-			t.Fatalf("covers is no order: %v, %v", a, b)
+			t.Fatalf("covers is not an order: %v, %v", a, b)
 		}
 	})
 }

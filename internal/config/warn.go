@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// Delays at which something changes.
+// Limits of the delay beyond which some clients give up.
 const (
-	// greetingLimit is how long a client waits for the greeting at the least (RFC 5321 section 4.5.3.2.1).
+	// greetingLimit is the time for which a client must at least wait for the greeting (RFC 5321 section 4.5.3.2.1).
 	greetingLimit = 5 * time.Minute
-	// impatientLimit leaves senders that wait for 30 s in all some seconds for the server's own greeting.
+	// impatientLimit leaves senders that wait 30 s in all some seconds for the server's own greeting.
 	impatientLimit = 25 * time.Second
 )
 
-// warnGlobal looks at what belongs to the process.
+// warnGlobal warns of settings of the process.
 func (r *resolver) warnGlobal() {
 	if g := &r.raw.global; g.Announce && g.Fail == FailOpen {
-		r.warn(g.lines["announce"], "announce: when there is no hushgate nobody answers for the service addresses, so that "+
-			"fail: open lets nobody in unless they are on an interface or routed here")
+		r.warn(g.lines["announce"], "announce: while hushgate does not run, ARP requests for the service addresses are not answered, so "+
+			"fail: open works only for addresses that are on an interface or routed here")
 	}
 }
 
-// warnFrontend looks for settings that are allowed and seldom meant.
+// warnFrontend warns of settings that are allowed but seldom meant.
 func (r *resolver) warnFrontend(f *rawProxy, out Frontend) {
 	if f.unfit {
 		return
@@ -40,11 +40,11 @@ func (r *resolver) warnFrontend(f *rawProxy, out Frontend) {
 		r.warnTimeout("client", t)
 		if t.value > 0 && t.value < out.Delay && !slices.Contains(r.bare, t.line) {
 			r.warn(t.line, "timeout client %s is shorter than the delay of %s: HAProxy would close every connection "+
-				"before its end; here it counts from the banner on", formatTime(t.value), formatTime(out.Delay))
+				"before the delay is over; here the timeout counts from the banner on", formatTime(t.value), formatTime(out.Delay))
 		}
 	}
 	if f.lines.set("maxconn") {
-		r.note(f.lines["maxconn"], "maxconn has no effect outside the global section: the limit is that of the process")
+		r.note(f.lines["maxconn"], "maxconn has no effect outside the global section: hushgate has one limit for the whole process")
 	}
 	if len(out.Log) == 0 && !f.logWrong {
 		r.note(f.line, "%s has no log: no line is written for its connections", f.title())
@@ -56,15 +56,15 @@ func (r *resolver) warnDelay(f *rawProxy, out Frontend) {
 	switch d := out.Delay; {
 	case line == 0 && f.delayWrong:
 	case line == 0:
-		r.warn(f.line, "%s has no inspect-delay: nobody is held, and only who talks before the server's banner is caught",
+		r.warn(f.line, "%s has no inspect-delay: no client is held, and only clients that talk before the server's banner count as early talkers",
 			f.title())
 	case d == 0:
-		r.warn(line, "inspect-delay is zero: nobody is held, and only who talks before the server's banner is caught")
+		r.warn(line, "inspect-delay is zero: no client is held, and only clients that talk before the server's banner count as early talkers")
 	case d < time.Second && isBare(f.delayText):
-		r.warn(line, "inspect-delay %s: a number without a unit is milliseconds, and in %s hardly an early talker is caught; write "+
+		r.warn(line, "inspect-delay %s: a number without a unit is milliseconds, and in %s hardly any early talker is caught; write "+
 			"%ss for seconds", f.delayText, formatTime(d), f.delayText)
 	case d < time.Second:
-		r.warn(line, "inspect-delay %s is below a second: hardly an early talker is caught", formatTime(d))
+		r.warn(line, "inspect-delay %s is below a second: hardly any early talker is caught", formatTime(d))
 	case d > greetingLimit:
 		r.warn(line, "inspect-delay %s is longer than the 5 minutes that clients wait for a greeting "+
 			"(RFC 5321 section 4.5.3.2.1): good clients give up before its end", formatTime(d))
@@ -77,7 +77,7 @@ func (r *resolver) warnDelay(f *rawProxy, out Frontend) {
 // isBare reports whether a time is a number without a unit.
 func isBare(text string) bool { return text != "" && strings.Trim(text, "0123456789") == "" }
 
-// warnBare tells of a time below a second whose unit was probably forgotten: HAProxy counts milliseconds then.
+// warnBare warns of a time below a second whose unit was probably forgotten: HAProxy counts it in milliseconds.
 func (p *problems) warnBare(line int, keyword, text string) {
 	n, err := strconv.Atoi(text)
 	if err == nil && isBare(text) && n > 0 && n < 1000 {
@@ -86,7 +86,7 @@ func (p *problems) warnBare(line int, keyword, text string) {
 	}
 }
 
-// timeout is the value of a timeout with its line.
+// timeout returns the value of a timeout with its line.
 func (p *rawProxy) timeout(which string, value time.Duration) at[time.Duration] {
 	return at[time.Duration]{value, p.lines["timeout "+which]}
 }
@@ -105,17 +105,17 @@ func (r *resolver) warnBackend(b *rawProxy, out Backend) {
 		if s.Check || b.servers[i].broken {
 			checked++
 		} else if !s.Disabled {
-			r.warn(s.Line, "server %s has no check: connections are sent to it while it is down", s.Name)
+			r.warn(s.Line, "server %s has no check: clients are sent to it even while it is down", s.Name)
 		}
 		if s.Weight > 0 && !s.Disabled || b.servers[i].broken {
 			usable++
 		}
-		if !s.Addr.IsValid() || s.Port == 0 { // which is an error of its own
+		if !s.Addr.IsValid() || s.Port == 0 { // which is reported elsewhere
 			continue
 		}
 		ap := netip.AddrPortFrom(s.Addr, s.Port)
 		if first, again := where[ap]; again {
-			r.warn(s.Line, "server %s is at %s like %s: two names for one server", s.Name, ap, first)
+			r.warn(s.Line, "server %s is at %s like %s: one server has two names", s.Name, ap, first)
 		}
 		where[ap] = s.Name
 	}

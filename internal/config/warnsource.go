@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// warnSources tells where servers see their clients come from, if that is other than one may think.
+// warnSources warns where servers see an address that the administrator may not expect.
 func (r *resolver) warnSources(b *rawProxy, out Backend) {
 	if !r.raw.native {
 		r.noteHAProxySources(b, out)
 	}
-	var trusting []Server // without a source, in YAML
+	var trusting []Server // without a server-side address, in YAML
 	for i, s := range out.Servers {
 		if s.Source.Set() && s.Proxy == 0 {
-			r.warn(s.Line, "server %s has the source %s and no send-proxy: it takes every client for the gateway, in its log and "+
-				"in all that it decides by address (blocklists, SPF, limits)", s.Name, s.Source.Addr)
+			r.warn(s.Line, "server %s has the source %s and no send-proxy: it sees the gateway's address in place of every client's, in its log and "+
+				"in all decisions by address (blocklists, SPF, limits)", s.Name, s.Source.Addr)
 		}
 		if r.cfg.Global.Fail == FailOpen && (s.Proxy > 0 || s.Source.Set()) {
-			r.warn(s.Line, "server %s gets no clients while hushgate is not there, in spite of fail: open: the kernel sends no "+
-				"PROXY header, and takes no address of its own for them", s.Name)
+			r.warn(s.Line, "server %s gets no clients while hushgate does not run, in spite of fail: open: the kernel sends no "+
+				"PROXY header, and does not replace the client's address", s.Name)
 		}
 		if r.raw.native && s.Proxy > 0 && withoutSource(b, &b.servers[i]) {
 			trusting = append(trusting, s)
@@ -32,8 +32,8 @@ func (r *resolver) warnSources(b *rawProxy, out Backend) {
 	}
 }
 
-// noteHAProxySources tells of a backend in HAProxy's syntax where its servers see their clients come from, if its lines do
-// not say so, or if that is to be considered.
+// noteHAProxySources tells, for a backend in HAProxy's syntax, which address its servers see, if its lines do not say so or
+// if it needs care.
 func (r *resolver) noteHAProxySources(b *rawProxy, out Backend) {
 	var own, both, client []Server
 	for i, s := range out.Servers {
@@ -56,7 +56,7 @@ func (r *resolver) noteHAProxySources(b *rawProxy, out Backend) {
 	}
 	if len(both) > 0 {
 		r.note(both[0].Line, "%s: send-proxy with usesrc clientip: the server must trust PROXY headers from every address, and must "+
-			"not be reached past this machine, or whoever reaches it can claim to be anybody", serverList(both))
+			"not be reached past this machine, or any host that reaches it can claim any client address", serverList(both))
 	}
 	told := false
 	for _, f := range b.users {
@@ -69,8 +69,8 @@ func (r *resolver) noteHAProxySources(b *rawProxy, out Backend) {
 	}
 }
 
-// noteFrontendSource tells of a source in a frontend, where it has no effect; true if that has said that servers see the
-// client's address.
+// noteFrontendSource tells of a source in a frontend, where it has no effect. It returns true if the note says that servers
+// see the client's address.
 func (r *resolver) noteFrontendSource(f, b *rawProxy, client bool) (told bool) {
 	switch {
 	case f.kind != inFrontend || !f.tried["source"]:
@@ -85,7 +85,7 @@ func (r *resolver) noteFrontendSource(f, b *rawProxy, client bool) (told bool) {
 	}
 }
 
-// serverList names servers for the beginning of a message.
+// serverList names servers at the beginning of a message.
 func serverList(list []Server) string {
 	var names []string
 	for _, s := range list {

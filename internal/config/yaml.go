@@ -14,17 +14,17 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// yamlReader walks the tree of a YAML file and fills the raw form in. Decoding into structs would stop at the first
-// error and forget the lines; the tree has both.
+// yamlReader walks the tree of a YAML file and fills in the raw form. Decoding into structs would stop at the first error
+// and lose the line numbers; the tree keeps both.
 type yamlReader struct {
 	*problems
 	raw rawConfig
 }
 
-// yamlKeys maps the keys of one mapping to what each does with its value.
+// yamlKeys maps each key of a mapping to the handler of its value.
 type yamlKeys map[string]func(key string, value ast.Node)
 
-// parseYAML reads hushgate's own file. What is wrong is in p.
+// parseYAML reads a file in hushgate's own syntax. It adds errors to p.
 func parseYAML(p *problems, text []byte) rawConfig {
 	r := yamlReader{problems: p, raw: newRaw()}
 	r.raw.native = true
@@ -44,16 +44,16 @@ func parseYAML(p *problems, text []byte) rawConfig {
 	}
 	switch len(docs) {
 	case 0:
-		r.wrong(1, "frontends", "the file is empty, so there is nobody to serve")
+		r.wrong(1, "frontends", "the file is empty, so there is nothing to serve")
 	case 1:
 		r.top(docs[0])
 	default:
-		r.wrong(lineOf(docs[1]), "---", "a second document; a configuration is one")
+		r.wrong(lineOf(docs[1]), "---", "a second document; a configuration has one")
 	}
 	return r.raw
 }
 
-// syntax reports an error of the YAML parser, which gives up at the first.
+// syntax reports an error of the YAML parser, which stops at the first one.
 func (r *yamlReader) syntax(err error) {
 	line, text := 1, err.Error()
 	var at yaml.Error
@@ -74,7 +74,7 @@ func lineOf(n ast.Node) int {
 	return 1
 }
 
-// isMapping reports a node that is none.
+// isMapping reports whether node is a mapping, and adds an error if it is not.
 func (r *yamlReader) isMapping(keyword string, node ast.Node) bool {
 	if !isKeys(node) {
 		r.mismatch(keyword, "keys with values", node)
@@ -90,7 +90,7 @@ func isKeys(node ast.Node) bool {
 	return false
 }
 
-// mapping runs the handler of each key of node, and reports keys that have none.
+// mapping runs the handler of each key of node, and reports keys without a handler.
 func (r *yamlReader) mapping(keyword string, node ast.Node, keys yamlKeys) {
 	var pairs []*ast.MappingValueNode
 	switch n := node.(type) {
@@ -126,8 +126,8 @@ func hasKey(pairs []*ast.MappingValueNode, name string) bool {
 	})
 }
 
-// list runs do for each item of a sequence; a single item may stand without the sequence where lone is true. An empty
-// sequence says nothing, and is most likely what a template made of a variable that was not set.
+// list runs do for each item of a sequence. If lone is true, a single item may stand without a sequence. An empty sequence
+// is an error: it is most likely the result of a template with a variable that was not set.
 func (r *yamlReader) list(keyword string, node ast.Node, lone bool, do func(ast.Node)) {
 	seq, ok := node.(*ast.SequenceNode)
 	switch {
@@ -144,7 +144,7 @@ func (r *yamlReader) list(keyword string, node ast.Node, lone bool, do func(ast.
 	}
 }
 
-// mismatch reports a node of another kind than expected.
+// mismatch reports a node of another kind than was expected.
 func (r *yamlReader) mismatch(keyword, want string, node ast.Node) {
 	found := ""
 	switch n := node.(type) {
@@ -164,17 +164,17 @@ func (r *yamlReader) mismatch(keyword, want string, node ast.Node) {
 	r.add(Error{Line: lineOf(node), Keyword: keyword, Expected: want, Found: found})
 }
 
-// noText reports a node that is no number, or not true or false. In quotes it may look like one.
+// noText reports a node that is not a number, or not true or false. In quotes it may look like one.
 func (r *yamlReader) noText(keyword, want string, node ast.Node) {
 	tok := node.GetToken()
 	if tok != nil && tok.Value != "" && (tok.Type == token.DoubleQuoteType || tok.Type == token.SingleQuoteType) {
-		r.add(Error{Line: lineOf(node), Keyword: keyword, Expected: want, Found: quote(tok.Value), Reason: "in quotes YAML takes it for a text"})
+		r.add(Error{Line: lineOf(node), Keyword: keyword, Expected: want, Found: quote(tok.Value), Reason: "YAML reads a value in quotes as a text"})
 		return
 	}
 	r.mismatch(keyword, want, node)
 }
 
-// text returns a value that is a string; anything else is reported.
+// text returns a string value; anything else is reported.
 func (r *yamlReader) text(keyword, want string, node ast.Node) (at[string], bool) {
 	switch n := node.(type) {
 	case *ast.StringNode:
@@ -188,7 +188,7 @@ func (r *yamlReader) text(keyword, want string, node ast.Node) (at[string], bool
 	return at[string]{}, false
 }
 
-// scalarText returns what stands in the file for a string or a number.
+// scalarText returns the file's text of a string or number.
 func scalarText(node ast.Node) string {
 	switch n := node.(type) {
 	case *ast.StringNode:
@@ -199,7 +199,7 @@ func scalarText(node ast.Node) string {
 	return ""
 }
 
-// duration reads a time. Times have a unit here.
+// duration reads a time, which must have a unit.
 func (r *yamlReader) duration(key string, node ast.Node) (d time.Duration, ok bool) {
 	s := scalarText(node)
 	if s == "" {
@@ -213,12 +213,13 @@ func (r *yamlReader) duration(key string, node ast.Node) (d time.Duration, ok bo
 	return d, err == nil
 }
 
-// checked returns a string, and reports it if check has something against it. Another name may refer to one that is in error.
+// checked returns a string, and reports it if check returns an error. A wrong name is returned too, because another name may
+// refer to it.
 func (r *yamlReader) checked(key, want string, node ast.Node, check func(string) error) at[string] {
 	switch n := node.(type) {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
 		if value := n.GetToken().Value; check(value) == nil {
-			r.add(Error{Line: lineOf(node), Keyword: key, Expected: want, Found: quote(value), Reason: "YAML takes it for a text only in quotes"})
+			r.add(Error{Line: lineOf(node), Keyword: key, Expected: want, Found: quote(value), Reason: "YAML reads it as a text only in quotes"})
 			return at[string]{}
 		}
 	}

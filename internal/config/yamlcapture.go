@@ -12,12 +12,12 @@ import (
 type Capture struct {
 	File   string        // absolute, ends in .pcapng; empty: nothing is kept
 	Size   int           // octets of one file
-	Files  int           // of them, the one that is written included
-	Age    time.Duration // of the oldest packets
-	Memory int           // octets of each shard, for packets of connections that are not judged yet
+	Files  int           // number of files, including the one being written
+	Age    time.Duration // age limit of packets
+	Memory int           // octets for each shard, for packets of connections without a verdict yet
 }
 
-// capture reads {file, size, files, age, memory} with the handler of its keys, and looks at them together.
+// capture reads {file, size, files, age, memory} with the handlers of its keys, and checks them together.
 func (r *yamlReader) capture(read func(string, ast.Node)) func(string, ast.Node) {
 	return func(key string, node ast.Node) {
 		g, before := &r.raw.global, len(r.errs)

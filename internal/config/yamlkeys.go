@@ -23,7 +23,7 @@ func (r *yamlReader) top(node ast.Node) {
 	r.mapping("the file", node, keys)
 }
 
-// interfaces is a list of them, or one.
+// interfaces is a list of interface names, or one name.
 func interfaces(field func(*rawGlobal) *[]string) kind[rawGlobal] {
 	return ofNode(func(r *yamlReader, g *rawGlobal, key string, node ast.Node) {
 		to := field(g)
@@ -47,7 +47,7 @@ func (r *yamlReader) snat(g *rawGlobal, key string, node ast.Node) {
 		}
 		a, err := parseHost(strings.Trim(s.value, "[]"))
 		if err == nil && slices.ContainsFunc(*to, func(o netip.Addr) bool { return o.Is4() == a.Is4() }) {
-			err = errors.New("there is another of its family")
+			err = errors.New("another address of its family is already in the list")
 		}
 		if err != nil {
 			r.add(Error{Line: s.line, Keyword: key, Expected: want, Found: quote(s.value), Reason: err.Error()})
@@ -85,12 +85,12 @@ func (r *yamlReader) logTarget(key string, node ast.Node) LogTarget {
 	return t
 }
 
-// logTable is logSettings: those of a target of lines.
+// logTable makes logSettings, the settings of a log target.
 func logTable() []setting[LogTarget] {
 	return []setting[LogTarget]{
 		{key: "to", kind: ofNode(func(r *yamlReader, t *LogTarget, key string, node ast.Node) {
 			s := r.checked(key, "a target", node, func(s string) error { _, err := parseLogTarget(s); return err })
-			t.Address, _ = parseLogTarget(s.value) // an error was reported
+			t.Address, _ = parseLogTarget(s.value) // the error was already reported
 		})},
 		{key: "format", kind: word(func(t *LogTarget) *string { return &t.Format }, "local", logFormats...)},
 		{key: "facility", kind: word(func(t *LogTarget) *string { return &t.Facility }, standardOutput.Facility, logFacilities...)},
@@ -98,7 +98,7 @@ func logTable() []setting[LogTarget] {
 	}
 }
 
-// needsName reports an item without a name, unless another error tells already what is wrong with it.
+// needsName reports an item without a name, unless another error of the item was already reported.
 func (r *yamlReader) needsName(name string, what string, line, before int) {
 	if name == "" && len(r.errs) == before {
 		r.wrong(line, what, "needs a name")
@@ -114,7 +114,7 @@ func (r *yamlReader) frontend(node ast.Node) {
 	before := len(r.errs)
 	r.mapping("frontends", node, keysOf(r, frontendSettings, f, f.lines))
 	if f.lines.set("reject-text") && f.front.Action != ActionReply {
-		r.note(f.lines["reject-text"], "reject-text is said with on-early-talk: reply alone")
+		r.note(f.lines["reject-text"], "reject-text has an effect only with on-early-talk: reply")
 	}
 	r.needsName(f.name, "frontends", f.line, before)
 	r.raw.proxies = append(r.raw.proxies, f)
