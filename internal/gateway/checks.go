@@ -16,16 +16,16 @@ import (
 	"hushgate/internal/wire"
 )
 
-// serverStates is which servers are up, for the lines that say how many are left.
+// serverStates records which servers are up, for the log lines that say how many are left.
 type serverStates struct {
 	mu      sync.Mutex
 	names   []connlog.Server
-	servers []dataplane.Server // as they are now; without an address if they are not of the configuration
+	servers []dataplane.Server // current servers; one that is no longer in the configuration has no address
 	up      []bool
-	counter []int // health.Report.Counter, 0 if nothing is known
+	counter []int // health.Report.Counter; 0 if nothing is known
 }
 
-// set takes the servers of a configuration. Those that were there before keep their state, as in dataplane.Reload.
+// set takes the servers of a configuration. A server that was there before keeps its state, as in dataplane.Reload.
 func (t *serverStates) set(old, b *plan.Tables) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -49,7 +49,7 @@ func (t *serverStates) isUp(id dataplane.ServerID) bool {
 	return t.up[id]
 }
 
-// settled is how settled a server's state is.
+// settled returns how long a server's state has been the same, as a count of checks.
 func (t *serverStates) settled(id dataplane.ServerID) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -62,7 +62,7 @@ func (t *serverStates) note(id dataplane.ServerID, counter int) {
 	t.counter[id] = counter
 }
 
-// save returns what restore takes.
+// save returns the states in the form that restore takes.
 func (t *serverStates) save() (list []serverState) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -72,7 +72,7 @@ func (t *serverStates) save() (list []serverState) {
 	return list
 }
 
-// restore takes what another process knew of the servers of a configuration.
+// restore takes over what the health checks of another process knew about the servers of a configuration.
 func (t *serverStates) restore(b *plan.Tables, list []serverState) {
 	t.set(nil, b)
 	t.mu.Lock()
@@ -82,7 +82,7 @@ func (t *serverStates) restore(b *plan.Tables, list []serverState) {
 	}
 }
 
-// change notes a server's state and counts what is left of its backend.
+// change records a server's state and counts the servers that are left in its backend.
 func (t *serverStates) change(id dataplane.ServerID, up bool) (left health.Left) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -100,7 +100,7 @@ func (t *serverStates) change(id dataplane.ServerID, up bool) (left health.Left)
 	return left
 }
 
-// status is a word on the servers for systemctl.
+// status returns a line about the servers for systemctl.
 func (t *serverStates) status() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -117,7 +117,7 @@ func (t *serverStates) status() string {
 	return fmt.Sprintf("STATUS=%d of %d servers are up", up, all)
 }
 
-// proberKey tells the checks of one server apart.
+// proberKey distinguishes the checks of one server.
 type proberKey struct {
 	server dataplane.ServerID
 	beside bool
@@ -131,7 +131,8 @@ type prober struct {
 	stop  context.CancelFunc
 }
 
-// check starts a prober for each server, and ends those of servers that are not checked any more, or otherwise.
+// check starts a prober for each server. It ends the probers of servers that are no longer checked, or are checked
+// differently.
 func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tables) {
 	wanted := map[proberKey]plan.Check{}
 	for _, c := range b.Checks {
@@ -142,7 +143,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tabl
 			p.stop()
 			delete(g.probers, key)
 			if !key.beside {
-				g.state.note(key.server, 0) // another check counts anew
+				g.state.note(key.server, 0) // a different check starts counting again
 			}
 		}
 	}
@@ -152,7 +153,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tabl
 		}
 		probe, stop := context.WithCancel(ctx)
 		g.probers[keyOf(&c)] = prober{c, stop}
-		if c.Observe && !c.Beside && !g.state.isUp(c.ServerID) { // nobody looks after its state any more
+		if c.Observe && !c.Beside && !g.state.isUp(c.ServerID) { // no check decides its state any more
 			g.state.change(c.ServerID, true)
 			g.tellShards(ctx, dataplane.ServerState{Server: c.ServerID, Up: true})
 		}
@@ -172,7 +173,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tabl
 	}
 }
 
-// follow returns what is done with the reports on one server.
+// follow returns the handler of the reports on one server.
 func (g *gateway) follow(ctx context.Context, c *plan.Check) func(health.Report) {
 	told := map[health.Concern]bool{}
 	return func(r health.Report) {
@@ -195,7 +196,7 @@ func (g *gateway) follow(ctx context.Context, c *plan.Check) func(health.Report)
 	}
 }
 
-// learn returns what is done at each connection of a check about what the server grants.
+// learn returns the handler that learns from each connection of a check what the server grants.
 func (g *gateway) learn(ctx context.Context, c *plan.Check) func(*inquiry) {
 	var known dataplane.ServerOptions
 	patience, warned := answerPatience, false
@@ -203,9 +204,9 @@ func (g *gateway) learn(ctx context.Context, c *plan.Check) func(*inquiry) {
 		got, seen := g.answers.granted(ctx, q, known, patience)
 		switch {
 		case !seen && !warned:
-			warned, patience = true, answerSettles // nobody waits as long as that at every check
+			warned, patience = true, answerSettles // do not wait that long at every check
 			g.log.Warn("server", "warning", fmt.Sprintf("the answer of server %s/%s to its check was not seen on the inside: what "+
-				"its TCP grants is learnt from clients' connections alone, and clients are offered no timestamps until then",
+				"its TCP grants is learnt only from clients' connections, and until then clients are offered no timestamps",
 				c.Backend, c.Server))
 		case !seen:
 			patience = answerSettles
@@ -214,7 +215,7 @@ func (g *gateway) learn(ctx context.Context, c *plan.Check) func(*inquiry) {
 				g.log.Info(optionsLearnt, "server", c.Backend+"/"+c.Server, "options", got)
 			}
 			known, patience = got, answerPatience
-			// Also if it is no news: a shard may have learnt something else from a client since.
+			// Also if nothing has changed: a shard may have learnt something else from a client since.
 			g.tellShards(ctx, dataplane.ServerGrants{Server: c.ServerID, Options: got})
 		}
 	}

@@ -2,8 +2,8 @@ package gateway
 
 import "errors"
 
-// close undoes what open did. What may take a moment, because nobody reads the log or the disk is slow, comes last: by then
-// the machine is as it was.
+// close undoes what open did. It frees the log and the files last, because that may take a moment if nothing reads the log
+// or the disk is slow. By then the machine is as it was before.
 func (g *gateway) close() error {
 	var errs []error
 	for _, w := range g.watched {
@@ -15,7 +15,7 @@ func (g *gateway) close() error {
 		}
 	}
 	errs = append(errs, g.speech.Close())
-	if g.rules != nil && !g.given && g.heir == nil { // else they are another process's
+	if g.rules != nil && !g.given && g.successor == nil { // otherwise they belong to another process
 		errs = append(errs, g.leaveRules())
 	}
 	errs = append(errs, g.rules.close())
@@ -29,7 +29,7 @@ func (g *gateway) close() error {
 	return errors.Join(errs...)
 }
 
-// unlock lets another hushgate start.
+// unlock allows another hushgate to start.
 func (g *gateway) unlock() error {
 	if g.lock == nil {
 		return nil

@@ -1,4 +1,4 @@
-// Package gateway wires the parts together and gives them their life: configuration in, a plan made of it (package plan),
-// rules installed, ports opened, shards driven (package drive), servers checked, connections logged, and all of it undone at
-// the end. It holds no logic of TCP or NAT. Start with Run in start.go.
+// Package gateway connects the parts and runs them: it reads the configuration, makes a plan (package plan), installs rules,
+// opens ports, drives shards (package drive), checks servers, logs connections, and undoes all of it at the end. It has no
+// logic of TCP or NAT. Start with Run in start.go.
 package gateway

@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// every calls do each time when a period has gone by, until ctx is done. A call that is slow delays the next one, and none
-// are made up for.
+// every calls do once in each period until ctx is done. A slow call delays the next one; missed calls are not made up for.
 func every(ctx context.Context, period time.Duration, do func()) {
 	everyOr[struct{}](ctx, period, nil, func(*struct{}) { do() })
 }
 
-// everyOr is every that also calls do for each item of news, with that; do gets nil when a period has gone by.
+// everyOr also calls do for each item of news, with that item. At the end of a period do gets nil.
 func everyOr[T any](ctx context.Context, period time.Duration, news <-chan T, do func(*T)) {
 	t := time.NewTicker(period)
 	defer t.Stop()
@@ -24,7 +23,7 @@ func everyOr[T any](ctx context.Context, period time.Duration, news <-chan T, do
 		case n := <-news:
 			item = &n
 		}
-		if ctx.Err() != nil { // select may have taken the other of two that were ready
+		if ctx.Err() != nil { // when both are ready, select may have chosen the other
 			return
 		}
 		do(item)

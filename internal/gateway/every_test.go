@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestEvery: a job is done each time when its period has gone by and for all news at once, and not once its context is done.
+// TestEvery: a job runs at the end of each period and at once for each item of news, and not after its context is done.
 func TestEvery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -14,7 +14,7 @@ import (
 	"hushgate/internal/privilege"
 )
 
-// Fail installs the rules for when there is no gateway: see config.Fail. It fails while there is one.
+// Fail installs the rules for the time without a gateway: see config.Fail. It fails if a gateway runs.
 func Fail(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	return absent(ctx, cfg, log, func(ctx context.Context, p *plan.Plan, rules *firewall.Firewall) error {
 		if cfg.Global.Fail != config.FailOpen {
@@ -37,7 +37,7 @@ func Fail(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	})
 }
 
-// forwards sees to it that a sysctl is as passing clients need it.
+// forwards sets a sysctl to the value that forwarding clients needs.
 func forwards(cfg *config.Config, s netenv.Sysctl, log *slog.Logger) error {
 	if cfg.Global.Firewall.Sysctls {
 		return s.Set(s.Want)
@@ -48,8 +48,8 @@ func forwards(cfg *config.Config, s netenv.Sysctl, log *slog.Logger) error {
 	return nil
 }
 
-// RemoveRules takes all rules of a gateway away that is not there. It needs no configuration, and knows nothing of
-// interfaces and routes, which may be gone: the rules are known by their chains' names.
+// RemoveRules removes all rules of a gateway that no longer runs. It needs no configuration, interfaces or routes, which may
+// be gone: it finds the rules by the names of their chains.
 func RemoveRules(ctx context.Context, log *slog.Logger) (err error) {
 	return alone(ctx, func(ctx context.Context) error {
 		removed, err := firewall.RemoveAll(ctx)
@@ -63,7 +63,7 @@ func RemoveRules(ctx context.Context, log *slog.Logger) (err error) {
 	})
 }
 
-// alone does something in the place of the gateway that is not there.
+// alone calls do while holding the lock, so that no gateway runs meanwhile.
 func alone(ctx context.Context, do func(context.Context) error) (err error) {
 	if err := privilege.Check(); err != nil {
 		return err
@@ -78,8 +78,8 @@ func alone(ctx context.Context, do func(context.Context) error) (err error) {
 	return do(ctx)
 }
 
-// ErrNotManaged reports rules that are not hushgate's to change.
-var ErrNotManaged = errors.New("firewall.manage is off: the rules are not hushgate's to change")
+// ErrNotManaged reports rules that hushgate may not change.
+var ErrNotManaged = errors.New("firewall.manage is off, so hushgate does not change the rules")
 
 // absent is alone, with the plan of a configuration.
 func absent(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(context.Context, *plan.Plan, *firewall.Firewall) error) (err error) {

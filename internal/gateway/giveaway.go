@@ -20,33 +20,34 @@ import (
 	"hushgate/internal/wire"
 )
 
-// takeOverCommand begins the conversation of package handover.
+// takeOverCommand starts the conversation of package handover.
 const takeOverCommand = "takeover"
 
-// hello is what a taker begins with.
+// hello is the first message of the process that takes over.
 type hello struct {
 	Versions []int `json:"versions"`
 }
 
-// head is what a taker has to know to get ready.
+// head is what a process must know to prepare for taking over.
 type head struct {
 	Version int                     `json:"version"`
 	Records []dataplane.RecordField `json:"records"`
 	Tables  plan.Saved              `json:"tables"`
 	Clock   clockReading            `json:"clock"`
-	Managed bool                    `json:"managed"` // the firewall rules are the giver's own
-	Spread  [2]uint64               `json:"spread"`  // the secret of port.Spread: clients stay together in one shard
+	Managed bool                    `json:"managed"` // the firewall rules were installed by the old process
+	Spread  [2]uint64               `json:"spread"`  // the secret of port.Spread, so that a client's connections stay in one shard
 }
 
-// clockReading is a moment on the clock of connections and on the kernel's monotonic one, which all processes share.
+// clockReading is one moment on two clocks: the clock of connections, and the kernel's monotonic clock, which all processes
+// share.
 type clockReading struct {
 	Now       mono.Time `json:"now"`
 	Monotonic int64     `json:"monotonic"` // CLOCK_MONOTONIC, ns
 }
 
-// state is what a giver knows, stopped, beside its connections.
+// state is what the old process knows apart from its connections, after its loops have stopped.
 type state struct {
-	Stopped mono.Time               `json:"stopped"` // when
+	Stopped mono.Time               `json:"stopped"` // when the loops stopped
 	Shards  []*dataplane.ShardState `json:"shards"`
 	Servers []serverState           `json:"servers"` // by number
 	Parked  []drive.ParkedFrame     `json:"parked"`
@@ -59,20 +60,21 @@ type serverState struct {
 	Counter int  `json:"counter"` // health.Report.Counter
 }
 
-// changedSysctl is a switch that the giver has set, and would have set back at its end.
+// changedSysctl is a sysctl that the old process has changed and would have restored at its end.
 type changedSysctl struct {
 	Path string `json:"path"`
 	Was  string `json:"was"`
 }
 
-// fileNote says what a file is: the packet socket of a shard on an interface or, without an interface, the lock.
+// fileNote describes a file: the packet socket of a shard on an interface or, without an interface, the lock.
 type fileNote struct {
 	Interface string    `json:"interface"`
 	Side      wire.Side `json:"side"`
 	Shard     int       `json:"shard"`
 }
 
-// How long a giver waits: for a taker that gets ready, while everything goes on, and stopped, for one that takes.
+// How long the old process waits: for the new one to get ready, while everything still runs, and for it to take over, while
+// the loops are stopped.
 const (
 	readyPatience = time.Minute
 	stopPatience  = 10 * time.Second
@@ -85,7 +87,7 @@ func monotonic() int64 {
 	return now.Nano()
 }
 
-// talk hands the conversation with a taker to live, and waits for its end.
+// talk passes the conversation with a new process to live, and waits for its end.
 func (g *gateway) talk(ctx context.Context, conn *net.UnixConn) {
 	over := make(chan struct{})
 	select {
@@ -99,13 +101,13 @@ func (g *gateway) talk(ctx context.Context, conn *net.UnixConn) {
 	<-over
 }
 
-// giveAway lets another process take over; true if it has, and this one has to end. Otherwise everything is as it was, as
-// when this one is asked to end meanwhile.
+// giveAway lets another process take over. It returns true if that process has the connections; this process must then end.
+// Otherwise everything continues here, also when this process is asked to end meanwhile.
 func (g *gateway) giveAway(ctx, asked context.Context, to *net.UnixConn) (given bool) {
 	if g.rules == nil {
 		return g.give(ctx, asked, to)
 	}
-	err := g.rules.within(asked, 2*repairPatience, func(context.Context) error { // nobody mends the rules meanwhile
+	err := g.rules.within(asked, 2*repairPatience, func(context.Context) error { // the rules are not repaired meanwhile
 		given = g.give(ctx, asked, to)
 		return nil
 	})
@@ -114,7 +116,7 @@ func (g *gateway) giveAway(ctx, asked context.Context, to *net.UnixConn) (given 
 		return false
 	}
 	if !given {
-		if _, err := g.repairRules(ctx); err != nil { // the other may have put its own in their place
+		if _, err := g.repairRules(ctx); err != nil { // the other process may have replaced them with its own
 			g.log.Error("the firewall rules cannot be verified", "err", err)
 		}
 	}
@@ -126,12 +128,12 @@ func refuse(ctx context.Context, to *net.UnixConn, why error) {
 	c, release := handover.New(ctx, to)
 	defer release()
 	_ = c.Within(readyPatience)
-	_, _, _, _ = c.Receive(handover.Hello) // it listens when it has spoken
+	_, _, _, _ = c.Receive(handover.Hello) // it reads an answer only after it has sent its first message
 	c.Refuse(why)
 }
 
 func (g *gateway) give(ctx, asked context.Context, to *net.UnixConn) (given bool) {
-	g.mu.Lock() // nothing changes meanwhile
+	g.mu.Lock() // nothing else changes meanwhile
 	defer g.mu.Unlock()
 	pid := instance.PID(to)
 	talk, enough := context.WithCancel(ctx)
@@ -146,13 +148,13 @@ func (g *gateway) give(ctx, asked context.Context, to *net.UnixConn) (given bool
 	if g.given {
 		g.log.Info("another process has taken over", "pid", pid)
 		g.notify("MAINPID=" + strconv.Itoa(pid))
-		if asked.Err() != nil && pid > 0 { // it came too late for us
+		if asked.Err() != nil && pid > 0 { // the request to end came after the takeover: pass it on
 			_ = unix.Kill(pid, unix.SIGTERM)
 		}
 		return true
 	}
 	conn.Refuse(err)
-	g.log.Warn("another process wanted to take over and did not: all goes on here", "pid", pid, "err", err)
+	g.log.Warn("another process failed to take over: this process keeps all connections", "pid", pid, "err", err)
 	return false
 }
 
@@ -166,7 +168,7 @@ func (g *gateway) converse(ctx context.Context, conn *handover.Conn) error {
 		known = known || v == handover.Version
 	}
 	if !known {
-		return fmt.Errorf("this one hands over in version %d, the other knows %v: restart it instead", handover.Version, h.Versions)
+		return fmt.Errorf("this process hands over in version %d, the new one supports versions %v: restart hushgate instead", handover.Version, h.Versions)
 	}
 	about := head{
 		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: g.plan.Tables.Save(g.used(ctx)),
@@ -181,7 +183,7 @@ func (g *gateway) converse(ctx context.Context, conn *handover.Conn) error {
 	return g.stopped(ctx, func() error { return g.hand(conn) })
 }
 
-// stopped stops all loops between two batches, and calls f. If another process has the connections then, the loops do
+// stopped stops all loops between two batches, and calls f. If another process has the connections afterwards, the loops do
 // nothing more.
 func (g *gateway) stopped(ctx context.Context, f func() error) error {
 	on, here := make(chan struct{}), make(chan struct{}, len(g.loops))
@@ -189,7 +191,7 @@ func (g *gateway) stopped(ctx context.Context, f func() error) error {
 	for _, l := range g.loops {
 		l.Do(ctx, func(*dataplane.Shard) {
 			if err := l.Drain(g.clock.Now()); err != nil {
-				g.log.Error("before a takeover", "err", err)
+				g.log.Error("sending the last frames before a takeover failed", "err", err)
 			}
 			here <- struct{}{}
 			<-on
@@ -202,13 +204,13 @@ func (g *gateway) stopped(ctx context.Context, f func() error) error {
 		select {
 		case <-here:
 		case <-enough.C:
-			return errors.New("a shard does not stop")
+			return errors.New("a shard did not stop in time")
 		}
 	}
 	return f()
 }
 
-// hand gives everything away. The loops have stopped.
+// hand gives everything to the new process. The loops have stopped.
 func (g *gateway) hand(conn *handover.Conn) error {
 	if err := conn.Within(stopPatience); err != nil {
 		return err
@@ -231,7 +233,7 @@ func (g *gateway) hand(conn *handover.Conn) error {
 	if _, _, _, err := conn.Receive(handover.Take); err != nil {
 		return err
 	}
-	if err := conn.Within(stopPatience); err != nil { // the last moment to be asked to end
+	if err := conn.Within(stopPatience); err != nil { // a request to end is obeyed up to here
 		return err
 	}
 	if err := conn.Send(handover.Yours, nil, nil); err != nil {

@@ -13,21 +13,21 @@ import (
 	"hushgate/internal/wire"
 )
 
-// What a server's TCP grants, its SYN-ACK says. The kernel answers that of a health check, and the shards see it pass: they
-// tell of it (dataplane.EventOwnAnswer), and it counts if it answers a check. TCP_INFO would not do: its MSS is halved under a
-// small window.
+// A server's SYN-ACK says what its TCP grants. In a health check the kernel receives the SYN-ACK; the shards see it too and
+// report it (dataplane.EventOwnAnswer). A report counts if it answers a check. TCP_INFO cannot be used, because the kernel
+// halves its MSS under a small window.
 
-// answers brings together the checks that are on their way and what the shards see.
+// answers matches the checks under way with the SYN-ACKs that the shards see.
 type answers struct {
 	mu   sync.Mutex
 	open map[*inquiry]struct{}
 }
 
-// inquiry is the connection of one check. From outside somebody may send what looks like its answer, and would have to guess
-// its port: such an answer differs from the true one, or says nothing new.
+// inquiry is the connection of one check. A host on the outside could forge an answer, but would have to guess the port. A
+// forged answer either differs from the true one, and then neither counts, or it says the same.
 type inquiry struct {
 	server netip.AddrPort
-	local  netip.AddrPort // our end, once the kernel is connected
+	local  netip.AddrPort // our end, known as soon as the kernel has connected
 
 	heard []answer
 	news  chan struct{}
@@ -38,10 +38,10 @@ type answer struct {
 	options dataplane.ServerOptions
 }
 
-// maxHeard bounds what is kept for a check: this machine may have other connections to the same place.
+// maxHeard bounds what is kept for a check: this machine may have other connections to the same address.
 const maxHeard = 64
 
-// Take takes from a shard's events the answers to connections of this machine's own.
+// Take collects from a shard's events the answers to this machine's own connections.
 func (a *answers) Take(_ int, events []dataplane.Event) {
 	for i := range events {
 		if e := &events[i]; e.Kind == dataplane.EventOwnAnswer {
@@ -83,7 +83,7 @@ func (a *answers) drop(q *inquiry) {
 	delete(a.open, q)
 }
 
-// to returns what was heard as an answer to an inquiry, in how many versions.
+// to returns the answer to an inquiry, and how many different answers were seen.
 func (a *answers) to(q *inquiry) (o dataplane.ServerOptions, versions int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -96,15 +96,15 @@ func (a *answers) to(q *inquiry) (o dataplane.ServerOptions, versions int) {
 	return o, versions
 }
 
-// asking is a Dialer for one server's checks that learns what the server grants.
+// asking is a Dialer for the checks of one server that learns what the server grants.
 type asking struct {
 	health.Dialer
 	answers *answers
-	learn   func(*inquiry) // is called for each connection, beside the check
+	learn   func(*inquiry) // called for each connection, in parallel with the check
 	running sync.WaitGroup
 }
 
-// DialContext is net.Dialer's. One connection is learnt from at a time.
+// DialContext is like net.Dialer's. Only one connection at a time is used for learning.
 func (d *asking) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	d.running.Wait()
 	server, err := netip.ParseAddrPort(address)
@@ -136,20 +136,20 @@ func localEnd(conn net.Conn) (netip.AddrPort, bool) {
 	return plainEnd(a.AddrPort()), true
 }
 
-// plainEnd is an end as it is in packets.
+// plainEnd returns an endpoint in the form that packets use.
 func plainEnd(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
 }
 
-// How long the shards may take to tell of what the kernel has answered already, and how long another version of it is waited
-// for, which makes both worthless.
+// answerPatience limits the wait for the shards to report what the kernel has already answered. answerSettles is the wait
+// for a second, different answer, which makes both worthless.
 const (
 	answerPatience = time.Second
 	answerSettles  = 50 * time.Millisecond
 )
 
-// granted returns what the server granted a check; not Known if there are several answers or ctx has ended, not seen if the
-// shards tell of none for so long. An answer that says what is known already is not waited over.
+// granted returns what the server granted to a check. It returns known if there are several answers or ctx has ended. seen
+// is false if the shards report no answer within patience. An answer that equals known is returned without a further wait.
 func (a *answers) granted(ctx context.Context, q *inquiry, known dataplane.ServerOptions, patience time.Duration) (o dataplane.ServerOptions, seen bool) {
 	enough := time.NewTimer(patience)
 	defer enough.Stop()
@@ -178,22 +178,22 @@ func (a *answers) granted(ctx context.Context, q *inquiry, known dataplane.Serve
 	}
 }
 
-// grants is what shards have learnt from clients' connections, on its way to all shards.
+// grants carries what shards have learnt from clients' connections to all shards.
 type grants chan dataplane.ServerGrants
 
-// Take takes from a shard's events what servers were seen to grant.
+// Take collects from a shard's events what servers were seen to grant.
 func (g grants) Take(_ int, events []dataplane.Event) {
 	for i := range events {
 		if e := &events[i]; e.Kind == dataplane.EventServerOptions {
 			select {
 			case g <- dataplane.ServerGrants{Server: e.Server, Options: e.ServerOptions}:
-			default: // the next check, or client, tells the same
+			default: // the next check or client reports the same
 			}
 		}
 	}
 }
 
-// spreadGrants tells all shards what one of them has learnt from a client's connection: a client that comes again may come from
+// spreadGrants tells all shards what one of them has learnt from a client's connection. The client may come again from
 // another address, and so to another shard.
 func (g *gateway) spreadGrants(ctx context.Context) error {
 	for {

@@ -14,7 +14,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// placed is a connection from a place.
+// placed is a connection with fixed addresses.
 type placed struct {
 	net.Conn
 	local *net.TCPAddr
@@ -22,7 +22,7 @@ type placed struct {
 
 func (p placed) LocalAddr() net.Addr { return p.local }
 
-// fixed is a dialer that connects from one place, or fails.
+// fixed is a dialer that connects from one address, or fails.
 type fixed struct {
 	local netip.AddrPort
 	err   error
@@ -40,8 +40,8 @@ func ownAnswer(local, server string, mss uint16) dataplane.Event {
 	}
 }
 
-// TestAnswersToChecks: what a shard saw counts if it answers the check that is on its way, whichever comes first, and if there
-// is no second opinion.
+// TestAnswersToChecks: an answer that a shard saw counts if it answers the check under way, whether the shard or the check
+// is faster, and if no other answer contradicts it.
 func TestAnswersToChecks(t *testing.T) {
 	for _, f := range []struct{ local, other, server, elsewhere string }{
 		{"10.0.0.1:40000", "10.0.0.1:40001", "10.0.0.11:25", "10.0.0.12:25"},
@@ -71,7 +71,7 @@ func TestAnswersToChecks(t *testing.T) {
 		} {
 			synctest.Test(t, func(t *testing.T) {
 				var a answers
-				a.Take(0, []dataplane.Event{ownAnswer(f.local, f.server, 111)}) // nobody has asked yet
+				a.Take(0, []dataplane.Event{ownAnswer(f.local, f.server, 111)}) // no check is under way yet
 				var got dataplane.ServerOptions
 				var seen bool
 				d := &asking{Dialer: fixed{local: netip.MustParseAddrPort(f.local)}, answers: &a, learn: func(q *inquiry) {
@@ -90,7 +90,7 @@ func TestAnswersToChecks(t *testing.T) {
 					t.Errorf("%s: %+v, seen: %v", c.what, got, seen)
 				}
 				if len(a.open) != 0 {
-					t.Errorf("%s: it is still waited for", c.what)
+					t.Errorf("%s: the inquiry is still open", c.what)
 				}
 				time.Sleep(time.Second)
 			})
@@ -98,8 +98,7 @@ func TestAnswersToChecks(t *testing.T) {
 	}
 }
 
-// TestAnswersAreBounded: a flood of what looks like answers costs a bounded memory while a check is on its way, and nothing
-// otherwise.
+// TestAnswersAreBounded: a flood of apparent answers costs bounded memory while a check is under way, and none otherwise.
 func TestAnswersAreBounded(t *testing.T) {
 	var a answers
 	q := a.ask(netip.MustParseAddrPort("10.0.0.11:25"))
@@ -112,11 +111,11 @@ func TestAnswersAreBounded(t *testing.T) {
 		t.Errorf("%d answers are kept", n)
 	}
 	if a.drop(q); len(a.open) != 0 {
-		t.Error("a check that has ended is still waited for")
+		t.Error("the inquiry of a check that has ended is still open")
 	}
 }
 
-// TestAnswersOfFailedChecks: a check without a connection, or whose gateway ends, learns nothing and waits for nothing.
+// TestAnswersOfFailedChecks: a check that does not connect, or whose gateway ends, learns nothing and waits for nothing.
 func TestAnswersOfFailedChecks(t *testing.T) {
 	var a answers
 	refused := &asking{Dialer: fixed{err: net.ErrClosed}, answers: &a, learn: func(*inquiry) { t.Error("it is learnt from") }}
@@ -125,7 +124,7 @@ func TestAnswersOfFailedChecks(t *testing.T) {
 	}
 	refused.running.Wait()
 	if len(a.open) != 0 {
-		t.Error("a check that failed is still waited for")
+		t.Error("the inquiry of a check that failed is still open")
 	}
 	ended, end := context.WithCancel(t.Context())
 	end()
@@ -147,7 +146,7 @@ func (b bell) Wake() {
 	}
 }
 
-// TestGrantsSpread: what one shard learns from a client's connection, all shards are told; and a shard never waits for that.
+// TestGrantsSpread: all shards are told what one shard learns from a client's connection, and a shard never waits for that.
 func TestGrantsSpread(t *testing.T) {
 	g := &gateway{learnt: make(grants, 64)}
 	cfg := &dataplane.Config{
@@ -160,7 +159,7 @@ func TestGrantsSpread(t *testing.T) {
 	}
 	want := dataplane.ServerOptions{MSS: 1300, WindowScale: 7, SACK: true, Known: true}
 	e := dataplane.Event{Kind: dataplane.EventServerOptions, ServerOptions: want}
-	for range 1000 { // nobody takes them yet
+	for range 1000 { // not received yet
 		g.learnt.Take(0, []dataplane.Event{e, {Kind: dataplane.EventClosed}})
 	}
 	ctx, end := context.WithCancel(t.Context())

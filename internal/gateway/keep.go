@@ -10,16 +10,16 @@ import (
 	"hushgate/internal/mono"
 )
 
-// The packets of rejected connections: the configuration's `capture`.
+// The packets of rejected connections are kept as the configuration's `capture` says.
 
-// openKeeper begins the file or, in a process that takes over, goes on where the other ends.
+// openKeeper begins the file. In a process that takes over, it continues where the old process ends.
 func (g *gateway) openKeeper() error {
 	c := &g.cfg.Global.Capture
 	if c.File == "" {
 		return nil
 	}
 	begin := evidence.NewKeeper
-	if g.heir != nil {
+	if g.successor != nil {
 		begin = evidence.Succeed
 	}
 	k, err := begin(c.File, evidence.Bounds{Size: int64(c.Size), Files: c.Files, Age: c.Age}, "hushgate", time.Now, g.keeperReport)
@@ -30,46 +30,46 @@ func (g *gateway) openKeeper() error {
 	return nil
 }
 
-// keeperReport says how the capture fares, once a minute at most.
+// keeperReport logs how the capture goes, once a minute at most.
 func (g *gateway) keeperReport(r evidence.Report) {
 	switch {
 	case r.Err != nil:
-		g.log.Warn("capture: the disk fails, rejected connections wait or are lost", "lost", r.Lost, "err", r.Err)
+		g.log.Warn("capture: writing failed, rejected connections wait or are lost", "lost", r.Lost, "err", r.Err)
 	case r.Lost > 0:
-		g.log.Warn("capture: rejected connections were lost, the disk was too slow or failed", "lost", r.Lost)
+		g.log.Warn("capture: rejected connections were lost because the disk was too slow or failed", "lost", r.Lost)
 	default:
-		g.log.Info("capture: rejected connections are written again")
+		g.log.Info("capture: writing rejected connections works again")
 	}
 }
 
-// closeKeeper writes what waits. A disk that fails is said, and does not make the end a failure.
+// closeKeeper writes the rest. An error is logged, but does not make the end of the process a failure.
 func (g *gateway) closeKeeper() {
 	if g.keeper == nil {
 		return
 	}
 	if err := g.keeper.Close(); err != nil {
-		g.log.Warn("capture: the disk fails at the end", "err", err)
+		g.log.Warn("capture: writing failed at the end", "err", err)
 	}
 	if lost := g.keeper.Lost(); lost > 0 {
 		g.log.Warn("capture: rejected connections were lost since the start", "lost", lost)
 	}
 }
 
-// keeper keeps the packets of connections that were, or would have been, rejected.
+// keeper keeps the packets of connections that were rejected, or would have been.
 type keeper struct {
 	*evidence.Keeper
 	clock    mono.Clock
 	memories []*evidence.Memory // by shard
 }
 
-// witness returns what is to remember the packets of the next shard.
+// witness returns the memory that records the packets of the next shard.
 func (k *keeper) witness(room int) *evidence.Memory {
 	m := evidence.NewMemory(room)
 	k.memories = append(k.memories, m)
 	return m
 }
 
-// Take keeps what a shard's witness remembers of a connection, or has it forgotten.
+// Take keeps the packets that a shard's witness has of a connection, or lets it forget them.
 func (k *keeper) Take(shard int, events []dataplane.Event) {
 	m := k.memories[shard]
 	for i := range events {

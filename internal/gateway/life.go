@@ -13,21 +13,22 @@ import (
 	"hushgate/internal/instance"
 )
 
-// errEnd ends serve when everything is over.
-var errEnd = errors.New("the end")
+// errEnd ends serve when everything is finished.
+var errEnd = errors.New("ended")
 
-// command is one that came over the control socket.
+// command is a command from the control socket.
 type command struct {
 	name   string
 	answer chan<- instance.Answer
-	taker  *net.UnixConn // of a takeover, which has no answer; closed when it is over
+	taker  *net.UnixConn // of a takeover, which has no answer; closed when the conversation is over
 	over   chan<- struct{}
 }
 
-// errEnding is what a command comes to when the end has begun.
+// errEnding is the result of a command after the end has begun.
 var errEnding = errors.New("hushgate is ending")
 
-// command hands a command to live and waits for what comes of it. An upgrade goes on beside live, which is what gives away.
+// command passes a command to live and waits for its result. An upgrade runs beside live, because live is what hands the
+// connections over.
 func (g *gateway) command(ctx context.Context, name string) (a instance.Answer) {
 	if name == upgradeCommand {
 		if err := g.succeed(ctx, upgradePatience); err != nil {
@@ -51,10 +52,10 @@ func (g *gateway) command(ctx context.Context, name string) (a instance.Answer) 
 	}
 }
 
-// pruneEvery is how often it is looked whether what a reload has taken out can be forgotten.
+// pruneEvery is how often it is checked whether services and servers removed by a reload can be forgotten.
 const pruneEvery = 10 * time.Second
 
-// live does what is asked for, one thing after the other, until the end.
+// live carries out commands and signals, one after the other, until the end.
 func (g *gateway) live(ctx context.Context, group *errgroup.Group, s *signals) error {
 	prune := time.NewTicker(pruneEvery)
 	defer prune.Stop()
@@ -66,7 +67,7 @@ func (g *gateway) live(ctx context.Context, group *errgroup.Group, s *signals) e
 			close(g.ending)
 			return g.drain(ctx, s.hurry)
 		case <-s.reload:
-			_, _ = g.reload(ctx, group, "SIGHUP") // it has told the log
+			_, _ = g.reload(ctx, group, "SIGHUP") // it has already logged the result
 		case c := <-g.commands:
 			if c.taker == nil {
 				c.answer <- g.carryOut(ctx, group, c.name)
@@ -99,18 +100,18 @@ func (g *gateway) carryOut(ctx context.Context, group *errgroup.Group, name stri
 	return a
 }
 
-// How a shutdown goes on.
+// The timing of a shutdown.
 const (
-	drainTick = 50 * time.Millisecond // between looks whether all is over
-	hardStop  = 10 * time.Second      // for resetting what remains, and its log lines
+	drainTick = 50 * time.Millisecond // between checks whether all connections have ended
+	hardStop  = 10 * time.Second      // for resetting the rest, and for its log lines
 )
 
-// drain ends the service: no new connections, 421 for those that wait for a server, and for mail in flight the time that
-// hard-stop-after gives. Then, or when it is asked for the end again, what remains is reset.
+// drain ends the service. It accepts no new connections, answers 421 to clients that wait for a server, and gives mail in
+// flight the time that hard-stop-after allows. Then, or when it is asked to end again, it resets the rest.
 func (g *gateway) drain(ctx context.Context, hurry <-chan struct{}) error {
 	bound := g.cfg.Global.HardStopAfter
 	g.notify(stoppingState, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (bound+2*hardStop+repairPatience).Microseconds()),
-		"STATUS=mail in flight may go on, no new connections are taken")
+		"STATUS=mail in flight may go on, no new connections are accepted")
 	g.log.Info("stopping", "connections", g.remaining(ctx), "hard_stop_after", bound)
 	end := time.NewTimer(bound)
 	defer end.Stop()
@@ -127,14 +128,13 @@ func (g *gateway) drain(ctx context.Context, hurry <-chan struct{}) error {
 		last := time.NewTimer(hardStop)
 		defer last.Stop()
 		if n := g.waitForEnd(ctx, last.C, nil); n > 0 {
-			g.log.Error("connections were not ended in time", "connections", n)
+			g.log.Error("connections did not end in time", "connections", n)
 		}
 	}
 	return errEnd
 }
 
-// waitForEnd waits until no connection remains, or until one of the channels says that it is enough. It returns how many
-// remain.
+// waitForEnd waits until no connection remains, or until one of the channels ends the wait. It returns how many remain.
 func (g *gateway) waitForEnd(ctx context.Context, enough <-chan time.Time, hurry <-chan struct{}) int {
 	t := time.NewTicker(drainTick)
 	defer t.Stop()

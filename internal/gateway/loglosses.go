@@ -7,10 +7,10 @@ import (
 	"hushgate/internal/logqueue"
 )
 
-// messages is how the process's own log is called among the targets.
+// messages is the name of the process's own log among the targets.
 const messages = "messages"
 
-// logStats calls f for the process's own log and for each target of the connections' lines.
+// logStats calls f for the process's own log and for each target of connection lines.
 func (g *gateway) logStats(f func(target string, s logqueue.Stats)) {
 	if g.messages != nil {
 		f(messages, g.messages.Stats())
@@ -18,22 +18,22 @@ func (g *gateway) logStats(f func(target string, s logqueue.Stats)) {
 	g.lines.stats(f)
 }
 
-// How often it is looked whether a log has lost lines, and how often it is told of each.
+// How often logs are checked for lost lines, and how often losses of each one are logged.
 const (
 	logsLookEvery = 10 * time.Second
 	logsTellEvery = time.Minute
 )
 
-// logLosses is what has been told of the lines that each target lost.
+// logLosses records the losses of each target that were already logged.
 type logLosses map[string]struct {
 	lost uint64
 	at   time.Time
 }
 
-// news returns how many lines a target has lost since that was told, 0 if it is too early to tell.
+// news returns how many lines a target has lost since the last report, or 0 if it is too early for another one.
 func (l logLosses) news(target string, lost uint64, now time.Time) uint64 {
 	told := l[target]
-	if lost < told.lost { // another of that name
+	if lost < told.lost { // another target with the same name
 		told.lost = 0
 	}
 	n := lost - told.lost
@@ -45,7 +45,7 @@ func (l logLosses) news(target string, lost uint64, now time.Time) uint64 {
 	return n
 }
 
-// watchLogs tells the other logs, as far as they can be told, of a target that loses lines.
+// watchLogs reports a target that loses lines to the other logs, as far as they work.
 func (g *gateway) watchLogs(ctx context.Context) {
 	losses := logLosses{}
 	every(ctx, logsLookEvery, func() {
@@ -57,7 +57,7 @@ func (g *gateway) watchLogs(ctx context.Context) {
 	})
 }
 
-// tellLogStats is the part of SIGUSR1's answer about the logs.
+// tellLogStats logs the counters of the logs, as a part of the answer to SIGUSR1.
 func (g *gateway) tellLogStats() {
 	g.logStats(func(target string, s logqueue.Stats) {
 		g.log.Info("log", "target", target, "written", s.Written, "lost", s.Lost, "waiting", s.Waiting)

@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// lookPatience bounds all checks of Look together, and lookAtOnce how many run at a time.
+	// lookPatience bounds all checks of Look together. lookAtOnce bounds how many run at a time.
 	lookPatience = 15 * time.Second
 	lookAtOnce   = 32
 )
 
-// Look asks each server once how it is, as the first check of `run` does: warnings are about what will not be as one might
-// expect, notes about servers that are not well now.
+// Look checks each server once, as the first check of `run` does. Warnings are about lasting surprises, notes about servers
+// that fail their check now.
 func Look(ctx context.Context, p *plan.Plan) (warnings, notes []string) {
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
@@ -45,7 +45,7 @@ func Look(ctx context.Context, p *plan.Plan) (warnings, notes []string) {
 		case ctx.Err() != nil:
 			notes = append(notes, fmt.Sprintf("server %s/%s has not answered within %v", c.Backend, c.Server, lookPatience))
 		default:
-			notes = append(notes, fmt.Sprintf("server %s/%s is not well now: %v", c.Backend, c.Server, r))
+			notes = append(notes, fmt.Sprintf("server %s/%s fails its check now: %v", c.Backend, c.Server, r))
 		}
 		for _, w := range health.Warnings(&c.Config, r, c.Delay) {
 			if !slices.Contains(warnings, w.Text) {
@@ -56,8 +56,8 @@ func Look(ctx context.Context, p *plan.Plan) (warnings, notes []string) {
 	return warnings, notes
 }
 
-// CheckFirewall finds out whether a plan's rules could be installed, and what else is in the packet filter that has a say.
-// Who may not read the packet filter learns less.
+// CheckFirewall finds out whether a plan's rules could be installed, and what else in the packet filter affects them. It
+// finds out less without permission to read the packet filter.
 func CheckFirewall(ctx context.Context, p *plan.Plan) (warnings []string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, installPatience, errSlow)
 	defer cancel()

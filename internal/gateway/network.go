@@ -14,21 +14,21 @@ import (
 	"hushgate/internal/wire"
 )
 
-// tellSources logs the sources that were not told of before.
+// tellSources logs the server-side addresses that were not logged before.
 func (g *gateway) tellSources(known []plan.RoutedSource) {
 	for _, s := range g.plan.Sources {
 		if !slices.Contains(known, s) {
-			g.log.Info("source chosen", "why", s.String())
+			g.log.Info("server-side address chosen", "why", s.String())
 		}
 	}
 }
 
-// followSources connects to servers from other addresses if the routes to them prefer others now. What stands goes on from
-// the address that it began with, as at a reload.
+// followSources uses other server-side addresses if the routes to the servers now prefer others. Open connections keep the
+// address with which they began, as in a reload.
 func (g *gateway) followSources(ctx context.Context, group *errgroup.Group) {
 	_, now, err := plan.RouteSources(g.cfg, g.plan.Chosen.Services, g.mirror.SourceTo)
-	if err != nil { // there is no way at the moment: when there is one again, the address may be the same
-		g.log.Debug("the address to connect to a server from is not known", "err", err)
+	if err != nil { // there is no route at the moment; when there is one again, the address may be the same
+		g.log.Debug("there is no server-side address at the moment", "err", err)
 		return
 	}
 	moves := plan.MovedSources(g.plan.Sources, now)
@@ -36,7 +36,7 @@ func (g *gateway) followSources(ctx context.Context, group *errgroup.Group) {
 		return
 	}
 	if err := g.reconfigure(ctx, group, g.cfg); err != nil {
-		g.log.Error("servers are connected to from the address before: a reload, or the next change of the network, tries again",
+		g.log.Error("the change of a server-side address failed: the old address stays in use until a reload or the next change of the network",
 			"err", err)
 		return
 	}
@@ -46,7 +46,7 @@ func (g *gateway) followSources(ctx context.Context, group *errgroup.Group) {
 	}
 }
 
-// networkChanged is called when a way may have opened: followNetwork looks what it means.
+// networkChanged is called when a route may have appeared. followNetwork then finds out what has changed.
 func (g *gateway) networkChanged() {
 	select {
 	case g.changed <- struct{}{}:
@@ -54,8 +54,8 @@ func (g *gateway) networkChanged() {
 	}
 }
 
-// followNetwork opens the sockets of interfaces that have returned, lets the loops try parked frames, and tells the shards
-// about addresses that came or went.
+// followNetwork opens the sockets of interfaces that have returned, lets the loops retry parked frames, and tells the shards
+// about addresses that were added or removed.
 func (g *gateway) followNetwork(ctx context.Context) error {
 	var known []wire.Addr
 	for {
@@ -83,9 +83,9 @@ func (g *gateway) followNetwork(ctx context.Context) error {
 	}
 }
 
-// tellWays warns when the network has changed so that the interfaces that were chosen at the start are no longer all, or
-// that something else is not as the configuration needs it: an address that VRRP has brought or taken, a card that came
-// later, another default route. What was told is told again when it had been over meanwhile.
+// tellWays warns when a change of the network contradicts the configuration, or makes an interface necessary that was not
+// chosen at the start. Causes are, for example, an address that VRRP adds or removes, a new network card, or another default
+// route. A warning that was over meanwhile is logged again.
 func (g *gateway) tellWays() {
 	version := g.mirror.Version()
 	if version == g.waysOf {
@@ -102,16 +102,16 @@ func (g *gateway) tellWays() {
 	g.waysTold = now
 }
 
-// newWays is what is to be said of the network as it is, and was not said at the start.
+// newWays returns the warnings about the present network that were not given at the start.
 func (g *gateway) newWays() (words []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now, err := plan.New(g.cfg, netenv.NewMachine(g.mirror))
 	switch {
-	case errors.Is(err, netenv.ErrDown): // told where links are followed
+	case errors.Is(err, netenv.ErrDown): // followLinks logs that
 		return nil
 	case err != nil:
-		return []string{fmt.Sprintf("as the network is now, hushgate would not start: %v", err)}
+		return []string{fmt.Sprintf("with the network as it is now, hushgate would not start: %v", err)}
 	}
 	return g.plan.News(now)
 }

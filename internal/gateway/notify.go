@@ -16,7 +16,7 @@ import (
 	"hushgate/internal/drive"
 )
 
-// What systemd is told (sd_notify(3)), if it is who started this process.
+// The messages to systemd (sd_notify(3)), if systemd started this process.
 const (
 	readyState    = daemon.SdNotifyReady
 	stoppingState = daemon.SdNotifyStopping
@@ -28,11 +28,10 @@ func (g *gateway) notify(states ...string) {
 	}
 }
 
-// notifyPatience is how long systemd may take to take a message. Its socket may be full, and then nothing here may stand
-// still for it.
+// notifyPatience is how long a message to systemd may take. Its socket may be full, and that must not stop the gateway.
 const notifyPatience = time.Second
 
-// tellSystemd is daemon.SdNotify, which may wait for ever.
+// tellSystemd is daemon.SdNotify with a time limit.
 func tellSystemd(state string) error {
 	to := net.UnixAddr{Name: os.Getenv("NOTIFY_SOCKET"), Net: "unixgram"}
 	if to.Name == "" {
@@ -47,30 +46,30 @@ func tellSystemd(state string) error {
 	return errors.Join(err, conn.Close())
 }
 
-// reloadingState says since when a reload is under way.
+// reloadingState returns the message that a reload has begun now.
 func reloadingState() string {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // never fails
 	return fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/int64(time.Microsecond))
 }
 
-// watchdog tells systemd that all is well for as long as every loop goes round. (WatchdogSec)
+// watchdog tells systemd that all is well as long as each shard's loop responds. (WatchdogSec)
 func (g *gateway) watchdog(ctx context.Context) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
-		return // nobody wants to know
+		return // systemd does not ask for it
 	}
 	every(ctx, interval/3, func() {
-		if g.allGoRound(ctx, interval/2) {
+		if g.allRespond(ctx, interval/2) {
 			g.notify(daemon.SdNotifyWatchdog)
 		} else if ctx.Err() == nil {
-			g.log.Error("a shard does not go round", "waited", interval/2)
+			g.log.Error("shard loop stalled", "waited", interval/2)
 		}
 	})
 }
 
-// allGoRound reports whether every loop carries out an order within a time.
-func (g *gateway) allGoRound(ctx context.Context, patience time.Duration) bool {
+// allRespond reports whether each loop carries out an order within patience.
+func (g *gateway) allRespond(ctx context.Context, patience time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for _, l := range g.loops {

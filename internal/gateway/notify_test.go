@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestNotifyDoesNotWait: a service manager that reads nothing holds nobody up.
+// TestNotifyDoesNotWait: a service manager that reads nothing does not stop the gateway.
 func TestNotifyDoesNotWait(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
@@ -31,8 +31,8 @@ func TestNotifyDoesNotWait(t *testing.T) {
 	}
 }
 
-// TestLogLosses: losses are told at once, then once a minute with what has come since; another target of the same name
-// begins anew.
+// TestLogLosses: losses are logged at once, and then once a minute with the number since. Another target of the same name
+// starts again.
 func TestLogLosses(t *testing.T) {
 	l, begin := logLosses{}, time.Now()
 	for _, c := range []struct {

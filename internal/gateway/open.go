@@ -7,8 +7,8 @@ import (
 	"hushgate/internal/wire"
 )
 
-// open installs the rules, and then opens the ports: in that order, so that the kernel never sees a segment of ours that
-// it would answer.
+// open installs the rules first and then opens the ports, so that the kernel never receives, and answers, a segment of our
+// connections.
 func (g *gateway) open() error {
 	if g.cfg.Global.Firewall.Sysctls {
 		if err := g.setSysctls(); err != nil {
@@ -34,7 +34,7 @@ func (g *gateway) open() error {
 			return err
 		}
 	}
-	if g.heir != nil { // the other process hears for us yet
+	if g.successor != nil { // the old process still receives the frames
 		return nil
 	}
 	return g.setPrograms(g.plan.Tables)
@@ -42,7 +42,7 @@ func (g *gateway) open() error {
 
 func (g *gateway) openLoop(i int) (err error) {
 	w := &drive.Sockets{}
-	g.watched = append(g.watched, w) // so that it is closed whatever comes
+	g.watched = append(g.watched, w) // so that it is closed in any case
 	var ports []drive.Port
 	for name, side := range g.sides() {
 		var first *port.AFPacket
@@ -69,11 +69,11 @@ func (g *gateway) openLoop(i int) (err error) {
 	l := drive.NewLoop(i, dataplane.New(&cfg), g.clock, ports, w.Poll, g.mirror, g.lost, g.sinks...)
 	l.Route(returnsOf(g.plan))
 	g.loops = append(g.loops, l)
-	g.heir.note(&cfg)
+	g.successor.note(&cfg)
 	return nil
 }
 
-// sides maps each interface to its side or, one-armed, sides.
+// sides maps each interface to its side, or to both sides if there is one arm.
 func (g *gateway) sides() map[string]wire.Side {
 	sides := map[string]wire.Side{}
 	for _, l := range g.plan.Chosen.Outside {

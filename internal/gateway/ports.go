@@ -13,7 +13,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// programs are what the kernel runs on each frame of an interface.
+// programs are the BPF programs that the kernel runs on each frame of an interface.
 type programs struct{ filter, selector []bpf.RawInstruction }
 
 func (g *gateway) programs(b *plan.Tables, side wire.Side) (p programs, err error) {
@@ -28,12 +28,12 @@ func (g *gateway) programs(b *plan.Tables, side wire.Side) (p programs, err erro
 	return p, err
 }
 
-// deaf lets no frame in: as long as not all shards have joined an interface's fan-out group, the kernel would give some of
-// their frames to others, who would answer them with an RST.
+// deaf accepts no frame. Until all shards have joined the fan-out group of an interface, the kernel would give some of their
+// frames to other shards, which would answer them with an RST.
 var deaf = []bpf.RawInstruction{{Op: 0x06}} // return 0
 
-// openPort opens a port on an interface that is there; first is that of the first shard, nil if this one is. It hears nothing
-// before setPrograms.
+// openPort opens a port on an interface that exists. first is the port of the first shard, or nil if this is the first. The
+// port receives nothing before setPrograms.
 func (g *gateway) openPort(name string, side wire.Side, first *port.AFPacket) (*port.AFPacket, error) {
 	prog, err := g.programs(g.plan.Tables, side)
 	if err != nil {
@@ -48,7 +48,7 @@ func (g *gateway) openPort(name string, side wire.Side, first *port.AFPacket) (*
 	})
 }
 
-// followLinks opens the ports of an interface anew when it has come back, and closes those of one that is gone.
+// followLinks reopens the ports of an interface that has returned, and closes those of an interface that is gone.
 func (g *gateway) followLinks(ctx context.Context) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -64,11 +64,11 @@ func (g *gateway) followLinks(ctx context.Context) {
 			g.swapPorts(ctx, name, make([]*port.AFPacket, len(g.watched)))
 		case link != nil && (first == nil || first.Index() != link.Index || !first.Bound()):
 			if ports, err := g.openPorts(name, side); err != nil {
-				g.log.Error("an interface has returned and cannot be listened to", "interface", name, "err", err)
+				g.log.Error("interface has returned, but opening its packet sockets failed", "interface", name, "err", err)
 			} else {
 				g.swapPorts(ctx, name, ports)
 				if err := g.setPrograms(g.plan.Tables); err != nil {
-					g.log.Error("an interface has returned and cannot be listened to", "interface", name, "err", err)
+					g.log.Error("interface has returned, but opening its packet sockets failed", "interface", name, "err", err)
 				}
 				g.log.Info("interface has returned", "interface", name, "index", link.Index)
 			}
@@ -76,7 +76,7 @@ func (g *gateway) followLinks(ctx context.Context) {
 	}
 }
 
-// openPorts opens a port for each loop, in their order: the kernel counts the members of a fan-out group.
+// openPorts opens a port for each loop in order, because the kernel counts the members of a fan-out group.
 func (g *gateway) openPorts(name string, side wire.Side) (ports []*port.AFPacket, err error) {
 	for range g.watched {
 		var first *port.AFPacket
@@ -108,7 +108,7 @@ func (g *gateway) swapPorts(ctx context.Context, name string, ports []*port.AFPa
 	}
 }
 
-// setFilters is setPrograms for sockets that have their selector already.
+// setFilters is setPrograms for sockets that already have their selector.
 func (g *gateway) setFilters(b *plan.Tables) error {
 	for _, w := range g.watched {
 		for _, s := range w.List {
@@ -126,7 +126,7 @@ func (g *gateway) setFilters(b *plan.Tables) error {
 	return nil
 }
 
-// setPrograms has all sockets let in what a configuration serves.
+// setPrograms sets the filters of all sockets to what a configuration serves.
 func (g *gateway) setPrograms(b *plan.Tables) error {
 	for _, w := range g.watched {
 		for _, s := range w.List {

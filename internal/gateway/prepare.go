@@ -12,12 +12,12 @@ import (
 	"hushgate/internal/privilege"
 )
 
-// prepare finds everything out and changes nothing. It gives up when it is asked to end.
+// prepare makes all checks and changes nothing. It gives up when the process is asked to end.
 func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	if err := privilege.Check(); err != nil {
 		return err
 	}
-	if g.heir == nil {
+	if g.successor == nil {
 		if g.lock, err = instance.Acquire(); err != nil {
 			return err
 		}
@@ -28,7 +28,7 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	if err := g.choose(asked); err != nil {
 		return err
 	}
-	if err := g.heir.extend(g.plan); err != nil {
+	if err := g.successor.extend(g.plan); err != nil {
 		return err
 	}
 	g.plan.Tables.Shard.Local = g.mirror.Addresses()
@@ -53,8 +53,8 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	return err
 }
 
-// linkPatience is how long a link may take to come up at start: an interface that was configured a moment ago needs a
-// little.
+// linkPatience is how long a link may take to come up at the start. An interface that was configured a moment ago may need a
+// little time.
 const linkPatience = 5 * time.Second
 
 func (g *gateway) choose(ctx context.Context) (err error) {

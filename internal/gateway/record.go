@@ -22,7 +22,7 @@ import (
 type recorder struct {
 	log     *slog.Logger
 	often   recurring
-	closing sync.WaitGroup // of targets that are not used any more
+	closing sync.WaitGroup // waits for targets that are no longer used
 
 	mu     sync.Mutex
 	render connlog.Renderer
@@ -30,13 +30,13 @@ type recorder struct {
 	buf []byte
 }
 
-// lineup is what a configuration says about lines.
+// lineup is the configuration of the connection lines.
 type lineup struct {
-	fronts  []front // by service
+	fronts  []front // frontends, by service
 	targets map[config.LogTarget]*connlog.Sink
 }
 
-// front is how the lines of one frontend's services look and where they go.
+// front is the format and the targets of one frontend's lines.
 type front struct {
 	format  config.LogFormat
 	targets []*connlog.Sink
@@ -53,14 +53,14 @@ func newRecorder(cfg *config.Config, clock mono.Clock, names *connlog.Names, log
 	return r, nil
 }
 
-// change is a new configuration's lineup, not in use yet.
+// change is the lineup of a new configuration, before it is used.
 type change struct {
 	r      *recorder
 	names  *connlog.Names
 	lineup lineup
 }
 
-// prepare opens what a configuration needs and is not open yet.
+// prepare opens the targets that a configuration needs and that are not open yet.
 func (r *recorder) prepare(cfg *config.Config, names *connlog.Names) (*change, error) {
 	c := &change{r: r, names: names, lineup: lineup{targets: map[config.LogTarget]*connlog.Sink{}}}
 	if err := c.open(cfg); err != nil {
@@ -91,13 +91,13 @@ func (c *change) open(cfg *config.Config) error {
 	}
 	for i, s := range c.names.Services {
 		f, known := byName[s.Frontend]
-		if !known && i >= len(c.r.fronts) { // it comes from a process before this one
+		if !known && i >= len(c.r.fronts) { // it comes from an older process
 			f.format = config.LogTCP
 			for _, t := range cfg.Global.Logs {
 				f.targets = append(f.targets, c.lineup.targets[t])
 			}
 		}
-		if !known && i < len(c.r.fronts) { // its last connections are told of as they always were
+		if !known && i < len(c.r.fronts) { // its last connections are logged in the old format
 			f = c.r.fronts[i]
 			for t, to := range c.r.targets {
 				if slices.Contains(f.targets, to) {
@@ -123,7 +123,7 @@ func (c *change) target(t config.LogTarget) (to *connlog.Sink, err error) {
 	return to, nil
 }
 
-// commit puts the lineup in use, and closes what it does not need.
+// commit uses the new lineup, and closes the targets that it does not need.
 func (c *change) commit() {
 	c.r.mu.Lock()
 	old := c.r.lineup
@@ -132,10 +132,11 @@ func (c *change) commit() {
 	c.r.closeBut(old, c.lineup)
 }
 
-// abandon closes what was opened in vain.
+// abandon closes the targets that prepare opened.
 func (c *change) abandon() { c.r.closeBut(c.lineup, c.r.lineup) }
 
-// closeBut closes the targets of a lineup that are not of another. Nobody waits for those that take nothing, but close.
+// closeBut closes the targets of one lineup that the other does not use. It does not wait for a target that accepts no
+// lines, except when closing.
 func (r *recorder) closeBut(of, but lineup) {
 	for t, to := range of.targets {
 		if but.targets[t] == to {
@@ -150,7 +151,7 @@ func (r *recorder) closeBut(of, but lineup) {
 	}
 }
 
-// Take logs events of a shard.
+// Take logs the events of a shard.
 func (r *recorder) Take(_ int, events []dataplane.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -176,20 +177,20 @@ func (r *recorder) Take(_ int, events []dataplane.Event) {
 	}
 }
 
-// The messages about servers that may come with every connection.
+// Messages about servers that each connection can cause.
 const (
 	optionsLearnt = "server's TCP options learnt"
 	didNotTake    = "server did not take a connection"
 	grantsLess    = "server grants less than clients were promised"
-	noTimestamps  = "clients are told 421, for no server grants the TCP timestamps that they were promised: they come again, and new " +
-		"ones are promised none"
+	noTimestamps  = "clients are told 421: no server grants the TCP timestamps that they were promised; they will try again, and new " +
+		"clients are promised none"
 )
 
-// cannotForget is about what a reload has taken out and nobody uses any more.
-const cannotForget = "what a reload has taken out cannot be forgotten"
+// cannotForget is about services and servers that a reload has removed and that have no connections left.
+const cannotForget = "forgetting services and servers removed by a reload failed"
 
-// notForgotten tells that a new plan, without what nobody uses any more, could not be put in force. It is tried again every
-// few seconds, for as long as a link may be down.
+// notForgotten reports that a plan without unused services and servers could not be put in force. Another attempt follows
+// every few seconds, for example while a link is down.
 func (r *recorder) notForgotten(err error) {
 	r.often.note(topic{level: slog.LevelError, message: cannotForget}, "times", []any{"err", err})
 }
@@ -199,7 +200,7 @@ func (r *recorder) serverFailed(e *dataplane.Event) {
 	r.often.note(t, "times", []any{"server", r.server(e.Server), "cause", e.Cause}, "client", e.Client)
 }
 
-// unserved tells of a client that could not be served for a cause which an administrator cannot guess from its line.
+// unserved reports a client that was not served, if the administrator could not guess the cause from its connection line.
 func (r *recorder) unserved(e *dataplane.Event) {
 	if e.Cause != dataplane.CauseTimestampsLost || e.Verdict != dataplane.VerdictNoServer {
 		return
@@ -212,7 +213,7 @@ func (r *recorder) unserved(e *dataplane.Event) {
 	r.often.note(topic{level: slog.LevelWarn, message: noTimestamps, backend: backend}, "clients", []any{"backend", backend, "servers", servers}, "client", e.Client)
 }
 
-// backend is the name of a connection's.
+// backend returns the name of a connection's backend.
 func (r *recorder) backend(e *dataplane.Event) string {
 	return r.render.Names.Services[e.Service].Backend
 }
@@ -224,7 +225,8 @@ func (r *recorder) server(id dataplane.ServerID) string {
 	return plan.NameOf(r.render.Names.Servers[id])
 }
 
-// observed tells of early talk that is passed on: in postscreen's words where these are logged, else in the gateway's log.
+// observed reports early talk that is passed on: in postscreen's words where the frontend logs those, otherwise in the
+// process's own log.
 func (r *recorder) observed(e *dataplane.Event) {
 	f := &r.fronts[e.Service]
 	if f.format == config.LogPostscreen {
@@ -237,12 +239,12 @@ func (r *recorder) observed(e *dataplane.Event) {
 		string(connlog.AppendEscaped(nil, e.TalkHead[:min(e.TalkLen, dataplane.TalkSample)])))
 }
 
-// lively writes postscreen's lines about a connection that goes on. Of one that may turn out to be null, and is not to be logged
-// then, nothing is written when it begins.
+// lively writes postscreen's lines about a connection that continues. With dontlognull nothing is written at the beginning,
+// because the connection may turn out to be null.
 func (r *recorder) lively(e *dataplane.Event) {
 	f := &r.fronts[e.Service]
 	switch {
-	case f.format != config.LogPostscreen: // by a reload since
+	case f.format != config.LogPostscreen: // a reload has changed the format
 		return
 	case e.Kind == dataplane.EventPassed:
 		r.buf = r.render.AppendPass(r.buf[:0], e)
@@ -281,14 +283,14 @@ func (r *recorder) closed(e *dataplane.Event) {
 	f.line(b)
 }
 
-// line writes a line of a connection to where they go.
+// line writes a connection's line to its targets.
 func (f *front) line(line []byte) {
 	for _, t := range f.targets {
 		t.Line(connlog.Info, line)
 	}
 }
 
-// line writes a notice to every target, and to the general log.
+// line writes a notice to every target, and to the process's own log.
 func (r *recorder) line(v connlog.Severity, s string) {
 	level := slog.LevelInfo
 	if v < connlog.Notice {
@@ -302,7 +304,7 @@ func (r *recorder) line(v connlog.Severity, s string) {
 	}
 }
 
-// close closes every target. It waits for a bounded time.
+// close closes every target, and waits for a bounded time.
 func (r *recorder) close() {
 	r.often.close()
 	r.closeBut(r.lineup, lineup{})

@@ -10,8 +10,8 @@ import (
 	"hushgate/dataplane"
 )
 
-// recurring tells of what may happen to one connection after the other: the first time at once, and from then on once a
-// minute how often it has happened since, until a minute passes without it.
+// recurring logs what can happen to many connections in a row. The first occurrence is logged at once; after that, one line
+// a minute says how often it has happened, until a minute passes without it.
 type recurring struct {
 	log *slog.Logger
 
@@ -20,10 +20,10 @@ type recurring struct {
 	over   bool
 }
 
-// recurEvery is how often a line is written.
+// recurEvery is the interval between lines.
 const recurEvery = time.Minute
 
-// topic is what is told of by itself.
+// topic is a message with its own series of lines.
 type topic struct {
 	level   slog.Level
 	message string
@@ -32,16 +32,15 @@ type topic struct {
 	cause   dataplane.Cause
 }
 
-// series is what happened behind the first time.
+// series counts the occurrences since the last line.
 type series struct {
-	args  []any // the latest
+	args  []any // the latest ones
 	unit  string
 	count int
 	timer *time.Timer
 }
 
-// note counts one more occurrence. The args are those of each line, first those of the first line alone; unit is what is
-// counted.
+// note counts one more occurrence. args are for each line, first only for the first line. unit names what is counted.
 func (r *recurring) note(t topic, unit string, args []any, first ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -59,7 +58,7 @@ func (r *recurring) note(t topic, unit string, args []any, first ...any) {
 	r.series[t] = &series{args: args, unit: unit, timer: time.AfterFunc(recurEvery, func() { r.tell(t) })}
 }
 
-// tell writes what has come together, or ends the series.
+// tell logs the occurrences since the last line, or ends the series if there were none.
 func (r *recurring) tell(t topic) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,7 +83,7 @@ func (r *recurring) write(t topic, args []any) {
 	r.log.Log(context.Background(), t.level, t.message, args...) //nolint:sloglint // each message is a constant of record.go
 }
 
-// servers lists which servers of a backend a message is being told of.
+// servers lists the servers of a backend for which a message is being repeated.
 func (r *recurring) servers(message, backend string) (list []dataplane.ServerID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -97,7 +96,7 @@ func (r *recurring) servers(message, backend string) (list []dataplane.ServerID)
 	return list
 }
 
-// close tells what has come together, and of nothing again but once.
+// close logs all counts. Later occurrences are logged at most once.
 func (r *recurring) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,7 +20,7 @@ import (
 
 var clientAddr = wire.AddrFrom(netip.MustParseAddr("198.18.0.25"))
 
-// logged is a recorder and what its log has.
+// logged returns a recorder and the content of its log.
 func logged(t *testing.T) (*recorder, *bytes.Buffer) {
 	t.Helper()
 	var b bytes.Buffer
@@ -41,11 +41,12 @@ func logged(t *testing.T) (*recorder, *bytes.Buffer) {
 	return r, &b
 }
 
-// emit gives a recorder events.
+// emit passes events to a recorder.
 func emit(r *recorder, events ...dataplane.Event) { r.Take(0, events) }
 
-// TestTimestampsLost: that all servers of a backend stop granting timestamps is told at once with the servers' names, and a
-// minute later with how many clients it has cost a connection; then it is over, and told anew when it happens again.
+// TestTimestampsLost: when all servers of a backend stop granting timestamps, this is logged at once with their names, and a
+// minute later with the number of clients that lost a connection. After a quiet minute the series is over, and the next
+// occurrence is logged at once again.
 func TestTimestampsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, out := logged(t)
@@ -61,7 +62,7 @@ func TestTimestampsLost(t *testing.T) {
 			})
 		}
 		said := func() (lines []string) {
-			r.often.mu.Lock() // the log is written under it
+			r.often.mu.Lock() // the log is written while it is held
 			defer r.often.mu.Unlock()
 			lines = strings.Split(strings.TrimSpace(out.String()), "\n")
 			out.Reset()
@@ -106,8 +107,8 @@ func TestTimestampsLost(t *testing.T) {
 	})
 }
 
-// TestRecurringLines: a server that refuses every connection has a line a minute, whatever their rate, and one for each cause;
-// what has come together is told at the end.
+// TestRecurringLines: a server that refuses every connection causes one line a minute for each cause, whatever the rate. At
+// the end the remaining count is logged.
 func TestRecurringLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, out := logged(t)
@@ -119,7 +120,7 @@ func TestRecurringLines(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		synctest.Wait()
-		r.often.mu.Lock() // the log is written under it
+		r.often.mu.Lock() // the log is written while it is held
 		n := strings.Count(out.String(), didNotTake)
 		r.often.mu.Unlock()
 		if n < 10 || n > 11 {
@@ -127,7 +128,7 @@ func TestRecurringLines(t *testing.T) {
 		}
 		refuse(dataplane.CauseServerTimeout)
 		if !strings.Contains(out.String(), "cause=server-timeout client=198.18.0.25") {
-			t.Errorf("another cause is not told: %s", out)
+			t.Errorf("another cause is not logged: %s", out)
 		}
 		refuse(dataplane.CauseServerTimeout)
 		out.Reset()
@@ -138,13 +139,14 @@ func TestRecurringLines(t *testing.T) {
 	})
 }
 
-// TestNotForgotten: that a link is down, say, while something waits to be forgotten is told at once, and then once a minute.
+// TestNotForgotten: if, for example, a link is down while something waits to be forgotten, this is logged at once, and then
+// once a minute.
 func TestNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, out := logged(t)
 		for range 30 { // five minutes
 			r.notForgotten(netenv.ErrDown)
-			time.Sleep(pruneEvery - time.Millisecond) // never together with the line of a minute
+			time.Sleep(pruneEvery - time.Millisecond) // never at the same time as the line of the minute
 		}
 		r.close()
 		if n := strings.Count(out.String(), cannotForget); n < 5 || n > 6 || !strings.Contains(out.String(), "times=6 within=1m0s") {

@@ -14,8 +14,8 @@ import (
 	"hushgate/internal/plan"
 )
 
-// reload reads the configuration anew and puts it in the place of the one in force, whole or not at all. What stands is
-// not touched. It tells the log how that went; the warnings are the file's, and what is new to be said of the machine.
+// reload reads the configuration again and puts it in force, as a whole or not at all. Open connections are kept. It logs
+// the result. The warnings are those of the file, and the new ones about the machine.
 func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string) (warnings []string, err error) {
 	g.notify(reloadingState())
 	defer func() { g.notify(readyState, g.state.status()) }()
@@ -31,7 +31,7 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 		err = g.reconfigure(ctx, group, cfg)
 	}
 	if err != nil {
-		g.log.Error("the configuration was not reloaded: the one before stays in force", "asked_by", why, "err", err)
+		g.log.Error("the configuration was not reloaded: the previous one stays in force", "asked_by", why, "err", err)
 		return warnings, err
 	}
 	b := g.plan.Tables
@@ -48,8 +48,8 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 	return warnings, nil
 }
 
-// reconfigure puts a configuration in force. All that can fail comes first, and what it changed is put back. live alone calls
-// it, so that the plan changes nowhere else; g.mu is taken when there is nothing left to wait for.
+// reconfigure puts a configuration in force. All steps that can fail come first, and are undone if a later one fails. Only
+// live calls it, so the plan changes nowhere else. g.mu is locked when nothing is left to wait for.
 func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *config.Config) error {
 	old := g.plan
 	next, err := g.plan.Renew(cfg, netenv.NewMachine(g.mirror), g.used(ctx))
@@ -82,7 +82,8 @@ func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *c
 	return nil
 }
 
-// admit has the kernel keep its hands off what the new configuration serves, and the sockets hear it.
+// admit installs the rules that keep the kernel from the new configuration's services, and lets the sockets receive their
+// frames.
 func (g *gateway) admit(old, next *plan.Plan) error {
 	if g.rules != nil {
 		if err := g.rules.replace(g.asked, installPatience, next.Firewall, next.Tables.Firewall); err != nil {
@@ -96,7 +97,7 @@ func (g *gateway) admit(old, next *plan.Plan) error {
 	return err
 }
 
-// admitFrames has the sockets hear what b serves; after an error what old does.
+// admitFrames lets the sockets receive what b serves. After an error they receive what old serves.
 func (g *gateway) admitFrames(old, b *plan.Tables) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -107,7 +108,7 @@ func (g *gateway) admitFrames(old, b *plan.Tables) error {
 	return err
 }
 
-// prune forgets what reloads have taken out and has no connections any more: its rules go.
+// prune forgets services and servers that reloads have removed and that have no connections left. It removes their rules.
 func (g *gateway) prune(ctx context.Context, group *errgroup.Group) error {
 	old := g.plan.Tables
 	if len(old.RetiredServices)+len(old.RetiredServers) == 0 || !old.Forgettable(g.used(ctx)) {
@@ -116,11 +117,11 @@ func (g *gateway) prune(ctx context.Context, group *errgroup.Group) error {
 	if err := g.reconfigure(ctx, group, g.cfg); err != nil {
 		return err
 	}
-	g.log.Info("what a reload has taken out has no connections left, and is forgotten", "names", old.Forgotten(g.plan.Tables))
+	g.log.Info("services and servers removed by a reload have no connections left, and are forgotten", "names", old.Forgotten(g.plan.Tables))
 	return nil
 }
 
-// difference lists what was added and what was taken out, for the log.
+// difference lists what was added and what was removed, for the log.
 func difference(old, now []string) (added, removed []string) {
 	for _, n := range now {
 		if !slices.Contains(old, n) {
@@ -135,16 +136,16 @@ func difference(old, now []string) (added, removed []string) {
 	return added, removed
 }
 
-// returnsOf works out what a plan says of answers to clients.
+// returnsOf translates a plan's rules about answers to clients.
 func returnsOf(p *plan.Plan) drive.Returns {
 	return drive.Returns{
 		Anywhere: p.ReversePath == config.PathOff, Routed: p.ReversePath == config.PathLoose, Servers: p.NoClients(),
 	}
 }
 
-// tellReturns has the loops obey the plan in force.
+// tellReturns applies these rules of the plan in force to the loops.
 func (g *gateway) tellReturns(do func(*drive.Loop, func(*dataplane.Shard))) {
-	r := returnsOf(g.plan) // read by all of them, changed by none
+	r := returnsOf(g.plan) // all loops read it, none changes it
 	for _, l := range g.loops {
 		do(l, func(*dataplane.Shard) { l.Route(r) })
 	}

@@ -12,24 +12,24 @@ import (
 	"hushgate/internal/firewall"
 )
 
-// rules keep the kernel's hands off what hushgate serves: firewall rules, and while this process lives a guard beside them.
-// The programs that change the rules may hang, or wait for a lock of others. So whatever is done with the rules has a
-// bound, and nothing else of the gateway waits for it: g.mu is not held meanwhile.
+// rules keeps the kernel from the packets that hushgate serves: with firewall rules and, while this process lives, a guard
+// besides. The programs that change the rules may hang, or wait for another program's lock. So each operation on the rules
+// has a time limit, and nothing else in the gateway waits for it: g.mu is not held meanwhile.
 type rules struct {
 	log   *slog.Logger
-	turn  chan struct{} // who has sent to it has fw to himself
+	turn  chan struct{} // who has sent to it may use fw
 	fw    *firewall.Firewall
 	guard *firewall.Guard // nil if this kernel has none
-	blind bool            // it has been said that rules about ICMP errors are not installed
+	blind bool            // the missing rules about ICMP errors were already reported
 }
 
-// How long it may take to change the rules.
+// Time limits of changes of the rules.
 const (
-	installPatience = 15 * time.Second // at the start, and in a reload: another iptables may be at work
+	installPatience = 15 * time.Second // at the start, and in a reload: another iptables may be running
 	repairPatience  = 10 * time.Second // while hushgate runs, and at its end
 )
 
-// errSlow is what a change of the rules comes to that takes too long.
+// errSlow is the error of a change that exceeds its time limit.
 var errSlow = errors.New("it took too long: another program holds iptables' lock, or iptables hangs")
 
 // newRules finds out whether a plan can be installed, and changes nothing.
@@ -50,7 +50,7 @@ func newRules(ctx context.Context, p firewall.Plan, log *slog.Logger) (*rules, e
 	return &rules{log: log, turn: make(chan struct{}, 1), fw: fw}, nil
 }
 
-// within does something with the rules while nobody else does, within a time.
+// within calls do while no other change of the rules runs, with a time limit.
 func (r *rules) within(ctx context.Context, patience time.Duration, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errSlow)
 	defer cancel()
@@ -83,10 +83,10 @@ func (r *rules) beginGuard(c firewall.Config) {
 		}
 		err = errors.Join(err, guard.Close())
 	}
-	r.log.Warn("no guard beside the firewall rules: who flushes them breaks connections until they are repaired, a moment later", "err", err)
+	r.log.Warn("no guard beside the firewall rules: a flush of the rules breaks connections until the rules are repaired a moment later", "err", err)
 }
 
-// tellBlind says once what is not as it should be where there is no match u32.
+// tellBlind logs once what is missing where iptables has no match u32.
 func (r *rules) tellBlind() {
 	err := r.fw.Blind()
 	switch {
@@ -100,7 +100,7 @@ func (r *rules) tellBlind() {
 	r.blind = r.blind || err != nil
 }
 
-// replace puts the rules of another plan in the place of those in force, which stay after an error.
+// replace replaces the rules in force with those of another plan. After an error the old ones stay.
 func (r *rules) replace(ctx context.Context, patience time.Duration, p firewall.Plan, c firewall.Config) error {
 	err := r.within(ctx, patience, func(ctx context.Context) error { return r.fw.Replace(ctx, p) })
 	if err != nil {
@@ -109,13 +109,13 @@ func (r *rules) replace(ctx context.Context, patience time.Duration, p firewall.
 	r.tellBlind()
 	if r.guard != nil {
 		if err := r.guard.Set(c); err != nil {
-			r.log.Warn("the guard beside the firewall rules has those of the configuration before", "err", err)
+			r.log.Warn("the guard beside the firewall rules still has the rules of the previous configuration", "err", err)
 		}
 	}
 	return nil
 }
 
-// repair puts our rules back if they are not there, unless they are another process's by then, behind a takeover.
+// repair puts missing rules back, unless they belong to another process after a takeover.
 func (r *rules) repair(ctx context.Context, given func() bool) (repaired bool, err error) {
 	err = r.within(ctx, repairPatience, func(ctx context.Context) (err error) {
 		if !given() {
@@ -126,7 +126,7 @@ func (r *rules) repair(ctx context.Context, given func() bool) (repaired bool, e
 	return repaired, err
 }
 
-// leave takes the rules away at the end, or lets clients go to the servers directly from now on.
+// leave removes the rules at the end, or replaces them with rules that send clients directly to the servers.
 func (r *rules) leave(ctx context.Context, fail config.Fail, open firewall.Plan) error {
 	return r.within(ctx, repairPatience, func(ctx context.Context) error {
 		if fail == config.FailOpen {
@@ -137,13 +137,13 @@ func (r *rules) leave(ctx context.Context, fail config.Fail, open firewall.Plan)
 			return nil
 		}
 		if err := r.fw.Remove(ctx); err != nil {
-			return fmt.Errorf("remove the firewall rules: %w (hushgate fail --as off takes them away)", err)
+			return fmt.Errorf("remove the firewall rules: %w (`hushgate fail --as off` removes them)", err)
 		}
 		return nil
 	})
 }
 
-// close takes the guard away.
+// close removes the guard.
 func (r *rules) close() error {
 	if r == nil {
 		return nil
@@ -151,13 +151,13 @@ func (r *rules) close() error {
 	return r.guard.Close()
 }
 
-// listen tells of changes of nftables, which may be to our rules, by the name of the program that made them. It returns at
-// once; the channel is never closed, and keeps the last change alone.
+// listen reports changes of nftables, which may affect our rules, by the name of the program that made them. It returns at
+// once. The channel is never closed, and keeps only the latest change.
 func (r *rules) listen(ctx context.Context) <-chan string {
 	changed := make(chan string, 1)
 	c, err := firewall.Listen()
 	if err != nil {
-		r.log.Info("changes of the firewall rules are noticed late, by a look at them", "every", verifyEvery, "err", err)
+		r.log.Info("changes of the firewall rules are noticed late, by regular checks", "every", verifyEvery, "err", err)
 		return changed
 	}
 	context.AfterFunc(ctx, func() { _ = c.Close() })
@@ -168,7 +168,7 @@ func (r *rules) listen(ctx context.Context) <-chan string {
 			case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 				return
 			case err != nil:
-				r.log.Warn("changes of the firewall rules are noticed late from now on, by a look at them", "every", verifyEvery, "err", err)
+				r.log.Warn("changes of the firewall rules are noticed late from now on, by regular checks", "every", verifyEvery, "err", err)
 				_ = c.Close()
 				return
 			}
@@ -176,23 +176,23 @@ func (r *rules) listen(ctx context.Context) <-chan string {
 			case <-changed:
 			default:
 			}
-			changed <- by // there is room: nobody else sends
+			changed <- by // there is room: this is the only sender
 		}
 	}()
 	return changed
 }
 
-// verifyEvery is how often the rules are looked at although nothing was heard of a change.
+// verifyEvery is how often the rules are checked without a reported change.
 const verifyEvery = 10 * time.Second
 
-// Between two looks at the rules there is a pause of some times as long as the look took, so that a storm of changes that
-// others make does not keep the machine busy with ours.
+// After each check of the rules there is a pause of several times the duration of the check, so that a storm of changes by
+// other programs does not make this machine busy with checks.
 const (
 	leastPause  = 20 * time.Millisecond
 	pauseFactor = 5
 )
 
-// keep puts rules back that someone has flushed: at once when it hears of a change, at the next look otherwise.
+// keep restores rules that another program has removed: at once if a change is reported, otherwise at the next check.
 func (r *rules) keep(ctx context.Context, changed <-chan string, repair func(context.Context) (bool, error)) {
 	var told mending
 	everyOr(ctx, verifyEvery, changed, func(by *string) {
@@ -214,7 +214,7 @@ func (r *rules) keep(ctx context.Context, changed <-chan string, repair func(con
 	})
 }
 
-// mending is what is to be said of repairs: the first at once, of more that follow one line in a while.
+// mending limits the log lines about repairs: the first one at once, further ones together in one line after a while.
 type mending struct {
 	times        int
 	said, failed time.Time
@@ -222,7 +222,7 @@ type mending struct {
 }
 
 func (m *mending) note(log *slog.Logger, now time.Time, repaired bool, by string, took time.Duration, err error) {
-	if errors.Is(err, firewall.ErrChanged) { // it is heard of, and looked at again
+	if errors.Is(err, firewall.ErrChanged) { // the change is reported too, and checked again
 		return
 	}
 	if err != nil && now.Sub(m.failed) >= verifyEvery {
@@ -242,7 +242,7 @@ func (m *mending) note(log *slog.Logger, now time.Time, repaired bool, by string
 	}
 }
 
-// repairRules puts our rules back if they are not there.
+// repairRules puts missing rules back.
 func (g *gateway) repairRules(ctx context.Context) (bool, error) {
 	return g.rules.repair(ctx, func() bool {
 		g.mu.Lock()
@@ -251,11 +251,11 @@ func (g *gateway) repairRules(ctx context.Context) (bool, error) {
 	})
 }
 
-// leaveRules takes the rules away, or lets clients go to the servers directly from now on.
+// leaveRules removes the rules, or replaces them with rules that send clients directly to the servers.
 func (g *gateway) leaveRules() error {
 	err := g.rules.leave(context.Background(), g.cfg.Global.Fail, g.plan.Open)
 	if err == nil && g.cfg.Global.Fail == config.FailOpen {
-		g.restore = nil // they need to be forwarded
+		g.restore = nil // forwarding to the servers needs them
 	}
 	return err
 }

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestKeepRules: a change that is heard of is looked at at once, a storm of them costs a bounded share of the time, none that
-// is the last is forgotten, and what is said of it is one line now and then.
+// TestKeepRules: a reported change is checked at once. A storm of changes uses a bounded share of the time, and its last
+// change is not lost. Repairs are logged in one line now and then.
 func TestKeepRules(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -30,7 +30,7 @@ func TestKeepRules(t *testing.T) {
 			if was {
 				repairs.Add(1)
 				select {
-				case changed <- "iptables-restor": // our own, which are changes too
+				case changed <- "iptables-restor": // our own changes, which are reported too
 				default:
 				}
 			}
@@ -51,20 +51,20 @@ func TestKeepRules(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if n := looks.Swap(0); n != 2 { // the second because of our own change; no third
-			t.Errorf("%d looks", n)
+		if n := looks.Swap(0); n != 2 { // the second one because of our own change; there is no third
+			t.Errorf("%d checks", n)
 		}
 		for range 2000 { // two seconds
 			hear()
 			time.Sleep(time.Millisecond)
 		}
 		if n := looks.Load(); n > 2000/int64((pauseFactor+1)*look/time.Millisecond)+1 || n < 50 {
-			t.Errorf("%d looks in a storm of two seconds", n)
+			t.Errorf("%d checks in a storm of two seconds", n)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if broken.Load() {
-			t.Error("the last change of a storm was forgotten")
+			t.Error("the last change of a storm was lost")
 		}
 		time.Sleep(2 * verifyEvery)
 		cancel()
@@ -75,7 +75,7 @@ func TestKeepRules(t *testing.T) {
 	})
 }
 
-// TestKeepRulesSays: that the rules cannot be read is said once in a while, however often it is tried.
+// TestKeepRulesSays: if the rules cannot be read, this is logged once in a while, however often it is tried.
 func TestKeepRulesSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -95,7 +95,8 @@ func TestKeepRulesSays(t *testing.T) {
 	})
 }
 
-// TestRulesTakeTurns: who waits for the rules waits within a bound, and no longer than until the end is asked for.
+// TestRulesTakeTurns: an operation waits for another one within its time limit, and gives up when the process is asked to
+// end.
 func TestRulesTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rules{turn: make(chan struct{}, 1)}

@@ -11,7 +11,7 @@ import (
 	"hushgate/internal/plan"
 )
 
-// drawKeys draws the secrets that all shards have in common.
+// drawKeys draws the secrets that all shards share.
 func drawKeys(c *dataplane.Config) { c.CookieKey, c.HashKey = newKey(), newKey() }
 
 func newKey() (k [2]uint64) {
@@ -34,7 +34,7 @@ func (g *gateway) remaining(ctx context.Context) (n int) {
 	return n
 }
 
-// used asks the shards what they have connections with.
+// used asks the shards for the services and servers with connections.
 func (g *gateway) used(ctx context.Context) (known plan.Uses) {
 	for _, l := range g.loops {
 		u, _ := drive.Ask(ctx, l, func(s *dataplane.Shard) (u plan.Uses) {
@@ -46,7 +46,7 @@ func (g *gateway) used(ctx context.Context) (known plan.Uses) {
 	return known
 }
 
-// secretLife is how long one secret makes the sequence numbers of new connections.
+// secretLife is how long one secret is used for the initial sequence numbers of new connections.
 const secretLife = time.Hour
 
 func (g *gateway) renewSecrets(ctx context.Context) {

@@ -13,7 +13,7 @@ func TestKeysAreDrawn(t *testing.T) {
 	known := map[[2]uint64]bool{{}: true}
 	for _, k := range [][2]uint64{one.CookieKey, one.HashKey, other.CookieKey, other.HashKey} {
 		if known[k] {
-			t.Errorf("the key %x is none, or not new", k)
+			t.Errorf("the key %x is zero, or not new", k)
 		}
 		known[k] = true
 	}

@@ -7,16 +7,16 @@ import (
 	"syscall"
 )
 
-// signals are what is asked of the process from outside.
+// signals are the requests from outside the process.
 type signals struct {
-	asked   context.Context // done when it is asked to end
+	asked   context.Context // done when the process is asked to end
 	hurry   chan struct{}   // closed when it is asked again
 	reload  chan os.Signal
-	tell    chan os.Signal // by default this one would kill us, at whatever moment it comes
+	tell    chan os.Signal // by default this signal would kill the process, at whatever moment it is received
 	release func()
 }
 
-// catchSignals catches signals from now on; the end of ctx counts as asking for ours.
+// catchSignals catches signals from now on. The end of ctx counts as a request to end.
 func catchSignals(ctx context.Context) *signals {
 	asked, cancel := context.WithCancelCause(ctx)
 	ask := func() { cancel(errEnding) }

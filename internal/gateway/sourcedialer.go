@@ -14,8 +14,8 @@ import (
 	"hushgate/internal/netenv"
 )
 
-// dialer returns how a server's health checks connect to it: from where its clients seem to come, if that is an address of
-// this machine's, so that what admits clients admits checks, and the other way round.
+// dialer returns how a server's health checks connect: from the server-side address, if this machine has it. Then a server
+// that admits clients also admits checks, and the other way round.
 func dialer(s *dataplane.Server) health.Dialer {
 	if (s.Source == dataplane.Source{}) {
 		return &net.Dialer{}
@@ -23,19 +23,19 @@ func dialer(s *dataplane.Server) health.Dialer {
 	return &sourceDialer{addr: s.Source.Addr.Netip(), first: s.Source.First, last: s.Source.Last, kernels: netenv.OwnPorts}
 }
 
-// sourceDialer connects from an address, but from none of some ports of it: what is sent to those, the kernel never sees.
+// sourceDialer connects from an address, but not from some of its ports, because the kernel never sees the answers to those.
 type sourceDialer struct {
 	addr        netip.Addr
 	first, last uint16
 	kernels     func() (low, high uint16) // ip_local_port_range
 }
 
-// dialTries bounds how many ports are tried that somebody has.
+// dialTries bounds how many ports that are in use are tried.
 const dialTries = 16
 
-// DialContext is net.Dialer's.
+// DialContext is like net.Dialer's.
 func (d *sourceDialer) DialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {
-	if to, err := netip.ParseAddrPort(address); err == nil && to.Addr().Is4() != d.addr.Is4() { // a check's own `addr`
+	if to, err := netip.ParseAddrPort(address); err == nil && to.Addr().Is4() != d.addr.Is4() { // the check has an `addr` of its own
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}
 	for range dialTries {
@@ -48,7 +48,7 @@ func (d *sourceDialer) DialContext(ctx context.Context, network, address string)
 		switch {
 		case errors.Is(err, unix.EADDRINUSE):
 			continue
-		case errors.Is(err, unix.EADDRNOTAVAIL): // it is routed here, and no interface has it
+		case errors.Is(err, unix.EADDRNOTAVAIL): // the address is routed here, but no interface has it
 			return new(net.Dialer).DialContext(ctx, network, address)
 		}
 		return conn, err
@@ -59,8 +59,9 @@ func (d *sourceDialer) DialContext(ctx context.Context, network, address string)
 	return new(net.Dialer).DialContext(ctx, network, address)
 }
 
-// port returns a port that a connection of our own can have: 0, which leaves it to the kernel, where none of the kernel's is
-// among those of the source; otherwise any of the kernel's that is not. False if all of them are.
+// port returns a port that a connection of this machine can use. It returns 0, which leaves the choice to the kernel, if the
+// kernel's ports do not overlap with the server-side ones; otherwise any kernel port outside them; and false if there is
+// none.
 func (d *sourceDialer) port() (port uint16, ok bool) {
 	low, high := d.kernels()
 	if low > high || high < d.first || d.last < low {

@@ -13,7 +13,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestCheckPorts: a check never has a port of the source, and one of the kernel's wherever there is one that is not.
+// TestCheckPorts: a check never uses a server-side port; it uses one of the kernel's ports if one of them is left.
 func TestCheckPorts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		draw := rapid.Uint16Range(1, 200)
@@ -40,8 +40,8 @@ func TestCheckPorts(t *testing.T) {
 	})
 }
 
-// TestCheckComesFromSource: a check comes from the source, where this machine has that address, and from ports that are not
-// the source's; else from wherever it can.
+// TestCheckComesFromSource: a check comes from the server-side address if this machine has it, and from a port outside the
+// server-side range; otherwise from any address.
 func TestCheckComesFromSource(t *testing.T) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -72,7 +72,7 @@ func TestCheckComesFromSource(t *testing.T) {
 		defer func() { _ = c.Close() }()
 		return <-seen
 	}
-	own := netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(255)), byte(rand.IntN(256)), 5}) // whose ports nobody has used lately
+	own := netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(255)), byte(rand.IntN(256)), 5}) // its ports were not used recently
 	source := dataplane.Source{Addr: wire.AddrFrom(own), First: 1024, Last: 2000}
 	if from := dial(dialer(&dataplane.Server{Source: source})); from.Addr() != source.Addr.Netip() {
 		t.Errorf("a check comes from %v", from)
@@ -87,20 +87,19 @@ func TestCheckComesFromSource(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	if from := dial(narrow); from != netip.AddrPortFrom(own, 21009) {
-		t.Errorf("a check comes from %v, though 21009 alone is free", from)
+		t.Errorf("a check comes from %v, but only 21009 is free", from)
 	}
 	narrow.last = 21009
 	if from := dial(narrow); from.Addr() != netip.MustParseAddr("127.0.0.1") {
-		t.Errorf("where all ports are the source's a check comes from %v", from)
+		t.Errorf("all ports belong to the source, and a check comes from %v", from)
 	}
 	narrow.addr, narrow.last = netip.MustParseAddr("192.0.2.77"), 21007
 	if from := dial(narrow); from.Addr() != netip.MustParseAddr("127.0.0.1") {
-		t.Errorf("where the source is of no interface a check comes from %v", from)
+		t.Errorf("no interface has the source, and a check comes from %v", from)
 	}
 }
 
-// TestCheckOfAnotherFamily: a check that goes to another address than the mail, of the other family, cannot come from the
-// server's source.
+// TestCheckOfAnotherFamily: a check that goes to an address of the other family cannot come from the server-side address.
 func TestCheckOfAnotherFamily(t *testing.T) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")

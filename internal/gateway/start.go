@@ -27,59 +27,60 @@ type gateway struct {
 	lock   *instance.Lock
 	mirror *netenv.Mirror
 	shards int
-	spread [2]uint64 // the secret by which clients are shared among them, see port.Spread
+	spread [2]uint64 // the secret by which clients are distributed among the shards, see port.Spread
 	loops  []*drive.Loop
-	sinks  []drive.Sink // of all loops
+	sinks  []drive.Sink // sinks of all loops
 	lines  *recorder
 	speech *announce.Announcer
-	keeper *keeper // of what rejections are about; nil without `capture`
+	keeper *keeper // keeps the packets of rejected connections; nil without `capture`
 	state  serverStates
 	lost   *drive.Failures
 
 	answers answers
 	learnt  grants // from clients' connections, for all shards
 
-	// These two belong to followNetwork: which state of the network was looked at last, and what was said of it.
+	// These two belong to followNetwork: the latest state of the network that was checked, and the warnings about it.
 	waysOf   uint64
 	waysTold map[string]bool
 
-	messages *logqueue.Queue // of log; nil if that loses nothing
+	messages *logqueue.Queue // the queue behind log; nil if it loses nothing
 
-	mu      sync.Mutex // of what a reload changes, and of sockets being replaced
+	mu      sync.Mutex // for what a reload changes, and for replacing sockets
 	cfg     *config.Config
 	plan    *plan.Plan
-	rules   *rules           // nil if they are not hushgate's; with a turn of their own
-	watched []*drive.Sockets // for each loop
+	rules   *rules           // nil if hushgate does not manage them; has a lock of its own
+	watched []*drive.Sockets // sockets of each loop
 	probers map[proberKey]prober
 
 	changed  chan struct{}
 	moved    chan struct{} // to live: see followSources
 	commands chan command
-	ending   chan struct{} // closed when no command is carried out any more
-	restore  []sysctl      // what setSysctls changed
+	ending   chan struct{} // closed when no more commands are carried out
+	restore  []sysctl      // sysctls that setSysctls has changed
 
-	heir    *heir           // in a process that takes over, until it has
-	given   bool            // another process has taken over
-	asked   context.Context // done when the end has been asked for: no change of the rules is worth waiting for then
-	program []string
+	successor *successor      // in a process that takes over, until it has done so
+	given     bool            // another process has taken over
+	asked     context.Context // done when the process is asked to end: it then no longer waits for changes of the rules
+	program   []string
 }
 
 // Options say what to run.
 type Options struct {
 	Config *config.Config
-	// Load reads the configuration anew, for a reload; the strings are warnings. The error is as long as it needs to be.
+	// Load reads the configuration again, for a reload. The strings are warnings. The error may be several lines long.
 	Load func() (*config.Config, []string, error)
 	Log  *slog.Logger
-	// TakeOver goes on with the connections of the gateway that runs in this network namespace, which ends, if there is one.
+	// TakeOver takes over the connections of the gateway that runs in this network namespace, if there is one. That gateway
+	// then ends.
 	TakeOver bool
-	// Messages is what Log writes to, if that can lose lines.
+	// Messages is the queue that Log writes to, if it can lose lines.
 	Messages *logqueue.Queue
-	// Program is the command that an upgrade starts, to take over from this process.
+	// Program is the command that an upgrade starts to take over from this process.
 	Program []string
 }
 
-// Run runs a gateway until ctx is done, or SIGTERM or SIGINT asks for its end (see drain). Everything is checked before
-// anything is changed; what was changed is undone before it returns.
+// Run runs a gateway until ctx is done, or until SIGTERM or SIGINT asks it to end (see drain). It makes all checks before it
+// changes anything, and undoes its changes before it returns.
 func Run(ctx context.Context, o Options) (err error) {
 	g := &gateway{
 		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), spread: newKey(), changed: make(chan struct{}, 1),
@@ -96,11 +97,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer cancel()
 	defer func() { err = errors.Join(err, g.unlock()) }()
 	if o.TakeOver {
-		if g.heir, err = g.askForAll(s.asked); err != nil {
+		if g.successor, err = g.askForAll(s.asked); err != nil {
 			return err
 		}
 	}
-	defer func() { err = errors.Join(err, g.heir.end(err)) }()
+	defer func() { err = errors.Join(err, g.successor.end(err)) }()
 	if err := g.prepare(ctx, s.asked); err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := g.open(); err != nil {
 		return err
 	}
-	if g.heir != nil {
+	if g.successor != nil {
 		if err := g.takeOver(); err != nil {
 			return err
 		}
@@ -116,12 +117,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	return g.serve(ctx, s)
 }
 
-// serve runs until it was asked to end and everything is over, or a part fails.
+// serve runs until the gateway was asked to end and all connections have ended, or until a part fails.
 func (g *gateway) serve(ctx context.Context, s *signals) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range g.loops {
 		group.Go(func() error {
-			runtime.LockOSThread() // it waits in system calls of its own
+			runtime.LockOSThread() // it blocks in system calls
 			defer runtime.UnlockOSThread()
 			return l.Run(ctx)
 		})

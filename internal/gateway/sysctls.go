@@ -2,13 +2,13 @@ package gateway
 
 import "hushgate/internal/netenv"
 
-// sysctl is a switch and what it was.
+// sysctl is a sysctl and its value before.
 type sysctl struct {
 	netenv.Sysctl
 	was string
 }
 
-// setSysctls sets what is not as it should be, and notes how to put it back.
+// setSysctls sets the sysctls that are not as they should be, and records their old values.
 func (g *gateway) setSysctls() error {
 	for _, s := range g.plan.Sysctls {
 		was, err := s.Get()

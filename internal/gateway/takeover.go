@@ -20,31 +20,31 @@ import (
 	"hushgate/internal/wire"
 )
 
-// heir is a process that takes over, until it has. A nil heir is a process that begins by itself.
-type heir struct {
+// successor is the state of a process that takes over, until it has done so. It is nil in a process that starts on its own.
+type successor struct {
 	socket  *net.UnixConn
 	conn    *handover.Conn
 	release func()
 	head    head
 	old     *plan.Tables
 	used    plan.Uses
-	configs []*dataplane.Config // of the shards
+	configs []*dataplane.Config // configurations of the shards
 	sockets []*port.Inherited
 	state   state
-	count   int // connections
+	count   int // number of connections
 }
 
-// askForAll begins the conversation with the gateway that runs; nil if there is none.
-func (g *gateway) askForAll(ctx context.Context) (h *heir, err error) {
+// askForAll starts the conversation with the running gateway. It returns nil if there is none.
+func (g *gateway) askForAll(ctx context.Context) (h *successor, err error) {
 	socket, err := instance.Begin(ctx, takeOverCommand)
 	if errors.Is(err, instance.ErrNone) {
-		g.log.Info("nobody to take over from: an ordinary start")
+		g.log.Info("no hushgate runs here to take over from: ordinary start")
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("take over: %w", err)
 	}
-	h = &heir{socket: socket}
+	h = &successor{socket: socket}
 	h.conn, h.release = handover.New(ctx, socket)
 	if err := h.listen(g.cfg.Global.Firewall.Manage); err != nil {
 		return nil, errors.Join(fmt.Errorf("take over: %w", err), h.end(err))
@@ -54,7 +54,8 @@ func (g *gateway) askForAll(ctx context.Context) (h *heir, err error) {
 	return h, nil
 }
 
-// adoptHead takes over what must be the same before anything is opened: the clock, and how clients are spread over shards.
+// adoptHead takes over what must be the same before anything is opened: the clock, and how clients are distributed among
+// shards.
 func (g *gateway) adoptHead(h *head) {
 	g.clock = mono.NewClockFrom(h.Clock.Now.Add(time.Duration(monotonic() - h.Clock.Monotonic)))
 	if h.Spread != [2]uint64{} { // an older hushgate has none
@@ -62,8 +63,8 @@ func (g *gateway) adoptHead(h *head) {
 	}
 }
 
-// listen hears what has to be known to get ready; managed is whether firewall rules will be.
-func (h *heir) listen(managed bool) (err error) {
+// listen receives what the process must know to get ready. managed says whether this process manages firewall rules.
+func (h *successor) listen(managed bool) (err error) {
 	if err := h.conn.Within(readyPatience); err != nil {
 		return err
 	}
@@ -74,23 +75,23 @@ func (h *heir) listen(managed bool) (err error) {
 		return err
 	}
 	if h.head.Version != handover.Version {
-		return fmt.Errorf("the other hushgate hands over in version %d, this one takes over in version %d", h.head.Version, handover.Version)
+		return fmt.Errorf("the running hushgate hands over in version %d, this one takes over in version %d", h.head.Version, handover.Version)
 	}
 	if _, err := dataplane.NewRecordReader(h.head.Records); err != nil {
 		return err
 	}
 	if h.head.Clock.Now < 0 || h.head.Clock.Monotonic > monotonic() {
-		return errors.New("the other hushgate's clock is ahead of ours")
+		return errors.New("the running hushgate's clock is ahead of this one's")
 	}
 	if h.head.Managed && !managed {
-		return errors.New("firewall.manage is off, and the rules of the hushgate that runs would be left to nobody: restart it instead")
+		return errors.New("firewall.manage is off, so the firewall rules of the running hushgate would be left unmanaged: restart hushgate instead")
 	}
 	h.old, h.used, err = h.head.Tables.Tables()
 	return err
 }
 
-// end ends the conversation; why is the reason if there was nothing to take over.
-func (h *heir) end(why error) error {
+// end ends the conversation. why is the reason if there was no takeover.
+func (h *successor) end(why error) error {
 	if h == nil {
 		return nil
 	}
@@ -106,24 +107,24 @@ func (h *heir) end(why error) error {
 }
 
 // extend numbers a plan like the configuration that connections refer to, as a reload does.
-func (h *heir) extend(p *plan.Plan) error {
+func (h *successor) extend(p *plan.Plan) error {
 	if h == nil {
 		return nil
 	}
 	return p.Inherit(h.old, h.used)
 }
 
-// note keeps the configuration of a shard that is to go on from another.
-func (h *heir) note(cfg *dataplane.Config) {
+// note records the configuration of a shard that will continue from another one.
+func (h *successor) note(cfg *dataplane.Config) {
 	if h != nil {
 		h.configs = append(h.configs, cfg)
 	}
 }
 
-// takeOver has the other process stop, and goes on in its place. Up to where it says "yours" an error leaves that one
-// running as if nothing had been.
+// takeOver stops the other process and continues in its place. If an error occurs before the other process has sent "yours",
+// that process continues as before.
 func (g *gateway) takeOver() error {
-	h := g.heir
+	h := g.successor
 	err := g.receive(h)
 	if err == nil {
 		err = h.take()
@@ -131,23 +132,23 @@ func (g *gateway) takeOver() error {
 	if err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
-	g.heir = nil // all is ours from here on
+	g.successor = nil // this process has everything from here on
 	if err := errors.Join(g.lock.Claim(), g.goOn(h)); err != nil {
-		return errors.Join(fmt.Errorf("go on behind a takeover: %w", err), h.end(nil))
+		return errors.Join(fmt.Errorf("continue after a takeover: %w", err), h.end(nil))
 	}
 	g.log.Info("taken over", "connections", h.count, "shards", len(h.state.Shards),
 		"stood_still", g.clock.Now().Sub(h.state.Stopped).Round(time.Microsecond))
-	go func() { // the kernel takes its time to close a packet socket, and connections wait
+	go func() { // closing a packet socket takes the kernel some time, and connections wait
 		if err := h.end(nil); err != nil {
-			g.log.Debug("end a takeover", "err", err)
+			g.log.Debug("closing the old packet sockets failed", "err", err)
 		}
-		debug.FreeOSMemory() // what the conversation took
+		debug.FreeOSMemory() // memory that the conversation used
 	}()
 	return nil
 }
 
-// receive takes over all that the other process knows, and changes nothing.
-func (g *gateway) receive(h *heir) error {
+// receive receives all that the other process knows, and changes nothing outside this process.
+func (g *gateway) receive(h *successor) error {
 	if err := h.conn.Within(readyPatience); err != nil {
 		return err
 	}
@@ -182,26 +183,26 @@ func (g *gateway) receive(h *heir) error {
 	return nil
 }
 
-// check is what can be wrong with a state besides its shards: found while the other process can still go on.
+// check finds what can be wrong in a state apart from its shards, while the other process can still continue.
 func (v *state) check() error {
 	for _, s := range v.Sysctls {
 		if !filepath.IsLocal(s.Path) {
-			return fmt.Errorf("%q is no sysctl", s.Path)
+			return fmt.Errorf("%q is not the path of a sysctl", s.Path)
 		}
 	}
 	return nil
 }
 
-// resume gives each loop a shard that goes on from one of the old ones. What all of those have in common, such as secrets,
-// each has from its own; there may be more or fewer of them.
-func (g *gateway) resume(h *heir) error {
+// resume gives each loop a shard that continues from an old one. There may be more or fewer old ones. What all shards share,
+// such as secrets, each takes from its own old shard.
+func (g *gateway) resume(h *successor) error {
 	if len(h.state.Shards) == 0 {
-		return errors.New("the other hushgate has no shards")
+		return errors.New("the running hushgate sent no shards")
 	}
 	var now, flood mono.Time
 	for _, v := range h.state.Shards {
 		if v == nil {
-			return errors.New("the other hushgate has no shards")
+			return errors.New("the running hushgate sent an empty shard")
 		}
 		now, flood = max(now, v.Now), max(flood, v.Flood)
 	}
@@ -216,7 +217,7 @@ func (g *gateway) resume(h *heir) error {
 		if len(g.loops) == len(h.state.Shards) {
 			continue
 		}
-		for _, other := range h.state.Shards { // its clients may be this one's now
+		for _, other := range h.state.Shards { // its clients may belong to this shard now
 			if err := shard.Remember(other.UsedCookies); err != nil {
 				return err
 			}
@@ -228,15 +229,15 @@ func (g *gateway) resume(h *heir) error {
 	return nil
 }
 
-// receiveFiles receives the packet sockets, and the lock.
-func (g *gateway) receiveFiles(h *heir) error {
+// receiveFiles receives the packet sockets and the lock.
+func (g *gateway) receiveFiles(h *successor) error {
 	for {
 		_, body, file, err := h.conn.Receive(handover.File)
 		if err != nil {
 			return err
 		}
 		if file == nil {
-			return errors.New("the other hushgate speaks of a file and sends none")
+			return errors.New("the running hushgate announced a file and sent none")
 		}
 		var note fileNote
 		if err := handover.Decode(body, &note); err != nil {
@@ -258,9 +259,9 @@ func (g *gateway) adopt(lock *os.File) (err error) {
 	return errors.Join(err, lock.Close())
 }
 
-// take has the other process give up. It waits for as long as that one is there: to go away before the answer could mean
-// that nobody has the connections.
-func (h *heir) take() error {
+// take makes the other process give up its connections. It waits as long as that process exists. Giving up before the answer
+// could leave the connections unowned.
+func (h *successor) take() error {
 	if err := errors.Join(h.conn.Commit(), h.conn.Within(24*time.Hour)); err != nil {
 		return err
 	}
@@ -271,9 +272,10 @@ func (h *heir) take() error {
 	return err
 }
 
-// goOn puts our sockets in the place of the other's. First comes what the kernel has queued there since it stopped. For a
-// moment then both hear: what came in that moment is taken from the old ones, and left out when it comes again.
-func (g *gateway) goOn(h *heir) error {
+// goOn puts our sockets in the place of the other process's. It first reads the frames that the kernel has queued there
+// since that process stopped. For a moment both sockets receive; frames from that moment are read from the old sockets and
+// left out when they come again.
+func (g *gateway) goOn(h *successor) error {
 	for _, s := range h.state.Sysctls {
 		g.restore = append(g.restore, sysctl{netenv.Sysctl{Path: s.Path}, s.Was})
 	}
@@ -307,7 +309,7 @@ func (g *gateway) goOn(h *heir) error {
 	return r.readAll(h.sockets)
 }
 
-// reader gives the frames of inherited sockets to the loops, which have not begun.
+// reader passes the frames of inherited sockets to the loops, which have not started yet.
 type reader struct {
 	g       *gateway
 	dec     *wire.Decoder
@@ -336,7 +338,7 @@ func (r *reader) readAll(sockets []*port.Inherited) error {
 	return nil
 }
 
-// give hands frames to their shards, before they are overwritten.
+// give passes frames to their shards, before they are overwritten.
 func (r *reader) give(from *port.Inherited, frames [][]byte) error {
 	now := r.g.clock.Now()
 	for _, f := range frames {
@@ -350,7 +352,7 @@ func (r *reader) give(from *port.Inherited, frames [][]byte) error {
 			}
 			frame := f
 			if all {
-				frame = append([]byte(nil), f...) // each may change it
+				frame = append([]byte(nil), f...) // each shard may change it
 			}
 			l.Shard.Input(now, from.Side(), frame)
 		}
@@ -363,7 +365,8 @@ func (r *reader) give(from *port.Inherited, frames [][]byte) error {
 	return nil
 }
 
-// shardOf finds out whose a frame is: one shard's, or, as of an ICMP error, that of the one that knows what it is about.
+// shardOf returns the shard of a frame. A frame that is no TCP segment, such as an ICMP error, goes to all shards: one of
+// them knows the connection.
 func (r *reader) shardOf(from *port.Inherited, frame []byte) (one int, all bool) {
 	if r.dec.Decode(frame) != wire.KindTCP {
 		return 0, true

@@ -31,8 +31,8 @@ type giverSays struct {
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestGiverSays: what a giver says in JSON. A difference means that an older or newer hushgate may not understand it: see
-// handover.Version.
+// TestGiverSays: the JSON that a process sends when it hands over. If it changes, an older or newer hushgate may not
+// understand it: see handover.Version.
 func TestGiverSays(t *testing.T) {
 	const file = "testdata/giver.json"
 	b, err := plan.Build(parse(t, twoFrontends), chosen())
@@ -64,7 +64,7 @@ func TestGiverSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(want) != string(got)+"\n" {
-		t.Errorf("%s does not show what is said now: if it is meant, -update rewrites it", file)
+		t.Errorf("%s differs from what is sent now: if that is intended, -update rewrites it", file)
 	}
 	var both giverSays
 	if err := handover.Decode(want, &both); err != nil {
@@ -78,7 +78,8 @@ func TestGiverSays(t *testing.T) {
 	}
 }
 
-// TestStateOfServers: the checks go on from where they were; what the new configuration has switched on or off begins anew.
+// TestStateOfServers: health checks continue from their state. What the new configuration has switched on or off starts
+// again.
 func TestStateOfServers(t *testing.T) {
 	old, err := plan.Build(parse(t, twoFrontends), chosen())
 	if err != nil {
@@ -96,8 +97,8 @@ func TestStateOfServers(t *testing.T) {
 	}
 }
 
-// TestSpreadGoesOn: a client's connections stay together in one shard behind a takeover, for the secret by which shards are
-// chosen is taken over; so it is behind a reload, which builds everything else anew.
+// TestSpreadGoesOn: a client's connections stay together in one shard after a takeover, because the secret that selects the
+// shard is taken over. The same holds for a reload, which rebuilds everything else.
 func TestSpreadGoesOn(t *testing.T) {
 	g := &gateway{spread: newKey(), shards: 3}
 	own := g.spread
@@ -129,8 +130,8 @@ func TestSpreadGoesOn(t *testing.T) {
 	}
 }
 
-// TestUsedCookiesGoOn: a cookie that has opened a connection opens none behind a takeover. With another number of shards its
-// client may be any shard's.
+// TestUsedCookiesGoOn: a cookie that has opened a connection opens no other after a takeover. If the number of shards
+// changes, its client may belong to any shard.
 func TestUsedCookiesGoOn(t *testing.T) {
 	b, err := plan.Build(parse(t, twoFrontends), chosen())
 	if err != nil {
@@ -143,7 +144,7 @@ func TestUsedCookiesGoOn(t *testing.T) {
 		shards int
 		want   [][]byte
 	}{{1, [][]byte{both}}, {2, [][]byte{first, second}}, {3, [][]byte{both, both, both}}} {
-		h := &heir{}
+		h := &successor{}
 		for _, used := range [][]byte{first, second} {
 			v := dataplane.New(&b.Shard).Save()
 			v.Now, v.Flood, v.UsedCookies = mono.Time(time.Hour), mono.Time(time.Hour), used
@@ -169,28 +170,28 @@ func TestUsedCookiesGoOn(t *testing.T) {
 	}
 }
 
-// TestGivenRules: who has given all away, and waited meanwhile to look after the rules, leaves them alone: they would become
-// those of its own configuration again.
+// TestGivenRules: a process that waited to check the rules leaves them alone if it has handed over meanwhile. Otherwise it
+// would replace them with those of its own configuration.
 func TestGivenRules(t *testing.T) {
-	g := &gateway{given: true, rules: &rules{turn: make(chan struct{}, 1)}} // without a firewall: to look at it is to panic
+	g := &gateway{given: true, rules: &rules{turn: make(chan struct{}, 1)}} // without a firewall: checking it would panic
 	if repaired, err := g.repairRules(t.Context()); repaired || err != nil {
 		t.Error(repaired, err)
 	}
 }
 
-// TestStateIsChecked: a switch that is none is found before the other process gives up.
+// TestStateIsChecked: a wrong path of a sysctl is found before the other process gives up.
 func TestStateIsChecked(t *testing.T) {
 	for path, ok := range map[string]bool{"net/ipv4/ip_forward": true, "../kernel/x": false, "/etc/x": false} {
 		g, h := &gateway{}, takerOf(t, &state{Sysctls: []changedSysctl{{path, "0"}}})
 		err := g.receive(h)
-		if wrong := strings.Contains(err.Error(), "is no sysctl"); wrong == ok {
+		if wrong := strings.Contains(err.Error(), "is not the path of a sysctl"); wrong == ok {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
 }
 
-// takerOf is a taker whose giver says a state and no more.
-func takerOf(t *testing.T, v *state) *heir {
+// takerOf returns a process that takes over, to which the other process sends a state and nothing more.
+func takerOf(t *testing.T, v *state) *successor {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -210,5 +211,5 @@ func takerOf(t *testing.T, v *state) *heir {
 	if err := ends[1].SendJSON(handover.State, v, nil); err != nil {
 		t.Fatal(err)
 	}
-	return &heir{conn: ends[0]}
+	return &successor{conn: ends[0]}
 }

@@ -13,14 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// upgradeCommand has the gateway start its program anew, which may be another by now, and let that take over.
+// upgradeCommand makes the gateway start its program again, which may be another release by now, and lets the new process
+// take over.
 const upgradeCommand = "upgrade"
 
-// upgradePatience is how long a process may take that is to take over: to begin, and then for the conversation.
+// upgradePatience is how long the new process may take to start, and then for the conversation.
 const upgradePatience = 30*time.Second + readyPatience + stopPatience
 
-// succeed starts the process that is to take over, in the place where this one is (its control group, for systemd), and
-// waits until it has. When this process ends before, that one has to end too: it would find nobody, and begin by itself.
+// succeed starts the process that is to take over, in the control group of this one (for systemd), and waits until it has
+// taken over. If this process ends before, the new one must end too. Otherwise it would find no gateway and start on its
+// own.
 func (g *gateway) succeed(ctx context.Context, patience time.Duration) error {
 	select {
 	case <-g.ending:
@@ -44,37 +46,37 @@ func (g *gateway) succeed(ctx context.Context, patience time.Duration) error {
 		return errors.New("the new process did not take over: its log says why")
 	case <-ctx.Done():
 		if !g.given {
-			_ = next.Signal(syscall.SIGTERM) // it may have ended
+			_ = next.Signal(syscall.SIGTERM) // it may already have ended
 			return errEnding
 		}
 		return nil
 	}
 }
 
-// giveUp ends a process that was to take over and has not in all that time, unless it does so now.
+// giveUp ends a new process that has not taken over in time, unless it takes over just now.
 func (g *gateway) giveUp(ctx context.Context, next *os.Process, ended <-chan struct{}) error {
-	g.mu.Lock() // so that it is not in the midst of the conversation
+	g.mu.Lock() // so that the new process is not in the middle of the conversation
 	if g.given {
 		g.mu.Unlock()
 		<-ctx.Done()
 		return nil
 	}
-	_ = next.Kill() // it may have ended
+	_ = next.Kill() // it may already have ended
 	select {
 	case <-ended:
-	case <-time.After(stopPatience): // it hangs in the kernel, and does nothing any more
+	case <-time.After(stopPatience): // it hangs in the kernel, and does nothing more
 	}
 	g.mu.Unlock()
-	return errors.New("the new process hangs, and was killed: all goes on in the old one")
+	return errors.New("the new process did not take over in time and was killed: the old process keeps all connections")
 }
 
-// startBeside starts a process that is no child of this one but of its parent: systemd supervises only its own children
-// well, and takes what is none of them, yet or for ever, for one that ends at once when it is told to stop. The channel is
-// closed when the process has ended.
+// startBeside starts a process as a child of this one's parent, not of this one. systemd supervises only its own children
+// well: it assumes that a process which is not its child exits as soon as it is told to stop. The channel is closed when the
+// process has ended.
 func startBeside(command []string) (p *os.Process, ended <-chan struct{}, err error) {
 	fd := -1
 	p, err = os.StartProcess(command[0], command, &os.ProcAttr{
-		Env:   slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WATCHDOG_PID=") }), // it is not us
+		Env:   slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WATCHDOG_PID=") }), // systemd does not watch the new process yet
 		Files: []*os.File{nil, os.Stdout, os.Stderr},
 		Sys:   &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT, PidFD: &fd},
 	})

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestUpgradeEnds: a process that has not taken over yet when the gateway ends has to end too. It would find nobody to take
-// over from, and begin by itself.
+// TestUpgradeEnds: a process that has not taken over yet when the gateway ends must end too. Otherwise it would find no
+// gateway and start on its own.
 func TestUpgradeEnds(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	g := &gateway{log: slog.New(slog.DiscardHandler), program: []string{"/bin/sh", "-c", "echo $$ > '" + file + "'; exec sleep 60"}}
@@ -26,7 +26,7 @@ func TestUpgradeEnds(t *testing.T) {
 		t.Helper()
 		for !is() {
 			if time.Now().After(deadline) {
-				t.Fatal("waited in vain: ", what)
+				t.Fatal("timed out waiting for: ", what)
 			}
 			time.Sleep(5 * time.Millisecond)
 		}
@@ -40,7 +40,7 @@ func TestUpgradeEnds(t *testing.T) {
 		pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
 		return pid > 0
 	})
-	fd, err := unix.PidfdOpen(pid, 0) // it is not our child: nobody may have waited for it when it has ended
+	fd, err := unix.PidfdOpen(pid, 0) // it is not our child, so it may still be a zombie after its end
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestUpgradeEnds(t *testing.T) {
 	})
 	cancel()
 	if err := <-done; err == nil {
-		t.Error("an upgrade that did not come to its end was one")
+		t.Error("an upgrade that did not finish succeeded")
 	}
 	ends := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	eventually("the new process ends", func() bool {
@@ -59,7 +59,7 @@ func TestUpgradeEnds(t *testing.T) {
 	})
 }
 
-// TestUpgradeHangs: a new process that does nothing is killed, and the upgrade has failed.
+// TestUpgradeHangs: a new process that does nothing is killed, and the upgrade fails.
 func TestUpgradeHangs(t *testing.T) {
 	g := &gateway{log: slog.New(slog.DiscardHandler), program: []string{"/bin/sleep", "60"}}
 	begun := time.Now()

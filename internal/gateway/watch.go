@@ -11,7 +11,7 @@ import (
 	"hushgate/internal/drive"
 )
 
-// losses are frames that went nowhere for a reason of this machine's.
+// losses are frames that were lost on this machine.
 type losses struct{ queueFull, notSent uint64 }
 
 func (g *gateway) losses() (l losses) {
@@ -25,7 +25,7 @@ func (g *gateway) losses() (l losses) {
 	return l
 }
 
-// watchLosses tells of losses soon after they happened.
+// watchLosses logs losses soon after they happen.
 func (g *gateway) watchLosses(ctx context.Context) {
 	var last losses
 	every(ctx, verifyEvery, func() {
@@ -37,7 +37,7 @@ func (g *gateway) watchLosses(ctx context.Context) {
 	})
 }
 
-// watchFailures tells of frames that were not sent.
+// watchFailures logs frames that were not sent.
 func (g *gateway) watchFailures(ctx context.Context) {
 	l := drive.NewFailureLog(g.lost, g.log, g.mirror.LinkName)
 	everyOr(ctx, drive.FailurePause, g.lost.First(), func(f *drive.Failure) {
@@ -49,7 +49,7 @@ func (g *gateway) watchFailures(ctx context.Context) {
 	})
 }
 
-// watchClock takes over what the system's clock was set by, for the times in the log. Nothing else depends on it.
+// watchClock follows changes of the system's clock, for the times in the log. Nothing else depends on that clock.
 func (g *gateway) watchClock(ctx context.Context) {
 	every(ctx, time.Second, func() {
 		if by := g.clock.Follow(time.Now()); by != 0 {
@@ -58,7 +58,7 @@ func (g *gateway) watchClock(ctx context.Context) {
 	})
 }
 
-// tellOnSignal logs every counter when SIGUSR1 arrives.
+// tellOnSignal logs every counter on SIGUSR1.
 func (g *gateway) tellOnSignal(ctx context.Context, usr1 <-chan os.Signal) error {
 	for {
 		select {
@@ -70,13 +70,13 @@ func (g *gateway) tellOnSignal(ctx context.Context, usr1 <-chan os.Signal) error
 		for i, l := range g.loops {
 			l.Do(ctx, func(s *dataplane.Shard) {
 				stats := s.Stats()
-				go g.tellStats(i, &stats) // not on the shard's time
+				go g.tellStats(i, &stats) // so that the shard does not wait
 			})
 		}
 	}
 }
 
-// tellStats logs all that a shard has counted, numbers that differ by a label in a group. Reasons for dropping frames that
+// tellStats logs all counters of a shard. Counters that differ only by a label form a group. Reasons for dropped frames that
 // did not occur are left out.
 func (g *gateway) tellStats(shard int, s *dataplane.Stats) {
 	line := []any{slog.Int("shard", shard)}

@@ -88,7 +88,7 @@ func TestChecksAndPostfix(t *testing.T) {
 			t.Errorf("postscreen saw %d hang-ups", n)
 		}
 		sh(ctx, t, l.Servers[1], "postfix -c "+strings.TrimSuffix(plain, "mail.log")+"conf stop")
-		if out, err = l.hushgate(ctx, "check", "-f", file); err != nil || !strings.Contains(out, "note: server plain/p is not well now: Layer4 connection problem, info: \"Connection refused\"") {
+		if out, err = l.hushgate(ctx, "check", "-f", file); err != nil || !strings.Contains(out, "note: server plain/p fails its check now: Layer4 connection problem, info: \"Connection refused\"") {
 			t.Errorf("check of a server that is not there: %v, %s", err, out)
 		}
 	})

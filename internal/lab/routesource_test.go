@@ -92,7 +92,7 @@ func TestProxyFromTheGateway(t *testing.T) {
 				}
 				for _, said := range [][]string{
 					{"note: server smtp1: send-proxy without source: connections come from this machine's own address"},
-					{"source chosen", "server bk_smtp/smtp1 sees connections from " + inside + ", ports 1024 to 32767"},
+					{"server-side address chosen", "server bk_smtp/smtp1 sees connections from " + inside + ", ports 1024 to 32767"},
 				} {
 					if _, err := g.WaitLine(ctx, said...); err != nil {
 						t.Errorf("%s: %v", version, err)

@@ -243,7 +243,7 @@ func TestNobodyToTakeOverFrom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.Count("nobody to take over from") != 1 {
+	if g.Count("no hushgate runs here to take over from") != 1 {
 		t.Error(g.Lines())
 	}
 	if _, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), strings.NewReader("hello")); err != nil {
