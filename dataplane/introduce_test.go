@@ -1,41 +1,47 @@
 package dataplane
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 
-	"hushgate/internal/proxyproto"
 	"hushgate/internal/segscript"
 	"hushgate/internal/wire"
 )
 
-// introduction handles the configuration words `send-proxy 1|2` and `source PORT`: our address and that port.
-func (p *player) introduction(word, value string) {
-	n, err := strconv.ParseUint(value, 10, 16)
+// setProxy has servers want a PROXY header: `send-proxy v1` or `send-proxy v2`.
+func (p *player) setProxy(value string) error {
+	v, err := proxyWords.Read(value)
 	if err != nil {
-		p.fatalf("%s: %v", word, err)
+		return err
 	}
-	if word == "send-proxy" {
-		v := proxyproto.Version(n)
-		ends := func(v6 bool) (client, service netip.AddrPort) {
-			c, vip, _, _ := addrs(v6)
-			return netip.AddrPortFrom(netip.MustParseAddr(c), 40000), netip.AddrPortFrom(netip.MustParseAddr(vip), 25)
-		}
-		client, service := ends(p.v6)
-		p.header = v.Append(nil, client, service)
-		client, service = ends(false)
-		p.stretch = int64(len(p.header) - len(v.Append(nil, client, service)))
-		for i := range p.cfg.Servers {
-			p.cfg.Servers[i].Proxy = v
-		}
-		return
+	ends := func(v6 bool) (client, service netip.AddrPort) {
+		c, vip, _, _ := addrs(v6)
+		return netip.AddrPortFrom(netip.MustParseAddr(c), 40000), netip.AddrPortFrom(netip.MustParseAddr(vip), 25)
+	}
+	client, service := ends(p.v6)
+	p.header = v.Append(nil, client, service)
+	client, service = ends(false)
+	p.stretch = int64(len(p.header) - len(v.Append(nil, client, service)))
+	for i := range p.cfg.Servers {
+		p.cfg.Servers[i].Proxy = v
+	}
+	return nil
+}
+
+// setSource has servers see connections come from our address and a port: `source 61000`.
+func (p *player) setSource(value string) error {
+	port, err := strconv.ParseUint(value, 10, 16)
+	if err != nil {
+		return fmt.Errorf("source %q: expected a port", value)
 	}
 	own := map[bool]string{false: "10.0.0.1", true: "2001:db8:2::1"}[p.v6]
-	p.origin = netip.AddrPortFrom(netip.MustParseAddr(own), uint16(n))
+	p.origin = netip.AddrPortFrom(netip.MustParseAddr(own), uint16(port))
 	p.cfg.Local = []wire.Addr{addr(own)}
 	for i := range p.cfg.Servers {
-		p.cfg.Servers[i].Source = Source{addr(own), uint16(n), uint16(n)}
+		p.cfg.Servers[i].Source = Source{addr(own), uint16(port), uint16(port)}
 	}
+	return nil
 }
 
 // renumber fits a step of a script with a PROXY header, written for IPv4, to the family: numbers below 0 count from the

@@ -114,7 +114,7 @@ func runScript(t *testing.T, file string, steps []segscript.Step, v6 bool, isn w
 		p.step = &step
 		p.renumber(&step)
 		if p.step.Kind == segscript.Config {
-			p.configure(p.step.Words)
+			p.must(p.configure(p.step.Words))
 			continue
 		}
 		if p.shard == nil {
@@ -129,6 +129,13 @@ func runScript(t *testing.T, file string, steps []segscript.Step, v6 bool, isn w
 func (p *player) fatalf(format string, args ...any) {
 	p.t.Helper()
 	p.t.Fatalf("%s:%d: %s", p.file, p.step.Line, fmt.Sprintf(format, args...))
+}
+
+func (p *player) must(err error) {
+	p.t.Helper()
+	if err != nil {
+		p.fatalf("%v", err)
+	}
 }
 
 func (p *player) play() {
@@ -149,7 +156,7 @@ func (p *player) play() {
 	case segscript.Nothing:
 		p.quiet()
 	case segscript.Event:
-		p.control()
+		p.must(p.control(p.step.Words))
 	case segscript.Config:
 	}
 }

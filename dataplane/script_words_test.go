@@ -3,131 +3,308 @@ package dataplane
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"hushgate/internal/proxyproto"
+	"hushgate/internal/segscript"
 )
 
-func (p *player) configure(words []string) {
-	fe, be := &p.cfg.Frontends[0], &p.cfg.Backends[0]
-	duration := func(s string) time.Duration {
-		d, err := time.ParseDuration(s)
-		if err != nil {
-			p.fatalf("%v", err)
-		}
-		return d
-	}
-	for i := 0; i+1 < len(words); i += 2 {
-		v := words[i+1]
-		switch words[i] {
-		case "delay":
-			fe.Delay = duration(v)
-		case "action":
-			fe.Action = map[string]Action{"reset": ActionReset, "reply": ActionReply, "observe": ActionObserve}[v]
-		case "live":
-			fe.Live = v == "on"
-		case "idle":
-			fe.Times.Idle = duration(v)
-		case "client-fin":
-			fe.Times.ClientFIN = duration(v)
-		case "server-fin":
-			fe.Times.ServerFIN = duration(v)
-		case "half-open":
-			fe.Times.HalfOpen = duration(v)
-		case "time-wait":
-			fe.Times.TimeWait = duration(v)
-		case "queue":
-			be.Queue = duration(v)
-		case "connect":
-			be.Connect = duration(v)
-		case "retries":
-			be.Retries, _ = strconv.Atoi(v)
-		case "servers":
-			n, _ := strconv.Atoi(v)
-			be.Servers = be.Servers[:n]
-			p.cfg.Servers = p.cfg.Servers[:n]
-		case "service":
-			p.cfg.Services[0].Closed = v == "closed"
-		case "members": // of the backend, of those that there are
-			be.Servers = nil
-			for n := range strings.SplitSeq(v, ",") {
-				n, _ := strconv.Atoi(n)
-				be.Servers = append(be.Servers, ServerID(n-1))
-			}
-		case "send-proxy", "source":
-			p.introduction(words[i], v)
-		case "reject-text":
-			fe.RejectText = v + "\r\n"
-		case "up":
-			for j := range p.cfg.Servers {
-				p.cfg.Servers[j].Up = v == "yes"
-			}
-		default:
-			p.fatalf("unknown configuration %q", words[i])
-		}
+// The words of scripts. Those for values of the code are its own, from its String methods.
+var (
+	verdictWords = segscript.Names[Verdict]("verdict")
+	causeWords   = segscript.Names[Cause]("cause")
+	endsWords    = segscript.Names[Ends]("closed-by")
+
+	actionWords  = segscript.Words("action", map[string]Action{"reset": ActionReset, "reply": ActionReply, "observe": ActionObserve})
+	proxyWords   = segscript.Words("send-proxy", map[string]proxyproto.Version{"v1": proxyproto.V1, "v2": proxyproto.V2})
+	liveWords    = segscript.Words("live", map[string]bool{"on": true, "off": false})
+	serviceWords = segscript.Words("service", map[string]bool{"open": false, "closed": true})
+	upWords      = segscript.Words("up", map[string]bool{"yes": true, "no": false})
+	stateWords   = segscript.Words("server state", map[string]bool{"up": true, "down": false})
+	hasteWords   = segscript.Words("shutdown", map[string]bool{"now": true})
+)
+
+// settings are the words of `config` and of `= reload`, each with a value behind it.
+var settings = segscript.Words("setting", map[string]func(p *player, value string) error{
+	"delay":      frontend(segscript.Duration, func(f *Frontend) *time.Duration { return &f.Delay }),
+	"action":     frontend(actionWords.Read, func(f *Frontend) *Action { return &f.Action }),
+	"live":       frontend(liveWords.Read, func(f *Frontend) *bool { return &f.Live }),
+	"idle":       frontend(segscript.Duration, func(f *Frontend) *time.Duration { return &f.Times.Idle }),
+	"client-fin": frontend(segscript.Duration, func(f *Frontend) *time.Duration { return &f.Times.ClientFIN }),
+	"server-fin": frontend(segscript.Duration, func(f *Frontend) *time.Duration { return &f.Times.ServerFIN }),
+	"half-open":  frontend(segscript.Duration, func(f *Frontend) *time.Duration { return &f.Times.HalfOpen }),
+	"time-wait":  frontend(segscript.Duration, func(f *Frontend) *time.Duration { return &f.Times.TimeWait }),
+	"queue":      backend(segscript.Duration, func(b *Backend) *time.Duration { return &b.Queue }),
+	"connect":    backend(segscript.Duration, func(b *Backend) *time.Duration { return &b.Connect }),
+	"reject-text": func(p *player, value string) error {
+		p.cfg.Frontends[0].RejectText = value + "\r\n"
+		return nil
+	},
+	"retries":    (*player).setRetries,
+	"servers":    (*player).setServers,
+	"members":    (*player).setMembers,
+	"service":    (*player).setService,
+	"up":         (*player).setUp,
+	"send-proxy": (*player).setProxy,
+	"source":     (*player).setSource,
+})
+
+// frontend makes a setting of the frontend.
+func frontend[T any](read func(string) (T, error), place func(*Frontend) *T) func(*player, string) error {
+	return func(p *player, value string) (err error) {
+		*place(&p.cfg.Frontends[0]), err = read(value)
+		return err
 	}
 }
 
-// control handles `=` steps: expected events, and changes of server state.
-func (p *player) control() {
-	w := p.step.Words
-	switch w[0] {
-	case "server":
-		n, _ := strconv.Atoi(w[1])
-		p.shard.Apply(ServerState{Server: ServerID(n - 1), Up: w[2] == "up"})
-	case "reload": // the rest is as behind `config`, and the tables may not change
-		cfg := *p.cfg
-		cfg.Frontends, cfg.Backends = slices.Clone(cfg.Frontends), slices.Clone(cfg.Backends)
-		cfg.Services, cfg.Servers = slices.Clone(cfg.Services), slices.Clone(cfg.Servers)
-		p.cfg = &cfg
-		p.configure(w[1:])
-		p.shard.Apply(Reload{&cfg})
-	case "shutdown":
-		p.shard.Apply(Shutdown{Now: len(w) > 1 && w[1] == "now"})
-		p.shard.Advance(p.start.Add(p.step.Time))
-		p.collect()
-	case "remaining":
-		if n, _ := strconv.Atoi(w[1]); p.shard.Remaining() != n {
-			p.fatalf("%d remain, expected %d", p.shard.Remaining(), n)
-		}
-	case "flows":
-		if n, _ := strconv.Atoi(w[1]); p.shard.Flows() != n {
-			p.fatalf("%d flows, expected %d", p.shard.Flows(), n)
-		}
-	case "closed", "failed", "broken", "observed", "opened", "passed":
-		if len(p.events) == 0 {
-			p.fatalf("no event")
-		}
-		e := p.events[0]
-		p.events = p.events[1:]
-		kind := map[string]EventKind{"closed": EventClosed, "failed": EventServerFailed, "broken": EventOfferBroken, "observed": EventObserved, "opened": EventOpened, "passed": EventPassed}[w[0]]
-		got := e.Verdict.String()
-		if kind == EventServerFailed || kind == EventOfferBroken {
-			got = fmt.Sprintf("s%d", e.Server+1)
-		}
-		if e.Kind != kind || got != w[1] {
-			p.fatalf("event %+v", e)
-		}
-		for i := 2; i+1 < len(w); i += 2 {
-			if w[i] == "closed-by" {
-				if e.ClosedBy.String() != w[i+1] {
-					p.fatalf("closed by %v", e.ClosedBy)
-				}
-				continue
-			}
-			n, _ := strconv.ParseUint(w[i+1], 10, 64)
-			if v := map[string]uint64{
-				"cause": uint64(e.Cause), "to-client": e.BytesToClient, "to-server": e.BytesToServer, "talk": uint64(e.TalkLen),
-				"retries": uint64(e.Retries), "first-byte": uint64(e.FirstByte.Sub(p.start) / time.Millisecond),
-			}[w[i]]; v != n {
-				p.fatalf("%s is %d", w[i], v)
-			}
-		}
-	case "nothing":
-		if len(p.events) > 0 {
-			p.fatalf("event %+v", p.events[0])
-		}
-	default:
-		p.fatalf("unknown words %v", w)
+// backend makes a setting of the backend.
+func backend[T any](read func(string) (T, error), place func(*Backend) *T) func(*player, string) error {
+	return func(p *player, value string) (err error) {
+		*place(&p.cfg.Backends[0]), err = read(value)
+		return err
 	}
+}
+
+func (p *player) setRetries(value string) error {
+	n, err := segscript.Count(value)
+	p.cfg.Backends[0].Retries = int(n)
+	return err
+}
+
+// setServers says how many servers there are.
+func (p *player) setServers(value string) error {
+	n, err := segscript.Count(value)
+	if most := len(p.cfg.Servers); err == nil && (n == 0 || n > uint64(most)) {
+		err = fmt.Errorf("servers %d: expected 1 to %d", n, most)
+	}
+	if err != nil {
+		return err
+	}
+	p.cfg.Servers, p.cfg.Backends[0].Servers = p.cfg.Servers[:n], p.cfg.Backends[0].Servers[:n]
+	return nil
+}
+
+// setMembers says which of the servers are the backend's.
+func (p *player) setMembers(value string) error {
+	be := &p.cfg.Backends[0]
+	be.Servers = nil
+	for word := range strings.SplitSeq(value, ",") {
+		id, err := p.serverNamed(word)
+		if err != nil {
+			return err
+		}
+		be.Servers = append(be.Servers, id)
+	}
+	return nil
+}
+
+func (p *player) setService(value string) (err error) {
+	p.cfg.Services[0].Closed, err = serviceWords.Read(value)
+	return err
+}
+
+func (p *player) setUp(value string) error {
+	up, err := upWords.Read(value)
+	for i := range p.cfg.Servers {
+		p.cfg.Servers[i].Up = up
+	}
+	return err
+}
+
+func (p *player) serverNamed(word string) (ServerID, error) {
+	n, err := segscript.Server(word)
+	if err == nil && n > len(p.cfg.Servers) {
+		err = fmt.Errorf("server %q: there are %d", word, len(p.cfg.Servers))
+	}
+	return ServerID(n - 1), err
+}
+
+func (p *player) configure(words []string) error {
+	return segscript.Pairs(words, func(word, value string) error {
+		set, err := settings.Read(word)
+		if err != nil {
+			return err
+		}
+		return set(p, value)
+	})
+}
+
+// orders are the words of `=` lines: what happens to the shard, what is expected of it, and events.
+var orders = segscript.Words("word", orderTable())
+
+func orderTable() map[string]func(*player, []string) error {
+	table := map[string]func(*player, []string) error{
+		"server":    (*player).serverState,
+		"reload":    (*player).reload,
+		"shutdown":  (*player).shutdown,
+		"remaining": count("remain", func(s *Shard) int { return s.Remaining() }),
+		"flows":     count("flows", func(s *Shard) int { return s.Flows() }),
+		"nothing":   (*player).noEvent,
+	}
+	for word, kind := range eventWords {
+		table[word] = func(p *player, w []string) error { return p.expectEvent(kind, w) }
+	}
+	return table
+}
+
+// eventWords are the events that a script can expect.
+var eventWords = map[string]EventKind{
+	"closed": EventClosed, "failed": EventServerFailed, "broken": EventOfferBroken, "observed": EventObserved,
+	"opened": EventOpened, "passed": EventPassed,
+}
+
+// control handles `=` steps.
+func (p *player) control(words []string) error {
+	do, err := orders.Read(words[0])
+	if err != nil {
+		return err
+	}
+	return do(p, words[1:])
+}
+
+// serverState says that a server is up or down: `server s1 down`.
+func (p *player) serverState(words []string) error {
+	return segscript.Pairs(words, func(server, state string) error {
+		id, err := p.serverNamed(server)
+		if err != nil {
+			return err
+		}
+		up, err := stateWords.Read(state)
+		if err != nil {
+			return err
+		}
+		p.shard.Apply(ServerState{Server: id, Up: up})
+		return nil
+	})
+}
+
+// reload changes settings, as `config` does; the tables may not change.
+func (p *player) reload(words []string) error {
+	cfg := *p.cfg
+	cfg.Frontends, cfg.Backends = slices.Clone(cfg.Frontends), slices.Clone(cfg.Backends)
+	cfg.Services, cfg.Servers = slices.Clone(cfg.Services), slices.Clone(cfg.Servers)
+	p.cfg = &cfg
+	if err := p.configure(words); err != nil {
+		return err
+	}
+	p.shard.Apply(Reload{&cfg})
+	return nil
+}
+
+// shutdown begins a shutdown that lets the spliced finish, or with `now` ends everything.
+func (p *player) shutdown(words []string) error {
+	now := false
+	for _, w := range words {
+		var err error
+		if now, err = hasteWords.Read(w); err != nil {
+			return err
+		}
+	}
+	p.shard.Apply(Shutdown{Now: now})
+	p.shard.Advance(p.start.Add(p.step.Time))
+	p.collect()
+	return nil
+}
+
+// count makes the expectation of a number.
+func count(what string, get func(*Shard) int) func(*player, []string) error {
+	return func(p *player, words []string) error {
+		n, err := segscript.Count(strings.Join(words, " "))
+		if got := get(p.shard); err == nil && uint64(got) != n {
+			err = fmt.Errorf("%d %s, expected %d", got, what, n)
+		}
+		return err
+	}
+}
+
+func (p *player) noEvent(words []string) error {
+	switch {
+	case len(words) > 0:
+		return fmt.Errorf("%q: expected no word behind nothing", words[0])
+	case len(p.events) > 0:
+		return fmt.Errorf("event %s", eventText(&p.events[0]))
+	}
+	return nil
+}
+
+// figures are what may stand behind an event's verdict or server, each with a value.
+var figures = segscript.Words("figure", map[string]func(p *player, e *Event, value string) error{
+	"cause":     wordFigure(causeWords, func(e *Event) Cause { return e.Cause }),
+	"closed-by": wordFigure(endsWords, func(e *Event) Ends { return e.ClosedBy }),
+	"to-client": figure(segscript.Count, func(_ *player, e *Event) uint64 { return e.BytesToClient }),
+	"to-server": figure(segscript.Count, func(_ *player, e *Event) uint64 { return e.BytesToServer }),
+	"talk":      figure(segscript.Count, func(_ *player, e *Event) uint64 { return uint64(e.TalkLen) }),
+	"retries":   figure(segscript.Count, func(_ *player, e *Event) uint64 { return uint64(e.Retries) }),
+	"first-byte": figure(segscript.Duration, func(p *player, e *Event) time.Duration {
+		return e.FirstByte.Sub(p.start).Truncate(time.Millisecond)
+	}),
+})
+
+// wordFigure makes a figure that is a word.
+func wordFigure[T comparable](words *segscript.Vocabulary[T], get func(*Event) T) func(*player, *Event, string) error {
+	return figure(words.Read, func(_ *player, e *Event) T { return get(e) })
+}
+
+// figure makes a figure that is read, and compared with the event's.
+func figure[T comparable](read func(string) (T, error), get func(*player, *Event) T) func(*player, *Event, string) error {
+	return func(p *player, e *Event, value string) error {
+		want, err := read(value)
+		if got := get(p, e); err == nil && got != want {
+			err = fmt.Errorf("it is %v, expected %v", got, want)
+		}
+		return err
+	}
+}
+
+// expectEvent compares the next event: `closed VERDICT FIGURE VALUE ...`, and of servers `failed SERVER FIGURE VALUE ...`.
+func (p *player) expectEvent(kind EventKind, words []string) error {
+	if len(p.events) == 0 {
+		return fmt.Errorf("no event")
+	}
+	e := p.events[0]
+	p.events = p.events[1:]
+	if e.Kind != kind || len(words) == 0 {
+		return fmt.Errorf("event %s", eventText(&e))
+	}
+	if err := p.expectSubject(&e, words[0]); err != nil {
+		return err
+	}
+	return segscript.Pairs(words[1:], func(word, value string) error {
+		compare, err := figures.Read(word)
+		if err != nil {
+			return err
+		}
+		if err := compare(p, &e, value); err != nil {
+			return fmt.Errorf("%s of event %s: %w", word, eventText(&e), err)
+		}
+		return nil
+	})
+}
+
+// expectSubject compares the server that an event is about, or the verdict.
+func (p *player) expectSubject(e *Event, word string) error {
+	if e.Kind == EventServerFailed || e.Kind == EventOfferBroken {
+		want, err := p.serverNamed(word)
+		if err == nil && e.Server != want {
+			err = fmt.Errorf("event %s is about s%d, expected %s", eventText(e), e.Server+1, word)
+		}
+		return err
+	}
+	want, err := verdictWords.Read(word)
+	if err == nil && e.Verdict != want {
+		err = fmt.Errorf("event %s, expected the verdict %s", eventText(e), word)
+	}
+	return err
+}
+
+// eventText is an event in the words of scripts, and all that it has besides.
+func eventText(e *Event) string {
+	word := "of another kind"
+	for w, kind := range eventWords {
+		if kind == e.Kind {
+			word = w
+		}
+	}
+	return fmt.Sprintf("%s %v cause %v closed-by %v: %+v", word, e.Verdict, e.Cause, e.ClosedBy, *e)
 }

@@ -77,6 +77,9 @@ func (s *state) write(p *probe) (*script, error) {
 	return x, nil
 }
 
+// deeds are the words of = lines: what the kernel's application does, for which the client has to have closed, or not.
+var deeds = segscript.Words("deed of the application", map[string]bool{"finish": true, "say": false})
+
 // laterTimestamp is the client's in segments that do not say theirs; its SYN has 1000.
 const laterTimestamp = 1100
 
@@ -91,6 +94,11 @@ func (s *state) steps(lines []string, relative bool) ([]step, error) {
 	}
 	steps := make([]step, len(parsed))
 	for i, p := range parsed {
+		if p.Kind == segscript.Event {
+			if _, err := deeds.Read(strings.Join(p.Words, " ")); err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", s.name, lines[i], err)
+			}
+		}
 		if relative && p.Kind == segscript.Segment {
 			p.Seq, p.End, p.Ack = p.Seq+s.rcv, p.End+s.rcv, p.Ack+s.snd
 		}

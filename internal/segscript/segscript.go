@@ -1,5 +1,6 @@
 // Package segscript reads scripts of TCP segments in packetdrill's notation, which network engineers read without a
-// manual. It knows the text alone; what is done with the steps is the reader's affair.
+// manual. It knows the text alone; what is done with the steps is the reader's affair. A Vocabulary helps the reader with
+// the words of `config` and `=` lines.
 //
 //	# a comment
 //	config delay 30s action reset     words for whoever runs the script
@@ -10,7 +11,7 @@
 //	+0    s< S. 0:0(0) ack 1 win 64240 <mss 1460>
 //	+5    > nothing
 //	+0    > icmp too_big mss 1200 [1:1449(1448)]
-//	+0    = closed early-talker
+//	+0    = closed early-talker cause client-talked
 //
 // A step begins with its time in seconds, after the step before it (+) or absolute. The arrow says which way: < to us, >
 // from us; before it c or nothing for the client, s for the server (s1, s2 when it matters which). Sequence and
@@ -120,6 +121,9 @@ func parseLine(text string, now time.Duration) (Step, error) {
 	}
 	s := Step{Time: t}
 	if f[1] == "=" {
+		if len(f) == 2 {
+			return s, fmt.Errorf("%q: expected words behind =", text)
+		}
 		s.Kind, s.Words = Event, f[2:]
 		return s, nil
 	}
@@ -168,9 +172,9 @@ func (s *Step) arrow(word string) error {
 	case who[0] == 's':
 		s.Server = true
 		if len(who) > 1 {
-			n, err := strconv.Atoi(who[1:])
+			n, err := Server(who)
 			if err != nil {
-				return fmt.Errorf("%q: expected the number of a server", word)
+				return fmt.Errorf("arrow %q: %w", word, err)
 			}
 			s.Peer = n
 		}
