@@ -9,8 +9,8 @@ import (
 	"hushgate/internal/wire"
 )
 
-// quote makes the ICMP error that a router at from sends to the sender of a packet, quoting n octets of it beyond its IP
-// header.
+// quote returns the ICMP error that the router `from` sends to the sender of a packet. It quotes the packet's IP header and n
+// more octets.
 func quote(packet []byte, from wire.Addr, n int) []byte {
 	frame := make([]byte, wire.PacketAt, 512)
 	if packet[0]>>4 == 6 {
@@ -38,7 +38,7 @@ func quote(packet []byte, from wire.Addr, n int) []byte {
 
 func put(b []byte, v uint16) { b[0], b[1] = byte(v>>8), byte(v) }
 
-// checksum is the Internet checksum, computed plainly.
+// checksum computes the Internet checksum in the simplest way.
 func checksum(b, addrs []byte, proto int) uint16 {
 	sum := 0
 	for _, part := range [][]byte{b, addrs} {
@@ -55,8 +55,8 @@ func checksum(b, addrs []byte, proto int) uint16 {
 	return ^uint16(sum)
 }
 
-// TestErrorsFindTheirWayBack: a segment is translated, a router quotes it, the quote is translated back, and is then what
-// the sender has sent, to the last octet, its checksum included.
+// TestErrorsFindTheirWayBack checks translated ICMP errors: a segment is translated, a router quotes it, and the quote is
+// translated back. It must equal what the sender has sent, octet by octet, checksum included.
 func TestErrorsFindTheirWayBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t)
@@ -78,7 +78,7 @@ func TestErrorsFindTheirWayBack(t *testing.T) {
 		}
 		frame := wire.NewBuilder().Append(nil, &h, make([]byte, 40))
 		sack := !h.Timestamps && w.sack && rapid.Bool().Draw(t, "sack blocks")
-		if sack { // the first octets of the text become an option
+		if sack { // the first octets of the payload become a SACK option
 			ip, addrs := frame[wire.PacketAt:], 12
 			tcp := ip[20:]
 			if v6 {
@@ -107,7 +107,7 @@ func TestErrorsFindTheirWayBack(t *testing.T) {
 		message := quote(frame[wire.PacketAt:], a(router), n)
 		var e wire.ICMPError
 		if d.Decode(message) != wire.KindICMP || !d.ICMPError(&e) {
-			t.Fatal("the error was not understood")
+			t.Fatal("the error was not decoded")
 		}
 		sender := a(server)
 		if toClient {
@@ -131,7 +131,7 @@ func TestErrorsFindTheirWayBack(t *testing.T) {
 		again := wire.NewDecoder()
 		var g wire.ICMPError
 		if again.Decode(message) != wire.KindICMP || !again.ICMPError(&g) { // verifies both checksums
-			t.Fatal("translated into something that is not understood")
+			t.Fatal("the translated error was not decoded")
 		}
 		if g.Dst != sender || (!toClient && g.Src != a(vip)) || (toClient && g.Src != a(router)) {
 			t.Fatalf("goes from %v to %v", g.Src, g.Dst)
@@ -142,10 +142,10 @@ func TestErrorsFindTheirWayBack(t *testing.T) {
 		}
 		quoted := message[wire.PacketAt+icmp:]
 		for i, c := range quoted {
-			if at := i - ip; (h.Timestamps || sack) && n < 32 && (at == 16 || at == 17) { // covers options that are not quoted
+			if at := i - ip; (h.Timestamps || sack) && n < 32 && (at == 16 || at == 17) { // the checksum covers timestamps or SACK blocks that are not quoted
 				continue
 			}
-			if c != sent[i] && i >= ip { // the IP header has lost its hops, maybe
+			if c != sent[i] && i >= ip { // the IP header differs in the TTL
 				t.Fatalf("octet %d of the TCP header is %#02x, was sent as %#02x (%d quoted)", i-ip, c, sent[i], n)
 			}
 		}

@@ -2,10 +2,10 @@ package nat
 
 import "hushgate/internal/wire"
 
-// MaxMembers is how many servers a backend can have.
+// MaxMembers is the maximum number of servers in a backend.
 const MaxMembers = 256
 
-// Set is a set of a backend's servers, by their place in it.
+// Set is a set of servers of a backend, by their slots.
 type Set [MaxMembers / 64]uint64
 
 // With returns the set with one more member.
@@ -14,7 +14,7 @@ func (s Set) With(i int) Set {
 	return s
 }
 
-// Union returns what is in either set.
+// Union returns the members of either set.
 func (s Set) Union(t Set) Set {
 	for i := range s {
 		s[i] |= t[i]
@@ -22,7 +22,7 @@ func (s Set) Union(t Set) Set {
 	return s
 }
 
-// AllBut returns the set of all places but one.
+// AllBut returns the set of all slots but one.
 func AllBut(i int) (s Set) {
 	for j := range s {
 		s[j] = ^uint64(0)
@@ -36,15 +36,15 @@ func (s *Set) Has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
 
 // Member is one server of a backend.
 type Member struct {
-	Weight  int  // 0 to 256; 0 takes no new connections
-	Backup  bool // used only when none of the others can be
+	Weight  int  // 0 to 256; a server with 0 gets no new connections
+	Backup  bool // used only if no other server can be used
 	Up      bool
 	Options Options
 }
 
-// Pool is a backend: its servers as they are now, and whose turn it is. The turns go round by smooth weighted round
-// robin: at each pick every eligible member gains its weight and the one that has most pays the sum of all weights, so
-// that weights 2 and 1 give a b a and not a a b.
+// Pool is a backend: the present state of its servers, and the turn of its round robin. It uses smooth weighted round robin: at
+// each pick every eligible member gains its weight, and the one with the most credit is picked and pays the sum of all weights.
+// So the weights 2 and 1 give a b a and not a a b.
 type Pool struct {
 	members []Member
 	credit  []int
@@ -60,8 +60,8 @@ func (p *Pool) eligible(i int, backup bool, without *Set) bool {
 	return m.Up && m.Weight > 0 && m.Backup == backup && !without.Has(i)
 }
 
-// Pick returns the place of the server whose turn it is, leaving out those in without. When none of the servers that
-// are up and no backups is eligible, the first backup is used alone, as HAProxy does without `option allbackups`.
+// Pick returns the slot of the next server, except those in without. If no server but backups can be used, the first backup is
+// used alone, as HAProxy does without `option allbackups`.
 func (p *Pool) Pick(without Set) (int, bool) {
 	best, sum := -1, 0
 	for i := range p.members {
@@ -97,7 +97,7 @@ func (p *Pool) Another(without Set) bool {
 	return false
 }
 
-// SetUp says whether a server is up. One that returns starts without credit or debt: no burst makes up for its absence.
+// SetUp sets whether a server is up. A server that comes back starts with no credit, so that it gets no burst of connections.
 func (p *Pool) SetUp(i int, up bool) {
 	if p.members[i].Up != up {
 		p.members[i].Up = up
@@ -105,25 +105,25 @@ func (p *Pool) SetUp(i int, up bool) {
 	}
 }
 
-// Up returns whether a server is up.
+// Up reports whether a server is up.
 func (p *Pool) Up(i int) bool { return p.members[i].Up }
 
-// SetOptions says what a server grants.
+// SetOptions stores what a server grants.
 func (p *Pool) SetOptions(i int, o Options) { p.members[i].Options = o }
 
 // Options returns what is known of a server.
 func (p *Pool) Options(i int) Options { return p.members[i].Options }
 
-// DefaultScale is the shift that is offered while nothing is known of a server: Linux's, with its default buffers.
+// DefaultScale is the shift that is offered while nothing is known of a server: that of Linux with its default buffers.
 const DefaultScale = 7
 
-// unknown is what a server of which nothing was learnt is taken for: a modern stack on any link, but for timestamps, which
-// cannot be translated away if they were promised in vain.
+// unknown is what a server with unknown options is assumed to grant: what a modern TCP grants on any link. Timestamps are the
+// exception, because they cannot be translated away if a server then does not grant them.
 var unknown = Options{MSS: 65535, WindowScale: DefaultScale, SACK: true}
 
-// Offer returns what clients may be offered before their server is known: what every server that is up grants, or every
-// server at all if none is up. Of different shifts the smallest is offered: a window that it cannot express is told too
-// small, and costs speed; a larger shift would cut the last octets off every window, and lie about small ones.
+// Offer returns what clients may be offered before their server is known: what every server that is up grants, or every server
+// if none is up. Of different shifts the smallest is offered. A window too large for it is shown too small, which costs speed. A
+// larger shift would round every window down by more, and misrepresent small windows.
 func (p *Pool) Offer() Options {
 	anyUp := false
 	for i := range p.members {
@@ -142,7 +142,7 @@ func meet(a, b Options) Options {
 	if !b.Known {
 		b = unknown
 	}
-	if b.MSS == 0 { // it did not say
+	if b.MSS == 0 { // its SYN-ACK had no MSS option
 		b.MSS = 536
 	}
 	return Options{

@@ -27,8 +27,8 @@ func TestSmooth(t *testing.T) {
 	}
 }
 
-// TestFair: over any whole cycle each server has exactly its share, and over any part of one it is at most one off for
-// each server.
+// TestFair checks that over a whole cycle each server gets exactly its share, and that within a cycle no server's share is off by
+// more than the number of servers.
 func TestFair(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		weights := rapid.SliceOfN(rapid.IntRange(0, 20), 1, 6).Draw(t, "weights")
@@ -41,7 +41,7 @@ func TestFair(t *testing.T) {
 		for n := 1; n <= 2*sum; n++ {
 			i, ok := p.Pick(Set{})
 			if !ok {
-				t.Fatal("nobody was picked")
+				t.Fatal("no server was picked")
 			}
 			counts[i]++
 			for j, w := range weights {
@@ -122,7 +122,7 @@ func TestOffer(t *testing.T) {
 		{"the meet", []Options{known(1460, 9, true, false), known(1400, 7, false, true)}, 0, known(1400, 7, false, false)},
 		{"one without scaling", []Options{known(1460, 9, true, true), known(1460, wire.NoScale, true, true)}, 0, known(1460, wire.NoScale, true, true)},
 		{"no MSS option", []Options{known(0, 7, true, true)}, 0, known(536, 7, true, true)},
-		{"who is down does not count", []Options{known(500, 1, false, false), known(1460, 7, true, true)}, 1, known(1460, 7, true, true)},
+		{"a server that is down does not count", []Options{known(500, 1, false, false), known(1460, 7, true, true)}, 1, known(1460, 7, true, true)},
 		{"unless all are", []Options{known(1300, 5, true, true)}, 1, known(1300, 5, true, true)},
 	} {
 		p := NewPool(up(make([]int, len(c.options))...))

@@ -2,30 +2,30 @@ package nat
 
 import "math/bits"
 
-// Ports are the ports of a source that one shard has, told apart by their number 0, 1, ...; a bit for each says whether a
-// connection has it. They are used in turn, so that each rests as long as can be.
+// Ports are one shard's ports of a server-side address, by their index 0, 1, ...; a bit for each says whether a connection uses
+// it. They are used in turn, so that each one rests as long as possible.
 type Ports struct {
 	busy []uint64
 	n    int
-	next int // the number to look at first
+	next int // the index to look at first
 }
 
-// NewPorts returns n ports, none in use; the turn begins with next, of which the remainder by n counts.
+// NewPorts returns n unused ports. The first turn is that of index next modulo n.
 func NewPorts(n, next int) Ports {
 	if n <= 0 {
 		return Ports{}
 	}
 	p := Ports{busy: make([]uint64, (n+63)/64), n: n, next: next % n}
-	if over := n % 64; over > 0 { // what is beyond the last one is never free
+	if over := n % 64; over > 0 { // bits beyond the last port are never free
 		p.busy[len(p.busy)-1] = ^uint64(0) << over
 	}
 	return p
 }
 
-// Len is how many there are.
+// Len returns the number of ports.
 func (p *Ports) Len() int { return p.n }
 
-// Busy is how many are in use.
+// Busy returns the number of ports in use.
 func (p *Ports) Busy() (n int) {
 	for _, w := range p.busy {
 		n += bits.OnesCount64(w)
@@ -33,17 +33,17 @@ func (p *Ports) Busy() (n int) {
 	return n - (len(p.busy)*64 - p.n)
 }
 
-// Next is whose turn it is.
+// Next returns the index whose turn it is.
 func (p *Ports) Next() int { return p.next }
 
-// Take takes the first port that is free, as the turn goes; false if none is. It looks at each word of 64 ports once.
+// Take takes the next free port in turn; false if none is free. It looks at each word of 64 ports once.
 func (p *Ports) Take() (i int, ok bool) {
 	words := len(p.busy)
 	if words == 0 {
 		return 0, false
 	}
 	begin := p.next / 64
-	behind := ^uint64(0) << (p.next % 64) // in the word with which the turn begins
+	behind := ^uint64(0) << (p.next % 64) // the bits of the first word from the turn on
 	for k := range words + 1 {
 		w := (begin + k) % words
 		free := ^p.busy[w]
@@ -64,20 +64,20 @@ func (p *Ports) Take() (i int, ok bool) {
 	return 0, false
 }
 
-// Skip passes over the port whose turn it is, and returns it: when all are in use, the one that was taken longest ago. There
-// is at least one port.
+// Skip returns the port whose turn it is and gives the turn to the next one. If all ports are in use, it is the one that was
+// taken longest ago. There must be at least one port.
 func (p *Ports) Skip() (i int) {
 	i = p.next
 	p.next = (i + 1) % p.n
 	return i
 }
 
-// Mark says that a port is in use; false if it was.
+// Mark marks a port as used; false if it was used already.
 func (p *Ports) Mark(i int) bool {
 	was := p.busy[i/64]
 	p.busy[i/64] |= 1 << (i % 64)
 	return was != p.busy[i/64]
 }
 
-// Release says that a port is in use no more.
+// Release marks a port as free.
 func (p *Ports) Release(i int) { p.busy[i/64] &^= 1 << (i % 64) }

@@ -6,8 +6,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestPorts: whatever is taken, marked and released, Take gives the free port that comes first as the turn goes, and none
-// only when none is free.
+// TestPorts checks that after any sequence of calls Take returns the next free port in turn, and fails only if none is free.
 func TestPorts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 200).Draw(t, "n")
@@ -20,7 +19,7 @@ func TestPorts(t *testing.T) {
 				busy[i] = false
 			case 2:
 				if want := p.Next(); p.Skip() != want || p.Next() != (want+1)%n {
-					t.Fatalf("port %d was not passed over: it is the turn of %d", want, p.Next())
+					t.Fatalf("port %d was not skipped: it is the turn of %d", want, p.Next())
 				}
 			case 1:
 				if p.Mark(i) == busy[i] {
@@ -35,12 +34,12 @@ func TestPorts(t *testing.T) {
 			take(t, &p, busy)
 		}
 		if i, ok := p.Take(); ok {
-			t.Fatalf("of %d ports, all in use, %d was given", n, i)
+			t.Fatalf("of %d ports, all in use, port %d was taken", n, i)
 		}
 	})
 }
 
-// take compares a Take with looking at one port after the other.
+// take compares Take with a search through the ports one by one.
 func take(t *rapid.T, p *Ports, busy []bool) {
 	want, free := 0, false
 	for k := range busy {
@@ -56,12 +55,12 @@ func take(t *rapid.T, p *Ports, busy []bool) {
 	if ok {
 		busy[got] = true
 		if next := (got + 1) % len(busy); p.Next() != next {
-			t.Fatalf("behind port %d it is the turn of %d", got, p.Next())
+			t.Fatalf("after port %d it is the turn of %d", got, p.Next())
 		}
 	}
 }
 
-// BenchmarkPorts takes the one port of 31,744 that is free.
+// BenchmarkPorts takes the only free one of 31,744 ports.
 func BenchmarkPorts(b *testing.B) {
 	p := NewPorts(31744, 0)
 	for range p.Len() {

@@ -6,16 +6,16 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Saved is a Splice for another process: nothing in it depends on how this one packs it.
+// Saved is a Splice in a form for another process, independent of the layout in memory.
 type Saved struct {
-	Shift                    wire.Seq // what is added to the server's numbers
-	TSShift                  uint32   // and to its timestamps
+	Shift                    wire.Seq // added to the server's sequence numbers
+	TSShift                  uint32   // added to the server's timestamps
 	Timestamps, StripSACK    bool
-	ClientScale, ServerScale uint8 // shifts of the windows that each end sends
-	ServerReads, ClientReads uint8 // shifts that each end applies to the other's
+	ClientScale, ServerScale uint8 // shifts of the windows that the client, and the server, send
+	ServerReads, ClientReads uint8 // shifts that the server, and the client, apply to the windows they receive
 }
 
-// Save returns what Restore makes the same Splice of.
+// Save returns the Saved from which Restore makes the same Splice.
 func (s *Splice) Save() Saved {
 	return Saved{
 		Shift: s.shift, TSShift: s.tsShift,
@@ -24,10 +24,10 @@ func (s *Splice) Save() Saved {
 	}
 }
 
-// Restore returns the Splice of a Saved. The error says what no Splice can be.
+// Restore returns the Splice of a Saved; the error names a value out of its range.
 func Restore(v *Saved) (Splice, error) {
 	if worst := max(v.ClientScale, v.ServerScale, v.ServerReads, v.ClientReads); worst > wire.MaxScale {
-		return Splice{}, fmt.Errorf("a window shift of %d is above %d", worst, wire.MaxScale)
+		return Splice{}, fmt.Errorf("window shift %d is above the maximum %d", worst, wire.MaxScale)
 	}
 	s := Splice{
 		shift: v.Shift, tsShift: v.TSShift,
@@ -42,8 +42,8 @@ func Restore(v *Saved) (Splice, error) {
 	return s, nil
 }
 
-// Credits are what each member of the round robin has saved up, by its place.
+// Credits returns the round robin's credit of each member, by its slot.
 func (p *Pool) Credits() []int { return append([]int(nil), p.credit...) }
 
-// SetCredit gives a member what it had saved up.
+// SetCredit sets the round robin's credit of a member.
 func (p *Pool) SetCredit(i, credit int) { p.credit[i] = credit }

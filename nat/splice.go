@@ -9,16 +9,15 @@ import (
 // Splice translates the segments of one connection between the numbers that the client knows, chosen by us, and those
 // that the server chose. All arithmetic is modulo 2^32.
 //
-// The client chose IRS c, we chose ISS g and sent T octets of our own after it. We opened to the server as the client,
-// with the number c-P if P octets of our own went ahead of the client's; the server chose b. Then what the client sends
-// and what the server acknowledges have the same numbers on both sides, and in the other direction they differ by
-// g+T-b.
+// The client chose the IRS c. We chose the ISS g, and have sent T octets of our own after it. Our SYN to the server has the
+// number c-P, where P is the number of octets that we send ahead of the client's; the server chose b. So the client's sequence
+// numbers, and the server's acknowledgements, are the same on both sides. In the other direction they differ by g+T-b.
 type Splice struct {
 	shift   wire.Seq // g + T - b
-	tsShift uint32   // what the server's timestamp clock is behind the one that the client has seen
+	tsShift uint32   // how far the server's timestamp clock is behind the one that the client has seen
 	flags   spliceFlags
-	windows uint8 // shifts of the windows, see scale: 4 bits each, client's and server's
-	seen    uint8 // the shifts that the readers of those windows apply
+	windows uint8 // shifts of the client's and the server's windows, 4 bits each; see scale
+	seen    uint8 // the shifts that the receivers of those windows apply, 4 bits each
 }
 
 type spliceFlags uint8
@@ -28,18 +27,18 @@ const (
 	spliceStripSACK
 )
 
-// Terms are what was agreed with one end, and the numbers to go with it.
+// Terms are the options agreed with one end, and the numbers at which the splice begins.
 type Terms struct {
-	First      wire.Seq // the number of the next octet towards the client: ours (g+1+T), or the server's (b+1)
-	TSval      uint32   // the timestamp that goes with it: ours, or that of the server's SYN-ACK
-	OwnScale   int8     // shift of the windows that this end sends; wire.NoScale
-	PeerScale  int8     // shift that this end applies to the windows it receives; wire.NoScale
-	SACK       bool     // this end may be sent SACK blocks, and sends them
+	First      wire.Seq // the next number of the stream towards the client: ours (g+1+T), or the server's (b+1)
+	TSval      uint32   // the timestamp at that point: ours, or that of the server's SYN-ACK
+	OwnScale   int8     // shift of the windows that this end sends; or wire.NoScale
+	PeerScale  int8     // shift that this end applies to the windows it receives; or wire.NoScale
+	SACK       bool     // this end sends and accepts SACK blocks
 	Timestamps bool
 }
 
-// NewSplice joins what was agreed with the client and with the server. The server's terms are no wider than the
-// client's, but for timestamps both are the same: the caller has turned away a server for which that is not so.
+// NewSplice joins what was agreed with the client and with the server. The server must not have more options than the client,
+// and both must agree on timestamps: the caller does not use a server that refuses them.
 func NewSplice(client, server Terms) Splice {
 	s := Splice{shift: client.First - server.First}
 	if client.Timestamps && server.Timestamps {
@@ -56,7 +55,7 @@ func NewSplice(client, server Terms) Splice {
 
 func nibble(scale int8) uint8 { return uint8(min(max(scale, 0), wire.MaxScale)) }
 
-// ToServer translates a segment from the client, all but its addresses. A SYN is never translated.
+// ToServer translates a segment from the client, except its addresses. A SYN is never translated.
 func (s *Splice) ToServer(seg *wire.Segment) {
 	if seg.Flags.Has(wire.ACK) {
 		seg.SetAck(seg.Ack - s.shift)
@@ -76,7 +75,7 @@ func (s *Splice) ToServer(seg *wire.Segment) {
 	}
 }
 
-// ToClient translates a segment from the server, all but its addresses.
+// ToClient translates a segment from the server, except its addresses.
 func (s *Splice) ToClient(seg *wire.Segment) {
 	seg.SetSeq(seg.Seq + s.shift)
 	if seg.Options.Timestamps && s.flags&spliceTimestamps != 0 {
@@ -87,23 +86,23 @@ func (s *Splice) ToClient(seg *wire.Segment) {
 	}
 }
 
-// Rebase joins the two timestamp clocks anew: from now on a segment of the server with the timestamp of server gets that
-// of client. It is for a server that has told the time since the splice was made, unheard by the client.
+// Rebase maps the server's timestamps anew: from now on the server's timestamp `server` becomes `client`. It is for a server that
+// has sent segments since NewSplice that the client did not get.
 func (s *Splice) Rebase(client, server uint32) {
 	if s.flags&spliceTimestamps != 0 {
 		s.tsShift = client - server
 	}
 }
 
-// ServerSeq translates a number of the stream towards the client into the server's numbering.
+// ServerSeq translates a sequence number of the stream towards the client into the server's numbering.
 func (s *Splice) ServerSeq(seq wire.Seq) wire.Seq { return seq - s.shift }
 
-// ServerTSval translates a timestamp that went to the client into the server's.
+// ServerTSval translates a timestamp that was sent to the client into the server's.
 func (s *Splice) ServerTSval(ts uint32) uint32 { return ts - s.tsShift }
 
-// ErrorToServer gives the quote of an ICMP error about a segment that went to the client the numbers that the server sent
-// (RFC 5508 section 4.2). Addresses are the caller's. A window that was rounded stays so, and so does the checksum's share of
-// a timestamp that is not quoted.
+// ErrorToServer translates the quote in an ICMP error about a segment to the client back to what the server sent (RFC 5508
+// section 4.2). The caller translates the addresses. Two things stay: a window that was rounded, and what a timestamp that is not
+// quoted contributes to the checksum.
 func (s *Splice) ErrorToServer(e *wire.ICMPError) {
 	e.SetQuoteSeq(e.QuoteSeq - s.shift)
 	if s.flags&spliceTimestamps != 0 {
@@ -111,7 +110,7 @@ func (s *Splice) ErrorToServer(e *wire.ICMPError) {
 	}
 }
 
-// ErrorToClient does the same for a segment that went to the server.
+// ErrorToClient does the same for the quote of a segment to the server.
 func (s *Splice) ErrorToClient(e *wire.ICMPError) {
 	e.ShiftQuoteAck(s.shift)
 	e.ShiftQuoteSACK(s.shift)
@@ -120,12 +119,12 @@ func (s *Splice) ErrorToClient(e *wire.ICMPError) {
 	}
 }
 
-// ServerWindow translates a window field of the client.
+// ServerWindow translates a window field from the client.
 func (s *Splice) ServerWindow(wnd uint16) uint16 { return scale(wnd, s.windows&0x0f, s.seen&0x0f) }
 
-// scale expresses a window, sent with one shift, for a reader who applies another: rounded down, for it should not promise
-// more than there is; but an open window is never shown as closed, or a receiver whose whole buffer is smaller than the
-// reader's unit would stall its sender for good. What does not fit then, it drops, and gets again.
+// scale converts a window field, sent with one shift, for a receiver that applies another shift. It rounds down, so that it does
+// not promise more than there is. But an open window is never shown as closed: if the whole buffer is smaller than the
+// receiver's unit, the sender would otherwise stall for good. The end with the buffer drops what does not fit, and gets it again.
 func scale(wnd uint16, sent, read uint8) uint16 {
 	if wnd == 0 {
 		return 0

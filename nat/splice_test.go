@@ -10,23 +10,23 @@ import (
 	"hushgate/internal/wire"
 )
 
-// world is a spliced connection in whole numbers that never wrap: the oracle. A number on the wire is one of them
-// modulo 2^32.
+// world is a spliced connection in whole numbers that never wrap: the oracle. Each number on the wire is one of them modulo
+// 2^32.
 type world struct {
 	irs, iss, server int64 // initial numbers: the client's, ours, the server's
-	teaser           int64 // octets of our own before the server's first
-	ourTS, serverTS  int64 // the clocks at the moment of the splice, in ms
-	clientShift      int8  // of the client's windows, wire.NoScale without
-	ownShift         int8  // what the client applies to the server's windows
+	teaser           int64 // octets of our own before the server's first octet
+	ourTS, serverTS  int64 // the clocks when the splice begins, in ms
+	clientShift      int8  // of the client's windows; or wire.NoScale
+	ownShift         int8  // the shift that the client applies to the server's windows
 	serverShift      int8  // of the server's windows
-	serverSees       int8  // what the server applies to the client's windows
-	sack             bool  // the server may be sent SACK blocks
+	serverSees       int8  // the shift that the server applies to the client's windows
+	sack             bool  // the server accepts SACK blocks
 	ts               bool
 }
 
 func drawWorld(t *rapid.T) world {
 	num := rapid.Int64Range(0, 1<<32-1)
-	near := rapid.SampledFrom([]int64{0, 1, 1<<31 - 1, 1 << 31, 1<<32 - 1, 1<<32 - 2}) // where things wrap
+	near := rapid.SampledFrom([]int64{0, 1, 1<<31 - 1, 1 << 31, 1<<32 - 1, 1<<32 - 2}) // where numbers wrap
 	draw := func(label string) int64 { return rapid.OneOf(num, near).Draw(t, label) }
 	w := world{
 		irs: draw("irs"), iss: draw("iss"), server: draw("server"), teaser: rapid.Int64Range(0, 512).Draw(t, "teaser"),
@@ -55,7 +55,7 @@ func (w world) splice() Splice {
 		})
 }
 
-// window expresses octets for a reader with a shift, in whole numbers.
+// window converts a window field between two shifts, in whole numbers.
 func window(field uint16, sent, read int8) uint16 {
 	octets := new(big.Int).Lsh(big.NewInt(int64(field)), uint(max(sent, 0)))
 	octets.Rsh(octets, uint(max(read, 0)))
@@ -63,7 +63,7 @@ func window(field uint16, sent, read int8) uint16 {
 		return 65535
 	}
 	if field != 0 && octets.Sign() == 0 {
-		return 1 // open, however little
+		return 1 // open, however small
 	}
 	return uint16(octets.Int64())
 }
@@ -73,7 +73,7 @@ var (
 	serverAddr = wire.AddrFrom(netip.MustParseAddr("10.0.0.11"))
 )
 
-// segment makes a segment with SACK blocks, whose edges are given as wire numbers, behind a number of no-operations.
+// segment returns a segment with SACK blocks, whose edges are numbers on the wire, after a number of no-operation options.
 func segment(t *rapid.T, h wire.Header, ts bool, edges []wire.Seq, nops int) *wire.Segment {
 	be := func(v uint32) []byte { return []byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)} }
 	var opts []byte
@@ -104,7 +104,7 @@ func segment(t *rapid.T, h wire.Header, ts bool, edges []wire.Seq, nops int) *wi
 	return &d.Segment
 }
 
-// TestSpliceAgainstWholeNumbers holds every field of both directions to an oracle that does not wrap.
+// TestSpliceAgainstWholeNumbers compares every field in both directions with an oracle that does not wrap.
 func TestSpliceAgainstWholeNumbers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t)
@@ -166,7 +166,7 @@ func check(t *rapid.T, what string, got, want uint32) {
 	}
 }
 
-// fixChecksum computes the TCP checksum from nothing.
+// fixChecksum computes the whole TCP checksum.
 func fixChecksum(tcp []byte) {
 	tcp[16], tcp[17] = 0, 0
 	sum := 6 + len(tcp)
@@ -182,7 +182,7 @@ func fixChecksum(tcp []byte) {
 	tcp[16], tcp[17] = byte(^sum>>8), byte(^sum)
 }
 
-// seal completes the translation and looks at the frame anew.
+// seal completes the translation and decodes the frame again.
 func seal(t *rapid.T, s *wire.Segment) {
 	s.Seal()
 	d := wire.NewDecoder()
@@ -193,11 +193,11 @@ func seal(t *rapid.T, s *wire.Segment) {
 		t.Fatalf("frame and copies differ: %+v, %+v", d.Segment, s)
 	}
 	if !d.Segment.ChecksumOK() {
-		t.Fatalf("translated into a wrong checksum")
+		t.Fatalf("the translated segment has a wrong checksum")
 	}
 }
 
-// TestFINKeepsItsPlace: control bits take numbers too, and are translated like octets.
+// TestFINKeepsItsPlace checks that control bits, which take sequence numbers too, are translated like octets.
 func TestFINKeepsItsPlace(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t)
@@ -210,6 +210,6 @@ func TestFINKeepsItsPlace(t *testing.T) {
 		check(t, "acknowledgement of the server's FIN", uint32(ack.Ack), uint32(w.server+2+n))
 		rst := segment(t, wire.Header{Seq: 99, Ack: 0, Flags: wire.RST}, false, nil, 0)
 		s.ToServer(rst)
-		check(t, "the field of an acknowledgement that there is none of", uint32(rst.Ack), 0)
+		check(t, "the acknowledgement field without ACK", uint32(rst.Ack), 0)
 	})
 }

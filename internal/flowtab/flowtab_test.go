@@ -16,7 +16,7 @@ type record struct {
 	queue QueueID
 }
 
-// bad gives every key one of a few hashes, so that probes are long and deletions move much.
+// bad gives all keys a few hashes, so that probe sequences are long and deletions move many ids.
 func bad(key uint64) uint64 { return key%3<<62 | key%5 }
 
 func TestIndexAgainstMap(t *testing.T) {
@@ -91,7 +91,7 @@ func TestQueuesAgainstSort(t *testing.T) {
 					ids := sorted(due)
 					id := ids[rapid.IntRange(0, len(ids)-1).Draw(t, "which")]
 					q.Remove(id)
-					q.Remove(id) // not in any: nothing happens
+					q.Remove(id) // in no queue: nothing happens
 					delete(due, id)
 					s.Free(id)
 				}
@@ -186,7 +186,7 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
-// BenchmarkIndex looks ids up among 1,000,000 and reports what the index takes for each.
+// BenchmarkIndex looks up ids among 1,000,000, and reports the index's memory for each.
 func BenchmarkIndex(b *testing.B) {
 	const n = 1_000_000
 	hash := func(k uint64) uint64 { k *= 0x9e3779b97f4a7c15; return k ^ k>>29 }

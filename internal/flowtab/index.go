@@ -1,8 +1,8 @@
 package flowtab
 
-// Index finds ids by a 64-bit hash of what they stand for: open addressing with linear probing in segments that the
-// hash's high bits choose. Each segment grows on its own, so that no insertion waits for more than one of them, and
-// deletion moves the followers back, so that no tombstones gather. A slot is an id of 4 octets, 0 for an empty one.
+// Index finds ids by a 64-bit hash of their keys. It uses open addressing with linear probing, in segments chosen by the
+// hash's high bits. Each segment grows on its own, so that an insertion waits for one segment at most. Deletion moves the
+// following ids back, so that no tombstones accumulate. A slot is an id of 4 octets; 0 is an empty slot.
 type Index struct {
 	segments [1 << segmentBits]segment
 	hashOf   func(id uint32) uint64
@@ -18,24 +18,24 @@ const (
 	firstSlots  = 8
 )
 
-// NewIndex returns an empty index. hashOf computes the hash of an id that is in it.
+// NewIndex returns an empty index. hashOf computes the hash of an id in the index.
 func NewIndex(hashOf func(id uint32) uint64) *Index { return &Index{hashOf: hashOf} }
 
 func (x *Index) segment(hash uint64) *segment { return &x.segments[hash>>(64-segmentBits)] }
 
-// Cursor walks the ids whose hash may be the one that was looked up.
+// Cursor walks through the ids that may have the hash that was looked up.
 type Cursor struct {
 	slots []uint32
 	at    uint32
 }
 
-// Find returns a cursor for hash. Call Next until it returns 0 or the id that is meant.
+// Find returns a cursor for hash. Call Next until it returns 0 or the id looked for.
 func (x *Index) Find(hash uint64) Cursor {
 	s := x.segment(hash)
 	return Cursor{slots: s.slots, at: uint32(hash)}
 }
 
-// Next returns the next candidate, 0 when there is none.
+// Next returns the next candidate; 0 if there is none.
 func (c *Cursor) Next() uint32 {
 	if len(c.slots) == 0 {
 		return 0
@@ -45,7 +45,7 @@ func (c *Cursor) Next() uint32 {
 	return id
 }
 
-// Insert adds id, which is not in the index, under hash.
+// Insert adds an id, which must not be in the index, under a hash.
 func (x *Index) Insert(hash uint64, id uint32) {
 	s := x.segment(hash)
 	if s.used >= len(s.slots)*4/5 {
@@ -74,7 +74,7 @@ func (s *segment) grow(hashOf func(uint32) uint64) {
 	}
 }
 
-// Delete removes id from under hash; false if it is not there.
+// Delete removes the id under a hash; false if it is not there.
 func (x *Index) Delete(hash uint64, id uint32) bool {
 	s := x.segment(hash)
 	if len(s.slots) == 0 {
@@ -89,7 +89,7 @@ func (x *Index) Delete(hash uint64, id uint32) bool {
 		i = (i + 1) & mask
 	}
 	s.used--
-	// Move back what would not be found across the hole (Knuth volume 3, section 6.4, algorithm R).
+	// Move back ids that a search would not find across the hole (Knuth volume 3, section 6.4, algorithm R).
 	for j := (i + 1) & mask; s.slots[j] != 0; j = (j + 1) & mask {
 		home := uint32(x.hashOf(s.slots[j])) & mask
 		if (j-home)&mask >= (j-i)&mask {
@@ -101,7 +101,7 @@ func (x *Index) Delete(hash uint64, id uint32) bool {
 	return true
 }
 
-// Len returns how many ids are in the index.
+// Len returns the number of ids in the index.
 func (x *Index) Len() (n int) {
 	for i := range x.segments {
 		n += x.segments[i].used

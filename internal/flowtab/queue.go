@@ -7,22 +7,22 @@ import (
 	"hushgate/internal/mono"
 )
 
-// QueueID names one of the queues of a Queues.
+// QueueID identifies a queue of a Queues.
 type QueueID uint8
 
-// Class tells apart records that wait equally long for different things, so that Oldest can look for one kind of them. What
-// the classes mean is the owner's affair.
+// Class distinguishes records that wait equally long for different things, so that Oldest can search one kind. The owner
+// decides what the classes mean.
 type Class uint8
 
-// Link is what a record holds to be in a queue, beside a QueueID that is 0 while it is in none. The two are apart so that
-// the record can put the octet where it has room for one.
+// Link is the part of a record that puts it into a queue. The other part is a QueueID, which is 0 while the record is in no
+// queue. They are separate so that a record can place that octet where it has room.
 type Link struct {
 	deadline   mono.Time
 	next, prev uint32
 }
 
-// Queues are the deadlines of all records: one FIFO queue for each distinct delay of each class. All that wait equally long
-// come due in the order in which they began, so that a queue is sorted by itself and every operation is O(1).
+// Queues holds the deadlines of all records: one FIFO queue for each distinct delay of each class. Records with the same delay
+// come due in the order of their start, so that a queue is always sorted and every operation is O(1).
 type Queues struct {
 	lists  []list // 0 is unused
 	linkOf func(id uint32) (*Link, *QueueID)
@@ -32,22 +32,22 @@ type list struct {
 	delay      time.Duration
 	head, tail uint32
 	class      Class
-	retired    bool // nobody asked for its delay since Retire
-	unsorted   bool // until Settle
+	retired    bool // its delay was not requested since Retire
+	unsorted   bool // restored out of order; Settle sorts it
 }
 
-// maxQueues is how many queues there can be: as many as a QueueID can name.
+// maxQueues is the maximum number of queues, because a QueueID cannot name more.
 const maxQueues = 255
 
-// NewQueues returns a Queues without queues; linkOf returns the link of a live record and the queue that it is in.
+// NewQueues returns a Queues without queues; linkOf returns the link of a live record, and the id of its queue.
 func NewQueues(linkOf func(id uint32) (*Link, *QueueID)) *Queues {
 	return &Queues{lists: make([]list, 1), linkOf: linkOf}
 }
 
-// Queue returns the queue for a delay of class 0, which is made if there is none.
+// Queue returns the queue for a delay of class 0, and makes it if it does not exist.
 func (q *Queues) Queue(delay time.Duration) QueueID { return q.QueueOf(0, delay) }
 
-// QueueOf returns the queue for a delay of a class, which is made if there is none. There can be 255 in all.
+// QueueOf returns the queue for a delay of a class, and makes it if it does not exist. There can be 255 in all.
 func (q *Queues) QueueOf(class Class, delay time.Duration) QueueID {
 	if i := q.find(class, delay); i != 0 {
 		q.lists[i].retired = false
@@ -78,15 +78,15 @@ func (q *Queues) find(class Class, delay time.Duration) QueueID {
 	return 0
 }
 
-// Retire begins a new set of delays: a queue that is not asked for again with Queue takes its records to their end, and
-// may then serve another delay. Nothing is pushed to it any more.
+// Retire begins a new set of delays. A queue that is not requested again by Queue or QueueOf keeps its records until they
+// expire, and may then serve another delay. Nothing may be pushed to it any more.
 func (q *Queues) Retire() {
 	for i := 1; i < len(q.lists); i++ {
 		q.lists[i].retired = true
 	}
 }
 
-// Fits reports whether there would be room for the queues of wanted after Retire. What is true stays true until then.
+// Fits reports whether, after Retire, there would be room for the queues of wanted. If true, it stays true until then.
 func (q *Queues) Fits(wanted *Queues) bool {
 	room := maxQueues - (len(q.lists) - 1)
 	for i := 1; i < len(q.lists); i++ {
@@ -102,8 +102,8 @@ func (q *Queues) Fits(wanted *Queues) bool {
 	return room >= 0
 }
 
-// Push puts a record, which is in no queue, at the end of one: due after the queue's delay from now. Time that goes
-// backwards counts as standing still.
+// Push appends a record, which must be in no queue, to a queue. It is due after the queue's delay from now. If the time goes
+// backwards, it counts as standing still.
 func (q *Queues) Push(id QueueID, rec uint32, now mono.Time) {
 	l := &q.lists[id]
 	k, in := q.linkOf(rec)
@@ -118,7 +118,7 @@ func (q *Queues) Push(id QueueID, rec uint32, now mono.Time) {
 	l.tail = rec
 }
 
-// Remove takes a record out of its queue, if it is in one.
+// Remove removes a record from its queue, if it is in one.
 func (q *Queues) Remove(rec uint32) {
 	k, in := q.linkOf(rec)
 	if *in == 0 {
@@ -143,7 +143,8 @@ func (q *Queues) link(rec uint32) *Link {
 	return k
 }
 
-// earliest returns the queue whose head is due first, the lower id of two that are due together; 0 if all are empty.
+// earliest returns the queue whose head is due first, and that deadline; 0 if all are empty. Of two that are due at the same
+// time it is the one with the lower id.
 func (q *Queues) earliest() (first QueueID, at mono.Time) {
 	at = mono.Never
 	for i := 1; i < len(q.lists); i++ {
@@ -156,7 +157,7 @@ func (q *Queues) earliest() (first QueueID, at mono.Time) {
 	return first, at
 }
 
-// PopExpired takes out the record that is due first, at or before now; false if there is none.
+// PopExpired removes and returns the record that is due first, if it is due at or before now; false if there is none.
 func (q *Queues) PopExpired(now mono.Time) (rec uint32, ok bool) {
 	first, at := q.earliest()
 	if first == 0 || at > now {
@@ -167,8 +168,8 @@ func (q *Queues) PopExpired(now mono.Time) (rec uint32, ok bool) {
 	return rec, true
 }
 
-// Oldest returns the record of a class that has waited longest, whenever it is due; false if the class has none. It looks at
-// one record of each queue.
+// Oldest returns the record of a class that was pushed first, whenever it is due; false if the class has none. It looks at one
+// record of each queue.
 func (q *Queues) Oldest(class Class) (rec uint32, ok bool) {
 	since := mono.Never
 	for i := 1; i < len(q.lists); i++ {
@@ -183,7 +184,7 @@ func (q *Queues) Oldest(class Class) (rec uint32, ok bool) {
 	return rec, ok
 }
 
-// Next returns the earliest deadline, mono.Never if there is none.
+// Next returns the earliest deadline; mono.Never if there is none.
 func (q *Queues) Next() mono.Time {
 	_, at := q.earliest()
 	return at

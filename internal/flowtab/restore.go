@@ -8,8 +8,8 @@ import (
 	"hushgate/internal/mono"
 )
 
-// Each calls f for every record that is in a queue: the queues one after the other, the records of each in the order in
-// which they come due. f may not change a queue.
+// Each calls f for every record that is in a queue: queue by queue, and in each queue in the order of the deadlines. f must not
+// change a queue.
 func (q *Queues) Each(f func(rec uint32, delay time.Duration, due mono.Time)) {
 	for i := 1; i < len(q.lists); i++ {
 		l := &q.lists[i]
@@ -22,9 +22,9 @@ func (q *Queues) Each(f func(rec uint32, delay time.Duration, due mono.Time)) {
 	}
 }
 
-// Restore puts a record, which is in no queue, into the queue for a delay of a class, due at a moment that was told by Each.
-// A queue that nobody asked for is made, as a retired one; false if there is room for no more. Until Settle nothing but
-// Restore, Remove and Oldest may be called.
+// Restore appends a record, which must be in no queue, to the queue for a delay of a class, with a deadline that came from
+// Each. If there is no such queue, it makes one that is already retired; false if there is no room for another queue. Before
+// Settle only Restore, Remove and Oldest may be called.
 func (q *Queues) Restore(rec uint32, class Class, delay time.Duration, due mono.Time) bool {
 	i := q.find(class, delay)
 	if i == 0 {
@@ -48,7 +48,7 @@ func (q *Queues) Restore(rec uint32, class Class, delay time.Duration, due mono.
 	return true
 }
 
-// Settle brings queues into order that were restored from several others.
+// Settle sorts queues that were restored from several other queues.
 func (q *Queues) Settle() {
 	for i := 1; i < len(q.lists); i++ {
 		l := &q.lists[i]

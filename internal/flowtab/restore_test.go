@@ -10,8 +10,8 @@ import (
 	"hushgate/internal/mono"
 )
 
-// TestRestore: the records of several queues come due in the same order and at the same times when they were brought, one
-// after the other, into another.
+// TestRestore checks that the records of several queues keep their order and their deadlines when they are restored, one after
+// the other, into other queues.
 func TestRestore(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 60).Draw(t, "records")
@@ -49,17 +49,17 @@ func TestRestore(t *testing.T) {
 			at := next.Next()
 			rec, ok := next.PopExpired(at)
 			if !ok || at < last || at != due[rec] {
-				t.Fatalf("record %d, due at %v, came at %v behind %v (%v)", rec, due[rec], at, last, ok)
+				t.Fatalf("record %d, due at %v, came at %v after %v (%v)", rec, due[rec], at, last, ok)
 			}
 			last = at
 		}
 		if next.Next() != mono.Never {
-			t.Fatal("there is more than there was")
+			t.Fatal("there are more records than before")
 		}
 	})
 }
 
-// TestOldest: of several classes, whose records wait for different times, the one that was put in first comes out.
+// TestOldest checks that Oldest returns the first record of its class, whatever the delays.
 func TestOldest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var recs [61]struct {
@@ -97,7 +97,7 @@ func TestOldest(t *testing.T) {
 	})
 }
 
-// TestRestoreRoom: there is no queue for the 256th delay, and what was made for a restored record serves again.
+// TestRestoreRoom checks that there is no queue for the 256th delay, and that a queue made for a restored record is used again.
 func TestRestoreRoom(t *testing.T) {
 	recs := make([]struct {
 		link  Link
@@ -115,6 +115,6 @@ func TestRestoreRoom(t *testing.T) {
 	q.Settle()
 	q.Remove(7)
 	if id := q.Queue(1000); id != 7 {
-		t.Errorf("the queue that is empty was not used again: %d", id)
+		t.Errorf("the empty queue was not used again: %d", id)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestRetire: queues of delays that nobody asks for any more serve others once they are empty, and never before.
+// TestRetire checks that queues of delays that are not requested any more serve other delays once they are empty, never before.
 func TestRetire(t *testing.T) {
 	var links [3]Link
 	var in [3]QueueID
@@ -19,7 +19,7 @@ func TestRetire(t *testing.T) {
 	one, hour, minute := NewQueues(nil), 3601*time.Second, time.Minute
 	one.Queue(hour)
 	if q.Fits(one) {
-		t.Error("there is room although every queue is asked for")
+		t.Error("there is room although every queue is requested")
 	}
 	q.Push(q.Queue(time.Second), 1, 0)
 	q.Retire()
@@ -32,7 +32,7 @@ func TestRetire(t *testing.T) {
 	}
 	reused := q.Queue(hour)
 	if reused == in[1] || reused == kept {
-		t.Errorf("queue %d was taken although it is in use", reused)
+		t.Errorf("queue %d was used again although it is in use", reused)
 	}
 	q.Push(reused, 2, 0)
 	for _, want := range []struct {

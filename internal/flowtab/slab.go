@@ -6,22 +6,21 @@ import (
 	"unsafe"
 )
 
-// chunkOctets is about how much a slab grows by.
+// chunkOctets is the approximate size by which a slab grows.
 const chunkOctets = 128 << 10
 
-// Slab holds records of one size under ids from 1 up. A record stays where it is, and its id is valid, until it is
-// freed.
+// Slab holds records of one type under ids from 1 up. A record does not move, and its id stays valid, until it is freed.
 type Slab[T any] struct {
 	chunks [][]T
-	free   []uint32 // ids that were freed, last in first out
-	next   uint32   // the lowest id that was never given out
+	free   []uint32 // freed ids, last in first out
+	next   uint32   // the lowest id that was never allocated
 	limit  uint32
 	live   int
 	shift  uint8
 	mask   uint32
 }
 
-// NewSlab returns an empty slab for at most limit records. T holds no pointers.
+// NewSlab returns an empty slab for at most limit records. T must not contain pointers.
 func NewSlab[T any](limit int) *Slab[T] {
 	t := reflect.TypeFor[T]()
 	if hasPointers(t) {
@@ -55,7 +54,7 @@ func hasPointers(t reflect.Type) bool {
 	}
 }
 
-// Alloc returns the id of a record whose content is undefined; false if the limit is reached.
+// Alloc returns the id of a record with undefined content; false if the limit is reached.
 func (s *Slab[T]) Alloc() (uint32, bool) {
 	if n := len(s.free); n > 0 {
 		id := s.free[n-1]
@@ -75,7 +74,7 @@ func (s *Slab[T]) Alloc() (uint32, bool) {
 	return id, true
 }
 
-// Free gives a record back.
+// Free frees a record.
 func (s *Slab[T]) Free(id uint32) {
 	s.live--
 	s.free = append(s.free, id)
@@ -87,8 +86,8 @@ func (s *Slab[T]) At(id uint32) *T {
 	return &s.chunks[i>>s.shift][i&s.mask]
 }
 
-// Bound is above every id that was ever given out.
+// Bound is greater than every id that was ever allocated.
 func (s *Slab[T]) Bound() uint32 { return s.next }
 
-// Len returns how many records are live.
+// Len returns the number of live records.
 func (s *Slab[T]) Len() int { return s.live }

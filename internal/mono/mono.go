@@ -1,8 +1,8 @@
 // Package mono holds the time of hushgate's core: a count of nanoseconds on a clock that never steps.
 //
-// The core (dataplane, tcpstate, nat, flowtab) never reads a clock. Whoever drives it, the live gateway, a replay, a
-// test, passes the time in, and so decides what time is: the machine's monotonic clock, a capture's time stamps, or
-// a number that a test counts up.
+// The core (dataplane, tcpstate, nat, flowtab) never reads a clock. Its driver passes the time in, and so decides what time
+// means: the live gateway uses the machine's monotonic clock, a replay the time stamps of a capture, a test a number that it
+// increments.
 package mono
 
 import (
@@ -28,19 +28,18 @@ func (t Time) Add(d time.Duration) Time {
 // Sub returns the duration from u to t.
 func (t Time) Sub(u Time) time.Duration { return time.Duration(t - u) }
 
-// Clock couples Time to the wall clock: Now for deadlines, Wall for what people read. Wall is computed from the
-// origin's wall time, so two events keep their order and distance in the log when the system's clock is stepped. When it
-// was, or stood still with the machine, Follow takes the step over, for what is told from then on. Copies of a Clock
-// follow together.
+// Clock relates Time to the wall clock: Now is for deadlines, Wall for people. Wall is computed from the wall time of the
+// origin, so that two events keep their order and distance in the log when the system's clock is stepped. After a step, or
+// after the machine was suspended, Follow applies the difference to later results of Wall. Copies of a Clock follow together.
 type Clock struct {
 	origin time.Time
-	step   *atomic.Int64 // what Follow took over, in ns; nil in a clock that cannot follow
+	step   *atomic.Int64 // the steps applied by Follow, in ns; nil in a clock that cannot follow
 }
 
-// NewClock returns a clock whose origin is the present moment.
+// NewClock returns a clock whose origin is now.
 func NewClock() Clock { return Clock{origin: time.Now(), step: &atomic.Int64{}} }
 
-// NewClockFrom returns a clock that says now at the present moment: one that goes on from another process's.
+// NewClockFrom returns a clock that shows the given time now: it continues the clock of another process.
 func NewClockFrom(now Time) Clock {
 	return Clock{origin: time.Now().Add(-time.Duration(now)), step: &atomic.Int64{}}
 }
@@ -48,7 +47,7 @@ func NewClockFrom(now Time) Clock {
 // NewClockAt returns a clock with the given origin, for replays and tests.
 func NewClockAt(origin time.Time) Clock { return Clock{origin: origin} }
 
-// Now returns the present moment.
+// Now returns the current time.
 func (c Clock) Now() Time { return Time(time.Since(c.origin)) }
 
 // Wall returns the wall-clock time of t.
@@ -60,11 +59,11 @@ func (c Clock) Wall(t Time) time.Time {
 	return wall
 }
 
-// stepLeast is how far the wall clock must be off to have been stepped: a second is what people see.
+// stepLeast is the smallest difference that counts as a step of the wall clock: people notice a second.
 const stepLeast = time.Second
 
-// Follow compares Wall with the system's clock, of which now is a reading, and takes over what it was stepped by; it
-// returns that, 0 if it was not stepped. Now is not touched by it, nor is any deadline.
+// Follow compares Wall with the system's clock, whose present reading is now, and applies the difference if the clock was
+// stepped. It returns that difference, or 0. It changes neither Now nor any deadline.
 func (c Clock) Follow(now time.Time) time.Duration {
 	off := now.Round(0).Sub(c.Wall(Time(now.Sub(c.origin))))
 	if c.step == nil || off.Abs() < stepLeast {

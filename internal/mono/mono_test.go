@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// TestFollow: a step of the wall clock changes what is told of any moment, and no moment.
+// TestFollow checks that a step of the wall clock changes the wall time of a moment, but not the moment.
 func TestFollow(t *testing.T) {
 	c, start := NewClock(), time.Now().Add(-time.Hour)
-	for _, off := range []time.Duration{300 * time.Millisecond, -500 * time.Millisecond} { // as clocks drift
+	for _, off := range []time.Duration{300 * time.Millisecond, -500 * time.Millisecond} { // drift, not a step
 		c.step.Add(int64(off))
 		if got := c.Follow(time.Now()); got != 0 {
 			t.Errorf("off by %v: followed by %v", off, got)
@@ -18,7 +18,7 @@ func TestFollow(t *testing.T) {
 	later := Time(10 * time.Second)
 	before := c.Wall(later)
 	for _, step := range []time.Duration{time.Hour, -3 * time.Hour, 2 * time.Hour} {
-		c.step.Add(int64(-step)) // as if the system's clock had been set forward by as much
+		c.step.Add(int64(-step)) // as if the system's clock had been set forward by step
 		copied := c
 		if got := copied.Follow(time.Now()); (got - step).Abs() > 100*time.Millisecond {
 			t.Errorf("the clock was set by %v, followed by %v", step, got)
@@ -31,10 +31,10 @@ func TestFollow(t *testing.T) {
 		}
 	}
 	if now := c.Now(); now < 0 || now > Time(time.Minute) {
-		t.Errorf("the clock of deadlines is at %v", now)
+		t.Errorf("the monotonic clock is at %v", now)
 	}
 	fixed := NewClockAt(start)
 	if got := fixed.Follow(time.Now().Add(time.Hour)); got != 0 || !fixed.Wall(0).Equal(start) {
-		t.Errorf("a clock of a replay followed by %v", got)
+		t.Errorf("the clock of a replay followed by %v", got)
 	}
 }
