@@ -2,13 +2,13 @@ package wire
 
 import "net/netip"
 
-// Addr is an IPv4 or IPv6 address in 16 bytes, network byte order, IPv4 in its mapped form ::ffff:a.b.c.d. It has no
-// pointer and no zone, so that flow records can hold it and the garbage collector need not look at them.
+// Addr is an IPv4 or IPv6 address in 16 octets, network byte order, IPv4 in its mapped form ::ffff:a.b.c.d. It has no pointer
+// and no zone, so that the garbage collector need not scan flow records for it.
 type Addr [16]byte
 
 var mappedPrefix = [12]byte{10: 0xff, 11: 0xff}
 
-// AddrFrom converts an address of the standard library; the zone is lost.
+// AddrFrom converts an address of the standard library and drops its zone.
 func AddrFrom(a netip.Addr) Addr { return a.As16() }
 
 // AddrFrom4 converts four bytes in network byte order.
@@ -27,7 +27,7 @@ func AddrFrom16(b []byte) (a Addr) {
 // Is4 reports whether a is an IPv4 address.
 func (a Addr) Is4() bool { return [12]byte(a[:12]) == mappedPrefix }
 
-// IP returns the address's own bytes: four for IPv4, sixteen for IPv6. The slice is into a.
+// IP returns the address's octets: four for IPv4, sixteen for IPv6. The slice refers to a.
 func (a *Addr) IP() []byte {
 	if a.Is4() {
 		return a[12:]

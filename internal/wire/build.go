@@ -8,13 +8,13 @@ import (
 	"github.com/google/gopacket/layers"
 )
 
-// Header is a TCP segment that hushgate sends itself. The zero value of an option's field leaves the option out.
+// Header describes a TCP segment that hushgate sends itself. An option whose field is zero is left out.
 type Header struct {
-	Src, Dst         Addr // of one family
+	Src, Dst         Addr // of the same family
 	SrcPort, DstPort uint16
 	Seq, Ack         Seq
 	Flags            Flags
-	Wnd              uint16 // as it goes on the wire
+	Wnd              uint16 // as on the wire
 
 	MSS           uint16
 	Scale         bool // send WindowScale
@@ -24,7 +24,7 @@ type Header struct {
 	TSval, TSecr  uint32
 }
 
-// Builder makes frames of segments. It holds the layers that gopacket serialises, so that building allocates nothing.
+// Builder builds the frames of segments. It keeps the layers that gopacket serialises, so that building allocates nothing.
 type Builder struct {
 	buf  gopacket.SerializeBuffer
 	eth  layers.Ethernet
@@ -32,16 +32,16 @@ type Builder struct {
 	ip6  layers.IPv6
 	tcp  layers.TCP
 	opts [maxOptions]layers.TCPOption
-	data [16]byte // the options' values
+	data [16]byte // values of the options
 	zero [6]byte
 	vnet [VnetLen]byte
 
-	src, dst Addr // copies, so that a Header need not live on the heap
+	src, dst Addr // copies, so that the Header does not escape to the heap
 }
 
 const maxOptions = 8
 
-// hops is the TTL of packets that hushgate originates (RFC 1700's recommendation).
+// hops is the TTL of packets that hushgate originates, as recommended in RFC 1700.
 const hops = 64
 
 // NewBuilder returns a Builder.
@@ -55,10 +55,10 @@ func NewBuilder() *Builder {
 
 var fixed = gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
 
-// Append builds the frame of a segment, link addresses zero, and appends it to dst.
+// Append builds the frame of a segment, with zero link addresses, and appends it to dst.
 func (b *Builder) Append(dst []byte, h *Header, payload []byte) []byte {
 	if err := b.serialise(h, payload); err != nil {
-		panic(fmt.Sprintf("wire: build a segment from %v to %v: %v", h.Src, h.Dst, err)) // mixed families: our own mistake
+		panic(fmt.Sprintf("wire: build a segment from %v to %v: %v", h.Src, h.Dst, err)) // mixed families: a bug of ours
 	}
 	dst = append(dst, b.vnet[:]...)
 	return append(dst, b.buf.Bytes()...)
@@ -121,7 +121,7 @@ func (b *Builder) header(h *Header) {
 	t.Options = b.options(h)
 }
 
-// options lays the options out as Linux does, whole words each.
+// options lays out the options as Linux does, padded to whole words.
 func (b *Builder) options(h *Header) []layers.TCPOption {
 	o, d := b.opts[:0], b.data[:]
 	value := func(n int) []byte {

@@ -5,32 +5,32 @@ import (
 	"github.com/google/gopacket/layers"
 )
 
-// Kind is what a frame turned out to be.
+// Kind is the result of decoding a frame.
 type Kind uint8
 
 // The kinds. All but KindTCP and KindICMP are reasons to drop a frame.
 const (
 	KindTCP        Kind   = iota // Decoder.Segment is filled in
 	KindICMP                     // Decoder.ICMP is filled in
-	KindOther                    // another protocol: nothing to do with us
-	KindShort                    // shorter than its headers say, or not even that long
-	KindBadIP                    // an IP header that contradicts itself, whose checksum is wrong, or that has a source route
-	KindFragment                 // a fragment of an IP packet; not an atomic one (RFC 6946), which is a whole packet
-	KindExtension                // IPv6 extension headers that are too many, out of order, or not done with; see walk6
-	KindBadTCP                   // a TCP header that contradicts itself
-	KindBadAddress               // an address that no TCP peer can have on a wire; see Decoder.Onlooker
-	Kinds          = iota        // how many there are
+	KindOther                    // another protocol
+	KindShort                    // shorter than the headers, or than the lengths in them
+	KindBadIP                    // an IP header that is inconsistent, has a wrong checksum, or carries a source route
+	KindFragment                 // a fragment of an IP packet; an atomic fragment (RFC 6946) is a whole packet
+	KindExtension                // IPv6 extension headers: too many, out of order, or unsupported; see walk6
+	KindBadTCP                   // an inconsistent TCP header
+	KindBadAddress               // an address that no TCP peer can have on a link; see Decoder.Onlooker
+	Kinds          = iota        // the number of kinds
 )
 
-// Decoder turns frames into segments. It holds the layers that gopacket decodes into, so that decoding allocates
-// nothing; one belongs to each shard.
+// Decoder decodes frames into segments. It keeps the layers that gopacket decodes into, so that decoding allocates nothing.
+// Each shard has its own.
 type Decoder struct {
 	Segment Segment
 
-	// Onlooker decodes segments of all addresses: who only looks on, as at a capture of the loopback interface, refuses none.
+	// Onlooker makes the decoder accept all addresses: a capture of the loopback interface has some that no peer on a link has.
 	Onlooker bool
 
-	icmpFrame []byte // KindICMP: the frame, link padding cut off, and where the message begins; see ICMPError
+	icmpFrame []byte // KindICMP: the frame without link padding, and the offset of the message; see ICMPError
 	icmpAt    int
 
 	parser  *gopacket.DecodingLayerParser
@@ -50,12 +50,12 @@ func NewDecoder() *Decoder {
 	for _, l := range []gopacket.DecodingLayer{&d.eth, &d.ip4, &d.ip6, &d.tcp, &d.icmp} {
 		d.parser.AddDecodingLayer(l)
 	}
-	d.parser.IgnoreUnsupported = true // what it does not know is ours to name
+	d.parser.IgnoreUnsupported = true // we name what it does not know
 	return d
 }
 
-// tcpLayer makes gopacket hand over a TCP segment undecoded: its own TCP layer allocates for more than four options,
-// which every SACK has.
+// tcpLayer makes gopacket return a TCP segment undecoded: gopacket's own TCP layer allocates for more than four options,
+// which every segment with SACK blocks has.
 type tcpLayer struct{ data []byte }
 
 func (l *tcpLayer) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
@@ -66,7 +66,7 @@ func (*tcpLayer) CanDecode() gopacket.LayerClass    { return layers.LayerTypeTCP
 func (*tcpLayer) NextLayerType() gopacket.LayerType { return gopacket.LayerTypeZero }
 func (*tcpLayer) LayerPayload() []byte              { return nil }
 
-// icmpLayer does the same for ICMP of either family.
+// icmpLayer does the same for ICMP and ICMPv6.
 type icmpLayer struct{ data []byte }
 
 var icmpTypes = gopacket.NewLayerClass([]gopacket.LayerType{layers.LayerTypeICMPv4, layers.LayerTypeICMPv6})
@@ -79,8 +79,8 @@ func (*icmpLayer) CanDecode() gopacket.LayerClass    { return icmpTypes }
 func (*icmpLayer) NextLayerType() gopacket.LayerType { return gopacket.LayerTypeZero }
 func (*icmpLayer) LayerPayload() []byte              { return nil }
 
-// Decode looks into a frame (virtio header, Ethernet header, packet) and fills in Segment if it is KindTCP. Segment
-// then refers to frame and may change it.
+// Decode decodes a frame (virtio header, Ethernet header, packet). For KindTCP it fills in Segment, which then refers to frame
+// and may change it.
 func (d *Decoder) Decode(frame []byte) Kind {
 	if len(frame) < PacketAt {
 		return KindShort
@@ -104,15 +104,15 @@ func (d *Decoder) Decode(frame []byte) Kind {
 	return d.decode6(frame)
 }
 
-// offset is where part begins in whole; part is a slice of whole's array.
+// offset returns where part begins in whole; part must be a slice of whole.
 func offset(whole, part []byte) int { return cap(whole) - cap(part) }
 
 func (d *Decoder) decode4(frame []byte) Kind {
 	ip := &d.ip4
 	at := offset(frame, ip.Contents)
-	total := int(be16(frame, at+2)) // gopacket takes a length of 0 for the frame's
+	total := int(be16(frame, at+2)) // gopacket replaces a length of 0 by the frame's
 	switch {
-	case at != PacketAt: // a packet in a packet: a tunnel's, not ours
+	case at != PacketAt: // a packet in a tunnel, which is not ours
 		return KindOther
 	case total < len(ip.Contents) || ip.Version != 4:
 		return KindBadIP
@@ -131,7 +131,7 @@ func (d *Decoder) decode4(frame []byte) Kind {
 }
 
 // sourceRouted reports whether an IPv4 header has a loose or strict source route. Such packets are dropped, as RFC 7126
-// sections 4.3 and 4.4 advise and every router does nowadays.
+// sections 4.3 and 4.4 recommend and routers do today.
 func sourceRouted(options []layers.IPv4Option) bool {
 	const loose, strict = 131, 137
 	for i := range options {
@@ -156,7 +156,7 @@ func (d *Decoder) decode6(frame []byte) Kind {
 	}
 	s := &d.Segment
 	s.Src, s.Dst, s.TTL, s.v6 = AddrFrom16(ip.SrcIP), AddrFrom16(ip.DstIP), ip.HopLimit, true
-	if s.Src.Is4() || s.Dst.Is4() { // a mapped address is never on the wire (RFC 4291 section 2.5.5.2), and is IPv4 to us
+	if s.Src.Is4() || s.Dst.Is4() { // a mapped address is not allowed on a link (RFC 4291 section 2.5.5.2), and Addr would take it for IPv4
 		return KindBadAddress
 	}
 	upper, next, kind := walk6(frame[:end], at)
@@ -173,7 +173,7 @@ func (d *Decoder) decode6(frame []byte) Kind {
 	return d.upper(frame[:end], at, upper)
 }
 
-// upper takes the packet's upper layer, which begins at offset upper of the frame, whose link padding is cut off.
+// upper decodes the upper layer, which begins at offset upper of a frame without link padding.
 func (d *Decoder) upper(frame []byte, ip, upper int) Kind {
 	if d.icmp.data != nil {
 		d.icmpFrame, d.icmpAt = frame, upper

@@ -7,7 +7,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// A Builder makes the frame of a segment, and a Decoder reads it. Neither allocates once it exists.
+// A Builder builds the frame of a segment, and a Decoder decodes it. Neither allocates after it was made.
 func Example() {
 	client := wire.AddrFrom(netip.MustParseAddr("198.18.0.10"))
 	service := wire.AddrFrom(netip.MustParseAddr("192.0.2.25"))
@@ -26,7 +26,7 @@ func Example() {
 	// Output: 198.18.0.10:40000 P. 7:17 ack 9 win 512 "EHLO bot\r\n"
 }
 
-// The Set methods rewrite the frame in place. Seal then updates the TCP checksum by RFC 1624, from the changes alone.
+// The Set methods rewrite the frame in place. Seal then updates the TCP checksum by RFC 1624, from the changed fields only.
 func ExampleSegment_Seal() {
 	frame := wire.NewBuilder().Append(nil, &wire.Header{
 		Src: wire.AddrFrom4([]byte{10, 0, 0, 11}), SrcPort: 25, Dst: wire.AddrFrom4([]byte{198, 18, 0, 10}), DstPort: 40000,

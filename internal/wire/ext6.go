@@ -2,15 +2,15 @@ package wire
 
 import "github.com/google/gopacket/layers"
 
-// maxExtensions is how many extension headers of an IPv6 packet are looked behind. RFC 8200 section 4.1 has no use for
-// more than six before TCP.
+// maxExtensions is how many extension headers of an IPv6 packet are decoded. RFC 8200 section 4.1 needs no more than six before
+// TCP.
 const maxExtensions = 8
 
-// walk6 finds the upper layer of an IPv6 packet that begins at offset at of data and ends with it: its offset and
-// protocol. The kind is KindTCP if there is one, whatever the protocol; else it says why not (RFC 8200 section 4):
-// hop-by-hop options stand first or not at all; a routing header that has segments left names somebody else as the
-// destination; a fragment's rest is elsewhere, unless it is atomic (RFC 6946).
-// An option that nobody knows and whose type says that the packet is then to be dropped (section 4.2) has that done.
+// walk6 returns the offset and the protocol of the upper layer of an IPv6 packet, which begins at offset at of data and ends
+// with it. The kind is KindTCP if there is an upper layer, whatever its protocol. Otherwise it is the reason (RFC 8200 section
+// 4): hop-by-hop options are not the first header; a routing header has segments left, so that the packet has another
+// destination; the packet is a fragment and not an atomic one (RFC 6946); or an unknown option demands by its type that the
+// packet be dropped (section 4.2).
 func walk6(data []byte, at int) (upper int, next uint8, kind Kind) {
 	const (
 		hopByHop, routing  = uint8(layers.IPProtocolIPv6HopByHop), uint8(layers.IPProtocolIPv6Routing)
@@ -46,8 +46,8 @@ func walk6(data []byte, at int) (upper int, next uint8, kind Kind) {
 	}
 }
 
-// skippable walks the options of a header; false if one of them leads out of it, or does not let who does not know it
-// skip over it: the two upper bits of its type say so. The jumbo payload (RFC 2675) is among those; TCP in it is not served.
+// skippable reports whether all options of a header may be skipped. An option may not if it exceeds the header, or if the two
+// upper bits of its type forbid to skip it. The jumbo payload (RFC 2675) is such an option; jumbograms are not supported.
 func skippable(options []byte) bool {
 	const pad1 = 0
 	for len(options) > 0 {

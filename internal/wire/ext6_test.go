@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// between puts extension headers between an IPv6 header and its TCP segment.
+// between inserts extension headers between an IPv6 header and its TCP segment.
 func between(next uint8, ext ...byte) []byte {
 	h := Header{
 		Src: AddrFrom(netip.MustParseAddr("2001:db8:1::7")), Dst: AddrFrom(netip.MustParseAddr("2001:db8:1::1")),
@@ -39,9 +39,9 @@ func TestExtensionHeaders(t *testing.T) {
 		{"hop-by-hop, sixteen octets", 0, []byte{6, 1, 1, 12, 15: 0}, KindTCP},
 		{"destination options", 60, []byte{6, 0, 1, 4, 0, 0, 0, 0}, KindTCP},
 		{"an option to be skipped", 60, []byte{6, 0, 0x1e, 4, 0, 0, 0, 0}, KindTCP},
-		{"an option to be dropped for", 60, []byte{6, 0, 0x5e, 4, 0, 0, 0, 0}, KindExtension},
-		{"an option to be reported", 0, []byte{6, 0, 0xde, 4, 0, 0, 0, 0}, KindExtension},
-		{"an option that leads out of its header", 60, []byte{6, 0, 1, 5, 0, 0, 0, 0}, KindExtension},
+		{"an option that demands a drop", 60, []byte{6, 0, 0x5e, 4, 0, 0, 0, 0}, KindExtension},
+		{"an option that demands a report", 0, []byte{6, 0, 0xde, 4, 0, 0, 0, 0}, KindExtension},
+		{"an option that exceeds its header", 60, []byte{6, 0, 1, 5, 0, 0, 0, 0}, KindExtension},
 		{"routing, nothing left", 43, []byte{6, 0, 4, 0, 0, 0, 0, 0}, KindTCP},
 		{"routing, a segment left", 43, []byte{6, 0, 4, 1, 0, 0, 0, 0}, KindExtension},
 		{"routing of type 0, nothing left (RFC 5095 section 3)", 43, []byte{6, 0, 0, 0, 0, 0, 0, 0}, KindTCP},
@@ -53,13 +53,13 @@ func TestExtensionHeaders(t *testing.T) {
 		{"all of them, in order", 0, []byte{
 			60, 0, 1, 4, 0, 0, 0, 0, 43, 0, 1, 4, 0, 0, 0, 0, 44, 0, 4, 0, 0, 0, 0, 0, 60, 0, 0, 0, 1, 2, 3, 4, 6, 0, 1, 4, 0, 0, 0, 0,
 		}, KindTCP},
-		{"hop-by-hop behind another", 60, []byte{0, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4, 0, 0, 0, 0}, KindExtension},
-		{"as many as are looked behind", 60, append(repeat(7, 60, 0, 1, 4, 0, 0, 0, 0), 6, 0, 1, 4, 0, 0, 0, 0), KindTCP},
+		{"hop-by-hop after another", 60, []byte{0, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4, 0, 0, 0, 0}, KindExtension},
+		{"as many as are decoded", 60, append(repeat(7, 60, 0, 1, 4, 0, 0, 0, 0), 6, 0, 1, 4, 0, 0, 0, 0), KindTCP},
 		{"one too many", 60, append(repeat(8, 60, 0, 1, 4, 0, 0, 0, 0), 6, 0, 1, 4, 0, 0, 0, 0), KindExtension},
 		{"longer than the packet", 60, []byte{6, 255, 1, 4, 0, 0, 0, 0}, KindShort},
 		{"no next header", 59, nil, KindOther},
 		{"authentication header", 51, []byte{6, 0, 0, 0, 0, 0, 0, 0}, KindOther},
-		{"UDP behind options", 60, []byte{17, 0, 1, 4, 0, 0, 0, 0}, KindOther},
+		{"UDP after options", 60, []byte{17, 0, 1, 4, 0, 0, 0, 0}, KindOther},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := NewDecoder()
@@ -74,7 +74,7 @@ func TestExtensionHeaders(t *testing.T) {
 			if s.DstPort != 25 || s.Seq != 7 || string(s.Payload) != "EHLO" || !s.ChecksumOK() {
 				t.Errorf("%+v", s)
 			}
-			// Rewritten it is whole still, headers in between included.
+			// After a rewrite it must still be complete, extension headers included.
 			s.SetDestination(AddrFrom(netip.MustParseAddr("2001:db8:2::11")), 2525)
 			s.Seal()
 			if k := NewDecoder().Decode(s.Frame()); k != KindTCP || !s.ChecksumOK() {
@@ -84,7 +84,7 @@ func TestExtensionHeaders(t *testing.T) {
 	}
 }
 
-// TestTruncated cuts a packet with every header short at every octet: an error, never a panic and never TCP.
+// TestTruncated truncates a packet with every header at every octet: the result is an error, never a panic and never TCP.
 func TestTruncated(t *testing.T) {
 	whole := between(0, 60, 0, 1, 4, 0, 0, 0, 0, 44, 0, 1, 4, 0, 0, 0, 0, 6, 0, 0, 0, 1, 2, 3, 4)
 	whole = whole[:PacketAt+ip6Len+24+tcpMinLen+4]

@@ -5,12 +5,12 @@ import (
 	"math"
 )
 
-// Sizes of the headers that every frame begins with.
+// Lengths of the headers at the beginning of every frame.
 const (
 	VnetLen     = 10                    // struct virtio_net_hdr without num_buffers
-	EthernetLen = 14                    // no VLAN tag
-	PacketAt    = VnetLen + EthernetLen // where the IP header begins in a frame that hushgate builds
-	MaxFrame    = PacketAt + 65535      // a super-frame: an IP packet of the largest length there is
+	EthernetLen = 14                    // without VLAN tag
+	PacketAt    = VnetLen + EthernetLen // where the IP header begins
+	MaxFrame    = PacketAt + 65535      // a super-frame: an IP packet of the largest possible length
 )
 
 // Ethernet types that hushgate handles.
@@ -19,7 +19,7 @@ const (
 	EtherTypeIPv6 = 0x86dd
 )
 
-// Side is where a frame comes from or goes to. It is a set: on a one-armed gateway an interface is both.
+// Side is the side of the gateway that a frame comes from or goes to. It is a set: on a one-armed gateway an interface is both.
 type Side uint8
 
 // The two sides, and both at once.
@@ -32,7 +32,7 @@ const (
 // Has reports whether s includes t.
 func (s Side) Has(t Side) bool { return s&t != 0 }
 
-// String names the side.
+// String returns the name of the side.
 func (s Side) String() string {
 	switch s {
 	case Outside:
@@ -45,14 +45,14 @@ func (s Side) String() string {
 	return "nowhere"
 }
 
-// SetEthernet writes the link addresses of frame (6 bytes each) and leaves its Ethernet type.
+// SetEthernet writes the link addresses of a frame (6 octets each) and keeps its Ethernet type.
 func SetEthernet(frame []byte, dst, src [6]byte) {
 	copy(frame[VnetLen:], dst[:])
 	copy(frame[VnetLen+6:], src[:])
 }
 
-// AppendPacket appends to dst the frame of an IP packet that has none, link addresses zero. Valid says that its checksum
-// is, as far as can be known. An IPv4 header's checksum that its sender left to the hardware, 0, is filled in.
+// AppendPacket appends to dst the frame of an IP packet, with zero link addresses. Valid marks its TCP checksum as verified. An
+// IPv4 header checksum of 0, left to the sender's hardware, is filled in.
 func AppendPacket(dst, packet []byte, valid bool) []byte {
 	at := len(dst)
 	dst = append(dst, make([]byte, PacketAt)...)
@@ -71,7 +71,7 @@ func AppendPacket(dst, packet []byte, valid bool) []byte {
 	return dst
 }
 
-// SealIPv4 writes the header checksum of an IPv4 packet, if there is all of its header.
+// SealIPv4 writes the header checksum of an IPv4 packet, if its header is complete.
 func SealIPv4(packet []byte) {
 	if n := int(packet[0]&0x0f) * 4; n >= ip4MinLen && n <= len(packet) {
 		binary.BigEndian.PutUint16(packet[10:], 0)
@@ -79,14 +79,14 @@ func SealIPv4(packet []byte) {
 	}
 }
 
-// IPv4Sealed reports whether an IPv4 packet has all of its header, and the right checksum in it.
+// IPv4Sealed reports whether an IPv4 packet has a complete header with a correct checksum.
 func IPv4Sealed(packet []byte) bool {
 	n := int(packet[0]&0x0f) * 4
 	return n >= ip4MinLen && n <= len(packet) && fold(sum(0, packet[:n])) == 0xffff
 }
 
-// SetIPLength writes the length of an IP packet, header included, in octets; false if its header cannot say so much. The
-// checksum of an IPv4 header is SealIPv4's.
+// SetIPLength writes the length of an IP packet in octets, header included; false if the header's field is too small for it. It
+// does not update an IPv4 header checksum: see SealIPv4.
 func SetIPLength(packet []byte, n int) bool {
 	field := packet[2:]
 	if packet[0]>>4 == 6 {

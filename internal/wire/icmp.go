@@ -3,19 +3,19 @@ package wire
 import "encoding/binary"
 
 // ICMPError is a view of an ICMP or ICMPv6 error message that quotes a TCP segment (RFC 792, RFC 4443 section 3). The
-// exported fields are copies in host order; the Set methods change the frame; Seal computes the checksums.
+// exported fields are copies in host order. The Set methods change the frame, and Seal computes the checksums.
 type ICMPError struct {
 	Src, Dst         Addr // of the message
 	Type, Code       uint8
-	QuoteSrc         Addr // of the packet that is quoted
+	QuoteSrc         Addr // of the quoted packet
 	QuoteDst         Addr
 	QuoteSrcPort     uint16
 	QuoteDstPort     uint16
 	QuoteSeq         Seq
 	frame, ip, icmp  []byte
-	quoteIP, quoteTP []byte // the quote's IP header, and what there is of its TCP header: 8 octets at least
+	quoteIP, quoteTP []byte // the quote's IP header, and its TCP header as far as it is quoted: at least 8 octets
 	v6               bool
-	delta            uint64 // what the changes of the quote add to the sum that its TCP checksum covers
+	delta            uint64 // how the changes of the quote change the sum of its TCP checksum
 }
 
 // Types of error messages.
@@ -27,14 +27,14 @@ const (
 
 	icmpChecksum = 2
 
-	icmpHeader = 8 // of an error message, before the quote
-	minQuote   = 8 // octets of TCP header that every quote has (RFC 792)
+	icmpHeader = 8 // of an error message, in front of the quote
+	minQuote   = 8 // octets of TCP header in every quote (RFC 792)
 	protoICMP4 = 1
 	protoICMP6 = 58
 )
 
-// Unreachable reports whether the message says that there is no way to the destination or nobody there, and not that a
-// packet was too big, looped, or was malformed.
+// Unreachable reports whether the message says that the destination is unreachable; false for errors about packets that are
+// too big, looped, or malformed.
 func (e *ICMPError) Unreachable() bool {
 	if e.v6 {
 		return e.Type == icmp6Unreachable
@@ -42,7 +42,7 @@ func (e *ICMPError) Unreachable() bool {
 	return e.Type == icmp4Unreachable && e.Code != icmp4FragmentationNeeded
 }
 
-// MTU is what a message that a packet was too big says would have fitted; 0 if it is another message, or does not say.
+// MTU returns the MTU that a message about a too big packet reports; 0 for other messages, or if it reports none.
 func (e *ICMPError) MTU() int {
 	switch {
 	case e.v6 && e.Type == icmp6TooBig:
@@ -53,8 +53,8 @@ func (e *ICMPError) MTU() int {
 	return 0
 }
 
-// ICMPError looks at the message that Decode found to be KindICMP; false if it is no error, has a wrong checksum, or quotes
-// no TCP segment.
+// ICMPError decodes the message after Decode has returned KindICMP; false if it is no error, has a wrong checksum, or quotes no
+// TCP segment.
 func (d *Decoder) ICMPError(e *ICMPError) bool {
 	*e = ICMPError{frame: d.icmpFrame, ip: d.icmpFrame[PacketAt:d.icmpAt], icmp: d.icmpFrame[d.icmpAt:], v6: d.Segment.v6}
 	e.Src, e.Dst = d.Segment.Src, d.Segment.Dst
@@ -80,7 +80,7 @@ func (e *ICMPError) sum() uint64 {
 	return sum(0, e.icmp)
 }
 
-// checksumOK verifies the checksum; one that is still to be made belongs to a message that never left a machine.
+// checksumOK verifies the checksum. One that is still to be computed belongs to a message that never left a machine.
 func (e *ICMPError) checksumOK() bool {
 	return stateOf(e.frame) != checksumUnknown || fold(e.sum()) == 0xffff
 }
@@ -108,13 +108,13 @@ func (e *ICMPError) parseQuote(q []byte) bool {
 	return true
 }
 
-// SetSource rewrites who the message is from.
+// SetSource rewrites the message's source address.
 func (e *ICMPError) SetSource(a Addr) { e.Src = a }
 
-// SetDestination rewrites where the message goes.
+// SetDestination rewrites the message's destination address.
 func (e *ICMPError) SetDestination(a Addr) { e.Dst = a }
 
-// quoteField replaces octets of the quote and notes what that means for its TCP checksum.
+// quoteField replaces octets of the quote and records how this changes its TCP checksum.
 func (e *ICMPError) quoteField(field, value []byte) {
 	e.delta += minus(sum(0, field))
 	copy(field, value)
@@ -135,21 +135,21 @@ func (e *ICMPError) quoteAddr(source bool) []byte {
 
 func port16(p uint16) []byte { return []byte{byte(p >> 8), byte(p)} }
 
-// SetQuoteSource rewrites where the quoted segment came from.
+// SetQuoteSource rewrites the source of the quoted segment.
 func (e *ICMPError) SetQuoteSource(a Addr, port uint16) {
 	e.quoteField(e.quoteAddr(true), a.IP())
 	e.quoteField(e.quoteTP[offSrcPort:offSrcPort+2], port16(port))
 	e.QuoteSrc, e.QuoteSrcPort = a, port
 }
 
-// SetQuoteDestination rewrites where the quoted segment went.
+// SetQuoteDestination rewrites the destination of the quoted segment.
 func (e *ICMPError) SetQuoteDestination(a Addr, port uint16) {
 	e.quoteField(e.quoteAddr(false), a.IP())
 	e.quoteField(e.quoteTP[offDstPort:offDstPort+2], port16(port))
 	e.QuoteDst, e.QuoteDstPort = a, port
 }
 
-// SetQuoteSeq rewrites the quoted segment's sequence number.
+// SetQuoteSeq rewrites the sequence number of the quoted segment.
 func (e *ICMPError) SetQuoteSeq(v Seq) {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], uint32(v))
@@ -157,8 +157,8 @@ func (e *ICMPError) SetQuoteSeq(v Seq) {
 	e.QuoteSeq = v
 }
 
-// ShiftQuoteTimestamps adds to both values of the quoted segment's timestamp option, if it has one and all of its header
-// is quoted.
+// ShiftQuoteTimestamps adds val and ecr to the two values of the quoted timestamp option, if there is one and the header is
+// quoted completely.
 func (e *ICMPError) ShiftQuoteTimestamps(val, ecr uint32) {
 	if o := e.quoteOptions(); o.Timestamps {
 		e.addQuote(o.tsAt, val)
@@ -166,7 +166,7 @@ func (e *ICMPError) ShiftQuoteTimestamps(val, ecr uint32) {
 	}
 }
 
-// ShiftQuoteSACK adds d to both edges of every SACK block of the quoted segment, if all of its header is quoted.
+// ShiftQuoteSACK adds d to both edges of every quoted SACK block, if the header is quoted completely.
 func (e *ICMPError) ShiftQuoteSACK(d Seq) {
 	o := e.quoteOptions()
 	for i := range 2 * o.SACKBlocks {
@@ -185,7 +185,7 @@ func (e *ICMPError) quoteOptions() Options {
 	return parseOptions(e.quoteTP[:n])
 }
 
-// addQuote adds d to the 32-bit field at an offset, odd maybe, of the quoted TCP header, whose length is even.
+// addQuote adds d to the 32-bit field at an offset, which may be odd, of the quoted TCP header, whose length is even.
 func (e *ICMPError) addQuote(at int, d uint32) {
 	words := e.quoteTP[at&^1 : (at+5)&^1]
 	e.delta += minus(sum(0, words))
@@ -193,7 +193,7 @@ func (e *ICMPError) addQuote(at int, d uint32) {
 	e.delta += sum(0, words)
 }
 
-// ShiftQuoteAck adds d to the quoted segment's acknowledgement number, if as much of it is quoted.
+// ShiftQuoteAck adds d to the quoted acknowledgement number, if that is quoted.
 func (e *ICMPError) ShiftQuoteAck(d Seq) {
 	if len(e.quoteTP) < offAck+4 {
 		return
@@ -203,7 +203,7 @@ func (e *ICMPError) ShiftQuoteAck(d Seq) {
 	e.quoteField(e.quoteTP[offAck:offAck+4], b[:])
 }
 
-// Forward counts a hop; false means that the message has none left.
+// Forward decrements the TTL; false means that the message must not be forwarded.
 func (e *ICMPError) Forward() bool {
 	at := ip4TTL
 	if e.v6 {
@@ -216,8 +216,8 @@ func (e *ICMPError) Forward() bool {
 	return true
 }
 
-// Seal computes the checksums: the quote's, as its sender would have made them, and the message's. The result is
-// complete, whatever state the frame came in.
+// Seal computes the checksums: that of the quote, as the sender computed it, and that of the message. The result is complete,
+// even if the frame came with a partial checksum.
 func (e *ICMPError) Seal() {
 	if len(e.quoteTP) >= offChecksum+2 {
 		c := e.quoteTP[offChecksum : offChecksum+2]

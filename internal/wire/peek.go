@@ -2,7 +2,7 @@ package wire
 
 import "encoding/binary"
 
-// SourceOf is the source address of the IP packet in a frame that has one, the zero Addr if it has none.
+// SourceOf returns the source address of the IP packet in a frame; the zero Addr if there is no IP packet.
 func SourceOf(frame []byte) Addr {
 	src, _ := addressesOf(frame)
 	return src
@@ -22,9 +22,8 @@ func addressesOf(frame []byte) (src, dst Addr) {
 	return src, dst
 }
 
-// Opening is whether a frame opens a connection, with a SYN and nothing else of what a TCP header can say, and from where
-// to where. Behind IPv6 extension headers it does not look. What is wrong with the frame otherwise is for a Decoder to
-// find.
+// Opening reports whether a frame opens a connection (a SYN without ACK, RST or FIN), and returns its source and destination. It
+// does not look behind IPv6 extension headers. It does not check the frame otherwise: the Decoder does.
 func Opening(frame []byte) (src, dst Addr, ok bool) {
 	if len(frame) < PacketAt+ip4MinLen {
 		return src, dst, false

@@ -20,7 +20,7 @@ func TestOpening(t *testing.T) {
 			if SourceOf(frame) != h.Src {
 				t.Errorf("the source of %s is %v", c.src, SourceOf(frame))
 			}
-			for n := range frame { // cut short it is nothing, and no panic
+			for n := range frame { // a truncated frame is not an opening, and causes no panic
 				if _, _, ok := Opening(frame[:n:n]); ok && n < len(frame)-40 {
 					t.Errorf("%s: the first %d of %d octets open a connection", c.src, n, len(frame))
 				}
@@ -35,7 +35,7 @@ func TestOpening(t *testing.T) {
 			frame[PacketAt+6] = 60 // destination options
 		}
 		if _, _, ok := Opening(frame); ok {
-			t.Errorf("%s: no TCP header is where it was looked for", c.src)
+			t.Errorf("%s: an opening without a TCP header", c.src)
 		}
 	}
 }

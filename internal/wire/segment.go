@@ -5,9 +5,9 @@ import "encoding/binary"
 func be16(b []byte, i int) uint16 { return binary.BigEndian.Uint16(b[i:]) }
 func be32(b []byte, i int) uint32 { return binary.BigEndian.Uint32(b[i:]) }
 
-// Segment is a view of a TCP segment inside a frame. The exported fields are copies in host order, made by Decoder; the
-// Set methods change the frame and the copies, and gather what the change means for the checksum; Seal writes it.
-// A Segment is valid as long as its frame.
+// Segment is a view of a TCP segment inside a frame. The exported fields are copies in host order, made by Decoder. The Set
+// methods change the frame and the copies, and accumulate the change of the checksum, which Seal writes. A Segment is valid as
+// long as its frame.
 type Segment struct {
 	Src, Dst         Addr
 	SrcPort, DstPort uint16
@@ -24,17 +24,17 @@ type Segment struct {
 	v6    bool
 	state checksumState
 
-	addrDelta  uint64 // what address changes add to the sum: they are in the pseudo-header
-	fieldDelta uint64 // what changes in the TCP header add to the sum
+	addrDelta  uint64 // how changed addresses change the checksum's sum: they are in the pseudo-header
+	fieldDelta uint64 // how changed fields of the TCP header change the sum
 }
 
-// checksumState is what the kernel says about a frame's TCP checksum.
+// checksumState is what the kernel knows of a frame's TCP checksum.
 type checksumState uint8
 
 const (
-	checksumUnknown checksumState = iota // complete, to be verified
+	checksumUnknown checksumState = iota // complete, not verified yet
 	checksumValid                        // complete, verified by the hardware
-	checksumPartial                      // only the pseudo-header's sum: it never left a machine
+	checksumPartial                      // only the sum of the pseudo-header: the segment was not sent on a link yet
 )
 
 // Fields of struct virtio_net_hdr.
@@ -55,10 +55,10 @@ func stateOf(frame []byte) checksumState {
 	return checksumUnknown
 }
 
-// Frame returns the whole frame, from the virtio header to the end of the packet; link padding is cut off.
+// Frame returns the whole frame, from the virtio header to the end of the packet, without link padding.
 func (s *Segment) Frame() []byte { return s.frame }
 
-// Is4 reports whether the segment came in an IPv4 packet.
+// Is4 reports whether the segment is in an IPv4 packet.
 func (s *Segment) Is4() bool { return !s.v6 }
 
 // Len is SEG.LEN: the octets of payload, and one each for SYN and FIN (RFC 9293 section 3.3.1).
@@ -76,7 +76,7 @@ func (s *Segment) Len() uint32 {
 // End is the sequence number after the segment: SEG.SEQ + SEG.LEN.
 func (s *Segment) End() Seq { return s.Seq + Seq(s.Len()) }
 
-// ChecksumOK verifies the TCP checksum unless the kernel vouches for it.
+// ChecksumOK verifies the TCP checksum, unless the kernel has done so.
 func (s *Segment) ChecksumOK() bool {
 	if s.state != checksumUnknown {
 		return true
@@ -84,14 +84,14 @@ func (s *Segment) ChecksumOK() bool {
 	return fold(sum(pseudo(s.Src.IP(), s.Dst.IP(), protoTCP, len(s.tcp)), s.tcp)) == 0xffff
 }
 
-// ChecksumOffloaded reports whether the checksum is none yet: the pseudo-header's sum alone, or nothing, as a capture has
-// it on the machine whose hardware was to complete it.
+// ChecksumOffloaded reports whether the checksum was left to the hardware: it is zero, or only the sum of the pseudo-header. A
+// capture on the sending machine shows such segments.
 func (s *Segment) ChecksumOffloaded() bool {
 	c := be16(s.tcp, offChecksum)
 	return c == 0 || c == fold(pseudo(s.Src.IP(), s.Dst.IP(), protoTCP, len(s.tcp)))
 }
 
-// Resum computes the TCP checksum anew, for a payload that was changed; changes of other fields are sealed before.
+// Resum computes the whole TCP checksum after a change of the payload. Changes of other fields must be sealed before.
 func (s *Segment) Resum() {
 	binary.BigEndian.PutUint16(s.tcp[offChecksum:], 0)
 	binary.BigEndian.PutUint16(s.tcp[offChecksum:], ^fold(sum(pseudo(s.Src.IP(), s.Dst.IP(), protoTCP, len(s.tcp)), s.tcp)))
@@ -127,13 +127,13 @@ func (s *Segment) SetFlags(v Flags) {
 	s.Flags = v
 }
 
-// SetTSval writes the timestamp option's value; the segment has that option.
+// SetTSval writes the timestamp option's value; the segment must have the option.
 func (s *Segment) SetTSval(v uint32) {
 	s.put32(s.Options.tsAt, v)
 	s.Options.TSval = v
 }
 
-// SetTSecr writes the timestamp option's echo reply; the segment has that option.
+// SetTSecr writes the timestamp option's echo reply; the segment must have the option.
 func (s *Segment) SetTSecr(v uint32) {
 	s.put32(s.Options.tsAt+4, v)
 	s.Options.TSecr = v
@@ -165,14 +165,14 @@ func (s *Segment) StripSACK() {
 	s.Options.SACKBlocks, s.Options.sackAt = 0, 0
 }
 
-// SetSource rewrites the source address, of the packet's own family, and port.
+// SetSource rewrites the source port and address; the address must be of the packet's family.
 func (s *Segment) SetSource(a Addr, port uint16) {
 	s.putAddr(true, a)
 	s.put16(offSrcPort, port)
 	s.Src, s.SrcPort = a, port
 }
 
-// SetDestination rewrites the destination address, of the packet's own family, and port.
+// SetDestination rewrites the destination port and address; the address must be of the packet's family.
 func (s *Segment) SetDestination(a Addr, port uint16) {
 	s.putAddr(false, a)
 	s.put16(offDstPort, port)
@@ -186,7 +186,7 @@ func (s *Segment) put16(at int, v uint16) {
 }
 
 func (s *Segment) put32(at int, v uint32) {
-	if at%2 != 0 { // an option behind an odd number of no-operations: its octets straddle the sum's words
+	if at%2 != 0 { // an option at an odd offset: its octets straddle the words of the sum
 		s.change(at, 4, func(b []byte) { binary.BigEndian.PutUint32(b, v) })
 		return
 	}
@@ -195,8 +195,8 @@ func (s *Segment) put32(at int, v uint32) {
 	binary.BigEndian.PutUint32(s.tcp[at:], v)
 }
 
-// change lets write change n octets of the TCP header at any alignment. The header's length is even, so the widened
-// range stays in it.
+// change calls write for n octets of the TCP header at any alignment. The header's length is even, so that the range, widened to
+// whole words, stays in it.
 func (s *Segment) change(at, n int, write func([]byte)) {
 	words := s.tcp[at&^1 : (at+n+1)&^1]
 	s.fieldDelta += minus(sum(0, words))
@@ -236,7 +236,7 @@ func (s *Segment) fixIP4(delta uint64) {
 	binary.BigEndian.PutUint16(s.ip[ip4Checksum:], checksum16(be16(s.ip, ip4Checksum), delta))
 }
 
-// Forward counts a hop, as a router does; false means that the packet has none left and must not go on.
+// Forward decrements the TTL as a router does; false means that the packet must not be forwarded.
 func (s *Segment) Forward() bool {
 	if s.TTL <= 1 {
 		return false
@@ -252,9 +252,8 @@ func (s *Segment) Forward() bool {
 	return true
 }
 
-// Seal writes the TCP checksum that the changes since decoding (or the last Seal) call for. A complete checksum is
-// updated by RFC 1624; a partial one covers the pseudo-header alone, so that only addresses count, and is not
-// complemented.
+// Seal updates the TCP checksum for the changes since decoding or the last Seal. A complete checksum is updated by RFC 1624. A
+// partial one covers only the pseudo-header and is not complemented, so that only changed addresses count.
 func (s *Segment) Seal() {
 	old := be16(s.tcp, offChecksum)
 	if s.state == checksumPartial {

@@ -34,7 +34,7 @@ func drawHeader(t *rapid.T) *Header {
 	return h
 }
 
-// rawSegment builds a segment whose options are given as bytes, so that odd alignments and SACK occur.
+// rawSegment builds a segment with the given octets of options, so that odd alignments and SACK blocks occur.
 func rawSegment(t *rapid.T, h *Header, options, payload []byte) []byte {
 	plain := *h
 	plain.MSS, plain.Scale, plain.SACKPermitted, plain.Timestamps = 0, false, false, false
@@ -48,7 +48,7 @@ func rawSegment(t *rapid.T, h *Header, options, payload []byte) []byte {
 	return frame
 }
 
-// tcpOf is the TCP segment in a frame that the Builder made, n octets longer than a bare header; link padding cut off.
+// tcpOf returns the TCP segment in a frame from the Builder, n octets longer than a bare header, without link padding.
 func tcpOf(frame []byte, n int) []byte {
 	at := PacketAt + ip4MinLen
 	if frame[VnetLen+12] == EtherTypeIPv6>>8 {
@@ -57,7 +57,7 @@ func tcpOf(frame []byte, n int) []byte {
 	return frame[at : at+tcpMinLen+n]
 }
 
-// refill computes the TCP checksum from nothing.
+// refill computes the whole TCP checksum.
 func refill(t *rapid.T, frame, tcp []byte, src, dst Addr) {
 	binary.BigEndian.PutUint16(tcp[offChecksum:], 0)
 	binary.BigEndian.PutUint16(tcp[offChecksum:], ^fold(sum(pseudo(src.IP(), dst.IP(), protoTCP, len(tcp)), tcp)))
@@ -95,8 +95,8 @@ func TestBuildThenDecode(t *testing.T) {
 	})
 }
 
-// TestRewriteKeepsChecksums changes everything that can be changed, at any alignment, and compares with checksums
-// computed from nothing: complete, and partial as the kernel hands them over.
+// TestRewriteKeepsChecksums changes every field that can be changed, at any alignment, and compares the checksum with one
+// computed over the whole segment, both complete and partial.
 func TestRewriteKeepsChecksums(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHeader(t)

@@ -1,7 +1,7 @@
 package wire
 
-// Seq is a TCP sequence number. Numbers are compared modulo 2^32 (RFC 9293 section 3.4): a is before b if it takes
-// fewer than 2^31 steps upward to get from a to b.
+// Seq is a TCP sequence number. Numbers are compared modulo 2^32 (RFC 9293 section 3.4): a is before b if b-a, modulo 2^32, is
+// at least 1 and less than 2^31.
 type Seq uint32
 
 // Before reports whether s comes before t.

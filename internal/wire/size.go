@@ -2,16 +2,15 @@ package wire
 
 import "encoding/binary"
 
-// vnetGSOSize is where struct virtio_net_hdr says how much payload each segment of a super-frame has, in the byte order of
-// the machine.
+// vnetGSOSize is the offset, in struct virtio_net_hdr, of the payload size of a super-frame's segments, in host byte order.
 const vnetGSOSize = 4
 
-// Overhead is how long the packet of a segment is without its TCP options and its payload: IP header, IPv4 options or IPv6
-// extension headers, and the fixed part of the TCP header. The sum of it and an MSS is an MTU.
+// Overhead returns the length of a segment's packet without TCP options and payload: IP header, IPv4 options or IPv6 extension
+// headers, and the fixed part of the TCP header. Overhead and MSS add up to the MTU.
 func (s *Segment) Overhead() int { return len(s.ip) + tcpMinLen }
 
-// Size is what the receiver's MSS bounds: the octets of TCP options and payload (RFC 6691). A super-frame has the size of
-// the segments that it stands for.
+// Size returns what the receiver's MSS bounds: the length of TCP options and payload (RFC 6691). For a super-frame it is the size
+// of the segments that it stands for.
 func (s *Segment) Size() int {
 	n := len(s.tcp) - tcpMinLen
 	if s.SuperFrame() {
@@ -20,27 +19,27 @@ func (s *Segment) Size() int {
 	return n
 }
 
-// Resegment has the kernel cut a super-frame into segments of no more than a size, of which something is left for payload.
+// Resegment makes the kernel cut a super-frame into segments of at most size, which must leave room for payload.
 func (s *Segment) Resegment(size int) {
 	options := len(s.tcp) - tcpMinLen - len(s.Payload)
 	binary.NativeEndian.PutUint16(s.frame[vnetGSOSize:], uint16(size-options))
 }
 
-// DontFragment reports whether routers may not cut the packet into fragments, and tell its sender that it is too big: in
-// IPv6 they never may.
+// DontFragment reports whether routers must not fragment the packet, but report to its sender that it is too big. For IPv6 this
+// is always so.
 func (s *Segment) DontFragment() bool {
 	const dontFragment = 0x40
 	return s.v6 || s.ip[6]&dontFragment != 0
 }
 
-// Smallest MTUs: what every host must be able to receive, and no sender goes below (RFC 791 section 3.1, RFC 8200 section
-// 5).
+// The smallest MTUs: every host must accept packets of this size, and no sender goes below (RFC 791 section 3.1, RFC 8200
+// section 5).
 const (
 	minMTU4 = 576
 	minMTU6 = 1280
 )
 
-// MinMTU is the smallest MTU that a sender of the segment's family can be expected to believe.
+// MinMTU is the smallest MTU that a sender of the segment's family accepts from an ICMP error.
 func (s *Segment) MinMTU() int {
 	if s.v6 {
 		return minMTU6
@@ -48,10 +47,10 @@ func (s *Segment) MinMTU() int {
 	return minMTU4
 }
 
-// AppendTooBig appends to dst the frame, link addresses zero, of an error that tells a segment's sender that it is too big
-// for the way, which takes packets of mtu octets: ICMP "fragmentation needed" (RFC 1191 section 4) or ICMPv6 "packet too
-// big" (RFC 4443 section 3.2). As much of the packet is quoted as lets the error fit the smallest MTU (RFC 1812 section
-// 4.3.2.3). A super-frame, which never was a packet, cannot be quoted.
+// AppendTooBig appends to dst the frame, with zero link addresses, of an error that tells the sender that its segment is too big
+// for a path with that MTU: ICMP "fragmentation needed" (RFC 1191 section 4) or ICMPv6 "packet too big" (RFC 4443 section 3.2).
+// It quotes as much of the packet as fits into an error of the smallest MTU (RFC 1812 section 4.3.2.3). A super-frame cannot be
+// quoted, because it never was a packet.
 func (s *Segment) AppendTooBig(dst []byte, from Addr, mtu int) []byte {
 	if s.v6 {
 		return s.appendTooBig6(dst, from, mtu)
@@ -90,7 +89,7 @@ func (s *Segment) appendTooBig6(dst []byte, from Addr, mtu int) []byte {
 	return dst
 }
 
-// quote is the beginning of the packet, in two pieces, of no more than so many octets.
+// quote returns the beginning of the packet in two pieces, at most most octets.
 func (s *Segment) quote(most int) [2][]byte {
 	ip := s.ip[:min(len(s.ip), most)]
 	return [2][]byte{ip, s.tcp[:min(len(s.tcp), most-len(ip))]}

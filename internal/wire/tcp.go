@@ -1,6 +1,6 @@
 package wire
 
-// Flags are the control bits of a TCP header (RFC 9293 section 3.1), as they lie in its fourteenth octet.
+// Flags are the control bits of a TCP header (RFC 9293 section 3.1), as in its fourteenth octet.
 type Flags uint8
 
 // The control bits.
@@ -47,7 +47,7 @@ const (
 	tcpMinLen   = 20
 )
 
-// Kinds of TCP options, and their lengths where they are fixed.
+// Kinds of TCP options, and the lengths of those with a fixed length.
 const (
 	optEnd       = 0
 	optNop       = 1
@@ -63,22 +63,21 @@ const (
 	lenTS        = 10
 )
 
-// MaxScale is the largest shift of a window scale option; a larger one counts as this (RFC 7323 section 2.3).
+// MaxScale is the largest shift of a window scale option; larger ones are taken as this one (RFC 7323 section 2.3).
 const MaxScale = 14
 
-// NoScale is the WindowScale of an end that did not send the option: windows are never scaled, either way.
+// NoScale is the WindowScale of an end that did not send the option: windows are scaled in neither direction.
 const NoScale int8 = -1
 
-// Options are the TCP options that hushgate understands, as one segment carries them. Options with a wrong length are
-// taken as absent; after an option whose length leads out of the header the rest is ignored. MD5, AO and Fast Open are
-// not understood, which refuses them politely.
+// Options are the TCP options of one segment that hushgate understands. An option with a wrong length counts as absent. After an
+// option that exceeds the header the rest is ignored. MD5, AO and Fast Open are not understood, and so refused by silence.
 type Options struct {
-	MSS           uint16 // 0: absent
-	WindowScale   int8   // NoScale: absent
+	MSS           uint16 // 0 if absent
+	WindowScale   int8   // NoScale if absent
 	SACKPermitted bool
 	Timestamps    bool
 	TSval, TSecr  uint32
-	SACKBlocks    int // number of blocks, 0: absent
+	SACKBlocks    int // number of blocks; 0 if absent
 
 	tsAt   int // offset of TSval in the TCP header
 	sackAt int // offset of the SACK option's kind in the TCP header
@@ -86,7 +85,7 @@ type Options struct {
 
 func parseOptions(hdr []byte) Options {
 	o := Options{WindowScale: NoScale}
-	// The layout that all but the first segments have, word-aligned as RFC 7323 appendix A recommends.
+	// The layout of all but the first segments, word-aligned as RFC 7323 appendix A recommends.
 	if len(hdr) == 32 && be32(hdr, 20) == optNop<<24|optNop<<16|optTS<<8|lenTS {
 		o.Timestamps, o.tsAt = true, 24
 		o.TSval, o.TSecr = be32(hdr, 24), be32(hdr, 28)
@@ -113,7 +112,7 @@ func parseOptions(hdr []byte) Options {
 	return o
 }
 
-// take notes the option of n octets at offset i.
+// take records the option of n octets at offset i.
 func (o *Options) take(hdr []byte, i, n int) {
 	switch {
 	case hdr[i] == optMSS && n == lenMSS:
