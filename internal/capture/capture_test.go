@@ -22,7 +22,7 @@ import (
 
 var tAt = time.Date(2026, 3, 4, 5, 6, 7, 123456789, time.UTC)
 
-// tPacket is an IP packet of a segment with a text.
+// tPacket returns the IP packet of a segment with a text.
 func tPacket(v6 bool, text string) []byte {
 	src, dst := "198.18.0.7", "198.18.0.1"
 	if v6 {
@@ -34,7 +34,7 @@ func tPacket(v6 bool, text string) []byte {
 	}, []byte(text))[wire.PacketAt:]
 }
 
-// links has a header of every link type before an IP packet.
+// links has headers of every link type for an IP packet.
 var links = map[string]struct {
 	link   LinkType
 	v4, v6 string // in hex
@@ -78,7 +78,7 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-// pcapFile makes a pcap file of packets, each whole unless kept is above 0.
+// pcapFile returns a pcap file of packets, of which kept octets each are captured; all if kept is 0.
 func pcapFile(order binary.ByteOrder, magic uint32, link LinkType, kept int, packets ...[]byte) []byte {
 	head := make([]byte, pcapHeader)
 	order.PutUint32(head, magic)
@@ -158,7 +158,7 @@ func TestPcap(t *testing.T) {
 	}
 }
 
-// TestTruncated: what the capture cut off is zeros, and said to be so.
+// TestTruncated checks that what the capture truncated is replaced by zeros, and that the frame is marked.
 func TestTruncated(t *testing.T) {
 	packet := tPacket(false, "EHLO x\r\n")
 	for kept := 1; kept < len(packet); kept++ {
@@ -185,9 +185,8 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// TestLeftToHardware: a length of 0, as of a packet that the sender's hardware was to cut into many, is that of what was
-// captured; a wrong checksum of an IPv4 header, of a capture that somebody has made anonymous perhaps, can be ignored with all
-// others.
+// TestLeftToHardware checks a length of 0, left to the hardware that segments the packet: it is replaced by the captured length. A
+// wrong checksum of an IPv4 header, as in a capture that was made anonymous, can be ignored like all others.
 func TestLeftToHardware(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
 		good := tPacket(v6, "EHLO x\r\n")
@@ -271,7 +270,7 @@ func TestPcapng(t *testing.T) {
 	}
 }
 
-// block makes a pcapng block in big-endian order.
+// block returns a pcapng block in big-endian order.
 func block(kind uint32, body ...byte) []byte {
 	body = append(body, make([]byte, -len(body)&3)...)
 	b := binary.BigEndian.AppendUint32(nil, kind)
@@ -284,7 +283,7 @@ func bigEndianSection() []byte {
 	return block(blockSection, 0x1a, 0x2b, 0x3c, 0x4d, 0, 1, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255)
 }
 
-// TestPcapngBlocks: big-endian files, obsolete and simple packets, blocks that nobody knows, clocks of other resolutions.
+// TestPcapngBlocks checks big-endian files, obsolete and simple packet blocks, unknown blocks, and clocks of other resolutions.
 func TestPcapngBlocks(t *testing.T) {
 	packet := tPacket(false, "EHLO x\r\n")
 	size := binary.BigEndian.AppendUint32(nil, uint32(len(packet)))
@@ -348,7 +347,7 @@ func TestCompressed(t *testing.T) {
 		if texts, err := read(file); !errors.Is(err, io.EOF) || len(texts) != 1 {
 			t.Errorf("%q, %v", texts, err)
 		}
-		for n := 4; n < len(file)-9; n++ { // behind it there may be nothing but a checksum
+		for n := 4; n < len(file)-9; n++ { // after these octets only a checksum may be missing
 			if _, err := read(file[:n]); err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("cut at %d of %d: %v", n, len(file), err)
 			}
@@ -356,7 +355,7 @@ func TestCompressed(t *testing.T) {
 	}
 }
 
-// TestCutOff: a file that ends anywhere but between two packets says so, after all that is whole.
+// TestCutOff checks that a file that ends within a packet gives an error, after all complete packets.
 func TestCutOff(t *testing.T) {
 	packet := tPacket(false, "EHLO x\r\n")
 	plain := pcapFile(binary.LittleEndian, magicMicro, LinkRaw, 0, packet, packet)
@@ -381,34 +380,34 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
-// TestCorrupt: what is wrong is named, with its place.
+// TestCorrupt checks that errors name the fault and its place.
 func TestCorrupt(t *testing.T) {
 	section := bigEndianSection()
 	iface := block(blockInterface, 0, 101, 0, 0, 0, 0, 0, 0)
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 	big := binary.BigEndian.AppendUint32(nil, 1<<30)
 	for want, file := range map[string][]byte{
-		"no capture, expected pcap":              []byte("220 this is text\r\n"),
-		"0 octets are no capture":                {},
-		"2 octets are no capture":                {0xa1, 0xb2},
-		"the file ends in its header":            {0xa1, 0xb2, 0xc3, 0xd4, 0, 2},
-		"link type 105 is 802.11":                pcapFile(binary.BigEndian, magicMicro, 105, 0),
-		"link type 147 is not read":              pcapFile(binary.BigEndian, magicMicro, 147, 0),
-		"link type 189 (USB) is not read":        pcapFile(binary.BigEndian, magicMicro, 189, 0),
-		"packet block: link type 127 is 802.11":  join(section, block(blockInterface, 0, 127, 0, 0, 0, 0, 0, 0), block(blockEnhanced, make([]byte, 20)...)),
-		"byte-order magic":                       block(blockSection, 1, 2, 3, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
-		"version 2 of pcapng":                    block(blockSection, 0x1a, 0x2b, 0x3c, 0x4d, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
-		"a length of 8, expected":                join(section, []byte{0, 0, 0, 6, 0, 0, 0, 8}),
-		"a length of 13, expected":               join(section, []byte{0, 0, 0, 6, 0, 0, 0, 13}),
-		"a block of 1073741824 octets":           join(section, []byte{0, 0, 0, 6}, big),
-		"at its begin and 33 at its end":         join(section, iface, []byte{0, 0, 0, 6, 0, 0, 0, 32}, make([]byte, 23), []byte{33}),
-		"of interface 0, the section has 0":      join(section, block(blockEnhanced, make([]byte, 20)...)),
-		"octets kept in a block of":              join(section, iface, block(blockEnhanced, join(make([]byte, 12), big, big)...)),
-		"packet block: 4 octets, expected 20":    join(section, iface, block(blockEnhanced, 0, 0, 0, 0)),
-		"option 9 has 255 octets, and the block": join(section, block(blockInterface, 0, 101, 0, 0, 0, 0, 0, 0, 0, 9, 0, 255)),
-		"timestamp resolution 0xff is finer":     join(section, block(blockInterface, 0, 101, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0xff)),
-		"capture length exceeds snap length":     join(pcapFile(binary.BigEndian, magicMicro, 1, 0), make([]byte, 8), big, big),
-		"the file ends in the midst of a packet": join(section, iface, []byte{0, 0, 0, 6, 0, 0, 0, 32, 1, 2}),
+		"not a capture, expected pcap":                 []byte("220 this is text\r\n"),
+		"0 octets are not a capture":                   {},
+		"2 octets are not a capture":                   {0xa1, 0xb2},
+		"the file ends in its header":                  {0xa1, 0xb2, 0xc3, 0xd4, 0, 2},
+		"link type 105 is 802.11":                      pcapFile(binary.BigEndian, magicMicro, 105, 0),
+		"link type 147 is not supported":               pcapFile(binary.BigEndian, magicMicro, 147, 0),
+		"link type 189 (USB) is not supported":         pcapFile(binary.BigEndian, magicMicro, 189, 0),
+		"packet block: link type 127 is 802.11":        join(section, block(blockInterface, 0, 127, 0, 0, 0, 0, 0, 0), block(blockEnhanced, make([]byte, 20)...)),
+		"byte-order magic":                             block(blockSection, 1, 2, 3, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+		"version 2 of pcapng":                          block(blockSection, 0x1a, 0x2b, 0x3c, 0x4d, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+		"length 8, expected":                           join(section, []byte{0, 0, 0, 6, 0, 0, 0, 8}),
+		"length 13, expected":                          join(section, []byte{0, 0, 0, 6, 0, 0, 0, 13}),
+		"a block of 1073741824 octets":                 join(section, []byte{0, 0, 0, 6}, big),
+		"at its beginning and 33 at its end":           join(section, iface, []byte{0, 0, 0, 6, 0, 0, 0, 32}, make([]byte, 23), []byte{33}),
+		"interface 0, but the section has 0":           join(section, block(blockEnhanced, make([]byte, 20)...)),
+		"octets kept in a block of":                    join(section, iface, block(blockEnhanced, join(make([]byte, 12), big, big)...)),
+		"packet block: 4 octets, expected at least 20": join(section, iface, block(blockEnhanced, 0, 0, 0, 0)),
+		"option 9 has 255 octets, but the block":       join(section, block(blockInterface, 0, 101, 0, 0, 0, 0, 0, 0, 0, 9, 0, 255)),
+		"timestamp resolution 0xff is finer":           join(section, block(blockInterface, 0, 101, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 0xff)),
+		"capture length exceeds snap length":           join(pcapFile(binary.BigEndian, magicMicro, 1, 0), make([]byte, 8), big, big),
+		"the file ends in the middle of a packet":      join(section, iface, []byte{0, 0, 0, 6, 0, 0, 0, 32, 1, 2}),
 	} {
 		_, err := read(file)
 		var corrupt *Error
@@ -441,15 +440,15 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestLeft: what carries no IP packet is counted under a name.
+// TestLeft checks that packets other than IP are counted under a name.
 func TestLeft(t *testing.T) {
 	for _, c := range []struct {
 		link   LinkType
-		packet string // in hex, an IP packet behind it
+		packet string // in hex; an IP packet follows
 		want   string
 	}{
 		{LinkEthernet, "0102030405060708090a0b0c" + "0806", "ARP"},
-		{LinkEthernet, "0102030405060708090a0b0c" + "88e5", "MACsec (encrypted, or not looked into)"},
+		{LinkEthernet, "0102030405060708090a0b0c" + "88e5", "MACsec (encrypted, or not decoded)"},
 		{LinkEthernet, "0102030405060708090a0b0c" + "1234", "Ethernet type 0x1234"},
 		{LinkEthernet, "0102030405060708090a0b0c" + "0026424203", "802.2 LLC (spanning tree and others)"},
 		{LinkEthernet, "0102030405060708090a0b0c" + "8863" + "110900000000", "PPPoE discovery"},
@@ -457,13 +456,13 @@ func TestLeft(t *testing.T) {
 		{LinkEthernet, "0102030405060708090a0b0c" + "8847" + "00064040" + "00065140" + "0000", "neither IPv4 nor IPv6"},
 		{LinkSLL2, "08060000000000020001000601020304050600" + "00", "ARP"},
 		{LinkPPP, "ff03c021", "PPP LCP"},
-		{LinkPPP, "002d", "TCP with compressed headers (RFC 1144): not read"},
+		{LinkPPP, "002d", "TCP with compressed headers (RFC 1144): not supported"},
 		{LinkPPP, "0053", "encrypted PPP"},
 		{LinkPPP, "8281", "PPP protocol 0x8281"},
 		{LinkHDLC, "0f008035", "RARP"},
 		{LinkRaw, "00", "neither IPv4 nor IPv6"},
-		{127, "", "802.11 (link type 127): not read"},
-		{147, "", "link type 147: not read"},
+		{127, "", "802.11 (link type 127): not supported"},
+		{147, "", "link type 147: not supported"},
 	} {
 		f := NewFramer()
 		b := append(unhex(t, c.packet), tPacket(false, "x")...)
@@ -491,7 +490,7 @@ func TestLeft(t *testing.T) {
 	}
 }
 
-// TestOtherLinks: in a file with several interfaces, one whose link is not read takes nothing from the others.
+// TestOtherLinks checks that an interface with an unsupported link type does not keep the others in the file from being read.
 func TestOtherLinks(t *testing.T) {
 	file := ngFile(t, "", 127, LinkRaw)
 	if texts, err := read(file); !errors.Is(err, io.EOF) || strings.Join(texts, ",") != "text 1" {
@@ -499,7 +498,7 @@ func TestOtherLinks(t *testing.T) {
 	}
 }
 
-// FuzzReader: no file makes it panic, hang, or need more memory than its bounds.
+// FuzzReader checks that no file causes a panic, a hang, or more use of memory than the bounds allow.
 func FuzzReader(f *testing.F) {
 	packet := tPacket(false, "EHLO x\r\n")
 	f.Add(pcapFile(binary.LittleEndian, magicMicro, LinkRaw, 0, packet))
@@ -509,7 +508,7 @@ func FuzzReader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, file []byte) {
 		texts, err := read(file)
 		if err == nil {
-			t.Error("no end")
+			t.Error("no error at the end")
 		}
 		if len(texts) > len(file)/20 {
 			t.Errorf("%d segments in %d octets", len(texts), len(file))

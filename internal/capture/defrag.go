@@ -9,65 +9,65 @@ import (
 	"hushgate/internal/wire"
 )
 
-// FragmentStats counts fragments that never became a packet.
+// FragmentStats counts fragments that were not reassembled.
 type FragmentStats struct {
-	Incomplete int // the others never came, or not in time, or there was no room for them
-	Refused    int // of packets whose fragments overlap or contradict each other, and fragments that no packet can have
+	Incomplete int // the other fragments did not come, came too late, or exceeded the bounds
+	Refused    int // fragments of a packet that overlap or contradict each other, and impossible fragments
 }
 
-// fragmentKey tells which packet a fragment is a piece of (RFC 791 section 3.2, RFC 8200 section 4.5).
+// fragmentKey identifies the packet that a fragment belongs to (RFC 791 section 3.2, RFC 8200 section 4.5).
 type fragmentKey struct {
 	src, dst wire.Addr
 	id       uint32
-	protocol uint8 // 0 for IPv6, where it does not count
+	protocol uint8 // 0 for IPv6, where it is not part of the key
 }
 
-// fragment is a piece of an IP packet.
+// fragment is a fragment of an IP packet.
 type fragment struct {
 	key       fragmentKey
-	at        int    // where the data goes, in octets
-	more      bool   // this is not the last one
-	header    []byte // what comes before the data in the packet that it is a piece of
+	at        int    // offset of the data, in octets
+	more      bool   // the M flag: this is not the last fragment
+	header    []byte // the header of the reassembled packet, up to the data
 	data      []byte
-	truncated bool // the capture kept only a part: what is missing is zeros
+	truncated bool // only a part was captured; the rest is zeros
 }
 
-// defragmenter puts fragments together as Linux does (net/ipv4/ip_fragment.c, net/ipv6/reassembly.c): in any order; a copy of what
-// is there already is ignored; any other overlap, and a second end, lose the packet (RFC 5722), for nobody can know which octets
-// the receiver would take.
+// defragmenter reassembles fragments as Linux does (net/ipv4/ip_fragment.c, net/ipv6/reassembly.c), in any order. A fragment
+// whose data is already there is ignored. Any other overlap, and a second end, discards the packet (RFC 5722), because receivers
+// differ in which octets they would use.
 type defragmenter struct {
 	life   time.Duration
 	known  map[fragmentKey]*list.Element
-	oldest list.List // of *partial, by when they began
+	oldest list.List // of *partial, in the order of their beginning
 	octets int
 	stats  *FragmentStats
 }
 
-// Bounds for fragments whose others never come.
+// Bounds for fragments whose packet is incomplete.
 const (
-	life4             = 30 * time.Second // RFC 791 suggests 15 s; Linux has 30
+	life4             = 30 * time.Second // RFC 791 suggests 15 s; Linux uses 30
 	life6             = 60 * time.Second // RFC 8200 section 4.5
-	maxFragmentOctets = 4 << 20          // of one family; Linux: ipfrag_high_thresh
-	fragmentOverhead  = 256              // octets that a fragment costs beside its data, about
+	maxFragmentOctets = 4 << 20          // for each family; Linux: ipfrag_high_thresh
+	fragmentOverhead  = 256              // memory of a fragment beside its data, approximately
 	maxIPPacket       = 65535
 )
 
-// partial is a packet of which there are fragments. Its runs are in order and do not overlap.
+// partial is a packet that is not complete yet. Its runs are in order and do not overlap.
 type partial struct {
 	key       fragmentKey
 	begun     time.Time
-	header    []byte // of the fragment that begins it
+	header    []byte // of the first fragment
 	runs      []run
-	end       int  // of the furthest fragment
-	ends      bool // the last one was seen: end is the packet's
+	end       int  // the highest end of a fragment
+	ends      bool // the last fragment was seen: end is the packet's end
 	truncated bool
 	fragments int
 	filled    int // octets of all runs
-	octets    int // that it costs
+	octets    int // memory used
 }
 
-// run is data without a hole. Only data that came in order, one piece behind the other at the end of all, shares a run: what is a copy
-// and what is an overlap depends on it, as it does in Linux (inet_frag_queue_insert).
+// run is data without a hole. Data shares a run only if it was appended in order at the end of all data. This matters, because
+// the run decides between duplicate and overlap, as in Linux (inet_frag_queue_insert).
 type run struct {
 	at   int
 	data []byte
@@ -79,7 +79,7 @@ func newDefragmenter(life time.Duration, stats *FragmentStats) *defragmenter {
 	return &defragmenter{life: life, known: map[fragmentKey]*list.Element{}, stats: stats}
 }
 
-// add takes a fragment, which it copies, and returns the packet's header and data if that completes it.
+// add adds a copy of a fragment. If that completes the packet, it returns the packet's header and data.
 func (d *defragmenter) add(now time.Time, f *fragment) (header, data []byte, truncated, ok bool) {
 	d.expire(now)
 	p := d.find(now, f.key)
@@ -96,7 +96,7 @@ func (d *defragmenter) add(now time.Time, f *fragment) (header, data []byte, tru
 	cost := len(f.data) + fragmentOverhead
 	p.octets += cost
 	d.octets += cost
-	if !p.ends || p.filled < p.end { // the runs do not overlap, and none is beyond the end
+	if !p.ends || p.filled < p.end { // the runs do not overlap, and none exceeds the end
 		d.makeRoom(p)
 		return nil, nil, false, false
 	}
@@ -126,7 +126,7 @@ func (d *defragmenter) drop(p *partial) {
 	delete(d.known, p.key)
 }
 
-// expire gives up what is too old, by the capture's clock.
+// expire discards packets that are too old by the capture's clock.
 func (d *defragmenter) expire(now time.Time) {
 	for e := d.oldest.Front(); e != nil; e = d.oldest.Front() {
 		p := e.Value.(*partial)
@@ -142,7 +142,7 @@ func (d *defragmenter) giveUp(p *partial) {
 	d.drop(p)
 }
 
-// makeRoom gives up the oldest packets, and never the one that is being worked on.
+// makeRoom discards the oldest packets, but not the given one.
 func (d *defragmenter) makeRoom(but *partial) {
 	for e := d.oldest.Front(); e != nil && d.octets > maxFragmentOctets; {
 		p, next := e.Value.(*partial), e.Next()
@@ -153,14 +153,14 @@ func (d *defragmenter) makeRoom(but *partial) {
 	}
 }
 
-// flush gives up all there is: the capture has ended.
+// flush discards everything: the capture has ended.
 func (d *defragmenter) flush() {
 	for e := d.oldest.Front(); e != nil; e = d.oldest.Front() {
 		d.giveUp(e.Value.(*partial))
 	}
 }
 
-// What became of a fragment.
+// fate is what happened to a fragment.
 type fate uint8
 
 const (
@@ -169,8 +169,8 @@ const (
 	contradiction
 )
 
-// take adds a fragment's data. Offsets of all fragments, and lengths of all but the last, are multiples of 8: what is beyond is cut
-// off, as Linux does.
+// take adds a fragment's data. Offsets of all fragments, and lengths of all but the last, are multiples of 8; excess octets are
+// cut off, as in Linux.
 func (p *partial) take(f *fragment) fate {
 	data := f.data
 	if f.more {
@@ -197,11 +197,11 @@ func (p *partial) take(f *fragment) fate {
 	return taken
 }
 
-// insert puts data in its place.
+// insert inserts data at its offset.
 func (p *partial) insert(at int, data []byte) fate {
 	end := at + len(data)
 	n := len(p.runs)
-	if n > 0 && end > p.runs[n-1].end() { // it goes to the end of all
+	if n > 0 && end > p.runs[n-1].end() { // it extends the end of all data
 		last := &p.runs[n-1]
 		switch {
 		case at < last.end():

@@ -13,7 +13,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// piece cuts a fragment out of a whole packet without extension headers: its data from octet at to octet end.
+// piece returns a fragment of a packet without extension headers: its data from octet at to octet end.
 func piece(whole []byte, id uint32, at, end int) []byte {
 	if whole[0]>>4 == 4 {
 		more := uint16(moreFragments4)
@@ -40,7 +40,7 @@ func piece(whole []byte, id uint32, at, end int) []byte {
 	return f
 }
 
-// gather hands IP packets to a Framer and returns the payloads of the segments that came out of fragments.
+// gather passes IP packets to a Framer and returns the payloads of the segments that were reassembled from fragments.
 func gather(t interface{ Fatalf(string, ...any) }, f *Framer, at time.Time, packets ...[]byte) (texts []string) {
 	d := wire.NewDecoder()
 	for _, p := range packets {
@@ -66,7 +66,7 @@ func bothFamilies(t *testing.T, f func(t *testing.T, v6 bool)) {
 	t.Run("IPv6", func(t *testing.T) { f(t, true) })
 }
 
-// TestFragments: fragments in any order make the packet, and the last one may be of any length.
+// TestFragments checks that fragments in any order make the packet, and that the last one may have any length.
 func TestFragments(t *testing.T) {
 	bothFamilies(t, func(t *testing.T, v6 bool) {
 		for extra := range 9 { // octets of the last fragment: 20+284 is a multiple of 8
@@ -89,8 +89,8 @@ func TestFragments(t *testing.T) {
 	})
 }
 
-// TestOverlaps is what net/ipv4/inet_fragment.c does: a copy of what is there, or of a part of one run of it, is ignored; all else
-// that overlaps loses the packet.
+// TestOverlaps compares with net/ipv4/inet_fragment.c: a copy of a run, or of a part of one run, is ignored; any other overlap
+// discards the packet.
 func TestOverlaps(t *testing.T) {
 	type part struct{ at, end int }
 	for name, c := range map[string]struct {
@@ -128,24 +128,24 @@ func TestOverlaps(t *testing.T) {
 	}
 }
 
-// TestRefusedFragments: an end twice, no data, a header that is wrong or that the first fragment has not all of.
+// TestRefusedFragments checks a second end, no data, a wrong header, and a first fragment with an incomplete header.
 func TestRefusedFragments(t *testing.T) {
 	bothFamilies(t, func(t *testing.T, v6 bool) {
 		whole := tPacket(v6, strings.Repeat("EHLO x\r\n", 100))
 		short := whole[:len(whole)-8]
 		for name, packets := range map[string][][]byte{
-			"two ends":              {piece(whole, 1, 200, 9000), piece(short, 1, 200, 9000), piece(whole, 1, 0, 200)},
-			"no data":               {piece(whole, 1, 0, 200), piece(whole, 1, 200, 200)},
-			"not a multiple of 8":   {piece(whole, 1, 0, 204), piece(whole, 1, 200, 9000)},
-			"other sender":          {piece(whole, 1, 0, 200), otherSender(piece(whole, 1, 200, 9000))},
-			"another packet's":      {piece(whole, 1, 0, 200), piece(whole, 2, 200, 9000)},
-			"half a header":         {piece(whole, 1, 0, 16), piece(whole, 1, 16, 9000)},
-			"more than a packet is": {piece(whole, 1, 0, 200), tooFar(piece(whole, 1, 200, 9000))},
+			"two ends":                    {piece(whole, 1, 200, 9000), piece(short, 1, 200, 9000), piece(whole, 1, 0, 200)},
+			"no data":                     {piece(whole, 1, 0, 200), piece(whole, 1, 200, 200)},
+			"not a multiple of 8":         {piece(whole, 1, 0, 204), piece(whole, 1, 200, 9000)},
+			"other sender":                {piece(whole, 1, 0, 200), otherSender(piece(whole, 1, 200, 9000))},
+			"another packet's":            {piece(whole, 1, 0, 200), piece(whole, 2, 200, 9000)},
+			"half a header":               {piece(whole, 1, 0, 16), piece(whole, 1, 16, 9000)},
+			"more than a packet can hold": {piece(whole, 1, 0, 200), tooFar(piece(whole, 1, 200, 9000))},
 		} {
 			f := NewFramer()
 			got := gather(t, f, tAt, packets...)
 			want := 0
-			if !v6 && (name == "not a multiple of 8" || name == "half a header") { // IPv4 cuts off what is beyond, and has no such rule
+			if !v6 && (name == "not a multiple of 8" || name == "half a header") { // IPv4 cuts off the excess, and has no rule about headers
 				want = 1
 			}
 			if f.Flush(); len(got) != want || f.Fragments.Refused+f.Fragments.Incomplete == 0 && want == 0 {
@@ -161,7 +161,7 @@ func TestRefusedFragments(t *testing.T) {
 		f := NewFramer()
 		frame, ok := f.Frame(&Packet{Time: tAt, Data: wrong, Length: len(wrong), Link: LinkRaw})
 		if !ok || wire.NewDecoder().Decode(frame.Data) == wire.KindTCP {
-			t.Error("a fragment with a wrong header is not handed on to be refused")
+			t.Error("a fragment with a wrong header is not passed to the decoder, which refuses it")
 		}
 	})
 }
@@ -176,7 +176,7 @@ func otherSender(packet []byte) []byte {
 	return packet
 }
 
-// tooFar moves a fragment to the furthest offset there is.
+// tooFar moves a fragment to the largest possible offset.
 func tooFar(packet []byte) []byte {
 	if packet[0]>>4 == 4 {
 		binary.BigEndian.PutUint16(packet[6:], offsetMask4)
@@ -187,7 +187,7 @@ func tooFar(packet []byte) []byte {
 	return packet
 }
 
-// TestFragmentsInTime: a packet has 30 s (IPv4) or 60 s (IPv6) from its first fragment on, by the capture's clock.
+// TestFragmentsInTime checks that a packet has 30 s (IPv4) or 60 s (IPv6) from its first fragment on, by the capture's clock.
 func TestFragmentsInTime(t *testing.T) {
 	bothFamilies(t, func(t *testing.T, v6 bool) {
 		life := life4
@@ -205,7 +205,7 @@ func TestFragmentsInTime(t *testing.T) {
 	})
 }
 
-// TestFragmentsCutOff: of fragments that the capture kept in part the packet is as long as it was, and said to be cut off.
+// TestFragmentsCutOff checks that a packet of truncated fragments has its full length and is marked as truncated.
 func TestFragmentsCutOff(t *testing.T) {
 	bothFamilies(t, func(t *testing.T, v6 bool) {
 		whole := tPacket(v6, strings.Repeat("EHLO x\r\n", 100))
@@ -222,7 +222,8 @@ func TestFragmentsCutOff(t *testing.T) {
 	})
 }
 
-// TestFragmentFlood: fragments whose others never come do not stay, and do not keep others from their packet.
+// TestFragmentFlood checks that fragments without the rest of their packet do not stay, and do not keep other packets from being
+// reassembled.
 func TestFragmentFlood(t *testing.T) {
 	bothFamilies(t, func(t *testing.T, v6 bool) {
 		whole := tPacket(v6, strings.Repeat("EHLO x\r\n", 100))
@@ -247,8 +248,8 @@ func TestFragmentFlood(t *testing.T) {
 	})
 }
 
-// TestAnyFragments: a packet cut at any places, its pieces in any order with copies among them, is whole again; with one piece that
-// overlaps its neighbour it is lost.
+// TestAnyFragments checks that a packet cut at any places, with pieces in any order and copies among them, is reassembled. If a
+// piece overlaps its neighbour, the packet is discarded.
 func TestAnyFragments(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		v6 := rapid.Bool().Draw(t, "v6")
@@ -265,13 +266,13 @@ func TestAnyFragments(t *testing.T) {
 			packets = append(packets, piece(whole, 7, cuts[i], cuts[i+1]))
 		}
 		overlap := rapid.Bool().Draw(t, "overlap") && len(cuts) > 3
-		if overlap { // a piece that begins in the midst of its neighbour and ends where it should, or one that both have a part of
+		if overlap { // a piece that begins in the middle of its neighbour and has its own end
 			i := rapid.IntRange(1, len(cuts)-2).Draw(t, "which")
 			packets[i] = piece(whole, 7, cuts[i]-8, cuts[i+1])
 		}
 		packets = rapid.Permutation(packets).Draw(t, "order")
 		last := packets[len(packets)-1]
-		for range rapid.IntRange(0, 5).Draw(t, "copies") { // never behind the last one, where a copy begins another packet
+		for range rapid.IntRange(0, 5).Draw(t, "copies") { // never after the last one, where a copy would begin another packet
 			at := rapid.IntRange(0, len(packets)-1).Draw(t, "at")
 			p := packets[at]
 			if !bytes.Equal(p, last) {
@@ -288,7 +289,7 @@ func TestAnyFragments(t *testing.T) {
 	})
 }
 
-// FuzzFragments: no order of fragments makes it panic or keep more than its bounds; every fragment is in a packet, or counted.
+// FuzzFragments checks that no sequence of fragments causes a panic or exceeds the bounds.
 func FuzzFragments(f *testing.F) {
 	f.Add([]byte{0, 4, 1, 4, 8, 0, 0, 0, 1})
 	f.Add([]byte{1, 4, 1, 200, 8, 0, 1, 0, 8, 1})
@@ -309,7 +310,7 @@ func FuzzFragments(f *testing.F) {
 		}
 		framer.Flush()
 		if len(framer.defrag4.known)+len(framer.defrag6.known)+framer.defrag4.octets+framer.defrag6.octets != 0 {
-			t.Fatal("something is left")
+			t.Fatal("fragments are left")
 		}
 	})
 }

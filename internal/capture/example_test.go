@@ -11,7 +11,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// A Writer writes pcapng; a Reader reads it again, and a Framer makes of each packet a frame for wire.Decoder.
+// A Writer writes pcapng; a Reader reads it again, and a Framer converts each packet to a frame for wire.Decoder.
 func Example() {
 	frame := wire.NewBuilder().Append(nil, &wire.Header{
 		Src: wire.AddrFrom4([]byte{198, 18, 0, 10}), SrcPort: 40000, Dst: wire.AddrFrom4([]byte{192, 0, 2, 25}), DstPort: 25,

@@ -6,7 +6,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// What the headers of fragments hold, and where.
+// Fields in the headers of fragments, and their offsets.
 const (
 	ip6Header       = 40
 	fragmentHeader6 = 8
@@ -20,7 +20,7 @@ const (
 	protoHopByHop, protoTCP, protoRouting, protoFragment, protoDestination = 0, 6, 43, 44, 60
 )
 
-// fragment4 reads an IPv4 fragment that is whole but for what the capture cut off. False if the packet is no fragment.
+// fragment4 decodes an IPv4 fragment; false if the packet is not a fragment.
 func fragment4(ip []byte) (f fragment, is bool) {
 	word := binary.BigEndian.Uint16(ip[6:])
 	n := int(ip[0]&0x0f) * 4
@@ -33,7 +33,7 @@ func fragment4(ip []byte) (f fragment, is bool) {
 	return f, true
 }
 
-// whole4 writes the header of an IPv4 packet that was put together.
+// whole4 builds a reassembled IPv4 packet.
 func whole4(header, data []byte) []byte {
 	packet := append(append(make([]byte, 0, len(header)+len(data)), header...), data...)
 	binary.BigEndian.PutUint16(packet[2:], uint16(len(packet)))
@@ -42,9 +42,10 @@ func whole4(header, data []byte) []byte {
 	return packet
 }
 
-// fragment6 reads an IPv6 fragment; false if the packet is none, or is an atomic one (RFC 6946), which is a whole packet. Its header
-// is that of the packet it is a piece of. Good is false for one that a receiver drops alone: not the last one and of a length that is
-// no multiple of 8, beyond what a packet can have, or the first one and without all headers (RFC 8200 section 4.5).
+// fragment6 decodes an IPv6 fragment; false if the packet is not a fragment, or is an atomic one (RFC 6946), which is a whole
+// packet. The fragment's header is that of the reassembled packet. Good is false for a fragment that a receiver drops by itself
+// (RFC 8200 section 4.5): its length is not a multiple of 8 although it is not the last; it exceeds the largest packet; or it is
+// the first and lacks some of the headers.
 func fragment6(ip []byte) (f fragment, is, good bool) {
 	next, nextAt, at := ip[6], 6, ip6Header
 	for n := 0; next != protoFragment; n++ {
@@ -70,7 +71,7 @@ func fragment6(ip []byte) (f fragment, is, good bool) {
 	return f, true, good && (f.at > 0 || headersWhole(h[0], f.data))
 }
 
-// headersWhole reports whether the data of a first fragment has all headers up to TCP's, which ends at the latest behind its 20th octet.
+// headersWhole reports whether the data of a first fragment has all headers, up to the first 20 octets of TCP's.
 func headersWhole(next byte, data []byte) bool {
 	for range maxExtensions6 {
 		switch next {
@@ -92,7 +93,7 @@ func headersWhole(next byte, data []byte) bool {
 	return true
 }
 
-// whole6 writes the length of an IPv6 packet that was put together.
+// whole6 builds a reassembled IPv6 packet.
 func whole6(header, data []byte) []byte {
 	packet := append(append(make([]byte, 0, len(header)+len(data)), header...), data...)
 	binary.BigEndian.PutUint16(packet[4:], uint16(len(packet)-ip6Header))

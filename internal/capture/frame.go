@@ -6,21 +6,20 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Frame is what a Framer makes of a packet.
+// Frame is a packet in the form that wire.Decoder reads.
 type Frame struct {
-	Data []byte // for wire.Decoder; valid until the next one is made
-	// Truncated says that the capture kept only a part: what is missing is zeros, and nobody knows whether its checksum
-	// is right.
+	Data []byte // for wire.Decoder; valid until the Framer's next call
+	// Truncated says that only a part was captured. The rest is zeros, and the checksum cannot be verified.
 	Truncated bool
-	Fragments bool // it was put together from fragments, of which this packet was the last to come
+	Fragments bool // reassembled from fragments, the last of which was this packet
 }
 
-// Framer makes frames of captured packets. Fragments are put together, within bounds; what a sender has left to its
-// hardware, an IPv4 header's checksum or a packet's length of 0, is filled in.
+// Framer converts captured packets to frames. It reassembles fragments, within bounds. It fills in what a sender has left to its
+// hardware: the checksum of an IPv4 header, or the length of a packet, which is then 0.
 type Framer struct {
-	IgnoreChecksums bool          // takes them all for right
-	Left            Cargoes       // packets that carried no IP
-	Fragments       FragmentStats // that never became a packet
+	IgnoreChecksums bool          // treat all checksums as correct
+	Left            Cargoes       // counts packets that carried no IP
+	Fragments       FragmentStats // counts fragments that were not reassembled
 
 	defrag4, defrag6 *defragmenter
 	buf              []byte
@@ -33,14 +32,14 @@ func NewFramer() *Framer {
 	return f
 }
 
-// Flush gives up the fragments whose others did not come: the capture has ended.
+// Flush discards incomplete packets at the end of the capture.
 func (f *Framer) Flush() {
 	f.defrag4.flush()
 	f.defrag6.flush()
 }
 
-// Frame makes a frame of an IP packet; false for what carries none, or not enough of one, or a fragment of one that is
-// not complete.
+// Frame converts a packet to a frame; false if it carries no IP packet, too little of one, or a fragment of a packet that is not
+// complete yet.
 func (f *Framer) Frame(p *Packet) (Frame, bool) {
 	ip, cargo := p.Link.ip(p.Data)
 	if cargo != cargoIP {
@@ -48,7 +47,7 @@ func (f *Framer) Frame(p *Packet) (Frame, bool) {
 		return Frame{}, false
 	}
 	total, unsaid := ipLength(ip), false
-	if total == 0 { // left to the hardware, which cuts it into many
+	if total == 0 { // left to the hardware, which segments the packet
 		total, unsaid = p.Length-(len(p.Data)-len(ip)), true
 	}
 	out := Frame{}
@@ -78,7 +77,7 @@ func (f *Framer) Frame(p *Packet) (Frame, bool) {
 	return out, true
 }
 
-// mend writes what a packet's header does not say, or says wrong if nobody minds.
+// mend fills in a missing length, and a missing or ignored header checksum.
 func (f *Framer) mend(packet []byte, unsaid bool) {
 	said := unsaid && wire.SetIPLength(packet, len(packet))
 	if packet[0]>>4 == 4 && (said || f.IgnoreChecksums) {
@@ -86,7 +85,7 @@ func (f *Framer) mend(packet []byte, unsaid bool) {
 	}
 }
 
-// ipLength is what a packet's header says of its length, 0 if it does not say.
+// ipLength returns the packet's length from its header; 0 if the header has none.
 func ipLength(ip []byte) int {
 	if ip[0]>>4 == 4 {
 		return int(binary.BigEndian.Uint16(ip[2:]))
@@ -97,8 +96,8 @@ func ipLength(ip []byte) int {
 	return 0
 }
 
-// reassemble returns a packet that is no fragment as it is, and for a fragment the packet that it completes; false if it completes
-// none. Fragments that are broken go on as they are, and the decoder refuses them.
+// reassemble returns a packet that is not a fragment unchanged, and for a fragment the packet that it completes; false if it
+// completes none. Broken fragments are returned unchanged, for the decoder to refuse.
 func (f *Framer) reassemble(p *Packet, ip []byte, out *Frame) (whole []byte, ok bool) {
 	var piece fragment
 	is, good, defrag, build := false, true, f.defrag4, whole4

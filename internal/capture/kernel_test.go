@@ -17,16 +17,16 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Numbers of protocols for experiments (RFC 3692): of fragments, and of the packet behind each lot of them.
+// Protocol numbers for experiments (RFC 3692): for fragments, and for the packet that marks the end of a batch of them.
 const (
 	experiment = 253
 	marker     = 254
 )
 
-// loopback is a network namespace of its own, which has lo alone, and raw sockets in it.
+// loopback is a new network namespace, which has only lo, and raw sockets in it.
 type loopback struct {
 	t             *testing.T
-	packet, ip, m int // AF_PACKET, and what arrives of both protocols
+	packet, ip, m int // AF_PACKET, and sockets that receive the two protocols
 	v6            bool
 	to            unix.SockaddrLinklayer
 }
@@ -43,7 +43,7 @@ func newLoopback(t *testing.T, v6 bool) *loopback {
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, allow := range []string{"route_localnet", "accept_local"} { // packets from this host's addresses that come from a link
+	for _, allow := range []string{"route_localnet", "accept_local"} { // accept packets with this host's own source addresses from a link
 		if err := os.WriteFile("/proc/sys/net/ipv4/conf/lo/"+allow, []byte("1"), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func (k *loopback) send(packet []byte) {
 	}
 }
 
-// arrived sends fragments and returns the data of what the kernel makes of them, after all of them went through.
+// arrived sends fragments and returns the data of the packets that the kernel reassembles from them, when all were processed.
 func (k *loopback) arrived(packets [][]byte) (data [][]byte) {
 	k.t.Helper()
 	for _, p := range packets {
@@ -87,7 +87,7 @@ func (k *loopback) arrived(packets [][]byte) (data [][]byte) {
 	k.send(experimental(k.v6, marker, []byte("that is all")))
 	b := make([]byte, maxIPPacket)
 	if _, _, err := unix.Recvfrom(k.m, b, 0); err != nil {
-		k.t.Fatalf("the packet behind the fragments did not arrive: %v", err)
+		k.t.Fatalf("the packet after the fragments did not arrive: %v", err)
 	}
 	for {
 		n, _, err := unix.Recvfrom(k.ip, b, 0)
@@ -95,14 +95,14 @@ func (k *loopback) arrived(packets [][]byte) (data [][]byte) {
 			return data
 		}
 		from := 0
-		if !k.v6 { // such a socket hands over the header too
+		if !k.v6 { // an IPv4 raw socket returns the header too
 			from = 20
 		}
 		data = append(data, bytes.Clone(b[from:n]))
 	}
 }
 
-// experimental is an IP packet from the loopback address to itself.
+// experimental returns an IP packet from the loopback address to itself.
 func experimental(v6 bool, protocol byte, data []byte) []byte {
 	if v6 {
 		h := make([]byte, ip6Header)
@@ -115,8 +115,8 @@ func experimental(v6 bool, protocol byte, data []byte) []byte {
 	return whole4(h, data)
 }
 
-// lot draws fragments of one packet: pieces of a partition, some of them moved, cut, left out or sent twice. What begins the packet
-// has its number first; the other octets are no two times the same.
+// lot draws the fragments of one packet: pieces of a partition, some of them moved, truncated, left out or sent twice. The
+// packet's data begins with its number; the other octets are random.
 func lot(rng *rand.Rand, v6 bool, id uint32) (packets [][]byte) {
 	const unit, units = 8, 12
 	total := unit*units + rng.IntN(9)
@@ -171,16 +171,16 @@ func fragmented(v6 bool, id uint32, at int, more bool, data []byte) []byte {
 	return p
 }
 
-// TestAsTheKernel: the kernel makes the same packets of the same fragments.
+// TestAsTheKernel checks that the kernel reassembles the same packets from the same fragments.
 func TestAsTheKernel(t *testing.T) {
 	needroot.Skip(t, "a network namespace, and packets sent in it")
 	bothFamilies(t, func(t *testing.T, v6 bool) {
-		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
+		runtime.LockOSThread() // never unlocked, so that the thread ends with its namespace
 		var cpu unix.CPUSet
 		if err := unix.SchedGetaffinity(0, &cpu); err != nil {
 			t.Fatal(err)
 		}
-		for n := range 1024 { // packets on lo stay in order on one processor
+		for n := range 1024 { // on one processor, packets on lo stay in order
 			if cpu.IsSet(n) {
 				cpu.Zero()
 				cpu.Set(n)

@@ -17,14 +17,14 @@ const (
 	magicNanoSwapped  = 0x4d3cb2a1
 )
 
-// The format's sizes, in octets.
+// Sizes in the format, in octets.
 const (
 	pcapHeader = 24
-	pcapLinkAt = 20 // in the header: 16 bits of link type, and what it says of the frame check sequence
-	pcapRecord = 16 // before each packet
+	pcapLinkAt = 20 // in the header: 16 bits of link type, then bits about the frame check sequence
+	pcapRecord = 16 // in front of each packet
 )
 
-// pcap reads the older format (draft-ietf-opsawg-pcap), by gopacket.
+// pcap reads the older format (draft-ietf-opsawg-pcap) with gopacket.
 type pcap struct {
 	in   *counter
 	file *pcapgo.Reader
@@ -40,22 +40,22 @@ func newPcap(in *counter) (*pcap, error) {
 	if m := binary.BigEndian.Uint32(head); m == magicMicroSwapped || m == magicNanoSwapped {
 		order = binary.LittleEndian
 	}
-	p := &pcap{in: in, link: LinkType(order.Uint32(head[pcapLinkAt:]))} // gopacket keeps 8 bits of it
+	p := &pcap{in: in, link: LinkType(order.Uint32(head[pcapLinkAt:]))} // gopacket keeps only 8 bits
 	if err := p.link.supported(); err != nil {
 		return nil, err
 	}
-	if p.file, err = pcapgo.NewReader(in.Reader); err != nil { // which it reads itself: a bufio.Reader is not wrapped again
+	if p.file, err = pcapgo.NewReader(in.Reader); err != nil { // reads the header itself: a bufio.Reader is not wrapped again
 		return nil, err
 	}
 	in.n = pcapHeader
-	p.file.SetSnaplen(MaxPacket) // many writers keep more than they say
+	p.file.SetSnaplen(MaxPacket) // many writers exceed the length that they declare
 	return p, nil
 }
 
 func (p *pcap) next(out *Packet) error {
 	data, ci, err := p.file.ZeroCopyReadPacketData()
 	switch {
-	case errors.Is(err, io.EOF) && !ci.Timestamp.IsZero(): // the record's header was read, and then there was no packet
+	case errors.Is(err, io.EOF) && !ci.Timestamp.IsZero(): // the record header was read, but no packet followed
 		return io.ErrUnexpectedEOF
 	case err != nil:
 		return err

@@ -11,24 +11,25 @@ import (
 	"time"
 )
 
-// pcapng is the newer format: draft-ietf-opsawg-pcapng. Blocks are: type, length, body, length again; 32 bits each.
+// pcapng reads the newer format (draft-ietf-opsawg-pcapng). A block consists of type, length, body, and length again; type and
+// lengths have 32 bits.
 type pcapng struct {
 	in         *counter
 	order      binary.ByteOrder
-	interfaces []ngInterface // of this section
+	interfaces []ngInterface // of the current section
 	block      []byte
 }
 
 type ngInterface struct {
 	link    LinkType
-	snaplen uint32 // 0 is no limit
+	snaplen uint32 // 0 means no limit
 	unit    ngUnit
-	offset  int64 // seconds to be added
+	offset  int64 // seconds to add
 }
 
 func (i ngInterface) supported() bool { return i.link.supported() == nil }
 
-// The blocks that are read; others are passed over. A section's type is the same in both byte orders.
+// The blocks that are read; others are skipped. The section header's type is the same in both byte orders.
 const (
 	blockSection   = 0x0a0d0d0a
 	blockInterface = 1
@@ -40,7 +41,7 @@ const (
 const (
 	byteOrderMagic = 0x1a2b3c4d
 	ngMajor        = 1
-	maxBlock       = MaxPacket + 64<<10 // a packet and its options
+	maxBlock       = MaxPacket + 64<<10 // a packet with its options
 	maxInterfaces  = 1 << 16
 
 	optionEnd        = 0
@@ -67,7 +68,7 @@ func (p *pcapng) next(out *Packet) error {
 		}
 		kind, length := p.order.Uint32(head[:]), p.order.Uint32(head[4:])
 		if length < 12 || length%4 != 0 {
-			return fmt.Errorf("block of type %d: a length of %d, expected a multiple of 4 from 12 on", kind, length)
+			return fmt.Errorf("block of type %d: length %d, expected a multiple of 4, at least 12", kind, length)
 		}
 		switch kind {
 		case blockInterface, blockPacket, blockSimple, blockEnhanced:
@@ -102,7 +103,7 @@ func within(where string, err error) error {
 	return fmt.Errorf("%s: %w", where, err)
 }
 
-// body reads the rest of a block, whose header was read, and checks the length at its end.
+// body reads the rest of a block after its header, and checks the length at its end.
 func (p *pcapng) body(length uint32) ([]byte, error) {
 	if length > maxBlock {
 		return nil, fmt.Errorf("a block of %d octets, expected at most %d", length, maxBlock)
@@ -116,7 +117,7 @@ func (p *pcapng) body(length uint32) ([]byte, error) {
 		return nil, io.ErrUnexpectedEOF
 	}
 	if again := p.order.Uint32(b[n-4:]); again != length {
-		return nil, fmt.Errorf("a block's length is %d at its begin and %d at its end", length, again)
+		return nil, fmt.Errorf("a block's length is %d at its beginning and %d at its end", length, again)
 	}
 	return b[:n-4], nil
 }
@@ -132,11 +133,11 @@ func (p *pcapng) section(length []byte) error {
 	case binary.LittleEndian.Uint32(magic):
 		p.order = binary.LittleEndian
 	default:
-		return fmt.Errorf("byte-order magic % x, expected %x either way round", magic, byteOrderMagic)
+		return fmt.Errorf("byte-order magic % x, expected %x in either byte order", magic, byteOrderMagic)
 	}
 	n := p.order.Uint32(length)
 	if n < 28 || n%4 != 0 {
-		return fmt.Errorf("a length of %d, expected a multiple of 4 from 28 on", n)
+		return fmt.Errorf("length %d, expected a multiple of 4, at least 28", n)
 	}
 	body, err := p.body(n)
 	if err != nil {
@@ -151,10 +152,10 @@ func (p *pcapng) section(length []byte) error {
 
 func (p *pcapng) addInterface(b []byte) error {
 	if len(b) < 8 {
-		return fmt.Errorf("%d octets, expected 8 and more", len(b))
+		return fmt.Errorf("%d octets, expected at least 8", len(b))
 	}
 	if len(p.interfaces) == maxInterfaces {
-		return fmt.Errorf("more than %d in one section", maxInterfaces)
+		return fmt.Errorf("more than %d interfaces in one section", maxInterfaces)
 	}
 	i := ngInterface{link: LinkType(p.order.Uint16(b)), snaplen: p.order.Uint32(b[4:]), unit: microseconds}
 	err := p.options(b[8:], func(code uint16, value []byte) error {
@@ -182,7 +183,7 @@ func (p *pcapng) options(b []byte, f func(code uint16, value []byte) error) erro
 		}
 		padded := (n + 3) &^ 3
 		if 4+padded > len(b) {
-			return fmt.Errorf("option %d has %d octets, and the block %d more", code, n, len(b)-4)
+			return fmt.Errorf("option %d has %d octets, but the block has only %d more", code, n, len(b)-4)
 		}
 		if err := f(code, b[4:4+n]); err != nil {
 			return err
@@ -200,7 +201,7 @@ func (p *pcapng) packet(kind uint32, b []byte, out *Packet) error {
 	case blockPacket, blockEnhanced:
 	}
 	if len(b) < head {
-		return fmt.Errorf("%d octets, expected %d and more", len(b), head)
+		return fmt.Errorf("%d octets, expected at least %d", len(b), head)
 	}
 	var ticks uint64
 	switch kind {
@@ -213,11 +214,11 @@ func (p *pcapng) packet(kind uint32, b []byte, out *Packet) error {
 		index = int(p.order.Uint32(b))
 	}
 	if index >= len(p.interfaces) {
-		return fmt.Errorf("of interface %d, the section has %d", index, len(p.interfaces))
+		return fmt.Errorf("interface %d, but the section has %d", index, len(p.interfaces))
 	}
 	i := &p.interfaces[index]
 	if err := i.link.supported(); err != nil && !slices.ContainsFunc(p.interfaces, ngInterface.supported) {
-		return err // of several interfaces, those that are not read are no reason to leave out the others
+		return err // if other interfaces are supported, an unsupported one does not end the reading
 	}
 	out.Time = time.Time{}
 	if kind == blockSimple {
@@ -237,12 +238,12 @@ func (p *pcapng) packet(kind uint32, b []byte, out *Packet) error {
 	return nil
 }
 
-// ngUnit is how many ticks of a clock make a second.
+// ngUnit is the resolution of a clock, in ticks per second.
 type ngUnit struct{ perSecond uint64 }
 
 var microseconds = ngUnit{1e6}
 
-// newUnit reads if_tsresol: a negative power of 10, or of 2 with the highest bit.
+// newUnit decodes if_tsresol: a negative power of 10, or of 2 if the highest bit is set.
 func newUnit(b byte) (ngUnit, error) {
 	exponent := int64(b & 0x7f)
 	base := big.NewInt(10)
@@ -256,9 +257,9 @@ func newUnit(b byte) (ngUnit, error) {
 	return ngUnit{n.Uint64()}, nil
 }
 
-// split returns ticks as seconds and nanoseconds.
+// split converts ticks to seconds and nanoseconds.
 func (u ngUnit) split(ticks uint64) (seconds, nano int64) {
 	hi, lo := bits.Mul64(ticks%u.perSecond, 1e9)
-	n, _ := bits.Div64(hi, lo, u.perSecond) // the remainder is below perSecond: it fits
+	n, _ := bits.Div64(hi, lo, u.perSecond) // the remainder is less than perSecond, so the quotient fits
 	return int64(ticks / u.perSecond), int64(n)
 }

@@ -2,13 +2,13 @@ package capture
 
 import "encoding/binary"
 
-// The octets that PPP begins with in HDLC-like framing (RFC 1662 section 3.1): all stations, unnumbered information.
+// The first octets of PPP in HDLC-like framing (RFC 1662 section 3.1): all stations, unnumbered information.
 const (
 	hdlcAddress = 0xff
 	hdlcControl = 0x03
 )
 
-// pointToPoint looks behind the headers of links with two ends.
+// pointToPoint returns what a link with two ends carried.
 func (l LinkType) pointToPoint(b []byte) ([]byte, Cargo) {
 	switch l {
 	case LinkPPPoE:
@@ -16,7 +16,7 @@ func (l LinkType) pointToPoint(b []byte) ([]byte, Cargo) {
 	case LinkHDLC:
 		return ciscoHDLC(b)
 	case LinkPPPSerial:
-		if len(b) > 0 && (b[0] == 0x0f || b[0] == 0x8f) { // unicast or multicast of Cisco's
+		if len(b) > 0 && (b[0] == 0x0f || b[0] == 0x8f) { // Cisco's unicast or multicast
 			return ciscoHDLC(b)
 		}
 	case LinkPPPD: // the address octet is a direction
@@ -25,12 +25,12 @@ func (l LinkType) pointToPoint(b []byte) ([]byte, Cargo) {
 		}
 	case LinkPPPDir:
 		return ppp(b[min(1, len(b)):])
-	default: // PPP alone
+	default: // plain PPP
 	}
 	return ppp(b)
 }
 
-// ppp reads the number of the protocol, which has one octet if both ends agreed to compress it (RFC 1661 section 6.5).
+// ppp decodes the protocol number, which has one octet if both ends agreed to compress it (RFC 1661 section 6.5).
 func ppp(b []byte) ([]byte, Cargo) {
 	if len(b) >= 2 && b[0] == hdlcAddress && b[1] == hdlcControl {
 		b = b[2:]
@@ -51,7 +51,7 @@ func ppp(b []byte) ([]byte, Cargo) {
 	return nil, cargoPPP | Cargo(kind)
 }
 
-// pppoe reads the header of a PPPoE packet (RFC 2516 section 4). Only sessions carry packets: others have a code.
+// pppoe decodes a PPPoE header (RFC 2516 section 4). Only packets of sessions carry data; the others have a code.
 func pppoe(b []byte) ([]byte, Cargo) {
 	if len(b) < pppoeHeader {
 		return nil, cargoCutOff

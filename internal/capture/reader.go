@@ -15,31 +15,31 @@ import (
 
 // Packet is one packet of a capture.
 type Packet struct {
-	Time      time.Time // UTC; zero if there is none, as in pcapng's simple packet blocks
-	Data      []byte    // from the link's header on, as far as it was kept; valid until the next one is read
-	Length    int       // octets that it had on the wire
+	Time      time.Time // UTC; zero if it has none, as in pcapng's simple packet blocks
+	Data      []byte    // from the link header on, as far as it was captured; valid until the next packet is read
+	Length    int       // octets on the wire
 	Link      LinkType
 	Interface int   // number within the section, from 0; always 0 in pcap
-	Offset    int64 // where it begins in the file, compression taken off
+	Offset    int64 // offset in the uncompressed file
 }
 
-// MaxPacket bounds what one packet may have, in octets: as tcpdump does (MAXIMUM_SNAPLEN).
+// MaxPacket is the largest packet, in octets, as in tcpdump (MAXIMUM_SNAPLEN).
 const MaxPacket = 256 << 10
 
-// Error is where and why a capture cannot be read on. What came before it is good.
+// Error says where and why a capture cannot be read any further. All packets before it are valid.
 type Error struct {
 	Name   string
-	Offset int64 // in the file, compression taken off
+	Offset int64 // in the uncompressed file
 	Err    error
 }
 
 // Error implements error.
 func (e *Error) Error() string { return fmt.Sprintf("%s: at octet %d: %v", e.Name, e.Offset, e.Err) }
 
-// Unwrap returns what went wrong there.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// format reads packets of one kind of file; io.EOF ends it between two packets and nowhere else.
+// format reads packets of one file format. It returns io.EOF only if the file ends between two packets.
 type format interface {
 	next(p *Packet) error
 }
@@ -53,7 +53,7 @@ type Reader struct {
 	close  []func()
 }
 
-// fileCounter counts what is read of the file itself.
+// fileCounter counts the octets read from the file itself.
 type fileCounter struct {
 	io.Reader
 	n int64
@@ -65,7 +65,7 @@ func (c *fileCounter) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// counter counts what was read, and not what is buffered.
+// counter counts the octets that were used, without those that are only buffered.
 type counter struct {
 	*bufio.Reader
 	n int64
@@ -108,16 +108,16 @@ func Open(name string) (*Reader, error) {
 	return r, nil
 }
 
-// What files begin with.
+// Magic numbers of compressed files.
 const (
 	magicGzip = 0x1f8b
 	magicZstd = 0x28b52ffd
 )
 
-// bufferSize is how much is read at once.
+// bufferSize is the amount read at once.
 const bufferSize = 256 << 10
 
-// NewReader reads from any source; the name is for errors.
+// NewReader reads a capture from src; the name is for errors.
 func NewReader(name string, src io.Reader) (*Reader, error) {
 	raw := &fileCounter{Reader: src}
 	r := &Reader{name: name, raw: raw, in: &counter{Reader: bufio.NewReaderSize(raw, bufferSize)}}
@@ -129,7 +129,7 @@ func NewReader(name string, src io.Reader) (*Reader, error) {
 	if err != nil {
 		r.Close()
 		if errors.Is(err, io.EOF) {
-			err = fmt.Errorf("%d octets are no capture, expected pcap or pcapng", len(head))
+			err = fmt.Errorf("%d octets are not a capture, expected pcap or pcapng", len(head))
 		}
 		return nil, &Error{name, 0, err}
 	}
@@ -139,7 +139,7 @@ func NewReader(name string, src io.Reader) (*Reader, error) {
 	case magicMicro, magicMicroSwapped, magicNano, magicNanoSwapped:
 		r.format, err = newPcap(r.in)
 	default:
-		err = fmt.Errorf("begins with % x: no capture, expected pcap or pcapng, in gzip or zstd maybe", head)
+		err = fmt.Errorf("begins with % x: not a capture, expected pcap or pcapng, plain or compressed with gzip or zstd", head)
 	}
 	if err != nil {
 		offset := r.in.n
@@ -150,7 +150,7 @@ func NewReader(name string, src io.Reader) (*Reader, error) {
 }
 
 func (r *Reader) uncompress() error {
-	head, _ := r.in.Peek(4) // a short one is told of later
+	head, _ := r.in.Peek(4) // a short file is reported later
 	var plain io.Reader
 	switch {
 	case len(head) >= 2 && binary.BigEndian.Uint16(head) == magicGzip:
@@ -173,19 +173,19 @@ func (r *Reader) uncompress() error {
 	return nil
 }
 
-// Next reads the next packet; io.EOF after the last one. Any other error is an *Error, and the last.
+// Next reads the next packet; io.EOF after the last one. Any other error is an *Error, after which nothing more can be read.
 func (r *Reader) Next(p *Packet) error {
 	err := r.format.next(p)
 	switch {
 	case err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return err
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		err = errors.New("the file ends in the midst of a packet")
+		err = errors.New("the file ends in the middle of a packet")
 	}
 	return &Error{r.name, r.in.n, err}
 }
 
-// FileOffset is how much was read of the file, compressed as it is.
+// FileOffset returns how many octets of the file, still compressed, were read.
 func (r *Reader) FileOffset() int64 { return r.raw.n }
 
 // Close closes the file.

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Writer writes pcapng: nanoseconds, a link type for each interface, and a comment for each packet, which gopacket's
-// writer (1.1.19) has no place for.
+// Writer writes pcapng with times in nanoseconds, a link type for each interface, and a comment for each packet. gopacket's
+// writer (1.1.19) does not support comments.
 type Writer struct {
 	w     io.Writer
 	links []LinkType
 	buf   []byte
 }
 
-// maxComment bounds a comment, in octets: an option's length has 16 bits.
+// maxComment is the largest comment, in octets: an option's length has 16 bits.
 const maxComment = 65000
 
 // NewWriter begins a file.
@@ -25,14 +25,14 @@ func NewWriter(w io.Writer, application string) (*Writer, error) {
 	out.put32(byteOrderMagic)
 	out.put16(ngMajor)
 	out.put16(0)
-	out.put32(0xffffffff) // the section's length is not known
+	out.put32(0xffffffff) // the section's length is unknown
 	out.put32(0xffffffff)
 	out.option(optionApplication, []byte(application))
 	out.put32(optionEnd)
 	return out, out.end()
 }
 
-// Interface adds an interface that packets come from, and returns its number.
+// Interface adds an interface, and returns its number.
 func (w *Writer) Interface(name string, link LinkType) (int, error) {
 	w.links = append(w.links, link)
 	w.begin(blockInterface)
@@ -51,8 +51,8 @@ const (
 	optionApplication = 4
 )
 
-// Packet writes a packet of the interface with the given number. Length is what it had on the wire, 0 for all of data. One without
-// a time goes into a simple packet block, which has no place for another interface than the first, nor for a comment.
+// Packet writes a packet of the interface with the given number. Length is its length on the wire; 0 means that of data. A packet
+// without a time is written as a simple packet block, which can refer only to the first interface and has no comment.
 func (w *Writer) Packet(iface int, at time.Time, data []byte, length int, comment string) error {
 	if len(data) > MaxPacket || iface < 0 || iface >= len(w.links) {
 		return fmt.Errorf("write a packet: %d octets from interface %d, expected at most %d from one of %d", len(data), iface,
@@ -77,7 +77,7 @@ func (w *Writer) Packet(iface int, at time.Time, data []byte, length int, commen
 }
 
 func (w *Writer) simple(iface int, data []byte, length int) error {
-	if iface > 0 || length > len(data) { // the block says how long the packet was, and that is how much was kept
+	if iface > 0 || length > len(data) { // the block stores only the length on the wire
 		return fmt.Errorf("write a packet without a time: %d octets of %d from interface %d, expected a whole one from the first",
 			len(data), length, iface)
 	}
@@ -104,7 +104,7 @@ func (w *Writer) option(code uint16, value []byte) {
 func (w *Writer) begin(kind uint32) {
 	w.buf = w.buf[:0]
 	w.put32(kind)
-	w.put32(0) // the length, which end knows
+	w.put32(0) // the length; end fills it in
 }
 
 // end completes a block and writes it.

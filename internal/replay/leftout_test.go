@@ -200,7 +200,7 @@ func TestLeftOut(t *testing.T) {
 	wants := []string{
 		"3 segments left out, of other ports than --port 25; connections were accepted on 2525",
 		"2 packets left out that are not TCP: UDP 1, GRE 1",
-		"2 packets left out that are not IP: ARP 1, USB (link type 189): not read 1",
+		"2 packets left out that are not IP: ARP 1, USB (link type 189): not supported 1",
 		"1 fragments ignored whose others are not in the capture, or not in time",
 		"2 fragments ignored that overlap, contradict each other or can be of no packet",
 	}

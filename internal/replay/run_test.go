@@ -169,7 +169,7 @@ func TestBadRequests(t *testing.T) {
 	}
 	var out, notes bytes.Buffer
 	if err := Run(context.Background(), request(cut), &out, &notes); !errors.Is(err, ErrPartial) ||
-		!strings.Contains(out.String(), "1 connections") || !strings.Contains(notes.String(), "ends in the midst of a packet") {
+		!strings.Contains(out.String(), "1 connections") || !strings.Contains(notes.String(), "ends in the middle of a packet") {
 		t.Errorf("%v: %s %s", err, out.String(), notes.String())
 	}
 }
