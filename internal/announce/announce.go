@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// Interface is one on which the neighbours are answered. It is there and up.
+// Interface is an interface on which neighbours are answered. It exists and is up.
 type Interface struct {
 	Name  string
 	Index int
@@ -31,13 +31,13 @@ type Announcer struct {
 	speakers []*speaker
 }
 
-// New makes an announcer that answers for nothing yet. It calls ended, from a goroutine of its own, when an interface has
-// gone down: the next Set that names it begins anew.
+// New returns an announcer that does not answer for any address yet. It calls ended, from its own goroutine, when an
+// interface has gone down. The next Set that names the interface starts it again.
 func New(log *slog.Logger, ended func()) *Announcer { return &Announcer{log: log, ended: ended} }
 
-// Set says on which interfaces, all of them up, to answer for which addresses from now on, in place of those before. What
-// is new is announced: an address on all interfaces, and all addresses on an interface that was not there the last time,
-// has another link address, or was down meanwhile. After an error the interfaces that it does not name work.
+// Set replaces the interfaces, all of which are up, and the addresses to answer for. What is new is announced: a new address
+// on all interfaces, and all addresses on an interface that is new, has another link address, or was down meanwhile. After
+// an error the interfaces that the error does not name work.
 func (a *Announcer) Set(interfaces []Interface, addrs []netip.Addr) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

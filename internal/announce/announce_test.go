@@ -18,7 +18,7 @@ import (
 	"hushgate/internal/needroot"
 )
 
-// link is a machine that answers, and a neighbour of it, on networks in which the addresses are.
+// link is a host that answers and its neighbour, on networks that contain the addresses.
 type link struct {
 	gateway, neighbour *lab.Host
 	announcer          *Announcer
@@ -74,7 +74,7 @@ func newLink(t *testing.T) *link {
 	return l
 }
 
-// set answers on the gateway's interface as it is now.
+// set answers on the gateway's interface in its present state.
 func (l *link) set(t *testing.T, addrs ...netip.Addr) (mac net.HardwareAddr) {
 	t.Helper()
 	check(t, l.gateway.Do(func() error {
@@ -88,7 +88,7 @@ func (l *link) set(t *testing.T, addrs ...netip.Addr) (mac net.HardwareAddr) {
 	return mac
 }
 
-// ask has the neighbour send something to an address, and looks whether it knows its link address then.
+// knows makes the neighbour send a packet to an address, and reports whether it then has the link address.
 func (l *link) knows(t *testing.T, a netip.Addr, mac net.HardwareAddr) (found bool) {
 	t.Helper()
 	check(t, l.neighbour.Do(func() error {
@@ -96,14 +96,14 @@ func (l *link) knows(t *testing.T, a netip.Addr, mac net.HardwareAddr) (found bo
 		if err != nil {
 			return err
 		}
-		_, _ = c.Write([]byte("x")) // an error tells of an earlier one that nobody was found for
+		_, _ = c.Write([]byte("x")) // an error is about an earlier packet whose neighbour was not found
 		_ = c.Close()
 		return nil
 	}))
 	return l.entry(t, a, mac)
 }
 
-// entry is whether the neighbour has an entry.
+// entry reports whether the neighbour has the entry.
 func (l *link) entry(t *testing.T, a netip.Addr, mac net.HardwareAddr) (found bool) {
 	t.Helper()
 	check(t, l.neighbour.Do(func() error {
@@ -120,12 +120,12 @@ func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(15 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }
 
-// TestNeighbour: a Linux neighbour finds addresses that are on no interface, as long as they are answered for.
+// TestNeighbour: a Linux neighbour finds addresses that are on no interface while they are answered for.
 func TestNeighbour(t *testing.T) {
 	l := newLink(t)
 	mac := l.set(t, vip4, vip6)
@@ -152,7 +152,7 @@ func TestNeighbour(t *testing.T) {
 	until(t, "the other address", func() bool { return l.knows(t, vip4, mac) })
 }
 
-// TestAnnounced: neighbours that know another link address for an address learn ours unasked: at the start, when ours
+// TestAnnounced: neighbours that have an old link address for an address learn ours without asking: at the start, when ours
 // changes, and when the interface has been down.
 func TestAnnounced(t *testing.T) {
 	l := newLink(t)
@@ -195,7 +195,7 @@ func TestAnnounced(t *testing.T) {
 	before := l.log.count("msg=announced")
 	l.set(t, vip4, vip6)
 	if n := l.log.count("msg=announced"); n != before {
-		t.Errorf("nothing has changed, and was announced %d times", n-before)
+		t.Errorf("nothing has changed, but there were %d announcements", n-before)
 	}
 	check(t, l.gateway.Do(func() error {
 		eth0, err := netlink.LinkByName("eth0")
@@ -207,7 +207,7 @@ func TestAnnounced(t *testing.T) {
 	select {
 	case <-l.ended:
 	case <-time.After(10 * time.Second):
-		t.Fatal("nobody was told that the interface is down")
+		t.Fatal("ended was not called when the interface went down")
 	}
 	check(t, l.gateway.Up("eth0"))
 	check(t, l.gateway.WaitUp("eth0"))
@@ -216,10 +216,10 @@ func TestAnnounced(t *testing.T) {
 	learnt("the link is back", l.set(t, vip4, vip6))
 }
 
-// TestConflict: another host that says that it has the address is told of, for each family.
+// TestConflict: another host that claims the address is logged, for each family.
 func TestConflict(t *testing.T) {
 	for _, addr := range []netip.Addr{vip4, vip6} {
-		l := newLink(t) // told once a minute at most
+		l := newLink(t) // logged once a minute at most
 		check(t, l.neighbour.WaitUp("eth0"))
 		l.set(t, addr)
 		check(t, l.neighbour.Do(func() error {
@@ -245,7 +245,7 @@ func TestConflict(t *testing.T) {
 	}
 }
 
-// TestGone: an interface that is not there is an error, and the end can come at any time.
+// TestGone: an interface that does not exist is an error, and Close may be called at any time.
 func TestGone(t *testing.T) {
 	l := newLink(t)
 	err := l.gateway.Do(func() error { return l.announcer.Set([]Interface{{"eth9", 99, ours}}, []netip.Addr{vip4}) })
@@ -255,6 +255,6 @@ func TestGone(t *testing.T) {
 	check(t, l.announcer.Close())
 	l.set(t, vip4)
 	if n := l.log.count("msg=announced"); n != 0 {
-		t.Error("it speaks after its end")
+		t.Error("it sends frames after Close")
 	}
 }

@@ -16,8 +16,8 @@ var (
 	allNodes  = netip.MustParseAddr("ff02::1")
 )
 
-// hopLimit is that of all neighbour discovery messages: one with another was routed, and is nobody's on this link (RFC
-// 4861 section 7.1).
+// hopLimit is the hop limit of all neighbour discovery messages. A message with another one was routed, and does not come
+// from this link (RFC 4861 section 7.1).
 const hopLimit = 255
 
 // The flags of a neighbour advertisement (RFC 4861 section 4.4).
@@ -26,13 +26,13 @@ const (
 	flagOverride  = 0x20
 )
 
-// decoder takes frames apart. It is used by one goroutine.
+// decoder decodes frames. One goroutine uses it.
 type decoder struct {
 	parser *gopacket.DecodingLayerParser
 	found  []gopacket.LayerType
 
 	ethernet layers.Ethernet
-	tag      layers.Dot1Q // of VLAN 0, which gives a priority alone
+	tag      layers.Dot1Q // VLAN 0, whose tag has only a priority
 	arp      layers.ARP
 	ip6      layers.IPv6
 	icmp6    layers.ICMPv6
@@ -51,12 +51,12 @@ func newDecoder() *decoder {
 // message is what a frame says about an address.
 type message struct {
 	target   netip.Addr
-	question bool             // who has target? Otherwise: the sender has it
-	from     net.HardwareAddr // the link address that the message names
-	asker    netip.Addr       // of a question; unspecified when it asks whether the address is free (RFC 5227, RFC 4862)
+	question bool             // it asks for the owner of target; otherwise its sender has target
+	from     net.HardwareAddr // the link address in the message
+	asker    netip.Addr       // of a question; unspecified if it asks whether the address is free (RFC 5227, RFC 4862)
 }
 
-// decode finds out what a frame says; false if it is nothing about an address, or invalid.
+// decode decodes a frame. It returns false if the frame is invalid or says nothing about an address.
 func (d *decoder) decode(frame []byte) (message, bool) {
 	if err := d.parser.DecodeLayers(frame, &d.found); err != nil || len(d.found) == 0 {
 		return message{}, false
@@ -85,7 +85,7 @@ func (d *decoder) fromARP() (m message, ok bool) {
 		m.question, m.asker = true, source
 		return m, true
 	}
-	m.target = source // whoever sends it says that the address is his
+	m.target = source // the sender claims the address
 	return m, a.Operation == layers.ARPRequest || a.Operation == layers.ARPReply
 }
 
@@ -111,7 +111,7 @@ func (d *decoder) fromAdvertisement() (m message, ok bool) {
 	return m, d.ip6.HopLimit == hopLimit && d.icmp6.TypeCode.Code() == 0
 }
 
-// linkAddress returns the Ethernet address in an option, nil if there is none.
+// linkAddress returns the Ethernet address in an option, or nil.
 func linkAddress(options layers.ICMPv6Options, kind layers.ICMPv6Opt) net.HardwareAddr {
 	for _, o := range options {
 		if o.Type == kind && len(o.Data) == len(broadcast) {
@@ -121,19 +121,19 @@ func linkAddress(options layers.ICMPv6Options, kind layers.ICMPv6Opt) net.Hardwa
 	return nil
 }
 
-// answer is the frame that answers a question: mac has the address.
+// answer returns the frame that answers a question: mac has the address.
 func answer(m message, mac net.HardwareAddr) ([]byte, error) {
 	if m.target.Is4() {
 		return arp(layers.ARPReply, mac, m.from, m.target, m.from, m.asker)
 	}
-	if m.asker.IsUnspecified() { // asked whether the address is free: everybody may know (RFC 4861 section 7.2.4)
+	if m.asker.IsUnspecified() { // asked whether the address is free: the answer goes to all nodes (RFC 4861 section 7.2.4)
 		return advertisement(mac, m.target, multicastMAC(allNodes), allNodes, flagOverride)
 	}
 	return advertisement(mac, m.target, m.from, m.asker, flagOverride|flagSolicited)
 }
 
-// announcement is the frame that tells everybody: an ARP announcement (RFC 5227 section 2.3), which has the form of a
-// request, or an unsolicited neighbour advertisement (RFC 4861 section 7.2.6).
+// announcement returns a frame for all nodes: an ARP announcement (RFC 5227 section 2.3), which has the form of a request,
+// or an unsolicited neighbour advertisement (RFC 4861 section 7.2.6).
 func announcement(addr netip.Addr, mac net.HardwareAddr) ([]byte, error) {
 	if addr.Is4() {
 		return arp(layers.ARPRequest, mac, broadcast, addr, noMAC, addr)
@@ -141,8 +141,8 @@ func announcement(addr netip.Addr, mac net.HardwareAddr) ([]byte, error) {
 	return advertisement(mac, addr, multicastMAC(allNodes), allNodes, flagOverride)
 }
 
-// probe is the frame that asks whether anybody has an address, without saying that we have it (RFC 5227 section 2.1.1, RFC
-// 4862 section 5.4.2).
+// probe returns the frame that asks whether an address is in use, without claiming it (RFC 5227 section 2.1.1, RFC 4862
+// section 5.4.2).
 func probe(addr netip.Addr, mac net.HardwareAddr) ([]byte, error) {
 	if addr.Is4() {
 		return arp(layers.ARPRequest, mac, broadcast, netip.IPv4Unspecified(), noMAC, addr)
@@ -152,8 +152,8 @@ func probe(addr netip.Addr, mac net.HardwareAddr) ([]byte, error) {
 		&layers.ICMPv6NeighborSolicitation{TargetAddress: addr.AsSlice()})
 }
 
-// Question is the frame that asks everybody on a link for the link address of a neighbour, on behalf of an address and a
-// link address of ours.
+// Question returns the frame that asks all nodes on a link for the link address of a neighbour. asker and mac are our own
+// address and link address.
 func Question(neighbour, asker netip.Addr, mac net.HardwareAddr) ([]byte, error) {
 	switch {
 	case asker.IsUnspecified():
@@ -169,7 +169,7 @@ func Question(neighbour, asker netip.Addr, mac net.HardwareAddr) ([]byte, error)
 		})
 }
 
-// arp is an ARP frame: a sender and a target, each with link address and address.
+// arp returns an ARP frame with a sender and a target, each with link address and address.
 func arp(op uint16, mac, to net.HardwareAddr, addr netip.Addr, targetMAC net.HardwareAddr, target netip.Addr) ([]byte, error) {
 	return serialize(
 		&layers.Ethernet{SrcMAC: mac, DstMAC: to, EthernetType: layers.EthernetTypeARP},
@@ -206,13 +206,13 @@ func serialize(parts ...gopacket.SerializableLayer) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// solicitedNode is the multicast group in which an address is asked for (RFC 4291 section 2.7.1).
+// solicitedNode returns the multicast group of the solicitations for an address (RFC 4291 section 2.7.1).
 func solicitedNode(addr netip.Addr) netip.Addr {
 	a := addr.As16()
 	return netip.AddrFrom16([16]byte{0: 0xff, 1: 2, 11: 1, 12: 0xff, 13: a[13], 14: a[14], 15: a[15]})
 }
 
-// multicastMAC is the link address of an IPv6 multicast group (RFC 2464 section 7).
+// multicastMAC returns the link address of an IPv6 multicast group (RFC 2464 section 7).
 func multicastMAC(group netip.Addr) net.HardwareAddr {
 	a := group.As16()
 	return net.HardwareAddr{0x33, 0x33, a[12], a[13], a[14], a[15]}

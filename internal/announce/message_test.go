@@ -29,7 +29,7 @@ func must(t *testing.T) func(frame []byte, err error) []byte {
 	}
 }
 
-// solicitation asks for vip6 as Linux does.
+// solicitation returns the frame with which Linux asks for vip6.
 func solicitation(t *testing.T, from netip.Addr, hops uint8, options layers.ICMPv6Options) []byte {
 	group := solicitedNode(vip6)
 	ip := &layers.IPv6{
@@ -44,7 +44,7 @@ func solicitation(t *testing.T, from netip.Addr, hops uint8, options layers.ICMP
 		ip, icmp, &layers.ICMPv6NeighborSolicitation{TargetAddress: vip6.AsSlice(), Options: options}))
 }
 
-// TestAnswer: questions that a neighbour may ask, and where the answer goes.
+// TestAnswer: the questions that a neighbour may ask, and where the answer goes.
 func TestAnswer(t *testing.T) {
 	source := layers.ICMPv6Options{{Type: layers.ICMPv6OptSourceAddress, Data: theirs}}
 	for _, tt := range []struct {
@@ -93,7 +93,7 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-// TestAnnouncement: what is told unasked is understood as a statement, not as a question.
+// TestAnnouncement: an announcement is decoded as a statement, not as a question.
 func TestAnnouncement(t *testing.T) {
 	for _, a := range []netip.Addr{vip4, vip6} {
 		m, ok := newDecoder().decode(must(t)(announcement(a, theirs)))
@@ -103,18 +103,18 @@ func TestAnnouncement(t *testing.T) {
 	}
 }
 
-// TestInvalid: what RFC 4861 section 7.1 and RFC 826 do not allow is passed over.
+// TestInvalid: frames that RFC 4861 section 7.1 and RFC 826 forbid are ignored.
 func TestInvalid(t *testing.T) {
 	source := layers.ICMPv6Options{{Type: layers.ICMPv6OptSourceAddress, Data: theirs}}
 	good := must(t)(arp(layers.ARPRequest, theirs, broadcast, host4, noMAC, vip4))
 	odd := bytes.Clone(good)
 	odd[14+7] = 3 // the operation: RARP
 	for name, frame := range map[string][]byte{
-		"routed":                     solicitation(t, host6, 254, source),
-		"nobody with a link address": solicitation(t, netip.IPv6Unspecified(), 255, source),
-		"short":                      good[:30],
-		"RARP":                       odd,
-		"nothing":                    {},
+		"routed":                                 solicitation(t, host6, 254, source),
+		"unspecified source with a link address": solicitation(t, netip.IPv6Unspecified(), 255, source),
+		"short":                                  good[:30],
+		"RARP":                                   odd,
+		"nothing":                                {},
 	} {
 		if m, ok := newDecoder().decode(frame); ok {
 			t.Errorf("%s: %+v", name, m)
@@ -131,7 +131,7 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// FuzzDecode: no frame of a neighbour's stops us.
+// FuzzDecode: no frame causes a panic.
 func FuzzDecode(f *testing.F) {
 	for _, a := range []netip.Addr{vip4, vip6} {
 		for _, build := range []func(netip.Addr, net.HardwareAddr) ([]byte, error){probe, announcement} {

@@ -17,14 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How an address is announced: RFC 4861's MAX_NEIGHBOR_ADVERTISEMENT and RETRANS_TIMER, which are a little more than RFC
-// 5227's ANNOUNCE_NUM asks for.
+// How an address is announced: RFC 4861's MAX_NEIGHBOR_ADVERTISEMENT and RETRANS_TIMER, which ask for a little more than RFC
+// 5227's ANNOUNCE_NUM.
 const (
 	announcements = 3
 	announceEvery = time.Second
 )
 
-// conflictEvery is how often at most it is logged that another host says that it has one of the addresses.
+// conflictEvery is how often, at most, it is logged that another host claims one of the addresses.
 const conflictEvery = time.Minute
 
 // speaker answers on one interface.
@@ -33,18 +33,18 @@ type speaker struct {
 	log   *slog.Logger
 	ended func()
 	conn  *packet.Conn
-	group int // a socket that is member of the multicast groups, so that switches which watch MLD send them here; -1 if none
+	group int // a socket that is a member of the multicast groups, so that switches with MLD snooping forward them here; -1 if none
 
 	addrs   atomic.Pointer[[]netip.Addr]
 	news    chan []netip.Addr
 	closing atomic.Bool
-	done    chan struct{} // closed when there is nothing more to read
+	done    chan struct{} // closed when nothing more will be read
 	silence sync.WaitGroup
 
-	toldConflict time.Time // of the reader
+	toldConflict time.Time // belongs to the reader
 }
 
-// newSpeaker opens the socket; set gives it addresses.
+// newSpeaker opens the socket. set gives it the addresses.
 func newSpeaker(on Interface, log *slog.Logger, ended func()) (*speaker, error) {
 	filter, err := bpf.Assemble(program)
 	if err != nil {
@@ -56,7 +56,7 @@ func newSpeaker(on Interface, log *slog.Logger, ended func()) (*speaker, error) 
 		return nil, fmt.Errorf("listen to the neighbours on %s: %w", on.Name, err)
 	}
 	if err := ignoreOutgoing(conn); err != nil {
-		log.Debug("the kernel copies what this machine sends, too", "interface", on.Name, "err", err)
+		log.Debug("the kernel also copies the frames that this machine sends", "interface", on.Name, "err", err)
 	}
 	s := &speaker{
 		on: on, log: log, ended: ended, conn: conn, news: make(chan []netip.Addr), done: make(chan struct{}), group: -1,
@@ -67,8 +67,7 @@ func newSpeaker(on Interface, log *slog.Logger, ended func()) (*speaker, error) 
 	return s, nil
 }
 
-// ignoreOutgoing spares the kernel the copies of frames that this machine sends (Linux 4.20), which the filter drops
-// anyway.
+// ignoreOutgoing saves the kernel the copies of frames that this machine sends (Linux 4.20). The filter drops them anyway.
 func ignoreOutgoing(conn *packet.Conn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -79,8 +78,8 @@ func ignoreOutgoing(conn *packet.Conn) error {
 	return errors.Join(err, e)
 }
 
-// program lets ARP and neighbour discovery's two messages about addresses in, but for frames that this machine sends, and
-// for those with a VLAN's tag, which belong to the VLAN's own interface.
+// program accepts ARP and neighbour discovery's two messages about addresses. It drops frames that this machine sends, and
+// frames with a VLAN tag, which belong to the VLAN's own interface.
 var program = []bpf.Instruction{
 	bpf.LoadExtension{Num: bpf.ExtType},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 13},
@@ -100,7 +99,7 @@ var program = []bpf.Instruction{
 	bpf.RetConstant{Val: 0},
 }
 
-// over is whether the interface went down, or away.
+// over reports whether the interface went down or disappeared.
 func (s *speaker) over() bool {
 	select {
 	case <-s.done:
@@ -110,7 +109,7 @@ func (s *speaker) over() bool {
 	}
 }
 
-// set gives the addresses; those that are new are announced.
+// set sets the addresses, and announces the new ones.
 func (s *speaker) set(addrs []netip.Addr) error {
 	old := *s.addrs.Load()
 	fresh := slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return slices.Contains(old, a) })
@@ -125,7 +124,7 @@ func (s *speaker) set(addrs []netip.Addr) error {
 	return errs
 }
 
-// groups are those in which addresses are asked for.
+// groups returns the multicast groups of the solicitations for the addresses.
 func groups(addrs []netip.Addr) map[netip.Addr]bool {
 	g := map[netip.Addr]bool{}
 	for _, a := range addrs {
@@ -136,8 +135,8 @@ func groups(addrs []netip.Addr) map[netip.Addr]bool {
 	return g
 }
 
-// follow has the card, and the switches, let in the questions for IPv6 addresses. The latter is the work of an ordinary
-// socket, which cannot join where the kernel has IPv6 turned off; then there is no such switch to satisfy.
+// follow makes the network card and the switches pass on the solicitations for IPv6 addresses. For the switches an ordinary
+// socket joins the groups. It cannot join if the kernel has IPv6 turned off; then there is no such switch either.
 func (s *speaker) follow(old, now map[netip.Addr]bool) error {
 	var errs []error
 	for g := range now {
@@ -150,7 +149,7 @@ func (s *speaker) follow(old, now map[netip.Addr]bool) error {
 	}
 	for g := range old {
 		if !now[g] {
-			_ = s.conn.LeaveGroup(multicastMAC(g)) // to be in a group too many does no harm
+			_ = s.conn.LeaveGroup(multicastMAC(g)) // a group too many does no harm
 			s.membership(unix.IPV6_LEAVE_GROUP, g)
 		}
 	}
@@ -179,7 +178,7 @@ func (s *speaker) read() {
 	for {
 		n, _, err := s.conn.ReadFrom(b)
 		if err != nil {
-			s.log.Debug("the neighbours are not heard any more", "interface", s.on.Name, "err", err)
+			s.log.Debug("listening to the neighbours ended", "interface", s.on.Name, "err", err)
 			close(s.done)
 			if !s.closing.Load() {
 				go s.ended()
@@ -207,7 +206,7 @@ func (s *speaker) conflict(m message) {
 		"interface", s.on.Name)
 }
 
-// announce tells of new addresses, some times, until the interface is gone.
+// announce sends announcements of new addresses several times, until the interface is gone.
 func (s *speaker) announce() {
 	t := time.NewTicker(announceEvery)
 	defer t.Stop()
@@ -219,7 +218,7 @@ func (s *speaker) announce() {
 		case fresh := <-s.news:
 			for _, a := range fresh {
 				left[a] = announcements
-				frame, err := probe(a, s.on.MAC) // whoever has it too answers, and is logged
+				frame, err := probe(a, s.on.MAC) // another host with the address answers, which is logged
 				s.send(frame, err)
 			}
 			s.log.Info("announced", "addresses", fresh, "interface", s.on.Name, "mac", s.on.MAC.String())
@@ -245,9 +244,9 @@ func (s *speaker) send(frame []byte, err error) {
 		_, err = s.conn.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:6])})
 	}
 	if err != nil {
-		s.log.Debug("a neighbour was not told", "interface", s.on.Name, "err", err)
+		s.log.Debug("announcing an address failed", "interface", s.on.Name, "err", err)
 	}
-	// The kernel tells of an interface that went down once: to the reader, or here.
+	// The kernel reports only once that an interface went down: to the reader, or here.
 	if errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENXIO) {
 		_ = s.conn.SetReadDeadline(time.Unix(1, 0))
 	}

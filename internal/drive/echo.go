@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// echoes are frames that came through the sockets of the process before this one while its own were open already: they will
-// be read there once more, and must not count twice. Each is known by a hash of all its octets.
+// echoes are frames that were read from the sockets of the old process after our own sockets were opened. They will be read
+// from our sockets too, and must not count twice. A hash of all octets identifies each.
 type echoes struct {
 	seed  maphash.Seed
 	count map[uint64]int
 	since time.Time
 }
 
-// echoTime is how long the kernel may take to give a frame to one socket after the other.
+// echoTime is the longest time between a frame's arrival in one socket and in the other.
 const echoTime = 100 * time.Millisecond
 
 func newEchoes(now time.Time) *echoes {
@@ -22,7 +22,7 @@ func newEchoes(now time.Time) *echoes {
 
 func (e *echoes) note(frame []byte) { e.count[maphash.Bytes(e.seed, frame)]++ }
 
-// is reports whether a frame is an echo, once for each time that it was noted.
+// is reports whether a frame is an echo, once for each time that it was recorded.
 func (e *echoes) is(frame []byte) bool {
 	h := maphash.Bytes(e.seed, frame)
 	if e.count[h] == 0 {
@@ -32,18 +32,18 @@ func (e *echoes) is(frame []byte) bool {
 	return true
 }
 
-// ExpectEchoes has frames left out that noteEcho was told of. Nothing reads from the socket yet.
+// ExpectEchoes leaves out the frames that NoteEcho will record. Nothing reads from the socket yet.
 func (s *Socket) ExpectEchoes(now time.Time) { s.echoes = newEchoes(now) }
 
-// NoteEcho notes a frame that will come once more, if such are expected.
+// NoteEcho records a frame that will be read once more, if such frames are expected.
 func (s *Socket) NoteEcho(frame []byte) {
 	if s.echoes != nil {
 		s.echoes.note(frame)
 	}
 }
 
-// withoutEchoes takes the echoes out of n frames. They all were in the socket's queue when the loop began: as soon as that
-// was empty there are no more.
+// withoutEchoes removes the echoes from n frames. All echoes were in the socket's queue when the loop began, so there are no
+// more as soon as the queue was empty once.
 func (s *Socket) withoutEchoes(frames [][]byte, n int) int {
 	kept := 0
 	for _, f := range frames[:n] {

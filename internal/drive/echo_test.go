@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestEchoes: a frame that was read from the old socket is left out when it comes from the new one, as often as it was read
-// and no oftener; and in the end nobody asks any more.
+// TestEchoes: a frame that was read from the old socket is left out when it comes from the new one, exactly as often as it
+// was read. After the queue was empty nothing is left out.
 func TestEchoes(t *testing.T) {
 	s := &Socket{echoes: newEchoes(time.Now().Add(-time.Minute))}
 	s.echoes.note([]byte("twice"))
@@ -23,7 +23,7 @@ func TestEchoes(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	if s.echoes == nil {
-		t.Error("there was no end of the queue yet")
+		t.Error("echoes ended before the queue was empty")
 	}
 	if n := s.withoutEchoes(frames, 0); n != 0 || s.echoes != nil {
 		t.Error("the queue was empty, and echoes are still looked for")

@@ -11,7 +11,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// egress gives frames their link addresses and sends them. Those whose next hop is not resolved are parked for a while.
+// egress adds link addresses to frames and sends them. A frame whose next hop is not resolved is parked for a while.
 type egress struct {
 	resolver Resolver
 	ports    []Port
@@ -21,8 +21,8 @@ type egress struct {
 	retry    mono.Time
 	now      mono.Time
 	returns  Returns
-	lost     *Failures            // of all loops
-	discard  func(dataplane.Drop) // has the shard count a frame that went no further
+	lost     *Failures            // shared by all loops
+	discard  func(dataplane.Drop) // makes the shard count a frame that was not sent
 }
 
 type parked struct {
@@ -30,20 +30,20 @@ type parked struct {
 	until mono.Time
 }
 
-// doubted is a frame that was sent for a second time to a neighbour of which it is asked just then where it is. If it turns out
-// to be elsewhere, the frame goes there: its sender would send it a third time in seconds.
+// doubted is a frame that was sent again to a neighbour which is being asked for its link address. If the neighbour answers
+// with another link address, the frame is sent there. Otherwise the sender would send it again only seconds later.
 type doubted struct {
 	out   dataplane.Out
-	mac   [6]byte // where it was sent
+	mac   [6]byte // the link address to which it was sent
 	until mono.Time
 }
 
-// Parking: how many frames, for how long, and how often they are tried.
+// Parking: how many frames, for how long, and how often they are tried again.
 const (
 	parkRoom  = 256
 	parkTime  = 3 * time.Second
 	parkRetry = 5 * time.Millisecond
-	doubtTime = 200 * time.Millisecond // for an answer about a neighbour
+	doubtTime = 200 * time.Millisecond // time for the answer of a neighbour
 )
 
 func newEgress(ports []Port, r Resolver, lost *Failures, discard func(dataplane.Drop)) *egress {
@@ -73,7 +73,8 @@ func (e *egress) send(now mono.Time, out []dataplane.Out) error {
 	return errors.Join(errs...)
 }
 
-// place puts a frame into its port's batch, or drops it if it can go nowhere; true if it has to wait for a link address.
+// place puts a frame into its port's batch, or drops it if it has no way out. It returns true if the frame must wait for a
+// link address.
 func (e *egress) place(o *dataplane.Out) (waits bool) {
 	hop, state := e.resolver.Resolve(wire.SourceOf(o.Frame), o.Dst)
 	at, why := e.way(o.Side, &hop, state, &o.Dst)
@@ -83,7 +84,7 @@ func (e *egress) place(o *dataplane.Out) (waits bool) {
 	case state == netenv.Unresolved:
 		return true
 	default:
-		if o.Again && e.resolver.Doubt(hop) { // maybe the neighbour is not where it was
+		if o.Again && e.resolver.Doubt(hop) { // the neighbour may have moved
 			e.keep(o, hop.Dst)
 		}
 		wire.SetEthernet(o.Frame, hop.Dst, hop.Src)
@@ -92,7 +93,7 @@ func (e *egress) place(o *dataplane.Out) (waits bool) {
 	return false
 }
 
-// way is the port by which a frame to dst leaves, or why it may not leave at all.
+// way returns the port by which a frame to dst leaves, or the reason why it must not leave.
 func (e *egress) way(side wire.Side, hop *netenv.Hop, state netenv.State, dst *wire.Addr) (at int, why reason) {
 	switch state {
 	case netenv.Resolved, netenv.Unresolved:
@@ -114,8 +115,8 @@ func (e *egress) way(side wire.Side, hop *netenv.Hop, state netenv.State, dst *w
 	return 0, foreignInterface
 }
 
-// admits is whether the shard gets to see a frame. It does not see a SYN whose answer could not leave: there would be a
-// record of a connection that never comes about, and our SYN-ACKs in vain.
+// admits reports whether the shard receives a frame. It does not receive a SYN whose answer must not leave: it would keep a
+// record of a connection that never opens, and its SYN-ACKs would be dropped.
 func (e *egress) admits(side wire.Side, frame []byte) bool {
 	if !side.Has(wire.Outside) {
 		return true
@@ -152,7 +153,7 @@ func (e *egress) park(now mono.Time, o *dataplane.Out) {
 	}
 }
 
-// inherit parks a frame that another process had parked.
+// inherit parks a frame that the old process had parked.
 func (e *egress) inherit(p ParkedFrame) {
 	if len(e.parked) < parkRoom {
 		e.parked = append(e.parked, parked{dataplane.Out{Side: p.Side, Dst: p.Dst, Frame: p.Frame}, p.Until})
@@ -182,7 +183,7 @@ func (e *egress) unpark(now mono.Time) {
 	}
 }
 
-// keep keeps a frame that may have to go elsewhere.
+// keep keeps a frame that may have to be sent to another link address.
 func (e *egress) keep(o *dataplane.Out, mac [6]byte) {
 	if len(e.doubted) >= parkRoom {
 		return
@@ -195,7 +196,8 @@ func (e *egress) keep(o *dataplane.Out, mac [6]byte) {
 	}
 }
 
-// settleDoubts sends what was kept to neighbours that are elsewhere now, and forgets what went the right way.
+// settleDoubts sends the kept frames again whose neighbours have answered with another link address, and discards the others
+// after a while.
 func (e *egress) settleDoubts(now mono.Time) {
 	kept := e.doubted[:0]
 	for i := range e.doubted {

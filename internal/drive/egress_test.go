@@ -15,7 +15,7 @@ func testEgress(w *wires) *egress {
 	return newEgress([]Port{w}, w, NewFailures(), func(dataplane.Drop) {})
 }
 
-// TestParking: a frame whose next hop is not resolved waits for it, a bounded time, and then goes.
+// TestParking: a frame whose next hop is not resolved waits for it, for a bounded time, and is then sent.
 func TestParking(t *testing.T) {
 	w := &wires{side: wire.Outside, index: 1, state: netenv.Unresolved}
 	e := testEgress(w)
@@ -29,7 +29,7 @@ func TestParking(t *testing.T) {
 	}
 	out := frame()
 	send(out)
-	clear(out[0].Frame) // the shard uses its memory again
+	clear(out[0].Frame) // the shard reuses its memory
 	if len(w.out) != 0 || w.probed != 1 || e.retryAt() != now.Add(parkRetry) {
 		t.Fatalf("sent %d, probed %d, again at %d", len(w.out), w.probed, e.retryAt())
 	}
@@ -58,21 +58,21 @@ func TestParking(t *testing.T) {
 	}
 }
 
-// TestAnswersLeaveWhereClientsAre: by which ports an answer to a client may leave, and what becomes of the SYN of one that
-// cannot be answered.
+// TestAnswersLeaveWhereClientsAre: by which ports an answer to a client may leave, and what happens to a SYN that cannot be
+// answered.
 func TestAnswersLeaveWhereClientsAre(t *testing.T) {
 	server := wire.AddrFrom(netip.MustParseAddr("10.0.0.11"))
 	client := wire.AddrFrom(netip.MustParseAddr("198.18.0.7"))
 	strict, loose, off := Returns{}, Returns{Routed: true}, Returns{Anywhere: true} // `reverse-path`
 	for _, tt := range []struct {
 		rule   Returns
-		side   wire.Side // of the port that the route leaves by
+		side   wire.Side // of the port by which the route leaves
 		onLink bool
 		to     wire.Addr
 		want   reason
 	}{
 		{strict, wire.Outside, true, client, sent},
-		{strict, wire.Outside, true, server, sent}, // whatever a configuration calls a server
+		{strict, wire.Outside, true, server, sent}, // even if a configuration calls it a server
 		{strict, wire.Inside, true, client, wrongSide},
 		{strict, wire.Inside, false, client, wrongSide},
 		{strict, wire.Both, true, client, sent},
@@ -94,10 +94,10 @@ func TestAnswersLeaveWhereClientsAre(t *testing.T) {
 	l := testLoop(w)
 	l.egress.returns = strict
 	if l.egress.admits(wire.Outside, syn(1)) || !l.egress.admits(wire.Inside, syn(1)) {
-		t.Error("a SYN from outside whose answer would leave by the inside goes to the shard, or one from the inside does not")
+		t.Error("the shard receives a SYN from outside whose answer would leave by the inside, or does not receive one from the inside")
 	}
 	if err := l.egress.send(0, []dataplane.Out{{Side: wire.Outside, Frame: syn(1)}, {Side: wire.Inside, Frame: syn(1)}}); err != nil || len(w.out) != 1 {
-		t.Errorf("%d frames sent, %v: the one to the server was to go", len(w.out), err)
+		t.Errorf("%d frames sent, %v: expected only the one to the server", len(w.out), err)
 	}
 	if s := l.Shard.Stats(); s.Dropped[dataplane.DropReversePath] != 2 {
 		t.Errorf("%d counted", s.Dropped[dataplane.DropReversePath])
@@ -109,8 +109,8 @@ func TestAnswersLeaveWhereClientsAre(t *testing.T) {
 
 var syn1 = syn(1)
 
-// TestDoubts: what is sent for a second time raises a doubt, and goes to where its next hop turns out to be; if it is where it
-// was, nothing is sent twice.
+// TestDoubts: a frame that is sent again raises a doubt, and is sent to the neighbour's new link address, if there is one.
+// If the link address has not changed, nothing is sent twice.
 func TestDoubts(t *testing.T) {
 	for _, moved := range []byte{0, 1} {
 		w := &wires{side: wire.Both, index: 1}
@@ -124,14 +124,14 @@ func TestDoubts(t *testing.T) {
 		}
 		send(dataplane.Out{Side: wire.Inside, Frame: syn(1)})
 		if w.doubted != 0 || e.retryAt() != mono.Never {
-			t.Error("a first frame raises a doubt")
+			t.Error("a frame that is sent for the first time raises a doubt")
 		}
 		again := dataplane.Out{Side: wire.Inside, Again: true, Frame: syn(2)}
 		send(again, again)
 		if w.doubted != 2 || len(w.out) != 3 || len(e.doubted) != 1 || e.retryAt() != now.Add(parkRetry) {
 			t.Errorf("%d doubts, %d frames sent, %d kept", w.doubted, len(w.out), len(e.doubted))
 		}
-		clear(again.Frame) // the shard uses its memory again
+		clear(again.Frame) // the shard reuses its memory
 		now = now.Add(parkRetry)
 		w.moved = moved
 		send()
@@ -146,7 +146,7 @@ func TestDoubts(t *testing.T) {
 	}
 }
 
-// TestInheritParked: a frame that waited for its next hop waits on, as long as it was meant to.
+// TestInheritParked: a frame that waited for its next hop continues to wait, for the rest of its time.
 func TestInheritParked(t *testing.T) {
 	w := &wires{side: wire.Inside, index: 1}
 	e := testEgress(w)

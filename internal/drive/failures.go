@@ -9,7 +9,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// reason is why a frame was not sent.
+// reason is the reason for which a frame was not sent.
 type reason uint8
 
 const (
@@ -24,7 +24,7 @@ const (
 	reasonCount
 )
 
-// words says it in the log, with the way out.
+// words returns the reason for the log, with advice.
 func (f reason) words() string {
 	switch f {
 	case noRoute:
@@ -35,7 +35,7 @@ func (f reason) words() string {
 		return "the route to it leaves by an interface that is neither outside nor inside: name it as one, or see what " +
 			"`hushgate check` says, and then `hushgate upgrade`"
 	case noNeighbour:
-		return "nobody answers for the link address of the next hop to it"
+		return "the next hop to it does not answer with its link address"
 	case wrongSide:
 		return "it came from outside, and the route to it leaves by the inside: a forged address, or a route that is missing " +
 			"(asymmetric on purpose: `reverse-path: loose`)"
@@ -48,7 +48,7 @@ func (f reason) words() string {
 	return ""
 }
 
-// drop is the shard's counter of it.
+// drop returns the shard's counter for the reason.
 func (f reason) drop() dataplane.Drop {
 	switch f {
 	case wrongSide, hairpin, ownAddress:
@@ -60,7 +60,7 @@ func (f reason) drop() dataplane.Drop {
 	return dataplane.DropNoRoute
 }
 
-// Failures counts the frames of all loops that were not sent. The loops call note, which neither waits nor allocates.
+// Failures counts the frames of all loops that were not sent. The loops call note, which neither blocks nor allocates.
 type Failures struct {
 	kinds [reasonCount]struct {
 		count atomic.Uint64
@@ -69,17 +69,17 @@ type Failures struct {
 	first chan Failure
 }
 
-// Failure is the first frame that was not sent, after a while in which all were.
+// Failure is the first frame that was not sent, after a period without failures.
 type Failure struct {
 	why     reason
 	to      wire.Addr
-	ifindex int // of the interface that it should have left by, 0 if there is none
+	ifindex int // of the interface by which it should have left, or 0
 }
 
-// NewFailures counts from nothing.
+// NewFailures returns counters that start at zero.
 func NewFailures() *Failures { return &Failures{first: make(chan Failure, reasonCount)} }
 
-// First is of each kind the first failure, after a while without.
+// First receives the first failure of each kind, after a period without one.
 func (f *Failures) First() <-chan Failure { return f.first }
 
 func (f *Failures) note(why reason, to wire.Addr, ifindex int) {
@@ -88,27 +88,27 @@ func (f *Failures) note(why reason, to wire.Addr, ifindex int) {
 	if !k.told.Load() && k.told.CompareAndSwap(false, true) {
 		select {
 		case f.first <- Failure{why, to, ifindex}:
-		default: // never: each kind has room
+		default: // never happens: each kind has room
 			k.told.Store(false)
 		}
 	}
 }
 
-// FailureLog tells of failures: of the first of a kind at once, of those that follow in one line a minute, until there is a
-// minute without any.
+// FailureLog logs failures: the first of a kind at once, further ones in one line a minute, until a minute passes without
+// any.
 type FailureLog struct {
 	*Failures
 	log    *slog.Logger
 	name   func(ifindex int) string
-	before [reasonCount]uint64 // counted and told
+	before [reasonCount]uint64 // counted and already logged
 }
 
-// NewFailureLog tells of failures; name is the name of an interface.
+// NewFailureLog returns a log of failures. name returns the name of an interface.
 func NewFailureLog(f *Failures, log *slog.Logger, name func(ifindex int) string) *FailureLog {
 	return &FailureLog{Failures: f, log: log, name: name}
 }
 
-// Begin tells of what came from First.
+// Begin logs a failure received from First.
 func (l *FailureLog) Begin(f Failure) {
 	l.before[f.why]++
 	args := []any{"to", f.to.String(), "why", f.why.words()}
@@ -118,7 +118,7 @@ func (l *FailureLog) Begin(f Failure) {
 	l.log.Warn("frame not sent", args...)
 }
 
-// Minute is to be called each FailurePause.
+// Minute must be called once in each FailurePause.
 func (l *FailureLog) Minute() {
 	for why := range l.kinds {
 		k := &l.kinds[why]
@@ -133,5 +133,5 @@ func (l *FailureLog) Minute() {
 	}
 }
 
-// FailurePause is how long failures are gathered for one line.
+// FailurePause is the period of the line about further failures.
 const FailurePause = time.Minute

@@ -10,7 +10,8 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestFailuresAreTold: the first at once, more of its kind once a minute, and the first again behind a minute without.
+// TestFailuresAreTold: the first failure is logged at once, more of its kind once a minute, and after a minute without any
+// the next is a first one again.
 func TestFailuresAreTold(t *testing.T) {
 	var text bytes.Buffer
 	l := NewFailureLog(NewFailures(), slog.New(slog.NewTextHandler(&text, nil)), func(int) string { return "eth7" })

@@ -28,39 +28,39 @@ type Waiter interface {
 	Wake()
 }
 
-// Resolver finds the way from one address to another.
+// Resolver finds the route from one address to another.
 type Resolver interface {
 	Resolve(src, dst wire.Addr) (netenv.Hop, netenv.State)
 	Probe(src, dst wire.Addr)
 	Doubt(hop netenv.Hop) bool
 }
 
-// Sink takes the events of shards, each shard's in their order, in that shard's own goroutine: several shards may call it at
-// once, and it must not wait. It owns the events until it returns.
+// Sink receives the events of shards. It gets each shard's events in order, in that shard's own goroutine. Several shards
+// may call it at once, and it must not block. The events are valid until it returns.
 type Sink interface {
 	Take(shard int, events []dataplane.Event)
 }
 
-// ErrGiven ends a loop whose shard another process has.
+// ErrGiven ends a loop whose shard now belongs to another process.
 var ErrGiven = errors.New("the shard is another process's")
 
-// Loop drives one shard: frames from the ports in, frames and events out. It belongs to one goroutine, but for Do and
-// Run's context.
+// Loop drives one shard: it passes frames from the ports in, and frames and events out. It belongs to one goroutine, apart
+// from Do and Run's context.
 type Loop struct {
-	Shard  *dataplane.Shard // for others before Run, and while an order keeps that waiting
+	Shard  *dataplane.Shard // others may use it before Run, and while an order makes the loop wait
 	clock  mono.Clock
 	ports  []Port
 	waiter Waiter
 	egress *egress
-	number int // of the shard
+	number int // the shard's number
 	sinks  []Sink
 	orders chan func(*dataplane.Shard)
 	frames [port.Batch][]byte
-	Given  bool // set by an order when the shard is another process's: not one frame more
+	Given  bool // set by an order when the shard belongs to another process: no frame more is handled
 }
 
-// NewLoop drives a shard, which has a number, by the ports, for which w waits. Frames that cannot be sent are counted in lost,
-// beside the shard's own counters. Each sink gets all events.
+// NewLoop returns a loop that drives a shard with a number by the given ports. w waits for the ports. lost counts frames
+// that cannot be sent, in addition to the shard's own counters. Each sink receives all events.
 func NewLoop(number int, shard *dataplane.Shard, clock mono.Clock, ports []Port, w Waiter, r Resolver, lost *Failures,
 	sinks ...Sink,
 ) *Loop {
@@ -72,7 +72,7 @@ func NewLoop(number int, shard *dataplane.Shard, clock mono.Clock, ports []Port,
 	return l
 }
 
-// Do has the shard's goroutine call f between two batches.
+// Do calls f in the shard's goroutine, between two batches.
 func (l *Loop) Do(ctx context.Context, f func(*dataplane.Shard)) {
 	select {
 	case l.orders <- f:
@@ -100,7 +100,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	return nil
 }
 
-// turn is one batch of each port; true if there may be more at once.
+// turn handles one batch from each port. It returns true if there may be more at once.
 func (l *Loop) turn() (busy bool, err error) {
 	for {
 		select {
@@ -137,7 +137,7 @@ func (l *Loop) turn() (busy bool, err error) {
 	return busy, l.Drain(now)
 }
 
-// Drain hands out what the shard has to say and to send. Run does it; before and behind that others may.
+// Drain passes on the shard's events and frames. Run calls it; before and after Run others may call it.
 func (l *Loop) Drain(now mono.Time) error {
 	batch := l.Shard.Drain()
 	if len(batch.Events) > 0 {
@@ -148,7 +148,7 @@ func (l *Loop) Drain(now mono.Time) error {
 	return l.egress.send(now, batch.Out)
 }
 
-// patience is how long there is nothing to do: until the next deadline, or until a parked frame is tried again.
+// patience returns how long the loop may sleep: until the next deadline, or until a parked frame is tried again.
 func (l *Loop) patience() time.Duration {
 	next := min(l.Shard.NextDeadline(), l.egress.retryAt())
 	if next == mono.Never {
@@ -157,7 +157,7 @@ func (l *Loop) patience() time.Duration {
 	return max(0, next.Sub(l.clock.Now()))
 }
 
-// Parked are the frames that wait for their next hop's link address.
+// Parked returns the frames that wait for the link address of their next hop.
 func (l *Loop) Parked() (list []ParkedFrame) {
 	for _, p := range l.egress.parked {
 		list = append(list, ParkedFrame{p.out.Side, p.out.Dst, p.out.Frame, p.until})
@@ -165,16 +165,16 @@ func (l *Loop) Parked() (list []ParkedFrame) {
 	return list
 }
 
-// Inherit parks a frame that another process had parked.
+// Inherit parks a frame that the old process had parked.
 func (l *Loop) Inherit(p ParkedFrame) { l.egress.inherit(p) }
 
-// Route obeys other rules about answers to clients. It is called by the shard's goroutine, or before that begins.
+// Route applies new rules about answers to clients. It is called by the shard's goroutine, or before that begins.
 func (l *Loop) Route(r Returns) { l.egress.returns = r }
 
-// RetryNow tries parked frames at once. It is called by the shard's goroutine.
+// RetryNow tries the parked frames at once. It is called by the shard's goroutine.
 func (l *Loop) RetryNow() { l.egress.retry = 0 }
 
-// Ask has a loop find something out about its shard; false if ctx ended before.
+// Ask calls f in the loop's goroutine and returns its answer. It returns false if ctx ended before.
 func Ask[T any](ctx context.Context, l *Loop, f func(*dataplane.Shard) T) (answer T, ok bool) {
 	answers := make(chan T, 1)
 	l.Do(ctx, func(s *dataplane.Shard) { answers <- f(s) })

@@ -16,7 +16,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// wires is a port, a waiter and a resolver in one: a machine of two interfaces in memory.
+// wires is a port, a waiter and a resolver in one: a machine with two interfaces, in memory.
 type wires struct {
 	side    wire.Side
 	index   int
@@ -26,7 +26,7 @@ type wires struct {
 	state   netenv.State
 	probed  int
 	doubted int
-	moved   byte // of the next hop's link address
+	moved   byte // last octet of the next hop's link address
 	timeout []time.Duration
 	waited  func()
 }
@@ -103,7 +103,7 @@ func TestIdleLoopWaitsForEver(t *testing.T) {
 	}
 }
 
-// noted is a sink that notes who says what.
+// noted is a sink that records its events.
 type noted struct {
 	order *[]string
 	name  string
@@ -115,7 +115,7 @@ func (n noted) Take(shard int, events []dataplane.Event) {
 	}
 }
 
-// TestSinks: each sink gets every event, with the number of the shard that it is of, and none is called for nothing.
+// TestSinks: each sink receives every event with the number of its shard, and no sink is called without events.
 func TestSinks(t *testing.T) {
 	var got []string
 	ctx, cancel := context.WithCancel(t.Context())

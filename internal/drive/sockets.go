@@ -8,37 +8,37 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Socket is the port of one loop on one interface, which may go and come back: then the packet socket is a new one.
+// Socket is the port of one loop on one interface. The interface may disappear and return; it then gets a new packet socket.
 type Socket struct {
 	name string
 	side wire.Side
-	now  atomic.Pointer[port.AFPacket] // nil while the interface is not there; replaced by the loop's goroutine alone
+	now  atomic.Pointer[port.AFPacket] // nil while the interface does not exist; only the loop's goroutine replaces it
 
-	echoes *echoes // behind a takeover, for a moment
+	echoes *echoes // for a moment after a takeover
 
-	lost     atomic.Uint64 // frames that were to go out while it was not there
+	lost     atomic.Uint64 // frames to be sent while the interface did not exist
 	past     atomic.Uint64 // SendDrop and
-	pastFull atomic.Uint64 // KernelDrop of the sockets before
+	pastFull atomic.Uint64 // KernelDrop, each summed over the sockets that were closed
 }
 
-// NewSocket is a socket that is there.
+// NewSocket returns a socket whose interface exists.
 func NewSocket(name string, side wire.Side, p *port.AFPacket) *Socket {
 	s := &Socket{name: name, side: side}
 	s.now.Store(p)
 	return s
 }
 
-// Port is the packet socket of the moment, nil while the interface is not there.
+// Port returns the present packet socket, or nil while the interface does not exist.
 func (s *Socket) Port() *port.AFPacket { return s.now.Load() }
 
-// Read is Port's; it finds nothing while the interface is not there.
+// Read implements Port. It returns no frames while the interface does not exist.
 func (s *Socket) Read(frames [][]byte) (int, error) {
 	p := s.now.Load()
 	if p == nil {
 		return 0, nil
 	}
 	n, err := p.Read(frames)
-	if errors.Is(err, port.ErrGone) { // what netlink says of it is on its way
+	if errors.Is(err, port.ErrGone) { // a message from netlink about it follows
 		return 0, nil
 	}
 	if s.echoes != nil {
@@ -47,7 +47,7 @@ func (s *Socket) Read(frames [][]byte) (int, error) {
 	return n, err
 }
 
-// Write is Port's; it counts as lost what it gets while the interface is not there.
+// Write implements Port. It counts the frames as lost while the interface does not exist.
 func (s *Socket) Write(frames [][]byte) error {
 	p := s.now.Load()
 	if p == nil {
@@ -57,13 +57,13 @@ func (s *Socket) Write(frames [][]byte) error {
 	return p.Write(frames)
 }
 
-// Side is the interface's.
+// Side returns the interface's side.
 func (s *Socket) Side() wire.Side { return s.side }
 
-// Name is the interface's.
+// Name returns the interface's name.
 func (s *Socket) Name() string { return s.name }
 
-// Index is the interface's, 0 while it is not there.
+// Index returns the interface's index, or 0 while it does not exist.
 func (s *Socket) Index() int {
 	if p := s.now.Load(); p != nil {
 		return p.Index()
@@ -71,7 +71,7 @@ func (s *Socket) Index() int {
 	return 0
 }
 
-// Lost adds up what all sockets of the interface lost.
+// Lost returns the losses of all sockets that the interface has had.
 func (s *Socket) Lost() (queueFull, notSent uint64) {
 	queueFull, notSent = s.pastFull.Load(), s.past.Load()+s.lost.Load()
 	if p := s.now.Load(); p != nil {
@@ -81,7 +81,7 @@ func (s *Socket) Lost() (queueFull, notSent uint64) {
 	return queueFull, notSent
 }
 
-// Swap puts another port, or none, in the place of the present one, which it closes.
+// Swap replaces the present port with another one or none, and closes the present one.
 func (s *Socket) Swap(p *port.AFPacket) error {
 	old := s.now.Swap(p)
 	if old == nil {
@@ -93,7 +93,7 @@ func (s *Socket) Swap(p *port.AFPacket) error {
 	return old.Close()
 }
 
-// Sockets are the sockets of one loop and the poller that waits for them.
+// Sockets are the sockets of one loop, and the poller that waits for them.
 type Sockets struct {
 	List []*Socket
 	Poll *port.Poller

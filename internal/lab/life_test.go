@@ -192,8 +192,8 @@ func reload(t *testing.T, f family) {
 		want string
 	}{
 		{[]byte("frontend x\n    bind nowhere\n"), "haproxy.cfg:2: bind: "},
-		{[]byte(strings.Replace(string(life(f, "", "1s", f.b)), "nbthread 2", "nbthread 1", 1)), "these cannot change while hushgate runs: shards (nbthread) (2, now 1): hushgate upgrade does it"},
-		{life(f, "maxconn 10", "1s", f.b), "these cannot change while hushgate runs: maxconn"},
+		{[]byte(strings.Replace(string(life(f, "", "1s", f.b)), "nbthread 2", "nbthread 1", 1)), "these settings cannot change while hushgate runs: shards (nbthread) (2, now 1); `hushgate upgrade` changes them"},
+		{life(f, "maxconn 10", "1s", f.b), "these settings cannot change while hushgate runs: maxconn"},
 		{life(f, "log nowhere.invalid mail", "1s", f.b), "log to "},
 	} {
 		configure(bad.cfg)

@@ -81,7 +81,7 @@ func TestMacvlan(t *testing.T) {
 	waitForLine(ctx, t, g, "interface is gone", "interface=vrrp.52")
 	waitForLine(ctx, t, g, "msg=network", "the service address "+ShapeVIP4+" is on no interface")
 	sh(ctx, t, l.Gateway, master+"\nip link add link eth0 name vrrp.53 address 00:00:5e:00:01:35 type macvlan mode private")
-	waitForLine(ctx, t, g, "msg=network", "vrrp.53 belongs to the outside now (it is a macvlan above eth0)")
+	waitForLine(ctx, t, g, "msg=network", "vrrp.53 now belongs to the outside (it is a macvlan above eth0)")
 	waitForLine(ctx, t, g, "interface has returned", "interface=vrrp.51")
 	waitForLine(ctx, t, g, "interface has returned", "interface=vrrp.52")
 	talkAndMail(ctx, t, l, mtas, both...)

@@ -16,35 +16,35 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Tables is a configuration in the terms of the parts.
+// Tables is a configuration as the parts of the gateway need it.
 type Tables struct {
-	Shard    dataplane.Config // without its keys, and without addresses of this machine
-	Names    connlog.Names    // of what Shard numbers
+	Shard    dataplane.Config // without its keys, and without this machine's addresses
+	Names    connlog.Names    // the names for the numbers in Shard
 	Checks   []Check
 	Firewall firewall.Config
-	Services []netip.AddrPort // what the packet filters and the firewall are about, without doubles
+	Services []netip.AddrPort // the services for packet filters and firewall, without duplicates
 	Servers  []netip.AddrPort
 
 	frontends, backends []string // names, by id
-	// What is not of the configuration any more, and may have connections yet.
+	// Services and servers that are no longer in the configuration but may have connections.
 	RetiredServices map[dataplane.ServiceID]bool
 	RetiredServers  map[dataplane.ServerID]bool
 }
 
-// Check is a health check and the server that it is of.
+// Check is a health check with its server.
 type Check struct {
 	health.Config
 	ServerID dataplane.ServerID
-	Delay    time.Duration // the longest hold of a client of that server
-	// Beside is a visit that only learns, of a server whose checks go to another address: what is granted there is no word on
-	// what the server grants.
+	Delay    time.Duration // the longest delay of a client of that server
+	// Beside marks a visit that only learns what a server grants. The server's checks go to another address, which says
+	// nothing about what the server itself grants.
 	Beside bool
 }
 
 // Own reports whether the check goes to the server's own address.
 func (c *Check) Own(s *dataplane.Server) bool { return wire.AddrFrom(c.Addr.Addr()) == s.Addr }
 
-// wanted lists what the configuration says about addresses.
+// wanted collects what the configuration says about addresses.
 func wanted(cfg *config.Config) netenv.Wanted {
 	w := netenv.Wanted{
 		Outside: cfg.Global.Outside, Inside: cfg.Global.Inside, Announce: cfg.Global.Announce,
@@ -71,7 +71,7 @@ func wanted(cfg *config.Config) netenv.Wanted {
 	return w
 }
 
-// answering lists the servers that are connected to from this machine's own address, and from no client's.
+// answering lists the servers that see only this machine's own address, never a client's.
 func answering(cfg *config.Config) (list []netip.Addr) {
 	routed := map[netip.Addr]bool{}
 	for _, b := range cfg.Backends {
@@ -85,13 +85,13 @@ func answering(cfg *config.Config) (list []netip.Addr) {
 	return slices.DeleteFunc(list, func(a netip.Addr) bool { return routed[a] })
 }
 
-// forwardsOthers reports whether other traffic than hushgate's own goes through this machine.
+// forwardsOthers reports whether traffic other than hushgate's own passes through this machine.
 func forwardsOthers(cfg *config.Config) bool {
 	f := &cfg.Global.Firewall
 	return f.Forward || f.Masquerade || len(f.SNAT) > 0 || len(answering(cfg)) < len(wanted(cfg).Servers)
 }
 
-// boundInterfaces lists the interfaces that the bind lines name, if every one of them names one.
+// boundInterfaces lists the interfaces that the bind lines name, if each bind line names one.
 func boundInterfaces(cfg *config.Config) (names []string) {
 	for _, f := range cfg.Frontends {
 		for _, b := range f.Binds {
@@ -106,7 +106,7 @@ func boundInterfaces(cfg *config.Config) (names []string) {
 	return names
 }
 
-// Build translates a configuration for the interfaces that were chosen.
+// Build translates a configuration for the chosen interfaces.
 func Build(cfg *config.Config, c *netenv.Chosen) (*Tables, error) {
 	b := &Tables{}
 	backends := map[string]dataplane.BackendID{}
@@ -128,10 +128,10 @@ func Build(cfg *config.Config, c *netenv.Chosen) (*Tables, error) {
 		b.frontend(f, id, timesOf(f, &cfg.Backends[id]), c)
 	}
 	if len(b.Shard.Services) == 0 {
-		return nil, fmt.Errorf("no service address: no bind line fits an address of the outside")
+		return nil, fmt.Errorf("no service address: no bind line matches an address of an outside interface")
 	}
 	if n := b.distinctWaits(); n > maxWaits {
-		return nil, fmt.Errorf("%d different inspect-delay, timeout connect, half-open and time-wait values: at most %d can be kept apart", n, maxWaits)
+		return nil, fmt.Errorf("%d different values of inspect-delay, timeout connect, half-open and time-wait, expected at most %d", n, maxWaits)
 	}
 	if err := b.apart(); err != nil {
 		return nil, err
@@ -149,8 +149,8 @@ func Build(cfg *config.Config, c *netenv.Chosen) (*Tables, error) {
 	return b, nil
 }
 
-// pools lists for each service the servers that take its clients when the kernel hands them over: those of the client's
-// family that want no PROXY header and answer through this machine; backups if there are no others.
+// pools lists for each service the servers to which the kernel can forward its clients: servers of the client's family that
+// want no PROXY header and answer through this machine. Backup servers are listed if there are no others.
 func (b *Tables) pools() (pools []firewall.Pool) {
 	for _, v := range b.Shard.Services {
 		p := firewall.Pool{Service: netip.AddrPortFrom(v.Addr.Netip(), v.Port)}
@@ -228,7 +228,7 @@ func healthConfig(c *config.Backend, s *config.Server) health.Config {
 	return h
 }
 
-// visitOf is for a server that is only looked at, politely, to learn what its TCP grants.
+// visitOf is the check of a server that is only visited to learn what its TCP grants. It ends with QUIT.
 func visitOf(c *config.Backend, s *config.Server) health.Config {
 	return health.Config{
 		Backend: c.Name, Server: s.Name, Addr: netip.AddrPortFrom(s.Addr, s.Port), Inter: s.Inter, FastInter: s.FastInter,
@@ -237,8 +237,8 @@ func visitOf(c *config.Backend, s *config.Server) health.Config {
 	}
 }
 
-// timesOf joins the timeouts of both sides. A mail may pause for the longer of HAProxy's two, for a pause is silence on
-// both sides here.
+// timesOf combines the timeouts of both sides. It uses the longer of HAProxy's two idle timeouts, because a pause in a mail
+// is silence on both sides here.
 func timesOf(f *config.Frontend, b *config.Backend) dataplane.Times {
 	return dataplane.Times{
 		HalfOpen: f.HalfOpen, Idle: max(f.ClientTimeout, b.ServerTimeout), ClientFIN: f.ClientFIN, ServerFIN: b.ServerFIN,
@@ -280,7 +280,7 @@ func (b *Tables) frontend(f *config.Frontend, backend dataplane.BackendID, times
 
 func (b *Tables) taken(a netip.AddrPort) bool { return slices.Contains(b.Services, a) }
 
-// fits reports whether a service address is one that the bind line means.
+// fits reports whether a bind line includes a service address.
 func fits(bind config.Bind, a netip.AddrPort, outside []*netenv.Link) bool {
 	switch {
 	case bind.Port != a.Port():
@@ -295,11 +295,11 @@ func fits(bind config.Bind, a netip.AddrPort, outside []*netenv.Link) bool {
 	return bind.Addr == a.Addr()
 }
 
-// maxWaits is how many different times connections may wait for: each has a queue in every shard.
+// maxWaits bounds the number of different times for which connections may wait. Each has its own queue in every shard.
 const maxWaits = 190
 
-// distinctWaits counts them: where something is sent again, the timeout is cut into powers of two, which are the same for
-// all, and a rest. Each of the four settings has queues of its own.
+// distinctWaits counts them. Where a segment is sent again, the timeout is split into powers of two, which all timeouts
+// share, and a rest. Each of the four settings has its own queues.
 func (b *Tables) distinctWaits() int {
 	delays, timeWaits, halfOpens, connects := map[time.Duration]bool{}, map[time.Duration]bool{}, map[time.Duration]bool{}, map[time.Duration]bool{}
 	for _, f := range b.Shard.Frontends {
@@ -311,14 +311,14 @@ func (b *Tables) distinctWaits() int {
 	return len(delays) + len(timeWaits) + len(halfOpens) + len(connects)
 }
 
-// has reports whether the interface of that name has an address.
+// has reports whether the interface with that name has an address.
 func has(links []*netenv.Link, name string, a netip.Addr) bool {
 	return slices.ContainsFunc(links, func(l *netenv.Link) bool {
 		return l.Name == name && slices.ContainsFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr() == a })
 	})
 }
 
-// delays finds for each check the longest delay of the frontends whose clients may come to that server.
+// delays sets for each check the longest delay of the frontends whose clients may reach that server.
 func (b *Tables) delays() {
 	for i := range b.Checks {
 		for _, f := range b.Shard.Frontends {
@@ -331,7 +331,7 @@ func (b *Tables) delays() {
 	}
 }
 
-// ownChecks lists where health checks go that are with the servers themselves, without doubles.
+// ownChecks lists, without duplicates, the addresses of health checks that go to the servers themselves.
 func (b *Tables) ownChecks() (list []netip.AddrPort) {
 	for i := range b.Checks {
 		c := &b.Checks[i]

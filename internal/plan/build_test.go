@@ -48,7 +48,7 @@ func TestBuild(t *testing.T) {
 	}
 }
 
-// TestServersElsewhere: a server at an address of this machine would never get a packet, and is an error.
+// TestServersElsewhere: a server with an address of this machine would never receive a packet, so it is an error.
 func TestServersElsewhere(t *testing.T) {
 	own := func(addrs ...string) (list []wire.Addr) {
 		for _, a := range addrs {
@@ -66,8 +66,8 @@ func TestServersElsewhere(t *testing.T) {
 	}
 }
 
-// TestChecksElsewhere: what a server grants is learnt from the server itself: from its checks, at whatever port, and where
-// these go to another address from visits beside them, which the filters let be answered.
+// TestChecksElsewhere: what a server grants is learnt from the server itself. If its checks go to its own address, at any
+// port, they are used. If they go to another address, further visits are used, and the filters let their answers in.
 func TestChecksElsewhere(t *testing.T) {
 	text := strings.Replace(twoFrontends, "port: 26", "port: 26, addr: 10.0.0.99", 1)
 	for _, c := range []struct{ text, beside, heard string }{
@@ -114,7 +114,8 @@ func TestBoundInterfaces(t *testing.T) {
 	}
 }
 
-// TestSources: what belongs to a source reaches the core, the rules and the filter; the kernel gets no such server.
+// TestSources: a server-side address reaches the core, the rules and the filter. The kernel forwards no client to such a
+// server.
 func TestSources(t *testing.T) {
 	b, err := Build(parse(t, `
 frontends:
@@ -157,7 +158,8 @@ backends:
 	}
 }
 
-// TestServiceAmongSources: what a service's clients and a source's server send must be told apart by its port.
+// TestServiceAmongSources: a service's port must be outside the server-side ports, because it distinguishes what clients
+// send from what servers send.
 func TestServiceAmongSources(t *testing.T) {
 	for source, fits := range map[string]bool{
 		"192.0.2.25:2000-2525": false, "192.0.2.25:2525-2525": false, "192.0.2.25:2526-2999": true, "192.0.2.129": true,
@@ -168,14 +170,14 @@ frontends:
 backends:
   - {name: bk, servers: [{name: a, address: "10.0.0.11:25", send-proxy: true, source: "`+source+`"}]}
 `), chosen())
-		if fits != (err == nil) || err != nil && !strings.Contains(err.Error(), "the service 192.0.2.25:2525 has a port of the source") {
+		if fits != (err == nil) || err != nil && !strings.Contains(err.Error(), "the service 192.0.2.25:2525 uses a port of the server-side address") {
 			t.Errorf("source %s: %v", source, err)
 		}
 	}
 }
 
-// TestShardWarnings: a half-open that fits one shard may not fit as many as there are processors; what the file's own check
-// has said is not said again.
+// TestShardWarnings: a half-open value that fits one shard may not fit one shard for each processor. A warning that the
+// file's own check has given is not repeated.
 func TestShardWarnings(t *testing.T) {
 	for _, c := range []struct {
 		global config.Global

@@ -5,7 +5,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Filter is what the sockets of an interface on some side let in; spread is the secret of port.Spread.
+// Filter returns the filter for the sockets of an interface on a side. spread is the secret of port.Spread.
 func (b *Tables) Filter(side wire.Side, spread [2]uint64) port.Filter {
 	f := port.Filter{Sides: side, Services: b.Services, Servers: b.Servers, Checks: b.ownChecks(), Spread: port.NewSpread(spread)}
 	for _, s := range b.sources() {

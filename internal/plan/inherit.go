@@ -10,10 +10,10 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Connections refer to services and servers by number, and so does their log. So a new configuration is numbered like the
-// one before it, as far as the two have anything in common: see dataplane.Reload.
+// Connections and their log lines refer to services and servers by number. So a new configuration is numbered like the one
+// before it, as far as they have services and servers in common: see dataplane.Reload.
 
-// numbers maps the ids of a configuration that was numbered by itself to those that it gets.
+// numbers maps the ids that a new configuration has by itself to the ids that it gets.
 type numbers struct {
 	services  []dataplane.ServiceID
 	frontends []dataplane.FrontendID
@@ -21,10 +21,10 @@ type numbers struct {
 	servers   []dataplane.ServerID
 }
 
-// Uses is which services and servers have connections.
+// Uses says which services and servers have connections.
 type Uses struct{ Services, Servers []bool }
 
-// Add adds what another shard has connections with.
+// Add adds the uses of another shard.
 func (u *Uses) Add(services, servers []bool) {
 	u.Services, u.Servers = or(u.Services, services), or(u.Servers, servers)
 }
@@ -37,13 +37,13 @@ func or(a, b []bool) []bool {
 	return a
 }
 
-// table gives numbers to the entries of one table.
+// table assigns numbers to the entries of one table.
 type table[K comparable] struct {
-	keys []K    // by number; the zero K where there is nothing
-	keep []bool // these numbers are not free
+	keys []K    // by number; the zero K where the number is unused
+	keep []bool // numbers that must not be reused
 }
 
-// number returns the number of each key: the one that it has already, else one that is free, else a new one.
+// number returns the number of each key: its present one, or a free one, or a new one.
 func (t *table[K]) number(keys []K) (ids []int) {
 	ids = make([]int, len(keys))
 	for i, k := range keys {
@@ -67,7 +67,7 @@ func (t *table[K]) number(keys []K) (ids []int) {
 	return ids
 }
 
-// serverKey is what makes a server the same as before.
+// serverKey identifies a server: two servers with equal keys are the same.
 type serverKey struct {
 	backend, name string
 	addr          netip.AddrPort
@@ -99,11 +99,11 @@ func (b *Tables) serviceKeys() (keys []netip.AddrPort) {
 	return keys
 }
 
-// Retired reports whether a server is not of the configuration any more, and may have connections yet.
+// Retired reports whether a server is no longer in the configuration but may have connections.
 func (b *Tables) Retired(id dataplane.ServerID) bool { return b.RetiredServers[id] }
 
-// Inherit numbers b, which was built by itself, like old. What is in old alone stays while it has connections: as a
-// service that is closed, as a server that takes no new ones.
+// Inherit numbers b, which was built by itself, like old. Services and servers that only old has stay while they have
+// connections: the services are closed, and the servers receive no new connections.
 func (b *Tables) Inherit(old *Tables, used Uses) *Tables {
 	keepServices, keepServers := make([]bool, len(old.Shard.Services)), make([]bool, len(old.Shard.Servers))
 	for i, k := range old.serviceKeys() {
@@ -155,7 +155,7 @@ func present(list []netip.AddrPort) []netip.AddrPort {
 	return slices.DeleteFunc(list, func(a netip.AddrPort) bool { return !a.IsValid() })
 }
 
-// keepFrontends are those of the services that are kept.
+// keepFrontends marks the frontends of the services that are kept.
 func (b *Tables) keepFrontends(services []bool) []bool {
 	keep := make([]bool, len(b.frontends))
 	for i, k := range services {
@@ -166,7 +166,7 @@ func (b *Tables) keepFrontends(services []bool) []bool {
 	return keep
 }
 
-// inheritTables begins with the old tables, in which everything is retired.
+// inheritTables starts with the old tables, in which everything is retired.
 func (b *Tables) inheritTables(old *Tables, n numbers, services, servers []bool) {
 	b.Shard.Frontends = grow(old.Shard.Frontends, len(b.frontends))
 	b.Shard.Backends = grow(old.Shard.Backends, len(b.backends))
@@ -228,7 +228,7 @@ func (b *Tables) put(from *Tables, n numbers) {
 	}
 }
 
-// tidy empties the entries that nothing refers to.
+// tidy clears the entries that nothing refers to.
 func (b *Tables) tidy() {
 	frontends, backends := make([]bool, len(b.frontends)), make([]bool, len(b.backends))
 	for _, s := range b.Shard.Services {
@@ -249,7 +249,7 @@ func (b *Tables) tidy() {
 	}
 }
 
-// ServerNames lists the servers of the configuration as the log calls them.
+// ServerNames lists the servers of the configuration by the names that the log uses.
 func (b *Tables) ServerNames() (names []string) {
 	for i, s := range b.Shard.Servers {
 		if s.Addr != (wire.Addr{}) && !b.RetiredServers[dataplane.ServerID(i)] {

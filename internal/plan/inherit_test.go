@@ -12,7 +12,7 @@ import (
 	"hushgate/internal/netenv"
 )
 
-// described is a configuration in one line: "front=198.18.0.1>back:a=10.0.0.11,b=10.0.0.12 ...".
+// described makes a configuration from one line: "front=198.18.0.1>back:a=10.0.0.11,b=10.0.0.12 ...".
 func described(t *testing.T, text string) *Tables {
 	t.Helper()
 	var b strings.Builder
@@ -47,7 +47,7 @@ func described(t *testing.T, text string) *Tables {
 	return out
 }
 
-// at tells what is at each number, retired entries in parentheses.
+// at lists what is at each number, with retired entries in parentheses.
 func (b *Tables) at() string {
 	var parts []string
 	for i, k := range b.serviceKeys() {
@@ -114,7 +114,7 @@ func TestInherit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			old, now := described(t, c.old), described(t, c.now)
-			b := now.Inherit(old, allUsed(old, false)) // what was of the configuration a moment ago may be used in the next
+			b := now.Inherit(old, allUsed(old, false)) // what was in the configuration until now may be used in the next
 			if got := b.at(); got != c.used {
 				t.Errorf("with connections: %s, want %s", got, c.used)
 			}
@@ -137,8 +137,8 @@ func TestInherit(t *testing.T) {
 	}
 }
 
-// TestInheritForLong: numbers that are free are used again, however often the configuration changes; tables never shrink,
-// and everything in them is of the configuration or retired.
+// TestInheritForLong: free numbers are reused, however often the configuration changes. Tables never shrink, and each entry
+// is either in the configuration or retired.
 func TestInheritForLong(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	random := func() *Tables {
@@ -189,7 +189,7 @@ func TestUnchangeable(t *testing.T) {
 		t.Errorf("what can change is refused: %v", err)
 	}
 	now.Shards, now.Outside = 3, []string{"eth0", "eth2"}
-	const want = "these cannot change while hushgate runs: outside ([eth0], now [eth0 eth2]), shards (nbthread) (2, now 3): hushgate upgrade does it"
+	const want = "these settings cannot change while hushgate runs: outside ([eth0], now [eth0 eth2]), shards (nbthread) (2, now 3); `hushgate upgrade` changes them"
 	if err := Unchangeable(&old, &now); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -7,7 +7,7 @@ import (
 	"hushgate/internal/netenv"
 )
 
-// News is what is to be said of a plan for the network as it is now, and was not said of the one in force.
+// News returns what must be said about a plan for the present network and was not said about the plan in force.
 func (p *Plan) News(plan *Plan) (words []string) {
 	for _, side := range []struct {
 		name     string
@@ -15,8 +15,8 @@ func (p *Plan) News(plan *Plan) (words []string) {
 	}{{"outside", p.Chosen.Outside, plan.Chosen.Outside}, {"inside", p.Chosen.Inside, plan.Chosen.Inside}} {
 		for _, name := range linkNames(side.now) {
 			if !slices.Contains(linkNames(side.old), name) {
-				words = append(words, fmt.Sprintf("%s belongs to the %s now (%s), and hushgate does not listen there: `hushgate "+
-					"upgrade` takes it in, and no connection ends", name, side.name, reasonOf(plan.Chosen, side.name, name)))
+				words = append(words, fmt.Sprintf("%s now belongs to the %s (%s), but hushgate does not listen there: `hushgate "+
+					"upgrade` adds it and keeps all connections", name, side.name, reasonOf(plan.Chosen, side.name, name)))
 			}
 		}
 	}
@@ -28,7 +28,7 @@ func (p *Plan) News(plan *Plan) (words []string) {
 	return words
 }
 
-// reasonOf is why an interface was chosen for a side.
+// reasonOf returns why an interface was chosen for a side.
 func reasonOf(c *netenv.Chosen, side, name string) string {
 	prefix := side + " " + name + ": "
 	for _, r := range c.Reasons {

@@ -12,20 +12,20 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Plan is what would be done for a configuration on this machine: interfaces chosen, rules worked out. Nothing has been
-// changed to make it.
+// Plan is what hushgate would do for a configuration on this machine: the chosen interfaces, the rules and so on. Making a
+// plan changes nothing.
 type Plan struct {
 	Chosen   *netenv.Chosen
 	Firewall firewall.Plan
-	Open     firewall.Plan // for when there is no hushgate and `fail` is open
+	Open     firewall.Plan // for the time without a gateway, if `fail` is open
 	Sysctls  []netenv.Sysctl
-	Warnings []string // what will not be as one might expect
+	Warnings []string // what may differ from what the administrator expects
 	Managed  bool     // hushgate installs the rules itself
 	Sources  []RoutedSource
-	Routed   bool // some servers answer clients, by way of this machine
+	Routed   bool // some servers answer clients through this machine
 
-	Shards      int     // one for each processor where the configuration does not say
-	Tables      *Tables // what all that is made of
+	Shards      int     // one for each processor if the configuration does not say
+	Tables      *Tables // the basis of the above
 	ReversePath config.ReversePath
 }
 
@@ -56,7 +56,7 @@ func New(cfg *config.Config, m netenv.Machine) (*Plan, error) {
 	return p, nil
 }
 
-// serversElsewhere reports servers at addresses of this machine: the kernel would take what is sent to them.
+// serversElsewhere reports servers with addresses of this machine. The kernel would keep the packets for them.
 func serversElsewhere(cfg *config.Config, own []wire.Addr) error {
 	var errs []error
 	for _, b := range cfg.Backends {
@@ -70,10 +70,10 @@ func serversElsewhere(cfg *config.Config, own []wire.Addr) error {
 	return errors.Join(errs...)
 }
 
-// warn finds out what of the network is not as the configuration needs it.
+// warn collects warnings about the network.
 func (p *Plan) warn(cfg *config.Config, m netenv.Machine) {
 	switches := p.Sysctls
-	if cfg.Global.Firewall.Sysctls || !forwardsOthers(cfg) { // the start sets them, or nothing needs them
+	if cfg.Global.Firewall.Sysctls || !forwardsOthers(cfg) { // they are set at the start, or not needed
 		switches = nil
 	}
 	p.Warnings = slices.Concat(p.Chosen.Warnings, netenv.Warnings(switches), netenv.Hazards(m.Mirror, p.Chosen, wanted(cfg)),
@@ -81,8 +81,8 @@ func (p *Plan) warn(cfg *config.Config, m netenv.Machine) {
 	p.Warnings = append(p.Warnings, shardWarnings(&cfg.Global, p.Shards)...)
 }
 
-// shardWarnings says what does not fit so many shards. The configuration has looked itself, with the shards that it names, or
-// with one.
+// shardWarnings warns of settings that do not fit this number of shards. The configuration was already checked with the
+// number in the file or, if there is none, with one shard.
 func shardWarnings(g *config.Global, shards int) (warnings []string) {
 	if w := g.HalfOpenWarning(shards); w != "" && g.Shards == 0 && g.HalfOpenWarning(1) == "" {
 		warnings = append(warnings, w)

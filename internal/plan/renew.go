@@ -11,7 +11,7 @@ import (
 	"hushgate/internal/netenv"
 )
 
-// Unchangeable reports what differs and cannot change while the process runs.
+// Unchangeable returns an error if settings differ that cannot change while the process runs.
 func Unchangeable(old, now *config.Global) error {
 	var changes []string
 	differs := func(what string, old, now any) {
@@ -28,12 +28,12 @@ func Unchangeable(old, now *config.Global) error {
 	differs("firewall.manage", old.Firewall.Manage, now.Firewall.Manage)
 	differs("firewall.sysctls", old.Firewall.Sysctls, now.Firewall.Sysctls)
 	if len(changes) > 0 {
-		return fmt.Errorf("these cannot change while hushgate runs: %s: hushgate upgrade does it", strings.Join(changes, ", "))
+		return fmt.Errorf("these settings cannot change while hushgate runs: %s; `hushgate upgrade` changes them", strings.Join(changes, ", "))
 	}
 	return nil
 }
 
-// Renew works out what a configuration means now, numbered like the one in force.
+// Renew works out what a configuration means now, numbered like the plan in force.
 func (p *Plan) Renew(cfg *config.Config, m netenv.Machine, used Uses) (*Plan, error) {
 	next, err := New(cfg, m)
 	if err != nil {
@@ -44,7 +44,7 @@ func (p *Plan) Renew(cfg *config.Config, m netenv.Machine, used Uses) (*Plan, er
 		old, now []*netenv.Link
 	}{{"outside", p.Chosen.Outside, next.Chosen.Outside}, {"inside", p.Chosen.Inside, next.Chosen.Inside}} {
 		if old, now := sorted(side.old), sorted(side.now); !slices.Equal(old, now) {
-			return nil, fmt.Errorf("the %s would be %s, and is %s: hushgate upgrade does that", side.name,
+			return nil, fmt.Errorf("the %s would be %s, and is %s: `hushgate upgrade` changes it", side.name,
 				strings.Join(now, ", "), strings.Join(old, ", "))
 		}
 	}
@@ -71,7 +71,7 @@ func sorted(links []*netenv.Link) []string {
 	return names
 }
 
-// Forgettable is whether anything that is retired is not used any more.
+// Forgettable reports whether anything that is retired has no connections left.
 func (b *Tables) Forgettable(used Uses) bool {
 	for id := range b.RetiredServices {
 		if !used.Services[id] {
@@ -86,7 +86,7 @@ func (b *Tables) Forgettable(used Uses) bool {
 	return false
 }
 
-// Forgotten names what was retired and is not even that any more.
+// Forgotten names what was retired and is now forgotten.
 func (b *Tables) Forgotten(now *Tables) (names []string) {
 	for id := range b.RetiredServices {
 		if !now.RetiredServices[id] {

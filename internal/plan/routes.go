@@ -10,8 +10,8 @@ import (
 	"hushgate/internal/wire"
 )
 
-// NoClients are the servers that cannot be clients. They can if all see their clients at an address of the gateway's: their
-// answers come back here.
+// NoClients returns the servers that cannot be clients. There are none if all servers see an address of the gateway's,
+// because then their answers come back through this machine.
 func (p *Plan) NoClients() map[wire.Addr]struct{} {
 	servers, direct := map[wire.Addr]struct{}{}, false
 	for _, s := range p.Tables.Shard.Servers {
@@ -27,9 +27,9 @@ func (p *Plan) NoClients() map[wire.Addr]struct{} {
 	return servers
 }
 
-// ServerRoutes finds the way back through this machine for a server, which is given by its name or as BACKEND/NAME. A name
-// that several backends have means one server with several addresses. via are addresses of this machine to be used in
-// place of those found, as where two gateways share one.
+// ServerRoutes returns the return routes through this machine for a server, named NAME or BACKEND/NAME. A name that several
+// backends have stands for one server with several addresses. via are addresses of this machine to use instead of those
+// found, for example if two gateways share one.
 func (p *Plan) ServerRoutes(name string, via []netip.Addr) (routes []policyroute.Route, err error) {
 	var source string
 	for i, s := range p.Tables.Names.Servers {
@@ -49,7 +49,7 @@ func (p *Plan) ServerRoutes(name string, via []netip.Addr) (routes []policyroute
 		}
 	}
 	if len(routes) == 0 && source != "" {
-		return nil, fmt.Errorf("the server %q needs no route: it is connected to from %s, and answers that", name, source)
+		return nil, fmt.Errorf("the server %q needs no route: it sees connections from %s, and answers that address", name, source)
 	}
 	if len(routes) == 0 {
 		return nil, fmt.Errorf("there is no server %q", name)
@@ -69,7 +69,7 @@ func (p *Plan) routeBack(server netip.AddrPort, via []netip.Addr) (r policyroute
 		}
 	}
 	if !r.Via.IsValid() {
-		return r, fmt.Errorf("%v is in no network of the inside (%v): it is its router that must send what comes from port %d "+
+		return r, fmt.Errorf("%v is in no network of the inside (%v): its router must send what comes from its port %d "+
 			"to this machine", a, linkNames(p.Chosen.Inside), server.Port())
 	}
 	for _, v := range via {
@@ -83,7 +83,7 @@ func (p *Plan) routeBack(server netip.AddrPort, via []netip.Addr) (r policyroute
 	return r, nil
 }
 
-// better is whether one address of this machine is a better gateway than another: a service address may go away.
+// better reports whether address a is a better gateway than b. A service address is worse, because it may move away.
 func (p *Plan) better(a, b netip.Addr) bool {
 	service := func(a netip.Addr) bool {
 		return slices.ContainsFunc(p.Tables.Services, func(s netip.AddrPort) bool { return s.Addr() == a })

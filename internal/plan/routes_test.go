@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestServerRoutes: the way back is by an address of this machine in the server's own network, and rather not by a service
-// address, which may move.
+// TestServerRoutes: the return route uses an address of this machine in the server's own network, if possible not a service
+// address, because that may move away.
 func TestServerRoutes(t *testing.T) {
 	c := chosen()
 	c.Inside[0].Addrs = nil
@@ -39,7 +39,7 @@ backends:
 		{"a", "10.0.1.3", "10.0.1.3 is not in the server's network 10.0.0.0/24"},
 		{"far", "", "172.16.0.1 is in no network of the inside"},
 		{"b", "", `there is no server "b"`},
-		{"proxied", "", `the server "proxied" needs no route: it is connected to from 10.0.0.1`},
+		{"proxied", "", `the server "proxied" needs no route: it sees connections from 10.0.0.1`},
 	} {
 		var via []netip.Addr
 		if tt.via != "" {

@@ -9,20 +9,20 @@ import (
 	"hushgate/internal/netenv"
 )
 
-// RoutedSource is a server's source that the configuration leaves to the route to that server (config.Source.ByRoute).
+// RoutedSource is a server-side address that the configuration leaves to the route to the server (config.Source.ByRoute).
 type RoutedSource struct {
 	Server string // BACKEND/NAME
 	Source config.Source
 }
 
-// String says what an administrator must know of it: which address the server has to trust.
+// String tells the administrator which address the server must trust.
 func (s RoutedSource) String() string {
 	return fmt.Sprintf("server %s sees connections from %v, ports %d to %d: the route to it prefers that address", s.Server,
 		s.Source.Addr, s.Source.First, s.Source.Last)
 }
 
-// RouteSources gives every source without an address that of this machine from which the kernel would connect to its
-// server, as wayTo tells, and ports that no service has. What it changes, it changes in a copy.
+// RouteSources completes each server-side address that is left to the route: it takes the address of this machine from which
+// the kernel would connect to the server, as wayTo says, and ports that no service uses. It makes its changes in a copy.
 func RouteSources(cfg *config.Config, services []netip.AddrPort, wayTo func(netip.Addr) (netip.Addr, error)) (*config.Config, []RoutedSource, error) {
 	var list []RoutedSource
 	out := *cfg
@@ -40,7 +40,7 @@ func RouteSources(cfg *config.Config, services []netip.AddrPort, wayTo func(neti
 			switch {
 			case err != nil:
 				return nil, nil, fmt.Errorf("server %s: %w", name, err)
-			case a.IsLinkLocalUnicast() && !s.Addr.IsLinkLocalUnicast(): // it is new, and being looked for elsewhere (RFC 4862 section 5.4)
+			case a.IsLinkLocalUnicast() && !s.Addr.IsLinkLocalUnicast(): // the proper address is new and still being checked for duplicates (RFC 4862 section 5.4)
 				return nil, nil, fmt.Errorf("server %s: this machine has no address to connect to %v from but %v: %w", name, s.Addr, a,
 					netenv.ErrDown)
 			case a == s.Addr:
@@ -49,7 +49,7 @@ func RouteSources(cfg *config.Config, services []netip.AddrPort, wayTo func(neti
 			s.Source.Addr = a
 			first, last := widest(s.Source, services)
 			if first > last {
-				return nil, nil, fmt.Errorf("server %s: its source %v has the port of a service and no other", name, s.Source)
+				return nil, nil, fmt.Errorf("server %s: its server-side address %v has only one port, which a service uses", name, s.Source)
 			}
 			s.Source.First, s.Source.Last = first, last
 			list = append(list, RoutedSource{name, s.Source})
@@ -58,7 +58,7 @@ func RouteSources(cfg *config.Config, services []netip.AddrPort, wayTo func(neti
 	return &out, list, nil
 }
 
-// widest returns the widest range of a source's ports that has none of a service on the same address.
+// widest returns the widest range of server-side ports without a service's port on the same address.
 func widest(s config.Source, services []netip.AddrPort) (first, last uint16) {
 	taken := []int{int(s.Last) + 1}
 	for _, v := range services {
@@ -78,7 +78,7 @@ func widest(s config.Source, services []netip.AddrPort) (first, last uint16) {
 	return first, last
 }
 
-// sourceMove is a source that is another now.
+// sourceMove is a server-side address that has changed.
 type sourceMove struct{ Was, Now RoutedSource }
 
 func MovedSources(was, now []RoutedSource) (moves []sourceMove) {

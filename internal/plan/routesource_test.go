@@ -28,7 +28,7 @@ backends:
       - {name: a, address: "10.0.0.11:25", send-proxy: true, source: "10.0.0.2"}
 `
 
-// ways are the addresses that a kernel would have towards the servers of throughRoutes.
+// ways returns the addresses that a kernel would use towards the servers of throughRoutes.
 func ways(changed map[string]string) func(netip.Addr) (netip.Addr, error) {
 	known := map[string]string{"10.0.0.11": "10.0.0.1", "2001:db8:2::11": "2001:db8:2::1", "192.0.2.12": "192.0.2.25"}
 	return func(to netip.Addr) (netip.Addr, error) {
@@ -43,8 +43,8 @@ func ways(changed map[string]string) func(netip.Addr) (netip.Addr, error) {
 	}
 }
 
-// TestRouteSources: a source that is left to the route gets the kernel's address, and no port of a service on it; other
-// sources stay. Each server of an address that several have keeps its own.
+// TestRouteSources: a server-side address that is left to the route becomes the kernel's address, without the ports of
+// services on it. Other server-side addresses stay. If several servers have one address, each keeps its own setting.
 func TestRouteSources(t *testing.T) {
 	cfg := parse(t, throughRoutes)
 	services := chosen().Services
@@ -91,14 +91,14 @@ func TestRouteSourcesThatCannotBe(t *testing.T) {
 		t.Error("no route: no error")
 	}
 	if _, _, err := RouteSources(cfg, nil, ways(map[string]string{"2001:db8:2::11": "fe80::1"})); !errors.Is(err, netenv.ErrDown) {
-		t.Errorf("an address that is not in use yet: %v, want one that is waited for", err)
+		t.Errorf("an address that is not in use yet: %v, want an error that makes the caller wait", err)
 	}
 	if _, _, err := RouteSources(cfg, nil, ways(map[string]string{"10.0.0.11": "10.0.0.11"})); err == nil {
 		t.Error("a server that is this machine: no error")
 	}
 }
 
-// TestMovedSources: of one configuration, what the routes changed.
+// TestMovedSources: finds what the routes have changed for one configuration.
 func TestMovedSources(t *testing.T) {
 	cfg := parse(t, throughRoutes)
 	_, was, err := RouteSources(cfg, nil, ways(nil))
@@ -145,8 +145,8 @@ func TestWidest(t *testing.T) {
 	}
 }
 
-// TestForwards: where all servers answer this machine itself, nothing is forwarded unless the file says so, and no warning is
-// about the way back.
+// TestForwards: if all servers answer this machine itself, nothing is forwarded unless the file says so, and there is no
+// warning about the return route.
 func TestForwards(t *testing.T) {
 	if !forwardsOthers(parse(t, throughRoutes)) || len(answering(parse(t, throughRoutes))) != 4 {
 		t.Error("server d answers clients by way of this machine")

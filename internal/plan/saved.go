@@ -9,8 +9,8 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Saved are a configuration for the process that takes over: what connections refer to by number. testdata/giver.json shows
-// all that is in them; what it looks like may only change together with handover.Version.
+// Saved is the form of a configuration for a process that takes over: everything that connections refer to by number.
+// testdata/giver.json shows all of its fields. The form may change only together with handover.Version.
 type Saved struct {
 	Services  []serviceEntry  `json:"services"`
 	Frontends []frontendEntry `json:"frontends"`
@@ -21,7 +21,7 @@ type Saved struct {
 type serviceEntry struct {
 	dataplane.Service
 	Name    connlog.Service
-	Retired bool // not of the configuration any more
+	Retired bool // no longer in the configuration
 	Used    bool // has connections
 }
 
@@ -58,13 +58,13 @@ func (b *Tables) Save(used Uses) (t Saved) {
 	return t
 }
 
-// Tables makes of Saved what Inherit needs, and what had connections.
+// Tables turns Saved into the tables that Inherit needs, and says what has connections.
 func (t *Saved) Tables() (*Tables, Uses, error) {
 	b := &Tables{RetiredServices: map[dataplane.ServiceID]bool{}, RetiredServers: map[dataplane.ServerID]bool{}}
 	var used Uses
 	for i, s := range t.Services {
 		if int(s.Frontend) >= len(t.Frontends) && s.Addr != (wire.Addr{}) {
-			return nil, used, fmt.Errorf("the service %s is of frontend %d, which is not there", s.Name.Address, s.Frontend)
+			return nil, used, fmt.Errorf("the service %s belongs to frontend %d, which does not exist", s.Name.Address, s.Frontend)
 		}
 		b.Shard.Services, b.Names.Services = append(b.Shard.Services, s.Service), append(b.Names.Services, s.Name)
 		used.Services = append(used.Services, s.Used)
@@ -74,7 +74,7 @@ func (t *Saved) Tables() (*Tables, Uses, error) {
 	}
 	for _, f := range t.Frontends {
 		if int(f.Backend) >= len(t.Backends) {
-			return nil, used, fmt.Errorf("the frontend %s is of backend %d, which is not there", f.Name, f.Backend)
+			return nil, used, fmt.Errorf("the frontend %s belongs to backend %d, which does not exist", f.Name, f.Backend)
 		}
 		b.Shard.Frontends, b.frontends = append(b.Shard.Frontends, f.Frontend), append(b.frontends, f.Name)
 	}
@@ -89,10 +89,10 @@ func (t *Saved) Tables() (*Tables, Uses, error) {
 		}
 	}
 	if len(b.Shard.Services) > maxEntries || len(b.Shard.Servers) > maxEntries {
-		return nil, used, errors.New("there are more services or servers than can be numbered")
+		return nil, used, errors.New("more than the largest possible number of services or servers")
 	}
 	return b, used, nil
 }
 
-// maxEntries is how many services or servers can be numbered.
+// maxEntries bounds the number of services or servers.
 const maxEntries = 1 << 15

@@ -8,7 +8,7 @@ import (
 	"hushgate/dataplane"
 )
 
-// TestSaved: a process that takes over has the tables that the one before it had.
+// TestSaved: a process that takes over gets the tables of the process before it.
 func TestSaved(t *testing.T) {
 	b, err := Build(parse(t, twoFrontends), chosen())
 	if err != nil {
