@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -106,6 +105,7 @@ func newRunCommand() *cobra.Command {
 			"hard-stop-after, and takes its firewall rules away; asked again, it ends at once. SIGHUP reloads the\n" +
 			"configuration, as `hushgate reload` does. Of the capabilities it keeps CAP_NET_ADMIN and CAP_NET_RAW.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			signals := gateway.CatchSignals(cmd.Context())
 			return service(cmd, func(messages *logqueue.Queue) error {
 				cfg, err := s.load(messages)
 				if err != nil {
@@ -114,7 +114,7 @@ func newRunCommand() *cobra.Command {
 				if err := privilege.Drop(user); err != nil {
 					return err
 				}
-				return gateway.Run(context.WithoutCancel(cmd.Context()), gateway.Options{
+				return gateway.Run(signals, gateway.Options{
 					Config: cfg, Load: s.read, Log: newLogger(messages, s.verbose), Messages: messages, TakeOver: takeOver,
 					Program: successor(),
 				})

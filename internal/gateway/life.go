@@ -56,7 +56,7 @@ func (g *gateway) command(ctx context.Context, name string) (a instance.Answer) 
 const pruneEvery = 10 * time.Second
 
 // live carries out commands and signals, one after the other, until the end.
-func (g *gateway) live(ctx context.Context, group *errgroup.Group, s *signals) error {
+func (g *gateway) live(ctx context.Context, group *errgroup.Group, s *Signals) error {
 	prune := time.NewTicker(pruneEvery)
 	defer prune.Stop()
 	for {

@@ -7,40 +7,35 @@ import (
 	"syscall"
 )
 
-// signals are the requests from outside the process.
-type signals struct {
-	asked   context.Context // done when the process is asked to end
-	hurry   chan struct{}   // closed when it is asked again
-	reload  chan os.Signal
-	tell    chan os.Signal // by default this signal would kill the process, at whatever moment it is received
-	release func()
+// Signals are the requests from outside the process. They wait until the gateway is able to answer them.
+type Signals struct {
+	asked  context.Context // done when the process is asked to end
+	hurry  chan struct{}   // closed when it is asked again
+	reload chan os.Signal
+	tell   chan os.Signal
 }
 
-// catchSignals catches signals from now on. The end of ctx counts as a request to end.
-func catchSignals(ctx context.Context) *signals {
-	asked, cancel := context.WithCancelCause(ctx)
+// CatchSignals catches signals from now on, to the end of the process. Before, the Go runtime ignores SIGUSR1, and SIGHUP ends
+// the process: so a command calls this before it reads its configuration. The end of ctx counts as asking for ours.
+func CatchSignals(ctx context.Context) *Signals {
+	asked, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	ask := func() { cancel(errEnding) }
-	s := &signals{asked: asked, hurry: make(chan struct{}), reload: make(chan os.Signal, 1), tell: make(chan os.Signal, 1)}
-	ends, done := make(chan os.Signal, 2), make(chan struct{})
+	s := &Signals{asked: asked, hurry: make(chan struct{}), reload: make(chan os.Signal, 1), tell: make(chan os.Signal, 1)}
+	requests := []func(){ask, func() { close(s.hurry) }}
+	if ctx.Err() != nil { // the first request came before
+		ask()
+		requests = requests[1:]
+	}
+	context.AfterFunc(ctx, ask)
+	ends := make(chan os.Signal, 2)
 	signal.Notify(ends, syscall.SIGTERM, syscall.SIGINT)
 	signal.Notify(s.reload, syscall.SIGHUP)
 	signal.Notify(s.tell, syscall.SIGUSR1)
 	go func() {
-		for _, then := range []func(){ask, func() { close(s.hurry) }} {
-			select {
-			case <-ends:
-				then()
-			case <-done:
-				return
-			}
+		for _, request := range requests {
+			<-ends
+			request()
 		}
 	}()
-	s.release = func() {
-		signal.Stop(ends)
-		signal.Stop(s.reload)
-		signal.Stop(s.tell)
-		close(done)
-		ask()
-	}
 	return s
 }

@@ -79,9 +79,13 @@ type Options struct {
 	Program []string
 }
 
-// Run runs a gateway until ctx is done, or until SIGTERM or SIGINT asks it to end (see drain). It makes all checks before it
-// changes anything, and undoes its changes before it returns.
-func Run(ctx context.Context, o Options) (err error) {
+// Run runs a gateway until a signal asks it to end (see drain). It makes all checks before it changes anything, and undoes its
+// changes before it returns.
+func Run(s *Signals, o Options) (err error) {
+	if s.asked.Err() != nil {
+		o.Log.Info("stopped: the end was asked for before the start")
+		return nil
+	}
 	g := &gateway{
 		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), spread: newKey(), changed: make(chan struct{}, 1),
 		moved:  make(chan struct{}, 1),
@@ -90,10 +94,8 @@ func Run(ctx context.Context, o Options) (err error) {
 		lost:     drive.NewFailures(),
 	}
 	g.speech = announce.New(o.Log, g.networkChanged)
-	s := catchSignals(ctx)
-	defer s.release()
 	g.asked = s.asked
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.asked))
 	defer cancel()
 	defer func() { err = errors.Join(err, g.unlock()) }()
 	if o.TakeOver {
@@ -118,7 +120,7 @@ func Run(ctx context.Context, o Options) (err error) {
 }
 
 // serve runs until the gateway was asked to end and all connections have ended, or until a part fails.
-func (g *gateway) serve(ctx context.Context, s *signals) error {
+func (g *gateway) serve(ctx context.Context, s *Signals) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range g.loops {
 		group.Go(func() error {

@@ -4,16 +4,20 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // life is a configuration for one family with a line for the global section.
@@ -503,8 +507,8 @@ backends:
 	}
 }
 
-// TestEarlySignal: SIGUSR1, which by default ends a process, does not end one that begins.
-func TestEarlySignal(t *testing.T) {
+// TestSignalDuringStart: SIGUSR1 at the gateway's first line of log is answered when the gateway is ready.
+func TestSignalDuringStart(t *testing.T) {
 	f := families[0]
 	ctx, l := site(t, Options{})
 	file := filepath.Join(t.TempDir(), "hushgate.cfg")
@@ -528,5 +532,75 @@ func TestEarlySignal(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil || !told {
 		t.Errorf("%v:\n%s", err, strings.Join(lines, "\n"))
+	}
+}
+
+// whileRead gives a gateway that starts its configuration by a named pipe, and does something when the gateway has opened it.
+func whileRead(ctx context.Context, t *testing.T, pipe string, text []byte, do func()) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		w, err := os.OpenFile(pipe, os.O_WRONLY, 0) // returns when there is a reader
+		if err == nil {
+			do()
+			_, err = w.Write(text)
+			err = errors.Join(err, w.Close())
+		}
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		must(t, err)
+	case <-ctx.Done():
+		t.Fatal("the gateway does not read its configuration")
+	}
+}
+
+// TestSignalsWhileReading: signals that come while the gateway still reads its configuration neither kill it nor are lost.
+func TestSignalsWhileReading(t *testing.T) {
+	f := families[0]
+	cfg := life(f, "", "1s", f.a)
+	for _, c := range []struct {
+		name    string
+		signals []os.Signal
+		want    []string // in the log
+	}{
+		{"counters and reload", []os.Signal{syscall.SIGUSR1, syscall.SIGHUP}, []string{"msg=ready", "msg=counters", `msg="configuration reloaded"`}},
+		{"the end", []os.Signal{syscall.SIGTERM}, []string{`msg="stopped: the end was asked for before the start"`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx, l := site(t, Options{})
+			ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+			defer cancel()
+			file := filepath.Join(t.TempDir(), "hushgate.cfg")
+			must(t, unix.Mkfifo(file, 0o600), os.WriteFile(file+".next", cfg, 0o600))
+			cmd := exec.CommandContext(ctx, binary, "run", "-f", file)
+			out, err := cmd.StderrPipe()
+			must(t, err)
+			must(t, l.Gateway.Start(cmd))
+			whileRead(ctx, t, file, cfg, func() {
+				if err := os.Rename(file+".next", file); err != nil { // for the reload
+					t.Error(err)
+				}
+				for _, s := range c.signals {
+					if err := cmd.Process.Signal(s); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			missing := slices.Clone(c.want)
+			var lines []string
+			for s := bufio.NewScanner(out); s.Scan(); {
+				lines = append(lines, s.Text())
+				before := len(missing)
+				missing = slices.DeleteFunc(missing, func(want string) bool { return strings.Contains(s.Text(), want) })
+				if before > 0 && len(missing) == 0 {
+					_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+				}
+			}
+			if err := cmd.Wait(); err != nil || len(missing) > 0 {
+				t.Errorf("%v, no %q in:\n%s", err, missing, strings.Join(lines, "\n"))
+			}
+		})
 	}
 }
