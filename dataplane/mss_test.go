@@ -3,7 +3,6 @@ package dataplane
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"testing"
 	"time"
 
@@ -85,24 +84,24 @@ func mayFragment(f []byte) {
 	wire.SealIPv4(f[wire.PacketAt:])
 }
 
-// bothFamilies runs a test for each.
-func bothFamilies(t *testing.T, test func(t *testing.T, v6 bool)) {
-	t.Helper()
-	for _, v6 := range []bool{false, true} {
-		t.Run(fmt.Sprintf("v6=%v", v6), func(t *testing.T) { test(t, v6) })
-	}
-}
-
 // TestTooBig: what is answered, and by which MTU, for servers of every MSS. No host can be made to send packets smaller than
 // 576 octets, or 1,280 in IPv6: those go on.
 func TestTooBig(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, v6 bool) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
 		least, without := 536, 536
 		if v6 {
 			least, without = 1220, 1220
 		}
 		for _, c := range []struct{ mss, fits int }{
-			{1460, 1460}, {1459, 1459}, {1300, 1300}, {least, least}, {least - 1, least}, {100, least}, {1, least}, {0, without}, {9000, 1460},
+			{mss: 1460, fits: 1460},
+			{mss: 1459, fits: 1459},
+			{mss: 1300, fits: 1300},
+			{mss: least, fits: least},
+			{mss: least - 1, fits: least},
+			{mss: 100, fits: least},
+			{mss: 1, fits: least},
+			{mss: 0, fits: without},
+			{mss: 9000, fits: 1460},
 		} {
 			b := newBigRig(t, v6, uint16(c.mss), Limits{})
 			if b.data(1, c.fits, nil); !b.passed(c.fits) {
@@ -124,7 +123,7 @@ func TestTooBig(t *testing.T) {
 
 // TestTooBigQuotes: the error is from the service and quotes the client's own packet, as much of it as fits the smallest MTU.
 func TestTooBigQuotes(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, v6 bool) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
 		b := newBigRig(t, v6, 1300, Limits{})
 		var sent []byte
 		b.data(1, 1460, func(f []byte) { sent = bytes.Clone(f[wire.PacketAt:]) })
@@ -143,7 +142,7 @@ func TestTooBigQuotes(t *testing.T) {
 
 // TestTooBigPassed: what goes on although it is too big: nobody would be told, or nobody is to be told.
 func TestTooBigPassed(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, v6 bool) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
 		for what, c := range map[string]struct {
 			seq    int32
 			change func([]byte)
@@ -182,11 +181,17 @@ func TestTooBigPassed(t *testing.T) {
 // TestSuperFrameCut: a super-frame of segments that are too big has the kernel cut it into smaller ones, and one whose segments
 // fit stays as it is.
 func TestSuperFrameCut(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, v6 bool) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
 		for _, c := range []struct {
 			gso, want uint16
 			options   bool
-		}{{1448, 1288, true}, {1460, 1300, false}, {1300, 1300, false}, {1288, 1288, true}, {100, 100, false}} {
+		}{
+			{gso: 1448, want: 1288, options: true},
+			{gso: 1460, want: 1300},
+			{gso: 1300, want: 1300},
+			{gso: 1288, want: 1288, options: true},
+			{gso: 100, want: 100},
+		} {
 			b := newBigRig(t, v6, 1300, Limits{})
 			h := wire.Header{Flags: wire.ACK, Seq: 1, Ack: 12, Timestamps: c.options, TSval: 5}
 			b.send(h, 20000, func(f []byte) {

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"slices"
 	"testing"
 
 	"hushgate/internal/wire"
@@ -9,7 +10,7 @@ import (
 // TestOwnAnswers: a SYN-ACK to this machine's own connection is told of with what it grants, on one arm and on two, from a
 // server's port and from another; it is never answered, and is no segment of nobody's. Other segments are not told of.
 func TestOwnAnswers(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, v6 bool) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
 		client, vip, s1, _ := addrs(v6)
 		own := "10.0.0.1"
 		if v6 {
@@ -19,33 +20,36 @@ func TestOwnAnswers(t *testing.T) {
 		for _, side := range []wire.Side{wire.Inside, wire.Both} {
 			for _, c := range []struct {
 				what     string
-				from, to string
+				to       string
 				fromPort uint16
 				toPort   uint16
 				flags    wire.Flags
 				change   func(frame []byte)
 				told     bool
-				dropped  Drop
+				dropped  []Drop // one of each
 				answers  int
 			}{
-				{"to a check", s1, own, 25, 40000, synACK, nil, true, drops, 0},
-				{"to a check from another port than the service's", s1, own, 2525, 40000, synACK, nil, true, drops, 0},
-				{"to a service address of this machine", s1, vip, 25, 40000, synACK, nil, true, drops, 0},
-				{"to a check from the source", s1, own, 25, 60999, synACK, nil, true, drops, 0},
-				{"to a port of the source", s1, own, 25, 61000, synACK, nil, false, drops, 1},
-				{"to a client", s1, client, 25, 40000, synACK, nil, false, drops, 1},
-				{"with a wrong checksum", s1, own, 25, 40000, synACK, func(f []byte) { f[len(f)-1] ^= 1 }, false, DropChecksum, 0},
-				{"an ACK", s1, own, 25, 40000, wire.ACK, nil, false, DropNotOurs, 0},
-				{"an RST", s1, own, 25, 40000, wire.RST | wire.ACK, nil, false, DropNotOurs, 0},
-				{"a SYN", s1, own, 25, 40000, wire.SYN, nil, false, DropNotOurs, 0},
-				{"all flags", s1, own, 25, 40000, synACK | wire.FIN | wire.RST, nil, false, DropNotOurs, 0},
+				{what: "to a check", to: own, fromPort: 25, toPort: 40000, flags: synACK, told: true},
+				{what: "to a check from another port than the service's", to: own, fromPort: 2525, toPort: 40000, flags: synACK, told: true},
+				{what: "to a service address of this machine", to: vip, fromPort: 25, toPort: 40000, flags: synACK, told: true},
+				{what: "to a check from the source", to: own, fromPort: 25, toPort: 60999, flags: synACK, told: true},
+				{what: "to a port of the source", to: own, fromPort: 25, toPort: 61000, flags: synACK, answers: 1},
+				{what: "to a client", to: client, fromPort: 25, toPort: 40000, flags: synACK, answers: 1},
+				{
+					what: "with a wrong checksum", to: own, fromPort: 25, toPort: 40000, flags: synACK,
+					change: func(f []byte) { f[len(f)-1] ^= 1 }, dropped: []Drop{DropChecksum},
+				},
+				{what: "an ACK", to: own, fromPort: 25, toPort: 40000, flags: wire.ACK, dropped: []Drop{DropNotOurs}},
+				{what: "an RST", to: own, fromPort: 25, toPort: 40000, flags: wire.RST | wire.ACK, dropped: []Drop{DropNotOurs}},
+				{what: "a SYN", to: own, fromPort: 25, toPort: 40000, flags: wire.SYN, dropped: []Drop{DropNotOurs}},
+				{what: "all flags", to: own, fromPort: 25, toPort: 40000, flags: synACK | wire.FIN | wire.RST, dropped: []Drop{DropNotOurs}},
 			} {
 				cfg := testConfig(v6)
 				cfg.Local = []wire.Addr{addr(own), addr(vip)}
 				cfg.Servers[0].Source = Source{addr(own), 61000, 61999}
 				r := newRig(t, cfg)
 				h := wire.Header{
-					Src: addr(c.from), SrcPort: c.fromPort, Dst: addr(c.to), DstPort: c.toPort, Flags: c.flags, Seq: 5, Ack: 6, Wnd: 1026,
+					Src: addr(s1), SrcPort: c.fromPort, Dst: addr(c.to), DstPort: c.toPort, Flags: c.flags, Seq: 5, Ack: 6, Wnd: 1026,
 					MSS: 1460, Scale: true, WindowScale: 7, SACKPermitted: true, Timestamps: true,
 				}
 				f := r.b.Append(nil, &h, make([]byte, 10))
@@ -69,7 +73,7 @@ func TestOwnAnswers(t *testing.T) {
 					t.Errorf("%v, %s: told %+v", side, c.what, told)
 				}
 				for d, n := range r.s.stats.Dropped {
-					if (n > 0) != (Drop(d) == c.dropped) {
+					if (n > 0) != slices.Contains(c.dropped, Drop(d)) {
 						t.Errorf("%v, %s: %d were dropped as %v", side, c.what, n, Drop(d))
 					}
 				}
@@ -96,7 +100,7 @@ func TestOwnAnswersLimited(t *testing.T) {
 // TestServerWithoutMSS: a server that sends no MSS takes as much as every host of its family must (RFC 9293 section 3.7.1), and
 // clients are told that.
 func TestServerWithoutMSS(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, v6 bool) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
 		client, vip, s1, _ := addrs(v6)
 		own, want := "10.0.0.1", uint16(536)
 		if v6 {

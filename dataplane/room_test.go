@@ -193,7 +193,12 @@ func TestFinishedAreLeftBehind(t *testing.T) {
 		for _, c := range []struct {
 			flows, finished int
 			fits            bool
-		}{{13, 10, true}, {5, 2, true}, {3, 0, true}, {2, 0, false}} {
+		}{
+			{flows: 13, finished: 10, fits: true},
+			{flows: 5, finished: 2, fits: true},
+			{flows: 3, finished: 0, fits: true},
+			{flows: 2, fits: false},
+		} {
 			cfg.Limits.Flows = c.flows
 			s, err := resume(&cfg, []saved{v}, nil)
 			if (err == nil) != c.fits {

@@ -97,14 +97,21 @@ func TestForgedACKs(t *testing.T) {
 	d.fromClient(100, wire.SYN, 1000, 0, "")
 	iss := d.last().Seq
 	for _, forged := range []struct {
+		what     string
 		seq, ack wire.Seq
 		later    time.Duration
-	}{{1001, iss + 2, 0}, {1002, iss + 1, 0}, {1000, iss + 1, 0}, {1001, 77, 0}, {1001, iss + 1, 2 * time.Minute}} {
+	}{
+		{what: "one acknowledged too many", seq: 1001, ack: iss + 2},
+		{what: "the next number of the client", seq: 1002, ack: iss + 1},
+		{what: "the number of its SYN", seq: 1000, ack: iss + 1},
+		{what: "a guess", seq: 1001, ack: 77},
+		{what: "too late", seq: 1001, ack: iss + 1, later: 2 * time.Minute},
+	} {
 		now := d.now
 		d.now = now.Add(forged.later)
 		d.fromClient(100, wire.ACK, forged.seq, forged.ack, "")
 		if s := d.last(); !s.Flags.Has(wire.RST) {
-			t.Errorf("%+v: got %v", forged, s.Flags)
+			t.Errorf("%s: got %v", forged.what, s.Flags)
 		}
 	}
 	d.phase(PhaseHeld, 0)

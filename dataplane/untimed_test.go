@@ -11,7 +11,7 @@ import (
 // to the other one; those behind it go there at once, though it is the first one's turn. If that one is all there is left it is
 // tried: it may grant them again.
 func TestUntimedServersComeLast(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, v6 bool) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
 		client, vip, s1, s2 := addrs(v6)
 		r := newRig(t, testConfig(v6))
 		in := func(side wire.Side, h wire.Header) *wire.Segment {

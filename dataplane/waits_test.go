@@ -16,13 +16,13 @@ func TestPatience(t *testing.T) {
 		client, server *tcpstate.Half
 		want           time.Duration
 	}{
-		{"nobody, by default", Times{}, open, open, 2*time.Hour + 4*time.Minute},
-		{"nobody", Times{Idle: time.Hour}, open, open, time.Hour},
-		{"the client, by default", Times{Idle: time.Hour}, closed, open, time.Hour},
-		{"the client", Times{ClientFIN: time.Second, ServerFIN: time.Minute}, closed, open, time.Minute},
-		{"the server", Times{ClientFIN: time.Second, ServerFIN: time.Minute}, open, closed, time.Second},
-		{"both, by default", Times{}, closed, closed, 4 * time.Minute},
-		{"both", Times{ClientFIN: time.Second, ServerFIN: time.Minute}, closed, closed, time.Minute},
+		{name: "nobody, by default", client: open, server: open, want: 2*time.Hour + 4*time.Minute},
+		{name: "nobody", times: Times{Idle: time.Hour}, client: open, server: open, want: time.Hour},
+		{name: "the client, by default", times: Times{Idle: time.Hour}, client: closed, server: open, want: time.Hour},
+		{name: "the client", times: Times{ClientFIN: time.Second, ServerFIN: time.Minute}, client: closed, server: open, want: time.Minute},
+		{name: "the server", times: Times{ClientFIN: time.Second, ServerFIN: time.Minute}, client: open, server: closed, want: time.Second},
+		{name: "both, by default", client: closed, server: closed, want: 4 * time.Minute},
+		{name: "both", times: Times{ClientFIN: time.Second, ServerFIN: time.Minute}, client: closed, server: closed, want: time.Minute},
 	} {
 		times := c.times.withDefaults()
 		if got := times.patience(c.client, c.server); got != c.want {

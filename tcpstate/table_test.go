@@ -12,153 +12,12 @@ import (
 	"hushgate/internal/wire"
 )
 
-// The table of doc.go, cell by cell: every state, every kind of segment.
-
 const (
 	tIRS = wire.Seq(0xfffffffe) // wraps in the middle of everything
 	tISS = wire.Seq(0xfffffff0)
 )
 
 var tText = []byte("421 4.3.2 Try later\r\n")
-
-// arrival is a kind of segment.
-type arrival struct {
-	name   string
-	seg    func(c *Conn) wire.Header
-	text   int    // octets of payload
-	source string // sections of RFC 9293, and of others where they are named
-}
-
-func seg(flags wire.Flags, seq, ack wire.Seq) wire.Header {
-	return wire.Header{Flags: flags, Seq: seq, Ack: ack, Wnd: 65535}
-}
-
-var arrivals = []arrival{
-	{"SYN again", func(c *Conn) wire.Header { return seg(wire.SYN, c.IRS, 0) }, 0, "3.10.7.4 first; Linux: the SYN-ACK again, where the RFC has an ACK"},
-	{"new SYN in the window", func(c *Conn) wire.Header { return seg(wire.SYN, c.RcvNxt+100, 0) }, 0, "3.10.7.4 fourth; RFC 5961 4.2; in TIME-WAIT RFC 6191"},
-	{"SYN outside the window", func(c *Conn) wire.Header { return seg(wire.SYN, c.RcvNxt-70000, 0) }, 0, "3.10.7.4 first; RFC 5961 4.2"},
-	{"later SYN", func(c *Conn) wire.Header { return seg(wire.SYN, c.RcvNxt+1<<20, 0) }, 0, "3.10.7.4 first; in TIME-WAIT RFC 6191"},
-	{"ACK", func(c *Conn) wire.Header { return seg(wire.ACK, c.RcvNxt, c.SndNxt) }, 0, "3.10.7.4 fifth"},
-	{"ACK of nothing new", func(c *Conn) wire.Header { return seg(wire.ACK, c.RcvNxt, c.SndUna) }, 0, "3.10.7.4 fifth; in SYN-RECEIVED an RST with SEG.ACK"},
-	{"ACK of what was never sent", func(c *Conn) wire.Header { return seg(wire.ACK, c.RcvNxt, c.SndNxt+1) }, 0, "RFC 5961 5.2; in SYN-RECEIVED an RST with SEG.ACK"},
-	{"payload", func(c *Conn) wire.Header { return seg(wire.ACK|wire.PSH, c.RcvNxt, c.SndNxt) }, 5, "3.10.7.4 seventh"},
-	{"payload beyond a hole", func(c *Conn) wire.Header { return seg(wire.ACK|wire.PSH, c.RcvNxt+9, c.SndNxt) }, 5, "3.10.7.4 seventh; 3.4 (acceptability)"},
-	{"payload beyond the window", func(c *Conn) wire.Header { return seg(wire.ACK|wire.PSH, c.RcvNxt+Window, c.SndNxt) }, 5, "3.10.7.4 first"},
-	{"payload without ACK", func(c *Conn) wire.Header { return seg(wire.PSH, c.RcvNxt, 0) }, 5, "3.10.7.4 fifth: dropped"},
-	{"keep-alive with garbage", func(c *Conn) wire.Header { return seg(wire.ACK, c.RcvNxt-1, c.SndNxt) }, 1, "3.8.4; RFC 1122 4.2.3.6"},
-	{"FIN", func(c *Conn) wire.Header { return seg(wire.FIN|wire.ACK, c.RcvNxt, c.SndNxt) }, 0, "3.10.7.4 eighth; 3.6"},
-	{"payload and FIN", func(c *Conn) wire.Header { return seg(wire.FIN|wire.ACK, c.RcvNxt, c.SndNxt) }, 5, "3.10.7.4 seventh and eighth"},
-	{"FIN beyond a hole", func(c *Conn) wire.Header { return seg(wire.FIN|wire.ACK, c.RcvNxt+9, c.SndNxt) }, 0, "3.10.7.4 eighth: not yet in order"},
-	{"RST at RCV.NXT", func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt, 0) }, 0, "RFC 5961 3.2"},
-	{"RST elsewhere in the window", func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt+1, 0) }, 0, "RFC 5961 3.2"},
-	{"RST outside the window", func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt-1, 0) }, 0, "3.10.7.4 first: dropped; also one below RCV.NXT, which Linux takes behind a FIN"},
-}
-
-// cell is what a segment does.
-type cell struct {
-	events Events
-	reply  Reply
-	next   State
-}
-
-// same is a cell that leaves the state as it is.
-func same(s State, r Reply) cell { return cell{0, r, s} }
-
-// table is the expectation for each state, in the order of arrivals.
-var table = map[State][]cell{
-	SynReceived: {
-		same(SynReceived, SendSYN),
-		{Restart, Silence, SynReceived},
-		same(SynReceived, Challenge), same(SynReceived, Challenge),
-		{Opened, Silence, Established},
-		same(SynReceived, SendRST), same(SynReceived, SendRST),
-		{Opened | Talked, Silence, Established},
-		{Opened | Talked, Silence, Established},
-		same(SynReceived, Challenge),
-		same(SynReceived, Silence), same(SynReceived, Challenge),
-		{Opened | Finished, Silence, Established},
-		{Opened | Talked, Silence, Established},
-		{Opened, SendACK, Established},
-		{Reset, Silence, SynReceived},
-		same(SynReceived, Challenge), same(SynReceived, Silence),
-	},
-	Established: {
-		same(Established, Challenge), same(Established, Challenge), same(Established, Challenge), same(Established, Challenge),
-		same(Established, Silence), same(Established, Silence), same(Established, Challenge),
-		{Talked, Silence, Established},
-		{Talked, Silence, Established},
-		same(Established, Challenge),
-		same(Established, Silence), same(Established, Challenge),
-		{Finished, Silence, Established},
-		{Talked, Silence, Established},
-		same(Established, SendACK),
-		{Reset, Silence, Established},
-		same(Established, Challenge), same(Established, Silence),
-	},
-	FinWait1: {
-		same(FinWait1, Challenge), same(FinWait1, Challenge), same(FinWait1, Challenge), same(FinWait1, Challenge),
-		{Acked, Silence, FinWait2},
-		same(FinWait1, Silence), same(FinWait1, Challenge),
-		{Acked, SendACK, FinWait2},
-		{Acked, SendACK, FinWait2},
-		same(FinWait1, Challenge),
-		same(FinWait1, Silence), same(FinWait1, Challenge),
-		{Acked, SendACK, TimeWait},
-		{Acked, SendACK, TimeWait},
-		{Acked, SendACK, FinWait2},
-		{Reset, Silence, FinWait1},
-		same(FinWait1, Challenge), same(FinWait1, Silence),
-	},
-	FinWait2: {
-		same(FinWait2, Challenge), same(FinWait2, Challenge), same(FinWait2, Challenge), same(FinWait2, Challenge),
-		same(FinWait2, Silence), same(FinWait2, Silence), same(FinWait2, Challenge),
-		same(FinWait2, SendACK), same(FinWait2, SendACK), same(FinWait2, Challenge),
-		same(FinWait2, Silence), same(FinWait2, Challenge),
-		same(TimeWait, SendACK), same(TimeWait, SendACK), same(FinWait2, SendACK),
-		{Reset, Silence, FinWait2},
-		same(FinWait2, Challenge), same(FinWait2, Silence),
-	},
-	Closing: {
-		same(Closing, Challenge), same(Closing, Challenge), same(Closing, Challenge), same(Closing, Challenge),
-		{Acked, Silence, TimeWait},
-		same(Closing, Silence), same(Closing, Challenge),
-		{Acked, Silence, TimeWait},
-		{Acked, Silence, TimeWait},
-		same(Closing, Challenge),
-		same(Closing, Silence), same(Closing, Challenge),
-		{Acked, SendACK, TimeWait},
-		{Acked, SendACK, TimeWait},
-		{Acked, SendACK, TimeWait},
-		{Reset, Silence, Closing},
-		same(Closing, Challenge), same(Closing, Silence),
-	},
-	LastAck: {
-		same(LastAck, Challenge), same(LastAck, Challenge), same(LastAck, Challenge), same(LastAck, Challenge),
-		{Acked | Done, Silence, LastAck},
-		same(LastAck, Silence), same(LastAck, Challenge),
-		{Acked | Done, Silence, LastAck},
-		{Acked | Done, Silence, LastAck},
-		same(LastAck, Challenge),
-		same(LastAck, Silence), same(LastAck, Challenge),
-		{Acked | Done, Silence, LastAck},
-		{Acked | Done, Silence, LastAck},
-		{Acked | Done, Silence, LastAck},
-		{Reset, Silence, LastAck},
-		same(LastAck, Challenge), same(LastAck, Silence),
-	},
-	TimeWait: {
-		same(TimeWait, Challenge),
-		{Restart, Silence, TimeWait},
-		same(TimeWait, Challenge),
-		{Restart, Silence, TimeWait},
-		same(TimeWait, Silence), same(TimeWait, Silence), same(TimeWait, Challenge),
-		same(TimeWait, Silence), same(TimeWait, Silence), same(TimeWait, Challenge),
-		same(TimeWait, Silence), same(TimeWait, Challenge),
-		same(TimeWait, SendACK), same(TimeWait, SendACK), same(TimeWait, SendACK),
-		{Reset, Silence, TimeWait},
-		same(TimeWait, Challenge), same(TimeWait, Silence),
-	},
-}
 
 // player keeps a connection, a decoder and a builder.
 type player struct {
@@ -226,23 +85,25 @@ func (p *player) to(s State) {
 	}
 }
 
+// TestEveryCell brings a connection to each state, and sends it each kind of segment.
 func TestEveryCell(t *testing.T) {
 	for s := range states {
-		if len(table[s]) != len(arrivals) {
-			t.Fatalf("%v has %d cells, there are %d kinds of segment", s, len(table[s]), len(arrivals))
-		}
-		for i, a := range arrivals {
+		for k, a := range arrivals {
 			t.Run(fmt.Sprintf("%v/%s", s, a.name), func(t *testing.T) {
+				want, ok := table[s][kind(k)]
+				if !ok {
+					t.Fatalf("row %q has no cell in column %v", a.name, s)
+				}
 				p := newPlayer(t)
 				p.to(s)
 				before := p.conn
-				out := p.arrive(a.seg(&p.conn), a.text)
-				if got := (cell{out.Events, out.Reply, p.conn.State}); got != table[s][i] {
-					t.Errorf("events %04b, reply %d, state %v; want %04b, %d, %v", got.events, got.reply, got.next,
-						table[s][i].events, table[s][i].reply, table[s][i].next)
+				out := p.arrive(a.segment(&p.conn), a.text)
+				if out != (Outcome{want.events, want.reply}) || p.conn.State != want.next.in(s) {
+					got := cell{events: out.Events, reply: out.Reply, next: becomes(p.conn.State)}
+					t.Errorf("row %q, column %v: it does %q, want %q", a.name, s, got.page(s), want.page(s))
 				}
 				if out.Events.Has(Talked) && p.conn.RcvNxt != before.RcvNxt {
-					t.Error("early talk was acknowledged")
+					t.Errorf("row %q, column %v: early talk was acknowledged", a.name, s)
 				}
 			})
 		}
@@ -388,43 +249,46 @@ func TestRecall(t *testing.T) {
 func TestRefuse(t *testing.T) {
 	p := newPlayer(t)
 	for _, c := range []struct {
-		name string
-		h    wire.Header
-		text int
-		want wire.Header
-		ok   bool
+		name     string
+		segment  wire.Header
+		text     int
+		want     wire.Header
+		answered bool
 	}{
-		{"ACK", seg(wire.ACK, 9, 77), 5, wire.Header{Flags: wire.RST, Seq: 77}, true},
-		{"payload without ACK", seg(wire.PSH, 9, 0), 5, wire.Header{Flags: wire.RST | wire.ACK, Ack: 14}, true},
-		{"SYN", seg(wire.SYN, 0xffffffff, 0), 0, wire.Header{Flags: wire.RST | wire.ACK, Ack: 0}, true},
-		{"FIN and SYN", seg(wire.SYN|wire.FIN, 9, 0), 0, wire.Header{Flags: wire.RST | wire.ACK, Ack: 11}, true},
-		{"RST", seg(wire.RST|wire.ACK, 9, 77), 0, wire.Header{}, false},
+		{name: "ACK", segment: seg(wire.ACK, 9, 77), text: 5, want: wire.Header{Flags: wire.RST, Seq: 77}, answered: true},
+		{name: "payload without ACK", segment: seg(wire.PSH, 9, 0), text: 5, want: wire.Header{Flags: wire.RST | wire.ACK, Ack: 14}, answered: true},
+		{name: "SYN", segment: seg(wire.SYN, 0xffffffff, 0), want: wire.Header{Flags: wire.RST | wire.ACK, Ack: 0}, answered: true},
+		{name: "FIN and SYN", segment: seg(wire.SYN|wire.FIN, 9, 0), want: wire.Header{Flags: wire.RST | wire.ACK, Ack: 11}, answered: true},
+		{name: "RST", segment: seg(wire.RST|wire.ACK, 9, 77)},
 	} {
-		if got, ok := Refuse(p.segment(c.h, c.text)); got != c.want || ok != c.ok {
-			t.Errorf("%s: %+v, %v; want %+v, %v", c.name, got, ok, c.want, c.ok)
+		if got, ok := Refuse(p.segment(c.segment, c.text)); got != c.want || ok != c.answered {
+			t.Errorf("%s: %+v, %v; want %+v, %v", c.name, got, ok, c.want, c.answered)
 		}
 	}
 }
+
+// answers are the names of what a server's answer means.
+var answers = map[Answer]string{NoAnswer: "no answer", Granted: "granted", Refused: "refused", Stale: "stale"}
 
 func TestJudgeAnswer(t *testing.T) {
 	p := newPlayer(t)
 	const iss = wire.Seq(0xffffffff)
 	for _, c := range []struct {
-		name string
-		h    wire.Header
-		want Answer
+		name    string
+		segment wire.Header
+		want    Answer
 	}{
-		{"SYN-ACK", seg(wire.SYN|wire.ACK, 9, 0), Granted},
-		{"RST of ours", seg(wire.RST|wire.ACK, 0, 0), Refused},
-		{"RST of another", seg(wire.RST|wire.ACK, 0, 77), NoAnswer},
-		{"RST without ACK", seg(wire.RST, 0, 0), NoAnswer},
-		{"challenge ACK of an old connection", seg(wire.ACK, 9, 77), Stale},
-		{"SYN-ACK of an old SYN", seg(wire.SYN|wire.ACK, 9, 77), Stale},
-		{"ACK without SYN", seg(wire.ACK, 9, 0), NoAnswer},
-		{"simultaneous open", seg(wire.SYN, 9, 0), NoAnswer},
+		{name: "SYN-ACK", segment: seg(wire.SYN|wire.ACK, 9, 0), want: Granted},
+		{name: "RST of ours", segment: seg(wire.RST|wire.ACK, 0, 0), want: Refused},
+		{name: "RST of another", segment: seg(wire.RST|wire.ACK, 0, 77), want: NoAnswer},
+		{name: "RST without ACK", segment: seg(wire.RST, 0, 0), want: NoAnswer},
+		{name: "challenge ACK of an old connection", segment: seg(wire.ACK, 9, 77), want: Stale},
+		{name: "SYN-ACK of an old SYN", segment: seg(wire.SYN|wire.ACK, 9, 77), want: Stale},
+		{name: "ACK without SYN", segment: seg(wire.ACK, 9, 0), want: NoAnswer},
+		{name: "simultaneous open", segment: seg(wire.SYN, 9, 0), want: NoAnswer},
 	} {
-		if got := JudgeAnswer(p.segment(c.h, 0), iss); got != c.want {
-			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		if got := JudgeAnswer(p.segment(c.segment, 0), iss); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, answers[got], answers[c.want])
 		}
 	}
 }
