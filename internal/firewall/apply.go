@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// Firewall is a plan, and what of it is installed. It has no lock: one goroutine uses it at a time. Every program that it
-// runs ends with the context that a method was given; to undo what could not be finished takes a few seconds more.
+// Firewall is a plan and the chains that are installed for it. It has no lock: only one goroutine may use it at a time.
+// Every program that it runs ends with the context of the method. Undoing an unfinished change takes a few seconds more.
 //
-// go-iptables runs iptables once for each rule; it has no way to iptables-restore, which would replace a whole table at once.
-// So each chain of ours has two generations: the new one is complete before anything jumps to it, and in force everywhere
-// before the old one goes.
+// go-iptables runs iptables once for each rule. It cannot use iptables-restore, which would replace a whole table at once.
+// So each chain has two generations. The new one is complete before anything jumps to it, and in force everywhere before the
+// old one is removed.
 type Firewall struct {
 	plan   Plan
-	tools  map[bool]*tool // by family: true is IPv6. The one that the plan does not need may be missing
+	tools  map[bool]*tool // by family: true is IPv6. A tool that the plan does not need may be missing
 	placed map[chainKey]placed
-	blind  error // why rules that look into quotes are left out
+	blind  error // why rules that look into quoted packets are left out
 }
 
 // placed is a chain of ours as it was installed, in iptables' own spelling.
@@ -29,13 +29,13 @@ type placed struct {
 	jump       string
 }
 
-// ErrChanged reports that something else changed the rules while they were installed.
-var ErrChanged = errors.New("something else changed it at the same time")
+// ErrChanged reports that another program changed the rules during the installation.
+var ErrChanged = errors.New("another program changed the rules at the same time")
 
-// undoPatience is how long it may take to undo what could not be finished.
+// undoPatience limits the time for undoing an unfinished change.
 const undoPatience = 5 * time.Second
 
-// New looks for iptables, for the families that the plan needs. It changes nothing.
+// New finds iptables for the families that the plan needs. It changes nothing.
 func New(ctx context.Context, p Plan) (*Firewall, error) {
 	f := &Firewall{plan: p, tools: map[bool]*tool{}}
 	for v6, name := range names {
@@ -44,13 +44,13 @@ func New(ctx context.Context, p Plan) (*Firewall, error) {
 		case err == nil:
 			f.tools[v6] = t
 		case slices.ContainsFunc(p, func(r Rule) bool { return r.V6 == v6 }):
-			return nil, fmt.Errorf("look for %s: %w (Debian's package is iptables)", name, err)
+			return nil, fmt.Errorf("find the program %s: %w (in Debian's package iptables)", name, err)
 		}
 	}
 	return f, nil
 }
 
-// Versions names the programs found, with the variant of each: iptables v1.8.9 (nf_tables).
+// Versions returns the name and version of each program found, with its variant: iptables v1.8.9 (nf_tables).
 func (f *Firewall) Versions() (versions []string) {
 	for _, v6 := range []bool{false, true} {
 		if t := f.tools[v6]; t != nil {
@@ -60,10 +60,10 @@ func (f *Firewall) Versions() (versions []string) {
 	return versions
 }
 
-// Blind tells why the rules about ICMP errors are not installed; nil if they are.
+// Blind returns why the rules about ICMP errors are not installed, or nil if they are.
 func (f *Firewall) Blind() error { return f.blind }
 
-// wanted is the plan, without what this machine is not able to install.
+// wanted is the plan without the rules that this machine cannot install.
 func (f *Firewall) wanted() Plan {
 	if f.blind == nil {
 		return f.plan
@@ -85,7 +85,7 @@ func (f *Firewall) look(ctx context.Context) (map[*tool]ruleset, error) {
 	return look(ctx, list)
 }
 
-// Check finds out whether the rules could be installed: whether the tables can be read at all.
+// Check finds out whether the rules could be installed, by reading the tables.
 func (f *Firewall) Check(ctx context.Context) error {
 	if _, err := f.look(ctx); err != nil {
 		return fmt.Errorf("%w (needed: CAP_NET_ADMIN and, for iptables-legacy, its lock file /run/xtables.lock)", err)
@@ -93,9 +93,9 @@ func (f *Firewall) Check(ctx context.Context) error {
 	return nil
 }
 
-// Install puts the rules in place. Rules that a crashed process left are replaced, and there is no moment without a
-// complete chain: the new one is in force before the old one goes. After an error everything is as it was before, but
-// for an error in taking an old chain away: then old and new are both there, and do the same.
+// Install puts the rules in place, and replaces rules that a crashed process left. A complete chain is in force at every
+// moment, because the new one is in force before the old one is removed. After an error everything is as it was before,
+// unless removing an old chain failed: then both chains are there, and do the same.
 func (f *Firewall) Install(ctx context.Context) error {
 	rules, err := f.look(ctx)
 	if err != nil {
@@ -104,7 +104,7 @@ func (f *Firewall) Install(ctx context.Context) error {
 	return f.install(ctx, rules)
 }
 
-// install is Install when the rules have just been read.
+// install is Install with the rules that were just read.
 func (f *Firewall) install(ctx context.Context, rules map[*tool]ruleset) error {
 	next := f.next(rules)
 	err := apply(ctx, f.additions(rules, next))
@@ -126,9 +126,9 @@ func (f *Firewall) install(ctx context.Context, rules map[*tool]ruleset) error {
 	return f.dropOthers(ctx, after)
 }
 
-// installBlind tries whether all is well without the rules that look into quotes; why is what happened with them.
+// installBlind tries again without the rules that look into quoted packets. why is the error with them.
 func (f *Firewall) installBlind(ctx context.Context, next map[chainKey]int, why error) error {
-	rules, err := f.look(ctx) // one family may have been done
+	rules, err := f.look(ctx) // the other family may have been completed
 	if err != nil {
 		return join(why, err)
 	}
@@ -140,8 +140,8 @@ func (f *Firewall) installBlind(ctx context.Context, next map[chainKey]int, why 
 	return nil
 }
 
-// next chooses the generation of each chain that is not in force. Both are if a process died after the new one's jump and
-// before the old one's end: then it is the one that the kernel comes to last.
+// next chooses the generation of each chain that is not in force. Both are in force if a process died between adding the
+// jump to the new one and removing the old one. Then it chooses the one that the kernel reaches last.
 func (f *Firewall) next(rules map[*tool]ruleset) map[chainKey]int {
 	next := map[chainKey]int{}
 	for _, k := range f.plan.chains() {
@@ -164,7 +164,7 @@ func leadsTo(rule, chain string) bool {
 	return strings.HasSuffix(rule, " -j "+chain) || strings.HasSuffix(rule, " -g "+chain)
 }
 
-// find looks what became of the chains that were made.
+// find finds the chains that were installed in the rules.
 func (f *Firewall) find(rules map[*tool]ruleset, next map[chainKey]int) (map[chainKey]placed, error) {
 	found := map[chainKey]placed{}
 	for _, k := range f.wanted().chains() {
@@ -180,8 +180,8 @@ func (f *Firewall) find(rules map[*tool]ruleset, next map[chainKey]int) (map[cha
 	return found, nil
 }
 
-// undo takes chains away that were to be installed, in a time of its own: that of the context may be over. It returns why,
-// and what happened meanwhile.
+// undo removes chains of a failed installation. It has its own time limit, because that of the context may be over. It
+// returns why, and what failed meanwhile.
 func (f *Firewall) undo(ctx context.Context, next map[chainKey]int, why error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoPatience)
 	defer cancel()
@@ -201,7 +201,7 @@ func (f *Firewall) undo(ctx context.Context, next map[chainKey]int, why error) e
 	return why
 }
 
-// dropOthers takes every chain of ours away that is not one of those placed.
+// dropOthers removes every chain of ours that is not in placed.
 func (f *Firewall) dropOthers(ctx context.Context, rules map[*tool]ruleset) error {
 	err := f.remove(ctx, rules, func(k chainKey, generation int) bool {
 		p, there := f.placed[k]
@@ -213,10 +213,10 @@ func (f *Firewall) dropOthers(ctx context.Context, rules map[*tool]ruleset) erro
 	return nil
 }
 
-// removeTries is how often a removal begins that something else overtakes.
+// removeTries is how often a removal is started again if another program changes the rules meanwhile.
 const removeTries = 3
 
-// remove takes chains of ours away that are chosen. That something else took them at the same time is no error.
+// remove removes the chosen chains of ours. It is no error if another program removes them at the same time.
 func (f *Firewall) remove(ctx context.Context, rules map[*tool]ruleset, chosen func(k chainKey, generation int) bool) (err error) {
 	for range removeTries {
 		if err = apply(ctx, f.removals(rules, chosen)); err == nil {
@@ -232,7 +232,7 @@ func (f *Firewall) remove(ctx context.Context, rules map[*tool]ruleset, chosen f
 }
 
 // Verify reports whether everything is in place: our chains as they were installed, and no rule before our jump in raw
-// PREROUTING that could take packets past it. The order in FORWARD and POSTROUTING is the administrator's affair.
+// PREROUTING that could let packets bypass it. The administrator decides the order in FORWARD and POSTROUTING.
 func (f *Firewall) Verify(ctx context.Context) (bool, error) {
 	rules, err := f.look(ctx)
 	if err != nil {
@@ -260,8 +260,8 @@ func (f *Firewall) verify(rules map[*tool]ruleset) bool {
 	return true
 }
 
-// mayPass is whether a rule could end a packet's way through the chain with the packet still alive: not the targets that
-// only note something, and not DROP, whose packets the capture has seen already.
+// mayPass reports whether a rule could end a packet's way through the chain without dropping it. Targets that only record
+// something do not, and DROP does not matter, because the capture has already seen the packet.
 func mayPass(rule string) bool {
 	words := strings.Fields(rule)
 	at := slices.IndexFunc(words, func(w string) bool { return w == "-j" || w == "-g" })
@@ -272,12 +272,12 @@ func mayPass(rule string) bool {
 	return !slices.Contains(harmless, words[at+1])
 }
 
-// Replace puts the rules of another plan in the place of those that are installed. After an error the old ones are in
-// force, and stay the plan.
+// Replace replaces the installed rules with those of another plan. After an error the old rules are in force, and the old
+// plan stays.
 func (f *Firewall) Replace(ctx context.Context, p Plan) error {
 	for _, r := range p {
 		if f.tools[r.V6] == nil {
-			return fmt.Errorf("%s is needed, and was not found at the start", names[r.V6])
+			return fmt.Errorf("%s is needed, but was not found at the start", names[r.V6])
 		}
 	}
 	old := f.plan
@@ -289,7 +289,7 @@ func (f *Firewall) Replace(ctx context.Context, p Plan) error {
 	return nil
 }
 
-// Repair puts back what someone has taken away or has put before ours; true if there was anything.
+// Repair restores rules of ours that were removed, or that other rules were put before. It returns true if it had to.
 func (f *Firewall) Repair(ctx context.Context) (bool, error) {
 	rules, err := f.look(ctx)
 	if err != nil || f.verify(rules) {
@@ -298,7 +298,7 @@ func (f *Firewall) Repair(ctx context.Context) (bool, error) {
 	return true, f.install(ctx, rules)
 }
 
-// Remove takes all our chains away, those too that another process or another plan left. An error names those that stay.
+// Remove removes all chains of ours, including those of another process or another plan. An error names those that stay.
 func (f *Firewall) Remove(ctx context.Context) error {
 	left := f.left()
 	f.placed = nil
@@ -312,7 +312,7 @@ func (f *Firewall) Remove(ctx context.Context) error {
 	return err
 }
 
-// left names the chains that were installed: iptables raw HUSHGATE-PRE-0.
+// left names the chains that are installed: iptables raw HUSHGATE-PRE-0.
 func (f *Firewall) left() (chains []string) {
 	for k, p := range f.placed {
 		chains = append(chains, fmt.Sprintf("%s %s %s", names[k.v6], k.table, k.chain(p.generation)))
@@ -321,18 +321,18 @@ func (f *Firewall) left() (chains []string) {
 	return chains
 }
 
-// RemoveAll takes away all chains that any hushgate has left in this network namespace, by their names alone: those of both
-// families, and of both variants of iptables, for the one that the system uses may have been the other before. It returns
-// what it took away, as Remove names it.
+// RemoveAll removes all chains that any hushgate has left in this network namespace. It finds them by name, in both families
+// and in both variants of iptables, because the system may have used the other variant before. It returns what it removed,
+// named as in Remove.
 func RemoveAll(ctx context.Context) (removed []string, err error) {
 	var errs []error
 	for _, v6 := range []bool{false, true} {
-		variants := map[bool]bool{} // those done
+		variants := map[bool]bool{} // variants that are done
 		for _, suffix := range []string{"", "-nft", "-legacy"} {
 			t, err := newTool(ctx, v6, names[v6]+suffix)
 			if err != nil {
 				if suffix == "" {
-					errs = append(errs, fmt.Errorf("look for %s: %w", names[v6], err))
+					errs = append(errs, fmt.Errorf("find the program %s: %w", names[v6], err))
 				}
 				continue
 			}
@@ -342,7 +342,7 @@ func RemoveAll(ctx context.Context) (removed []string, err error) {
 			variants[t.nft()] = true
 			chains, err := t.removeAll(ctx)
 			removed = append(removed, chains...)
-			if suffix == "" || ctx.Err() != nil { // else the kernel may lack that variant
+			if suffix == "" || ctx.Err() != nil { // otherwise the kernel may lack that variant
 				errs = append(errs, err)
 			}
 		}

@@ -39,7 +39,7 @@ func do(t *testing.T, h *lab.Host, name string, args ...string) string {
 	return out
 }
 
-// in runs a step of the firewall's life on a host.
+// in runs an operation of a Firewall on a host.
 func in(t *testing.T, h *lab.Host, step func(context.Context) error) {
 	t.Helper()
 	if err := <-h.Go(func() error { return step(t.Context()) }); err != nil {
@@ -56,7 +56,7 @@ func newFirewall(t *testing.T, c Config) *Firewall {
 	return f
 }
 
-// saved is what iptables-save prints for both families, but for the lines that tell the time.
+// saved is the output of iptables-save for both families, without the lines that contain the time.
 func saved(t *testing.T, h *lab.Host) string {
 	t.Helper()
 	var b strings.Builder
@@ -80,7 +80,7 @@ func expectVerified(t *testing.T, h *lab.Host, f *Firewall, want bool) {
 	})
 }
 
-// eachVariant runs a test with either variant of iptables under the names of iptables.
+// eachVariant runs a test with each variant of iptables under the name iptables.
 func eachVariant(t *testing.T, test func(t *testing.T)) {
 	for _, variant := range []string{"nft", "legacy"} {
 		t.Run(variant, func(t *testing.T) {
@@ -97,7 +97,7 @@ func eachVariant(t *testing.T, test func(t *testing.T)) {
 	}
 }
 
-// choose gives a variant of iptables the names of iptables for a test.
+// choose gives a variant of iptables the name iptables during a test.
 func choose(t *testing.T, variant string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -107,7 +107,7 @@ func choose(t *testing.T, variant string) {
 			if err != nil {
 				t.Skip(err)
 			}
-			if real, err = filepath.EvalSymlinks(real); err != nil { // one program, which goes by its name
+			if real, err = filepath.EvalSymlinks(real); err != nil { // one program, which acts by the name it is called by
 				t.Fatal(err)
 			}
 			if err := os.Symlink(real, filepath.Join(dir, name+suffix)); err != nil {
@@ -118,7 +118,7 @@ func choose(t *testing.T, variant string) {
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 }
 
-// stranger makes a host with rules of someone else in every table.
+// stranger makes a host with rules of another program in every table.
 func stranger(t *testing.T) *lab.Host {
 	t.Helper()
 	h := machine(t, "gateway")
@@ -161,7 +161,7 @@ func TestLife(t *testing.T) {
 	})
 }
 
-// TestString: the commands that the plan prints do, in a shell, what Install does.
+// TestString: the commands that the plan prints have the same effect in a shell as Install.
 func TestString(t *testing.T) {
 	eachVariant(t, func(t *testing.T) {
 		installed, typed := stranger(t), stranger(t)
@@ -174,7 +174,7 @@ func TestString(t *testing.T) {
 	})
 }
 
-// TestRepair: whatever someone does to our rules is noticed and made good, and what does not matter is left alone.
+// TestRepair: every damage to our rules is noticed and repaired, and harmless changes are left alone.
 func TestRepair(t *testing.T) {
 	eachVariant(t, func(t *testing.T) {
 		h := stranger(t)
@@ -222,7 +222,8 @@ func TestRepair(t *testing.T) {
 	})
 }
 
-// TestCrash: a process that starts replaces what one that died left, whatever its plan was and wherever it died.
+// TestCrash: a process that starts replaces the rules that a crashed one left, whatever its plan was and wherever it
+// crashed.
 func TestCrash(t *testing.T) {
 	eachVariant(t, func(t *testing.T) {
 		h := stranger(t)
@@ -245,15 +246,15 @@ func TestCrash(t *testing.T) {
 				t.Errorf("after %s:\n%s", mess, s)
 			}
 		}
-		in(t, h, newFirewall(t, Config{}).Remove) // a process without any rule of its own cleans up too
+		in(t, h, newFirewall(t, Config{}).Remove) // a process without any rules cleans up too
 		if after := saved(t, h); after != before {
 			t.Errorf("before:\n%s\nafter:\n%s", before, after)
 		}
 	})
 }
 
-// TestFailure: an installation that fails half-way leaves everything as it was, above all the rules in force, of
-// whichever generation.
+// TestFailure: an installation that fails half-way leaves everything as it was, in particular the rules in force, in either
+// generation.
 func TestFailure(t *testing.T) {
 	eachVariant(t, func(t *testing.T) {
 		bad := NewPlan(everything())
@@ -280,15 +281,15 @@ func TestFailure(t *testing.T) {
 				t.Errorf("before:\n%s\nafter:\n%s", before, after)
 			}
 		}
-		// And of both: a crash in the middle of an installation, when generation 1 was in force.
+		// And in both: a crash during an installation, when generation 1 was in force.
 		do(t, h, "iptables", "-t", "raw", "-N", "HUSHGATE-PRE-0")
 		in(t, h, func(context.Context) error { _ = f.Install(t.Context()); return nil })
 		expectVerified(t, h, rules, true)
 	})
 }
 
-// wrap puts a script before each of the programs of iptables; REAL in it stands for the program that it stands before, with
-// the name that it goes by.
+// wrap puts a script in place of each of the programs of iptables. REAL in it stands for the real program under the same
+// name.
 func wrap(t *testing.T, script string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -313,7 +314,7 @@ func wrap(t *testing.T, script string) {
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 }
 
-// TestNeverWithout: at no moment of a replacement is a chain in force that is not complete, watched after every single
+// TestNeverWithout: at no moment of a replacement is an incomplete chain in force. The rules are read after every single
 // change.
 func TestNeverWithout(t *testing.T) {
 	eachVariant(t, func(t *testing.T) {
@@ -351,11 +352,11 @@ exit $status
 				}
 			}
 			if !covered {
-				t.Errorf("nothing is in force:\n%s", snapshot)
+				t.Errorf("no chain is in force:\n%s", snapshot)
 			}
 		}
 		if snapshots < 2*2 {
-			t.Errorf("only %d looks were taken", snapshots)
+			t.Errorf("the rules were read only %d times", snapshots)
 		}
 	})
 }
@@ -386,7 +387,7 @@ func TestErrors(t *testing.T) {
 	})
 	t.Run("no iptables", func(t *testing.T) {
 		t.Setenv("PATH", t.TempDir())
-		if _, err := New(t.Context(), NewPlan(twoArm())); err == nil || !strings.Contains(err.Error(), "look for ip") {
+		if _, err := New(t.Context(), NewPlan(twoArm())); err == nil || !strings.Contains(err.Error(), "find the program ip") {
 			t.Errorf("the error is %v", err)
 		}
 		if _, err := New(t.Context(), nil); err != nil {
@@ -405,7 +406,7 @@ func TestErrors(t *testing.T) {
 			}
 		}
 		t.Setenv("PATH", dir)
-		if _, err := New(t.Context(), NewPlan(twoArm())); err == nil || !strings.Contains(err.Error(), "look for ip6tables") {
+		if _, err := New(t.Context(), NewPlan(twoArm())); err == nil || !strings.Contains(err.Error(), "find the program ip6tables") {
 			t.Errorf("the error is %v", err)
 		}
 		c := twoArm()
@@ -417,7 +418,7 @@ func TestErrors(t *testing.T) {
 	})
 }
 
-// TestWarnings: rules of the other variant are told of, with the command that shows them.
+// TestWarnings: rules of the other variant give a warning with the command that shows them.
 func TestWarnings(t *testing.T) {
 	eachVariant(t, func(t *testing.T) {
 		h := machine(t, "gateway")

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Changes tells of changes to iptables' tables as nftables has them: by nft, or by iptables in that variant. The kernel does
-// not tell of those to its older tables.
+// Changes reports changes to iptables' tables in nftables, made by nft or by iptables' nft variant. The kernel does not
+// report changes to its older tables.
 type Changes struct{ conn *netlink.Conn }
 
-// What a message about a change says.
+// Parts of a message about a change.
 const (
 	nfgenSize   = 4  // struct nfgenmsg: family, version, resource
 	objectTable = 1  // NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE and so on
@@ -23,24 +23,24 @@ const (
 	groupTables = 7  // NFNLGRP_NFTABLES
 )
 
-// changesBuffer is how many octets of messages the kernel may keep for us.
+// changesBuffer is how many octets of messages the kernel may queue for us.
 const changesBuffer = 1 << 20
 
-// Listen begins to listen in the network namespace of the calling thread.
+// Listen starts to listen in the network namespace of the calling thread.
 func Listen() (*Changes, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	_ = conn.SetReadBuffer(changesBuffer) // with less more is lost, which we are told
+	_ = conn.SetReadBuffer(changesBuffer) // with less, more messages are lost, which the kernel reports
 	if err := conn.JoinGroup(groupTables); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen to changes of nftables: %w", err), conn.Close())
 	}
 	return &Changes{conn}, nil
 }
 
-// Next waits for the next change and names the program that made it, "" if that is not known: the kernel had too much to
-// tell. The error is net.ErrClosed behind Close.
+// Next waits for the next change and returns the name of the program that made it. The name is empty if the kernel lost
+// messages. The error is net.ErrClosed after Close.
 func (c *Changes) Next() (by string, err error) {
 	ours := false
 	for {
@@ -62,10 +62,10 @@ func (c *Changes) Next() (by string, err error) {
 	}
 }
 
-// Close ends listening.
+// Close stops listening.
 func (c *Changes) Close() error { return c.conn.Close() }
 
-// concerns is whether a change is to one of iptables' tables.
+// concerns reports whether a change is to one of iptables' tables.
 func concerns(m *netlink.Message) bool {
 	if len(m.Data) < nfgenSize || (m.Data[0] != unix.NFPROTO_IPV4 && m.Data[0] != unix.NFPROTO_IPV6) {
 		return false
@@ -73,7 +73,7 @@ func concerns(m *netlink.Message) bool {
 	return slices.Contains(tables, attribute(m, objectTable))
 }
 
-// attribute is a text in a message.
+// attribute returns a text attribute of a message.
 func attribute(m *netlink.Message, kind uint16) string {
 	if len(m.Data) < nfgenSize {
 		return ""

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestChanges: changes to iptables' tables are told of, whoever makes them, and no others.
+// TestChanges: changes to iptables' tables by any program are reported, and no others.
 func TestChanges(t *testing.T) {
 	h := machine(t, "gateway")
 	var c *Changes
@@ -24,23 +24,23 @@ func TestChanges(t *testing.T) {
 		{"nft flush ruleset", "nft"},
 	} {
 		do(t, h, "sh", "-ec", change.command)
-		if by, err := c.Next(); err != nil || by != change.by { // of the foreign tables before nothing was told
+		if by, err := c.Next(); err != nil || by != change.by { // the changes to other tables before were not reported
 			t.Errorf("%s: by %q, %v", change.command, by, err)
 		}
 	}
 	_ = c.Close()
 	if _, err := c.Next(); err == nil {
-		t.Error("no error behind the end")
+		t.Error("no error after the end")
 	}
 }
 
-// TestChangesLost: what was lost because there was too much of it counts as a change.
+// TestChangesLost: lost messages count as a change.
 func TestChangesLost(t *testing.T) {
 	h := machine(t, "gateway")
 	var c *Changes
 	in(t, h, func(context.Context) (err error) {
 		if c, err = Listen(); err == nil {
-			err = c.conn.SetReadBuffer(1) // the least that there is
+			err = c.conn.SetReadBuffer(1) // the smallest possible buffer
 		}
 		return err
 	})

@@ -1,4 +1,4 @@
-// Package firewall keeps the kernel out of the flows that hushgate serves, by iptables rules in chains of its own: Plan
-// says which rules, Firewall installs, verifies, repairs and removes them. It knows addresses, ports and interfaces;
-// what they are for is not its affair.
+// Package firewall keeps the kernel from the packets that hushgate serves, with iptables rules in chains of its own. Plan
+// says which rules; Firewall installs, verifies, repairs and removes them. The package knows addresses, ports and
+// interfaces, but not what they are for.
 package firewall

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// exclusion is a kind of packet that the kernel must not see: a TCP segment or, if quoted, an ICMP error about one.
+// exclusion describes packets that the kernel must not see: TCP segments or, if quoted, ICMP errors about them.
 type exclusion struct {
 	comment  string
 	in       string // interface; "" is any but the loopback
 	src, dst end    // of the segment
 	quoted   bool   // the packet is an ICMP error, and the segment is the one that it quotes
-	notLocal bool   // the packet is not for this machine itself
+	notLocal bool   // the packet is not addressed to this machine
 }
 
-// end is one end of a segment; the zero value is any.
+// end is one end of a segment. The zero value matches any end.
 type end struct {
 	addr        netip.Addr
 	first, last uint16 // ports, both included
@@ -23,19 +23,19 @@ type end struct {
 
 func endOf(a netip.AddrPort) end { return end{a.Addr(), a.Port(), a.Port()} }
 
-// v6 is the family of the segment, which is that of the packet.
+// v6 reports whether the segment, and so the packet, is IPv6.
 func (x *exclusion) v6() bool { return x.src.addr.Is6() || x.dst.addr.Is6() }
 
-// exclusions lists what the kernel must not see: what clients send to a service, what servers answer from their service
-// port, and ICMP errors about the segments that hushgate sends either way. Such an error is translated by hushgate, and
-// the kernel would forward it once more as it came, with the server's address in the quote. Errors about other traffic of
+// exclusions lists the packets that the kernel must not see: what clients send to a service, what servers answer from their
+// service port, and ICMP errors about the segments that hushgate sends in either direction. hushgate translates such an
+// error. The kernel would also forward the original, with the server's address in the quote. Errors about other traffic of
 // the servers quote other ports.
 //
-// What is sent to a service is the kernel's by no interface: to a segment with a client's address that comes in by the inside
-// it would answer with an RST, and the client would take it for ours.
+// The kernel must not see packets to a service on any interface. It would answer a segment with a client's address that
+// comes in by the inside with an RST, and the client would take the RST for ours.
 //
-// What is for this machine itself gets through: the servers' answers to its health checks, and errors about those. The ports
-// of a source do not.
+// Packets to this machine itself pass: the servers' answers to its health checks, and errors about those. Packets to
+// server-side ports do not pass.
 func exclusions(c Config) (list []exclusion) {
 	for _, s := range unique(c.Services) {
 		list = append(list, exclusion{comment: "client to service: hushgate answers", dst: endOf(s)},
@@ -48,14 +48,14 @@ func exclusions(c Config) (list []exclusion) {
 		}
 		for _, s := range c.Sources {
 			own := end{s.Addr, s.First, s.Last}
-			list = append(list, exclusion{comment: "server to a source of ours: hushgate translates", in: i, src: endOf(s.Server), dst: own},
-				exclusion{comment: "ICMP error about a source of ours to a server: hushgate translates", in: i, src: own, dst: endOf(s.Server), quoted: true})
+			list = append(list, exclusion{comment: "server to server-side address: hushgate translates", in: i, src: endOf(s.Server), dst: own},
+				exclusion{comment: "ICMP error about server-side address to server: hushgate translates", in: i, src: own, dst: endOf(s.Server), quoted: true})
 		}
 	}
 	return list
 }
 
-// match writes an exclusion for iptables.
+// match returns an exclusion in iptables' syntax.
 func (x *exclusion) match() []string {
 	spec := []string{"-i", x.in}
 	if x.in == "" {
@@ -87,7 +87,7 @@ func (x *exclusion) match() []string {
 	return spec
 }
 
-// ports writes the ports of an end as iptables and its match u32 do.
+// ports returns the ports of an end in the syntax of iptables and its match u32.
 func (e end) ports() string {
 	if e.first == e.last {
 		return fmt.Sprint(e.first)
@@ -95,8 +95,8 @@ func (e end) ports() string {
 	return fmt.Sprintf("%d:%d", e.first, e.last)
 }
 
-// Where things are in an ICMP error, in octets from the begin of the ICMP header: the quoted packet, and in it, of either
-// family, the protocol and the addresses. IPv4 has a fragment offset besides.
+// Offsets in an ICMP error, in octets from the start of the ICMP header: the quoted packet, and in it, for either family,
+// the protocol and the addresses. IPv4 also has a fragment offset.
 const (
 	quoteAt       = 8
 	quoteOffset4  = quoteAt + 6
@@ -118,8 +118,9 @@ const (
 	lastError6    = 4
 )
 
-// quote writes the tests of an ICMP error and its quote for the match u32 (iptables-extensions(8)), which adds the numbers
-// before an @ to where it looks, and takes ten tests at once at most. Of ICMPv6 it knows the kind without extension headers.
+// quote returns the tests of an ICMP error and its quote for the match u32 (iptables-extensions(8)). u32 adds the number
+// before an @ to the offset, and takes at most ten tests at once. It recognises the ICMPv6 type only in packets without
+// extension headers.
 func (x *exclusion) quote() [][]string {
 	if x.v6() {
 		tests := []string{
@@ -129,7 +130,7 @@ func (x *exclusion) quote() [][]string {
 		tests = append(tests, x.quotedPorts(fmt.Sprint(2*ipv6Header+quoteAt))...)
 		return append([][]string{tests}, append(x.src.words(ipv6Header+quoteSrc6), x.dst.words(ipv6Header+quoteDst6)...)...)
 	}
-	const icmp = "0>>22&0x3C@" // behind the IPv4 header
+	const icmp = "0>>22&0x3C@" // after the IPv4 header
 	tests := []string{
 		"4&0x1FFF=0", fmt.Sprintf("%s0>>24=%d:%d,%d:%d", icmp, firstQuoting4, lastQuoting4, firstError4, lastError4),
 		fmt.Sprintf("%s%d&0x1FFF=0", icmp, quoteOffset4-2), fmt.Sprintf("%s%d>>16&0xFF=%d", icmp, quoteProto4-1, protoTCP),
@@ -145,7 +146,7 @@ func (x *exclusion) quote() [][]string {
 	return [][]string{append(tests, x.quotedPorts(icmp+fmt.Sprintf("%d>>22&0x3C@%d", quoteAt, quoteAt))...)}
 }
 
-// quotedPorts tests the ports of a quoted segment; at is where its TCP header begins.
+// quotedPorts tests the ports of a quoted segment. at is the position of its TCP header.
 func (x *exclusion) quotedPorts(at string) (tests []string) {
 	if x.src.addr.IsValid() {
 		tests = append(tests, at+">>16="+x.src.ports())

@@ -10,13 +10,13 @@ import (
 	"hushgate/internal/lab"
 )
 
-// eachSide is a configuration in which clients and servers come by the same interfaces, as with one arm.
+// eachSide is a configuration in which clients and servers are reached by the same interfaces, as with one arm.
 func eachSide(c Config) Config {
 	c.Outside, c.Inside = []string{"outside", "inside"}, []string{"outside", "inside"}
 	return c
 }
 
-// TestErrorsKeptOut: see errorsKeptOut.
+// TestErrorsKeptOut calls errorsKeptOut with the rules, and with the guard.
 func TestErrorsKeptOut(t *testing.T) {
 	eachVariant(t, func(t *testing.T) {
 		client, gw, server := site(t)
@@ -36,7 +36,7 @@ func TestErrorsKeptOut(t *testing.T) {
 }
 
 // errorsKeptOut: an ICMP error that quotes a segment between a client and a server, or between the service and a client, is
-// not forwarded; any other is, and those about the gateway's own connections reach it.
+// not forwarded. Other errors are forwarded, and errors about the gateway's own connections reach it.
 func errorsKeptOut(t *testing.T, client, gw, server *lab.Host) {
 	for _, fam := range families {
 		t.Run("errors/"+fam.name, func(t *testing.T) {
@@ -57,17 +57,17 @@ func errorsKeptOut(t *testing.T, client, gw, server *lab.Host) {
 				{server, client, fam.clientAt.Addr(), udp, true},
 				{server, client, fam.clientAt.Addr(), tcp(at(fam.clientAt, 40003), at(fam.clientAt, fam.serverAt.Port())), true}, // another server
 				{server, gw, own, tcp(netip.AddrPortFrom(own, 40004), fam.serverAt), true},                                       // a health check
-				{server, gw, own, tcp(netip.AddrPortFrom(own, 1500), fam.serverAt), false},                                       // from a source of ours
-				{client, server, fam.serverAt.Addr(), tcp(fam.service, at(fam.clientAt, 40005)), false},                          // as to a service that is routed on
+				{server, gw, own, tcp(netip.AddrPortFrom(own, 1500), fam.serverAt), false},                                       // from a server-side address
+				{client, server, fam.serverAt.Addr(), tcp(fam.service, at(fam.clientAt, 40005)), false},                          // to a service beyond this machine
 				{client, server, fam.serverAt.Addr(), tcp(at(fam.service, 80), at(fam.clientAt, 40006)), true},
-				{client, server, fam.serverAt.Addr(), tcp(at(fam.serverAt, 40007), fam.clientAt), true}, // its own mail to the world
+				{client, server, fam.serverAt.Addr(), tcp(at(fam.serverAt, 40007), fam.clientAt), true}, // its own outgoing mail
 			} {
 				for _, kind := range kinds(v6) {
 					l, err := c.to.ListenICMP(v6)
 					if err != nil {
 						t.Fatal(err)
 					}
-					last := tcp(at(fam.clientAt, 9), at(fam.clientAt, 9)) // what comes behind it all
+					last := tcp(at(fam.clientAt, 9), at(fam.clientAt, 9)) // sent after all others
 					for _, e := range []error{c.from.SendICMPError(c.dst, kind, c.quote), c.from.SendICMPError(c.dst, kind, last)} {
 						if e != nil {
 							t.Fatal(e)
@@ -87,7 +87,7 @@ func errorsKeptOut(t *testing.T, client, gw, server *lab.Host) {
 	}
 }
 
-// kinds are the ICMP errors of a family.
+// kinds returns the types of ICMP errors of a family.
 func kinds(v6 bool) []byte {
 	if v6 {
 		return []byte{1, 2, 3, 4}
@@ -95,7 +95,7 @@ func kinds(v6 bool) []byte {
 	return []byte{3, 11, 12}
 }
 
-// TestBlind: where there is no match u32, all other rules are installed, verified and repaired.
+// TestBlind: if iptables has no match u32, all other rules are installed, verified and repaired.
 func TestBlind(t *testing.T) {
 	h := stranger(t)
 	before := saved(t, h)

@@ -17,10 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Guard keeps the same packets from the kernel as the rules in raw PREROUTING do, in a table of nftables that belongs to this
-// process (NFT_TABLE_F_OWNER, Linux 5.12): nobody else is able to change it, `nft flush ruleset` passes it over, and iptables,
-// in either variant, does not know it. So there is no moment without a rule between a flush and the repair. It stands before
-// iptables' raw table, and is gone with the process; what is to last longer is the affair of the rules.
+// Guard drops the same packets as the rules in raw PREROUTING, in a table of nftables that belongs to this process
+// (NFT_TABLE_F_OWNER, Linux 5.12). No other process can change it, `nft flush ruleset` skips it, and neither variant of
+// iptables knows it. So packets are dropped also between a flush of the rules and their repair. Its chain comes before
+// iptables' raw table. It disappears when the process ends; the rules remain.
 type Guard struct {
 	mu    sync.Mutex
 	conn  *nftables.Conn
@@ -31,13 +31,13 @@ type Guard struct {
 // tableOwned is NFT_TABLE_F_OWNER.
 const tableOwned = 2
 
-// guardPriority is before iptables' raw PREROUTING, which is at -300, and behind the reassembly of fragments, at -400.
+// guardPriority comes before iptables' raw PREROUTING, which is at -300, and after the reassembly of fragments, at -400.
 const guardPriority = -301
 
-// tableNames is how many names are tried: processes of other PID namespaces may have the same number.
+// tableNames is how many names are tried: a process in another PID namespace may have the same number.
 const tableNames = 10
 
-// NewGuard makes the table, empty. An error is one of the kernel's: it may be older than 5.12, or have no nftables.
+// NewGuard makes the table, without rules. It fails if the kernel is older than 5.12 or has no nftables.
 func NewGuard() (g *Guard, err error) {
 	g = &Guard{}
 	var raw *netlink.Conn
@@ -61,7 +61,7 @@ func NewGuard() (g *Guard, err error) {
 	return g, nil
 }
 
-// ownTable makes a table that belongs to a socket. The library has no way to say so.
+// ownTable makes a table that belongs to a socket. The library does not support this.
 func ownTable(c *netlink.Conn) (*nftables.Table, error) {
 	var err error
 	for n := range tableNames {
@@ -102,10 +102,10 @@ func sendTable(c *netlink.Conn, t *nftables.Table) error {
 	return err
 }
 
-// Name is that of the table: inet hushgate-4711.
+// Name returns the name of the table: inet hushgate-4711.
 func (g *Guard) Name() string { return "inet " + g.table.Name }
 
-// Set puts the rules of a configuration in the place of those before, at once.
+// Set replaces the rules with those of a configuration, in one step.
 func (g *Guard) Set(c Config) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -124,7 +124,7 @@ func (g *Guard) Set(c Config) error {
 	return nil
 }
 
-// Close takes the table away. A nil Guard has none.
+// Close removes the table. A nil Guard has none.
 func (g *Guard) Close() error {
 	if g == nil {
 		return nil
@@ -132,7 +132,7 @@ func (g *Guard) Close() error {
 	return g.conn.CloseLasting()
 }
 
-// matcher writes one rule's tests in nftables' own terms: load something into a register, compare it.
+// matcher builds the tests of one rule from nftables expressions, which load a value into a register and compare it.
 type matcher []expr.Any
 
 func (m *matcher) is(load expr.Any, value []byte) {
@@ -151,7 +151,7 @@ func at(base expr.PayloadBase, offset, size int) *expr.Payload {
 	return &expr.Payload{DestRegister: 1, Base: base, Offset: uint32(offset), Len: uint32(size)}
 }
 
-// expressions writes an exclusion for nftables, as one rule or more.
+// expressions returns an exclusion as one nftables rule or more.
 func (x *exclusion) expressions() (rules [][]expr.Any) {
 	var m matcher
 	family, name := byte(unix.NFPROTO_IPV4), make([]byte, unix.IFNAMSIZ)
@@ -189,8 +189,8 @@ func (x *exclusion) expressions() (rules [][]expr.Any) {
 	return rules
 }
 
-// quote tests an ICMP error of some kinds and its quote. Of IPv4 it knows the quote without options, which hushgate sends:
-// how far behind them TCP begins nftables is not able to work out.
+// quote tests an ICMP error of some types and its quote. In IPv4 it recognises only quotes without IP options, like the
+// packets that hushgate sends. nftables cannot calculate where TCP begins after options.
 func (m *matcher) quote(x *exclusion, firstKind, lastKind byte) {
 	const icmp = expr.PayloadBaseTransportHeader
 	proto, source, destination, tcp := quoteProto4, quoteSrc4, quoteDst4, quoteAt+20
@@ -214,7 +214,8 @@ func (m *matcher) quote(x *exclusion, firstKind, lastKind byte) {
 	m.elsewhere(x)
 }
 
-// elsewhere tests that a packet is not for this machine, if that matters: at the end, for it is a look into the routes.
+// elsewhere tests that a packet is not addressed to this machine, if that matters. It comes last because it needs a route
+// lookup.
 func (m *matcher) elsewhere(x *exclusion) {
 	if x.notLocal {
 		*m = append(*m, &expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
@@ -228,7 +229,7 @@ func (m *matcher) address(base expr.PayloadBase, offset int, a netip.Addr) {
 	}
 }
 
-// ports tests the ports of the TCP header that lies somewhere behind the network header.
+// ports tests the ports of the TCP header at an offset from the network header.
 func (m *matcher) ports(offset int, x *exclusion) {
 	for _, e := range []end{x.src, x.dst} {
 		if e.addr.IsValid() {

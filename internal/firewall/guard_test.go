@@ -9,7 +9,7 @@ import (
 	"hushgate/internal/lab"
 )
 
-// guarded begins a guard on a host.
+// guarded starts a guard on a host.
 func guarded(t *testing.T, h *lab.Host, c Config) *Guard {
 	t.Helper()
 	var g *Guard
@@ -23,10 +23,10 @@ func guarded(t *testing.T, h *lab.Host, c Config) *Guard {
 	return g
 }
 
-// TestGuardStays: nobody but its owner is able to take the guard away, and it takes nothing of others with it.
+// TestGuardStays: only its owner can remove the guard, and its removal leaves other tables alone.
 func TestGuardStays(t *testing.T) {
 	h := stranger(t)
-	g, other := guarded(t, h, everything()), guarded(t, h, Config{}) // in one process: with another name
+	g, other := guarded(t, h, everything()), guarded(t, h, Config{}) // in one process, so with another name
 	if g.Name() == other.Name() {
 		t.Errorf("two guards are called %s", g.Name())
 	}
@@ -35,7 +35,7 @@ func TestGuardStays(t *testing.T) {
 	}
 	do(t, h, "nft", "flush", "ruleset")
 	if s := do(t, h, "nft", "list", "ruleset"); strings.Count(s, "hushgate: ") != 12-2 || strings.Contains(s, "ip raw") {
-		t.Errorf("behind a flush:\n%s", s)
+		t.Errorf("after a flush:\n%s", s)
 	}
 	c := twoArm()
 	c.Services = c.Services[:1]
@@ -43,7 +43,7 @@ func TestGuardStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s := do(t, h, "nft", "list", "ruleset"); strings.Count(s, "hushgate: ") != 8 || strings.Count(s, "hushgate answers") != 1 {
-		t.Errorf("of another configuration:\n%s", s)
+		t.Errorf("with another configuration:\n%s", s)
 	}
 	if err := g.Close(); err != nil {
 		t.Error(err)
@@ -52,11 +52,11 @@ func TestGuardStays(t *testing.T) {
 		t.Error(err)
 	}
 	if s := do(t, h, "nft", "list", "ruleset"); s != "" {
-		t.Errorf("in the end:\n%s", s)
+		t.Errorf("after both were closed:\n%s", s)
 	}
 }
 
-// TestGuardKeepsOut: the guard alone does what the rules in raw PREROUTING do.
+// TestGuardKeepsOut: the guard alone has the effect of the rules in raw PREROUTING.
 func TestGuardKeepsOut(t *testing.T) {
 	client, gw, server := site(t)
 	c := twoArm()

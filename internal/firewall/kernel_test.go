@@ -34,7 +34,7 @@ var families = []family{
 	},
 }
 
-// site is a client, a gateway that forwards, and a server, with routes to each other through the gateway.
+// site makes a client, a gateway that forwards, and a server, with routes to each other through the gateway.
 func site(t *testing.T) (client, gw, server *lab.Host) {
 	t.Helper()
 	client, gw, server = machine(t, "client"), machine(t, "gateway"), machine(t, "server")
@@ -61,7 +61,7 @@ func site(t *testing.T) (client, gw, server *lab.Host) {
 	return client, gw, server
 }
 
-// inTables is whether a rule of raw PREROUTING about a port has dropped a packet.
+// inTables returns a test whether a rule of raw PREROUTING about a port has dropped a packet.
 func inTables(t *testing.T, h *lab.Host) func(fam family, port string) func() bool {
 	return func(fam family, port string) func() bool {
 		return func() bool {
@@ -86,7 +86,7 @@ func dropped(t *testing.T, port string, has func() bool) {
 	t.Fatalf("no packet met the rule about %s", port)
 }
 
-// dial connects from a host, from a port of its own if it is not 0, and gives the result when there is one.
+// dial connects from a host, from the given port if it is not 0, and sends the result when it is known.
 func dial(ctx context.Context, h *lab.Host, port int, to netip.AddrPort) <-chan error {
 	d := net.Dialer{}
 	if port != 0 {
@@ -101,9 +101,9 @@ func dial(ctx context.Context, h *lab.Host, port int, to netip.AddrPort) <-chan 
 	})
 }
 
-// TestKernelKeepsOut: the kernel neither answers what a client sends to the service nor forwards what a server answers
-// to a client. What else there is goes its way: other ports, the gateway's own connections to a server, those of a
-// server to the world.
+// TestKernelKeepsOut: the kernel neither answers what a client sends to the service nor forwards what a server answers to a
+// client. Other traffic passes: other ports, the gateway's own connections to a server, and a server's connections to the
+// world.
 func TestKernelKeepsOut(t *testing.T) {
 	eachVariant(t, func(t *testing.T) {
 		client, gw, server := site(t)
@@ -119,7 +119,8 @@ func keepsOut(t *testing.T, client, gw, server *lab.Host, fam family, counted fu
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 
-	// The path is the same and keeps the order: when the other port's RST is there, so would be the service's.
+	// Both take the same path, which keeps the order: when the RST of the other port is there, one of the service would be
+	// too.
 	service := dial(ctx, client, 0, fam.service)
 	dropped(t, "dport 25", counted(fam, "dport 25"))
 	if err := <-dial(ctx, client, 0, fam.otherPort); !errors.Is(err, syscall.ECONNREFUSED) {
@@ -148,8 +149,8 @@ func keepsOut(t *testing.T, client, gw, server *lab.Host, fam family, counted fu
 	}
 }
 
-// TestForwardAndMasquerade: where the administrator forwards nothing, the servers' connections get through, and come
-// from the gateway's address.
+// TestForwardAndMasquerade: the servers' connections pass although the administrator's rules forward nothing, and come from
+// the gateway's address.
 func TestForwardAndMasquerade(t *testing.T) {
 	eachVariant(t, func(t *testing.T) {
 		client, gw, server := site(t)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestOpenPlan: new connections go to the servers by weight, what is left of old ones gets an RST.
+// TestOpenPlan: new connections go to the servers by weight, and segments of old connections get an RST.
 func TestOpenPlan(t *testing.T) {
 	c := twoArm()
 	c.Services, c.Servers = c.Services[:1], c.Servers[:1]
@@ -28,7 +28,7 @@ iptables -w -t filter -A HUSHGATE-FWD-0 -d 10.0.0.11/32 -p tcp --dport 25 ! --sy
 	}
 }
 
-// TestReplace: one plan takes the other's place on real tables, there and back.
+// TestReplace: one plan replaces another on real tables, in both directions.
 func TestReplace(t *testing.T) {
 	eachVariant(t, func(t *testing.T) {
 		h := stranger(t)
@@ -51,10 +51,10 @@ func TestReplace(t *testing.T) {
 		broken := Plan{{Table: "raw", Hook: "PREROUTING", Spec: []string{"-p", "nonsense", "-j", "DROP"}}}
 		in(t, h, func(context.Context) error {
 			if f.Replace(t.Context(), broken) == nil {
-				t.Error("a rule that iptables does not take is taken")
+				t.Error("a rule that iptables refuses was accepted")
 			}
 			return nil
 		})
-		expectVerified(t, h, f, true) // the one before is in force, and is what is verified
+		expectVerified(t, h, f, true) // the plan before it is in force, and is what Verify checks
 	})
 }

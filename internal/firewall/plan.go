@@ -8,33 +8,33 @@ import (
 	"strings"
 )
 
-// Config says what the rules are about, valid by construction.
+// Config says what the rules are about. It must be valid.
 type Config struct {
 	Outside, Inside []string         // interfaces
 	Services        []netip.AddrPort // addresses and ports that clients connect to
 	Servers         []netip.AddrPort
 	Forward         bool         // accept the servers' other traffic in filter FORWARD
 	Masquerade      bool         // masquerade the servers' outgoing connections on the outside
-	SNAT            []netip.Addr // where those come from instead, for each family at most one
-	ClampMSS        bool         // bring the MSS of the servers' other connections down to what the way takes
+	SNAT            []netip.Addr // replaces the address of those connections, at most one for each family
+	ClampMSS        bool         // reduce the MSS of the servers' other connections to what the path MTU allows
 	Pools           []Pool
 	Sources         []Source
 }
 
-// Source is an address of the gateway's own, and ports of it, both included, from which clients come to a server.
+// Source is a server-side address: an address of the gateway and a range of its ports, both ends included.
 type Source struct {
 	Server      netip.AddrPort
 	Addr        netip.Addr
 	First, Last uint16
 }
 
-// Pool is where the clients of a service go when there is no hushgate (see NewOpenPlan).
+// Pool is a service with the servers that get its clients while hushgate does not run (see NewOpenPlan).
 type Pool struct {
 	Service netip.AddrPort
 	Servers []Weighted
 }
 
-// Weighted is a server and its share.
+// Weighted is a server and its share of clients.
 type Weighted struct {
 	netip.AddrPort
 	Weight int // above 0
@@ -47,16 +47,16 @@ type Rule struct {
 	Hook  string   // the built-in chain that jumps to ours: PREROUTING, FORWARD, POSTROUTING
 	Spec  []string // match and target, without -A and the chain
 
-	quotes bool // it looks into what an ICMP error quotes, by the match u32, which not every kernel has
+	quotes bool // it looks into the packet that an ICMP error quotes, by the match u32, which not every kernel has
 }
 
 // Plan is the list of rules, in the order in which they apply within a table and hook.
 type Plan []Rule
 
-// NewPlan works the rules out.
+// NewPlan works out the rules.
 //
-// What the kernel must not see goes in raw PREROUTING, before connection tracking, so that our flows cost no entry there:
-// see exclusions. AF_PACKET has seen the frame by then.
+// Packets that the kernel must not see are dropped in raw PREROUTING, before connection tracking, so that our connections
+// need no entry there: see exclusions. AF_PACKET has seen the frame by then.
 func NewPlan(c Config) Plan {
 	var p Plan
 	for _, x := range exclusions(c) {
@@ -67,10 +67,10 @@ func NewPlan(c Config) Plan {
 	return p
 }
 
-// NewOpenPlan works out the rules that hand clients to the servers when there is no hushgate: without any test and without
-// any look at the servers' health, each new connection at random, by weight. Servers still see the client's address, and
-// still answer through this machine. What is left of connections that hushgate carried gets an RST, for nobody can place
-// it.
+// NewOpenPlan works out the rules that forward clients to the servers while hushgate does not run. There is no early-talk
+// test and no health check: each new connection gets a random server, by weight. Servers still see the client's address, and
+// still answer through this machine. Segments of connections that hushgate carried get an RST, because no host can continue
+// them.
 func NewOpenPlan(c Config) Plan {
 	var p Plan
 	for _, i := range c.Outside {
@@ -109,7 +109,7 @@ func NewOpenPlan(c Config) Plan {
 	return p
 }
 
-// addOthers puts on the list what is for the servers' other traffic.
+// addOthers adds the rules for the servers' other traffic.
 func (p *Plan) addOthers(c Config) {
 	for _, a := range addresses(c.Servers) {
 		if c.Forward {
@@ -131,7 +131,7 @@ func (p *Plan) addOthers(c Config) {
 	}
 }
 
-// source is what becomes of the source address of a server's outgoing connections, nil if it stays.
+// source returns the target that changes the source address of a server's outgoing connections, or nil if the address stays.
 func (c *Config) source(server netip.Addr) (target []string) {
 	for _, s := range c.SNAT {
 		if s.Is4() == server.Is4() {
@@ -214,7 +214,7 @@ func (k chainKey) jumpSpec(generation int) []string {
 	return []string{"-m", "comment", "--comment", "hushgate", "-j", k.chain(generation)}
 }
 
-// quote writes a word as a shell reads it.
+// quote returns a word as a shell needs it.
 func quote(word string) string {
 	if !strings.ContainsAny(word, " \t\"'$`\\*?[]<>|&;()#~{}") {
 		return word
@@ -222,7 +222,7 @@ func quote(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// String writes the plan as the commands that install it on a machine without rules of ours.
+// String returns the plan as commands that install it on a machine without rules of ours.
 func (p Plan) String() string {
 	var b strings.Builder
 	for _, k := range p.chains() {

@@ -9,7 +9,7 @@ import (
 
 func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
-// twoArm has one service and one server of each family, and servers and services that are named twice.
+// twoArm has one service and one server of each family. Some are named twice.
 func twoArm() Config {
 	return Config{
 		Outside: []string{"outside"}, Inside: []string{"inside"},
@@ -18,7 +18,7 @@ func twoArm() Config {
 	}
 }
 
-// everything is twoArm with all that is optional.
+// everything is twoArm with all options.
 func everything() Config {
 	c := twoArm()
 	c.Forward, c.Masquerade, c.ClampMSS = true, true, true
@@ -75,7 +75,7 @@ iptables -w -t nat -I POSTROUTING 1 -m comment --comment hushgate -j HUSHGATE-PO
 	}
 }
 
-// TestPlanEverywhere: each interface keeps each of its addresses from the kernel.
+// TestPlanEverywhere: there are rules for each address on each interface.
 func TestPlanEverywhere(t *testing.T) {
 	c := twoArm()
 	c.Outside, c.Inside = []string{"o1", "o2"}, []string{"i1", "i2"}

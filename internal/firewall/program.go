@@ -11,27 +11,27 @@ import (
 	"time"
 )
 
-// program is a program that runs. It ends with its context at the latest, by SIGKILL to it and all that it has started.
+// program is a running program. When its context ends, SIGKILL ends it and all processes that it has started.
 type program struct {
 	ctx      context.Context
 	cmd      *exec.Cmd
 	out, err bytes.Buffer
 }
 
-// killPatience is how long a killed program may take to end. One that hangs in the kernel does not.
+// killPatience is how long a killed program may take to end. A program that hangs in the kernel does not end.
 const killPatience = time.Second
 
-// errStuck reports a program that does not even end when it is killed.
+// errStuck reports a program that did not end although it was killed.
 var errStuck = errors.New("it does not end, although it was killed")
 
-// ProgramError is a program that ended with another status than 0.
+// ProgramError reports a program that ended with a status other than 0.
 type ProgramError struct {
 	Command string // with its arguments
 	Status  int    // -1 if a signal ended it
-	Text    string // what it wrote to its standard error, on one line
+	Text    string // what it wrote to standard error, on one line
 }
 
-// Error says which program failed and what it said.
+// Error returns the command, its status and its output.
 func (e *ProgramError) Error() string {
 	return fmt.Sprintf("%s: exit status %d: %s", e.Command, e.Status, e.Text)
 }
@@ -49,10 +49,10 @@ func start(ctx context.Context, name string, args ...string) (*program, error) {
 	return p, nil
 }
 
-// String is the command.
+// String returns the command.
 func (p *program) String() string { return strings.Join(p.cmd.Args, " ") }
 
-// wait waits for the program's end and returns what it wrote to its standard output.
+// wait waits for the program's end and returns its standard output.
 func (p *program) wait() (string, error) {
 	ended := make(chan error, 1)
 	go func() { ended <- p.cmd.Wait() }()
@@ -82,7 +82,7 @@ func (p *program) wait() (string, error) {
 	}
 }
 
-// run runs a program to its end and returns what it wrote to its standard output.
+// run runs a program to its end and returns its standard output.
 func run(ctx context.Context, name string, args ...string) (string, error) {
 	p, err := start(ctx, name, args...)
 	if err != nil {
@@ -91,10 +91,10 @@ func run(ctx context.Context, name string, args ...string) (string, error) {
 	return p.wait()
 }
 
-// words is a text on one line.
+// words puts a text on one line.
 func words(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-// joined are several errors on one line.
+// joined puts several errors on one line.
 type joined struct{ error }
 
 func (e joined) Error() string { return strings.ReplaceAll(e.error.Error(), "\n", "; ") }

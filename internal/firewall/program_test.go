@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// TestProgramHangs: a program ends with its context, and with it all that it has started.
+// TestProgramHangs: a program ends with its context, together with all processes that it has started.
 func TestProgramHangs(t *testing.T) {
 	pids := filepath.Join(t.TempDir(), "pids")
 	name := filepath.Join(t.TempDir(), "hangs")
@@ -47,13 +47,13 @@ func TestProgramHangs(t *testing.T) {
 				break
 			}
 			if time.Now().After(stands) {
-				t.Fatalf("process %d goes on: %s", pid, state)
+				t.Fatalf("process %d still runs: %s", pid, state)
 			}
 		}
 	}
 }
 
-// TestProgramLeavesAnother: a program that ends and leaves one behind that holds its pipes is not waited for.
+// TestProgramLeavesAnother: a program that ends but leaves a process with open pipes is not waited for.
 func TestProgramLeavesAnother(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "leaves")
 	if err := os.WriteFile(name, []byte("#!/bin/bash\nsetsid sleep 5 &\n"), 0o755); err != nil {
@@ -66,7 +66,7 @@ func TestProgramLeavesAnother(t *testing.T) {
 	}
 }
 
-// TestHangingIPTables: whatever is done with the rules comes to its end, and to an error that names what hangs.
+// TestHangingIPTables: every operation on the rules ends, with an error that names the program that hangs.
 func TestHangingIPTables(t *testing.T) {
 	h := stranger(t)
 	hang, hangs := filepath.Join(t.TempDir(), "hang"), filepath.Join(t.TempDir(), "hangs")
@@ -74,7 +74,7 @@ func TestHangingIPTables(t *testing.T) {
 		t.Run(program, func(t *testing.T) {
 			wrap(t, fmt.Sprintf(`case "${0##*/} $*" in *--version) ;; *"%s"*) test -e %s && { touch %s; sleep 1000; };; esac
 REAL "$@"`, program, hang, hangs))
-			t.Cleanup(func() { _ = os.Remove(hang) }) // nothing hangs in the next one until it says so
+			t.Cleanup(func() { _ = os.Remove(hang) }) // the next program does not hang until it is told to
 			f := newFirewall(t, everything())
 			in(t, h, f.Install)
 			if err := os.WriteFile(hang, nil, 0o600); err != nil {
@@ -101,7 +101,7 @@ REAL "$@"`, program, hang, hangs))
 				if err := errors.Join(os.Remove(hang), os.Remove(hangs)); err != nil {
 					t.Fatal(err)
 				}
-				in(t, h, f.Install) // all is well again
+				in(t, h, f.Install) // it works again
 				expectVerified(t, h, f, true)
 				if err := os.WriteFile(hang, nil, 0o600); err != nil {
 					t.Fatal(err)
@@ -111,7 +111,7 @@ REAL "$@"`, program, hang, hangs))
 	}
 }
 
-// TestLock: a lock that another iptables does not give up is waited for within the bound, and named.
+// TestLock: the wait for a lock that another iptables keeps is bounded, and the error names the lock.
 func TestLock(t *testing.T) {
 	h := machine(t, "gateway")
 	choose(t, "legacy")

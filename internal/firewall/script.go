@@ -13,9 +13,9 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// change is one thing to be done to a chain.
+// change is one change to a chain.
 type change struct {
-	command string // by iptables' option: -N and -F leave the chain there and empty, -I puts a rule first
+	command string // iptables' option: -N and -F leave an empty chain, -I puts a rule first
 	chain   string
 	spec    []string
 }
@@ -24,7 +24,7 @@ func (c change) String() string {
 	return strings.TrimSpace(c.command + " " + c.chain + " " + strings.Join(c.spec, " "))
 }
 
-// purpose is for messages.
+// purpose describes the change for messages.
 func (c change) purpose() string {
 	if c.command == "-A" || c.command == "-I" || c.command == "-N" {
 		return "install"
@@ -48,10 +48,10 @@ func (c change) do(ipt *iptables.IPTables, table string) error {
 	panic("no such change: " + c.command)
 }
 
-// script is what is to be changed in each table, in order.
+// script lists the changes to each table, in order.
 type script map[string][]change
 
-// changeError is a change that did not succeed.
+// changeError is a change that failed.
 type changeError struct {
 	tool  *tool
 	table string
@@ -65,7 +65,7 @@ func (e *changeError) Error() string {
 
 func (e *changeError) Unwrap() error { return e.err }
 
-// overtaken is whether a change failed because what it was about, and was there before, had been taken away by something else.
+// overtaken reports whether a change failed because another program had removed its object, which was there before.
 func overtaken(err error, rules map[*tool]ruleset) bool {
 	e := (*changeError)(nil)
 	if !errors.As(err, &e) {
@@ -83,7 +83,7 @@ func overtaken(err error, rules map[*tool]ruleset) bool {
 	return false
 }
 
-// apply has some tools carry scripts out, all at the same time. Each stops at its first error.
+// apply runs the scripts of several tools at the same time. Each stops at its first error.
 func apply(ctx context.Context, scripts map[*tool]script) error {
 	ns, err := here()
 	if err != nil {
@@ -113,7 +113,7 @@ func (t *tool) apply(ctx context.Context, ns netns.NsHandle, s script) error {
 	return nil
 }
 
-// additions makes each chain anew, whatever is left of it, and puts it in force.
+// additions makes each chain new, whatever is left of an old one, and puts it in force.
 func (f *Firewall) additions(rules map[*tool]ruleset, next map[chainKey]int) map[*tool]script {
 	scripts := map[*tool]script{}
 	for _, k := range f.wanted().chains() {
@@ -131,7 +131,7 @@ func (f *Firewall) additions(rules map[*tool]ruleset, next map[chainKey]int) map
 	return scripts
 }
 
-// jumps takes away what leads to a chain of a table.
+// jumps removes the rules of a table that lead to a chain.
 func jumps(chains map[string][]string, to string) (changes []change) {
 	for _, chain := range slices.Sorted(maps.Keys(chains)) {
 		for _, rule := range chains[chain] {
@@ -143,8 +143,8 @@ func jumps(chains map[string][]string, to string) (changes []change) {
 	return changes
 }
 
-// split takes a rule as iptables-save writes it apart: a word with a space in it is in double quotes, and a backslash stands
-// before what would have a meaning there.
+// split splits a rule in iptables-save's syntax into words. A word with a space is in double quotes, and a backslash
+// protects special characters.
 func split(rule string) (words []string) {
 	var word strings.Builder
 	begun, quoted := false, false
@@ -172,13 +172,13 @@ func split(rule string) (words []string) {
 	return words
 }
 
-// chainName is the form of the names of our chains.
+// chainName matches the names of our chains.
 var chainName = regexp.MustCompile(`^HUSHGATE-(PRE|FWD|POST)-([01])$`)
 
-// hooks are the built-in chains by their short names.
+// hooks maps the short names to the built-in chains.
 var hooks = map[string]string{"PRE": "PREROUTING", "FWD": "FORWARD", "POST": "POSTROUTING"}
 
-// removals takes away those chains of ours that are chosen, and all that leads to them.
+// removals removes the chosen chains of ours, and all rules that lead to them.
 func (f *Firewall) removals(rules map[*tool]ruleset, chosen func(k chainKey, generation int) bool) map[*tool]script {
 	scripts := map[*tool]script{}
 	for t, set := range rules {

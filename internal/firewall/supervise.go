@@ -19,13 +19,13 @@ import (
 )
 
 // errLeft reports a program that has ended, but whose output is still open.
-var errLeft = errors.New("it has ended and left a process behind that holds its output open")
+var errLeft = errors.New("it ended, but left a process that keeps its output open")
 
-// here is the network namespace of the calling thread, to be closed.
+// here returns the network namespace of the calling thread. The caller closes it.
 func here() (netns.NsHandle, error) {
 	ns, err := netns.Get()
 	if err != nil {
-		return ns, fmt.Errorf("look which network namespace this is: %w", err)
+		return ns, fmt.Errorf("find out the network namespace: %w", err)
 	}
 	return ns, nil
 }
@@ -37,10 +37,10 @@ type worker struct {
 	ended chan error
 }
 
-// supervise runs a call of go-iptables, which knows no contexts, in a network namespace, and comes back soon after the
-// context's end at the latest. The call has a thread of its own, so that the processes that it has started are known: they
-// are the thread's children. They are killed at the context's end, with all their descendants, and go-iptables' own wait is
-// over. What does not end even so is left behind. A call may run its program several times.
+// supervise runs a call of go-iptables, which knows no contexts, in a network namespace. It returns soon after the end of
+// the context at the latest. The call has a thread of its own, so that the processes that it starts are known: they are the
+// children of that thread. At the end of the context they are killed, with all their descendants, and go-iptables stops
+// waiting. Processes that do not end even then are left behind. A call may run its program several times.
 func supervise(ctx context.Context, ns netns.NsHandle, path string, call func() error) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -79,7 +79,7 @@ func supervise(ctx context.Context, ns netns.NsHandle, path string, call func() 
 	return errLeft
 }
 
-// enter brings the thread into a network namespace, if it is not there.
+// enter moves the thread into a network namespace, if it is not there.
 func enter(ns netns.NsHandle) (moved bool, err error) {
 	now, err := here()
 	if err != nil {
@@ -104,7 +104,7 @@ func (w *worker) kill(cause error) error {
 		select {
 		case err := <-w.ended:
 			if len(killed) == 0 {
-				return err // it ended by itself in the same moment
+				return err // it ended by itself at the same moment
 			}
 			_, text, _ := strings.Cut(words(fmt.Sprint(err)), "exit status -1:")
 			if text != "" {
@@ -121,8 +121,8 @@ func (w *worker) kill(cause error) error {
 	}
 }
 
-// kill stops what list finds until it finds nothing new, and kills it then: a process that is stopped starts no other one
-// that would be missed.
+// kill stops the processes that list finds until it finds no new ones, and then kills them. A stopped process cannot start
+// another one that would be missed.
 func kill(killed map[int]string, list func() []int) {
 	var fresh []int
 	for {
@@ -143,7 +143,7 @@ func kill(killed map[int]string, list func() []int) {
 	}
 }
 
-// command is the command line of a process.
+// command returns the command line of a process.
 func command(pid int) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return strings.TrimRight(strings.ReplaceAll(string(text), "\x00", " "), " ")
@@ -158,7 +158,7 @@ func commands(list map[int]string) string {
 	return strings.Join(texts, ", ")
 }
 
-// descendants are the processes that a thread of ours has started, and all that those have started.
+// descendants returns the processes that a thread of ours has started, and all that those have started.
 func descendants(tid int, path string) (found []int) {
 	parents := parents()
 	found, ok := children(tid)
@@ -175,7 +175,8 @@ func descendants(tid int, path string) (found []int) {
 	return found
 }
 
-// children are the processes that a thread of ours has started; not ok if the kernel does not tell (CONFIG_PROC_CHILDREN).
+// children returns the processes that a thread of ours has started. ok is false if the kernel does not tell
+// (CONFIG_PROC_CHILDREN).
 func children(tid int) (pids []int, ok bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", tid))
 	if err != nil {
@@ -189,8 +190,8 @@ func children(tid int) (pids []int, ok bool) {
 	return pids, true
 }
 
-// childrenByPath are those of this process's children that run a program, or a script under its name: which thread has
-// started them is not known, and others are not to be touched.
+// childrenByPath returns those children of this process that run a program, or a script under its name. The kernel does not
+// tell which thread has started them, and other children must be left alone.
 func childrenByPath(parents map[int]int, path string) (pids []int) {
 	for pid, parent := range parents {
 		if parent == os.Getpid() && slices.Contains(strings.Fields(command(pid)), path) {
@@ -200,7 +201,7 @@ func childrenByPath(parents map[int]int, path string) (pids []int) {
 	return pids
 }
 
-// parents are the parents of all processes.
+// parents maps each process to its parent.
 func parents() map[int]int {
 	parents := map[int]int{}
 	files, _ := filepath.Glob("/proc/[0-9]*/stat")
@@ -210,7 +211,7 @@ func parents() map[int]int {
 			continue // it has ended
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		words := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:])) // the name may contain anything
+		words := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:])) // the name may contain any character
 		if err != nil || len(words) < 2 {
 			continue
 		}

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shell runs a script as go-iptables runs its program: without a context, and waiting for all that holds its output.
+// shell runs a script as go-iptables runs its program: without a context, waiting until its output is closed.
 func shell(script string) error {
 	var out bytes.Buffer
 	cmd := exec.Command("sh", "-c", script)
@@ -27,7 +27,8 @@ func shell(script string) error {
 	return nil
 }
 
-// TestSupervise: a call comes back at its context's end whatever its program does, and all that it has started is gone.
+// TestSupervise: a call returns at the end of its context whatever its program does, and all processes that it has started
+// are gone.
 func TestSupervise(t *testing.T) {
 	ns, err := here()
 	if err != nil {
@@ -51,7 +52,7 @@ func TestSupervise(t *testing.T) {
 			}()
 			for text, err := os.ReadFile(me); err != nil || len(text) == 0; text, err = os.ReadFile(me) {
 				if t.Context().Err() != nil {
-					t.Fatal("it does not begin")
+					t.Fatal("the script did not start")
 				}
 				time.Sleep(time.Millisecond)
 			}
@@ -68,7 +69,7 @@ func TestSupervise(t *testing.T) {
 	}
 }
 
-// TestSuperviseResult: what a call returns is passed on, and a context that is over begins nothing.
+// TestSuperviseResult: the result of a call is returned, and nothing is run with a context that is done.
 func TestSuperviseResult(t *testing.T) {
 	ns, err := here()
 	if err != nil {
@@ -88,7 +89,7 @@ func TestSuperviseResult(t *testing.T) {
 	}
 }
 
-// TestSuperviseLeft: a program that ends and leaves a process behind with its output does not hold the call up.
+// TestSuperviseLeft: a program that ends and leaves a process with its output does not delay the call.
 func TestSuperviseLeft(t *testing.T) {
 	ns, err := here()
 	if err != nil {
@@ -105,7 +106,7 @@ func TestSuperviseLeft(t *testing.T) {
 	}
 }
 
-// TestSuperviseElsewhere: a call runs in the network namespace that it is given, and the thread is of no further use.
+// TestSuperviseElsewhere: a call runs in the given network namespace, and its thread is not reused.
 func TestSuperviseElsewhere(t *testing.T) {
 	h := machine(t, "elsewhere")
 	var ns netns.NsHandle
@@ -125,9 +126,9 @@ func TestSuperviseElsewhere(t *testing.T) {
 	}
 }
 
-// TestChildrenByPath: where the kernel does not tell a thread's children, they are known by their parent and their program.
+// TestChildrenByPath: if the kernel does not tell a thread's children, they are found by their parent and their program.
 func TestChildrenByPath(t *testing.T) {
-	runtime.LockOSThread() // whose child it is
+	runtime.LockOSThread() // it becomes the parent
 	defer runtime.UnlockOSThread()
 	cmd := exec.Command("/bin/sleep", "1000")
 	if err := cmd.Start(); err != nil {
@@ -145,7 +146,7 @@ func TestChildrenByPath(t *testing.T) {
 	}
 }
 
-// TestSplit: a rule is taken apart as iptables-save puts it together.
+// TestSplit: a rule is split as iptables-save writes it.
 func TestSplit(t *testing.T) {
 	for rule, want := range map[string][]string{
 		`-A PREROUTING -j HUSHGATE-PRE-0`: {"-A", "PREROUTING", "-j", "HUSHGATE-PRE-0"},

@@ -14,7 +14,7 @@ import (
 	"github.com/coreos/go-iptables/iptables"
 )
 
-// tool is iptables for one address family, in one variant: go-iptables changes the rules, its -save shows them.
+// tool is iptables for one address family, in one variant. go-iptables changes the rules, and the -save program shows them.
 type tool struct {
 	name    string // iptables, ip6tables-legacy
 	v6      bool
@@ -23,10 +23,10 @@ type tool struct {
 	ipt     *iptables.IPTables
 }
 
-// names are the programs by family, as the system's administrator has chosen their variant.
+// names maps each family to the program, in the variant that the administrator has chosen.
 var names = map[bool]string{false: "iptables", true: "ip6tables"}
 
-// newTool looks for the program and for its -save, which has to be of the same variant.
+// newTool finds the program and its -save program, which must be of the same variant.
 func newTool(ctx context.Context, v6 bool, name string) (*tool, error) {
 	t := &tool{name: name, v6: v6}
 	for _, program := range []string{name, name + "-save"} {
@@ -48,7 +48,7 @@ func newTool(ctx context.Context, v6 bool, name string) (*tool, error) {
 	return t, t.open(ctx)
 }
 
-// open makes go-iptables ready, which runs the program too.
+// open prepares go-iptables, which runs the program too.
 func (t *tool) open(ctx context.Context) (err error) {
 	if t.path, err = exec.LookPath(t.name); err != nil {
 		return err
@@ -77,13 +77,14 @@ func (t *tool) open(ctx context.Context) (err error) {
 
 func isNFT(version string) bool { return strings.Contains(version, "nf_tables") }
 
-// nft is whether the program keeps its rules in nftables, and not in the kernel's older tables.
+// nft reports whether the program keeps its rules in nftables rather than in the kernel's older tables.
 func (t *tool) nft() bool { return isNFT(t.version) }
 
-// tables are those that chains of ours can be in.
+// tables lists the tables that can contain chains of ours.
 var tables = []string{"raw", "mangle", "nat", "filter"}
 
-// loaded is whether the kernel has a table. An older one that it has not is best left alone: to look is to load it.
+// loaded reports whether the kernel has loaded a table. One of the older tables that is not loaded is left alone, because
+// reading it would load it.
 func (t *tool) loaded(table string) bool {
 	if t.nft() {
 		return true
@@ -92,7 +93,7 @@ func (t *tool) loaded(table string) bool {
 	if t.v6 {
 		file, module = "/proc/thread-self/net/ip6_tables_names", "ip6table_"
 	}
-	names, err := os.ReadFile(file)       // without the file there are none
+	names, err := os.ReadFile(file)       // if the file is missing, no table is loaded
 	if errors.Is(err, fs.ErrPermission) { // only root may read it
 		_, err = os.Stat("/sys/module/" + module + table)
 		return err == nil
@@ -100,11 +101,11 @@ func (t *tool) loaded(table string) bool {
 	return slices.Contains(strings.Fields(string(names)), table)
 }
 
-// lockWait is how long iptables-legacy may wait for another one, at most: shorter than its context, so that it is able to
-// say what it waited for.
+// lockWait limits how long iptables-legacy waits for another one. It is shorter than the context, so that iptables can say
+// what it waited for.
 const lockWait = 10 * time.Second
 
-// patient is go-iptables with the wait for the lock that a context leaves time for.
+// patient returns go-iptables with a wait for the lock that fits into the context.
 func (t *tool) patient(ctx context.Context) *iptables.IPTables {
 	wait := lockWait
 	if end, bound := ctx.Deadline(); bound {
@@ -115,7 +116,8 @@ func (t *tool) patient(ctx context.Context) *iptables.IPTables {
 	return &ipt
 }
 
-// ruleset is what iptables-save printed: the rules of each chain, by table, in iptables' own spelling: -A FORWARD -j ACCEPT.
+// ruleset holds the output of iptables-save: the rules of each chain, by table, in iptables' own spelling: -A FORWARD -j
+// ACCEPT.
 type ruleset map[string]map[string][]string
 
 // parse adds the output of iptables-save.
@@ -137,7 +139,7 @@ func (s ruleset) parse(text string) {
 	}
 }
 
-// policies are what the built-in chains of a table do with what no rule decides on.
+// policies returns the policies of the built-in chains of a table.
 func policies(text string) map[string]string {
 	p := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -148,13 +150,13 @@ func policies(text string) map[string]string {
 	return p
 }
 
-// saving is a look at a tool's rules that is under way.
+// saving is a read of a tool's rules that is under way.
 type saving struct {
 	t        *tool
 	programs []*program
 }
 
-// save begins a look at the rules: of the older tables at those that are needed, and those that the kernel has.
+// save starts to read the rules. Of the older tables it reads those that are needed and those that are loaded.
 func (t *tool) save(ctx context.Context, needed []string) (s saving, err error) {
 	s.t = t
 	commands := [][]string{nil}
@@ -177,7 +179,7 @@ func (t *tool) save(ctx context.Context, needed []string) (s saving, err error) 
 	return s, err
 }
 
-// end waits for what save began.
+// end waits for the result of save.
 func (s saving) end() (rules ruleset, err error) {
 	rules = ruleset{}
 	for _, p := range s.programs {
@@ -188,7 +190,7 @@ func (s saving) end() (rules ruleset, err error) {
 	return rules, err
 }
 
-// look reads all rules of some tools, all at the same time.
+// look reads all rules of several tools at the same time.
 func look(ctx context.Context, list map[*tool][]string) (map[*tool]ruleset, error) {
 	var begun []saving
 	var errs []error

@@ -8,10 +8,9 @@ import (
 	"strings"
 )
 
-// Warnings tells of what else is in the kernel's packet filter and has a say in what this plan is about: rules that were
-// made with the other variant of iptables, which neither this package nor who lists the rules with iptables sees; a FORWARD
-// chain that drops the servers' other traffic; tables of nftables that decide on forwarding as well. What cannot be asked
-// is passed over.
+// Warnings returns what else in the kernel's packet filter affects this plan: rules of the other variant of iptables, which
+// neither this package nor a listing by iptables shows; a FORWARD chain that drops the servers' other traffic; and nftables
+// tables that also decide on forwarding. What cannot be read is skipped.
 func (f *Firewall) Warnings(ctx context.Context) (warnings []string) {
 	for _, v6 := range []bool{false, true} {
 		t := f.tools[v6]
@@ -30,7 +29,7 @@ func (f *Firewall) Warnings(ctx context.Context) (warnings []string) {
 	return append(warnings, f.otherTables(ctx)...)
 }
 
-// forwards is whether the plan accepts the servers' other traffic of a family.
+// forwards reports whether the plan accepts the servers' other traffic of a family.
 func (f *Firewall) forwards(v6 bool) bool {
 	return len(f.plan.of(chainKey{v6, "filter", "FORWARD"})) > 0
 }
@@ -48,7 +47,7 @@ func (t *tool) otherVariant(ctx context.Context) string {
 	return fmt.Sprintf("%d rules of %s are in force beside those of %s: %s-save shows them", n, other, t.version, other)
 }
 
-// policy is what a built-in chain does with what no rule decides on; "" if it cannot be told.
+// policy returns the policy of a built-in chain, or "" if it is not known.
 func (t *tool) policy(ctx context.Context, table, chain string) string {
 	if !t.loaded(table) {
 		return ""
@@ -60,12 +59,13 @@ func (t *tool) policy(ctx context.Context, table, chain string) string {
 	return policies(text)[chain]
 }
 
-// nftChain is what `nft --json list chains` says of a chain.
+// nftChain is a chain in the output of `nft --json list chains`.
 type nftChain struct {
 	Family, Table, Name, Hook, Policy string
 }
 
-// otherTables tells of nftables' own tables, as firewalld's: what one table accepts, another may still drop.
+// otherTables returns warnings about other tables of nftables, such as firewalld's: another table may still drop what one
+// accepts.
 func (f *Firewall) otherTables(ctx context.Context) (warnings []string) {
 	out, err := run(ctx, "nft", "--json", "list", "chains")
 	if err != nil {
@@ -88,7 +88,7 @@ func (f *Firewall) otherTables(ctx context.Context) (warnings []string) {
 	return warnings
 }
 
-// ofIPTables is whether the chain is one that iptables, in its nft variant, has made.
+// ofIPTables reports whether iptables, in its nft variant, has made the chain.
 func (c *nftChain) ofIPTables() bool {
 	return c.Family != "inet" && c.Name == "FORWARD" && slices.Contains([]string{"filter", "mangle", "security"}, c.Table)
 }

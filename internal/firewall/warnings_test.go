@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestForwardPolicy: a FORWARD chain that drops is told of, unless our rules accept what it would drop.
+// TestForwardPolicy: a FORWARD chain that drops gives a warning, unless our rules accept what it would drop.
 func TestForwardPolicy(t *testing.T) {
 	eachVariant(t, func(t *testing.T) {
 		h := machine(t, "gateway")
@@ -29,7 +29,7 @@ func TestForwardPolicy(t *testing.T) {
 	})
 }
 
-// TestOtherTables: a table like firewalld's is told of, when it drops or we mean to accept.
+// TestOtherTables: a table like firewalld's gives a warning if it drops, or if we mean to accept.
 func TestOtherTables(t *testing.T) {
 	h := machine(t, "gateway")
 	do(t, h, "nft", "add table inet firewalld; add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; policy accept; }")
