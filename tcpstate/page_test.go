@@ -47,7 +47,7 @@ func pageTable() string {
 	for s := range states {
 		head, line = append(head, s.String()), append(line, "---")
 	}
-	row(append(head, "source")...)
+	row(append(head, "reference")...)
 	row(append(line, "---")...)
 	for k, a := range arrivals {
 		cells := []string{a.name}
