@@ -45,6 +45,7 @@ var rules = map[string]rule{
 	"internal/netenv":   {"internal/announce internal/wire", "the network knows no connections"},
 	"internal/connlog":  {"dataplane internal/logqueue internal/mono internal/wire", "a log knows events"},
 	"internal/logqueue": {"", "a queue does not know what it holds"},
+	"internal/lists":    {"", "a list does not know what a match means"},
 	"internal/gateway": {
 		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/plan internal/privilege internal/wire",
 		"the gateway wires parts together: what TCP says and what a segment becomes is the shard's",
