@@ -40,7 +40,7 @@ func (f reason) words() string {
 		return "it came from outside, and the route to it leaves by the inside: a forged address, or a route that is missing " +
 			"(asymmetric on purpose: `reverse-path: loose`)"
 	case hairpin:
-		return "it is a server's address, and servers that answer past this machine cannot be clients"
+		return "it is a server's address, and servers whose answers bypass this machine cannot be clients"
 	case ownAddress:
 		return "it is an address of this machine"
 	case sent, reasonCount:

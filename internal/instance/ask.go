@@ -14,29 +14,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Answer is what comes of a command.
+// Answer is the result of a command.
 type Answer struct {
 	Warnings []string `json:"warnings,omitempty"`
-	Error    string   `json:"error,omitempty"` // empty: it was done
+	Error    string   `json:"error,omitempty"` // empty: the command succeeded
 }
 
 type request struct {
 	Command string `json:"command"`
 }
 
-// What a client may ask of us.
+// Limits for clients of the control socket.
 const (
-	askPatience    = 5 * time.Second // to say what it wants, and again to take the answer
+	askPatience    = 5 * time.Second // for the request, and again for receiving the answer
 	maxRequest     = 4096            // octets
 	maxConnections = 64              // at once
 )
 
-// Talk goes on with a command that is more than a question: the connection is its own until it returns.
+// Talk handles a command that is a conversation. It owns the connection until it returns.
 type Talk func(ctx context.Context, conn *net.UnixConn)
 
-// Serve answers the commands of other processes until ctx is done. Only root, and the user that this process runs as,
-// are listened to: an abstract socket has no permissions of its own. Who asks is looked at before anything is read. A command
-// that talks knows is answered without an error, and goes on there. It returns when the last answer has been given.
+// Serve answers the commands of other processes until ctx is done. Only root, and the user that this process runs as, may
+// send commands: an abstract socket has no permissions of its own, so the sender is checked before anything is read. A
+// command in talks is answered without an error, and its Talk continues on the connection. Serve returns when the last
+// answer has been sent.
 func (l *Lock) Serve(ctx context.Context, do func(ctx context.Context, command string) Answer, talks map[string]Talk) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.l.SetDeadline(time.Now()) })
 	defer stop()
@@ -71,13 +72,13 @@ func (l *Lock) Serve(ctx context.Context, do func(ctx context.Context, command s
 	}
 }
 
-// refuse closes a connection of which nothing was read. That little always finds room in a new connection.
+// refuse closes a connection from which nothing was read. Its short answer always fits into a new connection's buffer.
 func refuse(conn *net.UnixConn, why string) {
 	reply(conn, Answer{Error: why})
 	_ = conn.Close()
 }
 
-// reply sends an answer to a client, which may not listen.
+// reply sends an answer to a client, which may not read it.
 func reply(conn *net.UnixConn, a Answer) {
 	_ = conn.SetWriteDeadline(time.Now().Add(askPatience))
 	_ = json.NewEncoder(conn).Encode(a)
@@ -90,9 +91,9 @@ func answer(ctx context.Context, conn *net.UnixConn, do func(context.Context, st
 	r, err := readRequest(conn)
 	stop()
 	switch talk := talks[r.Command]; {
-	case errors.Is(err, io.EOF): // who asks for the lock's holder says nothing
+	case errors.Is(err, io.EOF): // a process that only asks for the lock's holder sends nothing
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		reply(conn, Answer{Error: fmt.Sprintf("no command came in %v", askPatience)})
+		reply(conn, Answer{Error: fmt.Sprintf("no command was received within %v", askPatience)})
 	case err != nil:
 		reply(conn, Answer{Error: err.Error()})
 	case talk != nil:
@@ -104,13 +105,13 @@ func answer(ctx context.Context, conn *net.UnixConn, do func(context.Context, st
 	}
 }
 
-// readRequest reads the line of a request. What follows it is the conversation's that it begins.
+// readRequest reads the line of a request. What follows the line belongs to the conversation that it starts.
 func readRequest(conn *net.UnixConn) (r request, err error) {
 	line, err := readLine(conn, maxRequest)
 	switch {
-	case errors.Is(err, io.EOF) && len(line) > 0: // it ends without a newline
+	case errors.Is(err, io.EOF) && len(line) > 0: // the last line has no newline
 	case errors.Is(err, errTooLong):
-		return r, fmt.Errorf("a request has at most %d octets, this one has more", maxRequest)
+		return r, fmt.Errorf("the request has more than %d octets", maxRequest)
 	case err != nil:
 		return r, err
 	}
@@ -122,7 +123,7 @@ func readRequest(conn *net.UnixConn) (r request, err error) {
 
 var errTooLong = errors.New("too long")
 
-// readLine reads a line, without its newline, and not an octet of what may come behind it.
+// readLine reads a line without its newline, and no octet beyond it.
 func readLine(conn *net.UnixConn, most int) (line []byte, err error) {
 	for next := make([]byte, 1); ; {
 		switch _, err := conn.Read(next); {
@@ -137,13 +138,13 @@ func readLine(conn *net.UnixConn, most int) (line []byte, err error) {
 	}
 }
 
-// trusted reports whether root, or the user that this process runs as, is at the other end.
+// trusted reports whether the other process runs as root, or as the same user as this one.
 func trusted(conn *net.UnixConn) bool {
 	cred, err := peer(conn)
 	return err == nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
 }
 
-// PID tells which process is at the other end, 0 if it cannot be told.
+// PID returns the process at the other end, or 0 if it is not known.
 func PID(conn *net.UnixConn) int {
 	cred, err := peer(conn)
 	if err != nil {
@@ -152,7 +153,7 @@ func PID(conn *net.UnixConn) int {
 	return int(cred.Pid)
 }
 
-// Ask has the hushgate of this network namespace carry out a command; ErrNone if there is none.
+// Ask sends a command to the hushgate of this network namespace. It returns ErrNone if there is none.
 func Ask(ctx context.Context, command string) (Answer, error) {
 	conn, err := dial(ctx)
 	if err != nil {
@@ -162,15 +163,15 @@ func Ask(ctx context.Context, command string) (Answer, error) {
 	return ask(ctx, conn, command)
 }
 
-// Begin begins a Talk with the hushgate of this network namespace; ErrNone if there is none. It must be root's, or of the
-// user that this process runs as: anybody could have the socket while there is no hushgate.
+// Begin starts a Talk with the hushgate of this network namespace. It returns ErrNone if there is none. The other process
+// must run as root or as the same user as this one, because any process could hold the socket while no hushgate runs.
 func Begin(ctx context.Context, command string) (*net.UnixConn, error) {
 	conn, err := dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if !trusted(conn) {
-		return nil, errors.Join(errors.New("the hushgate that runs belongs to another user: be that one (--user), or have it "+
+		return nil, errors.Join(errors.New("the running hushgate belongs to another user: run as that user (--user), or let it "+
 			"start its successor itself (hushgate upgrade)"), conn.Close())
 	}
 	a, err := ask(ctx, conn, command)
@@ -198,7 +199,7 @@ func dial(ctx context.Context) (*net.UnixConn, error) {
 func ask(ctx context.Context, conn *net.UnixConn, command string) (Answer, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
-	failed := json.NewEncoder(conn).Encode(request{command}) // and yet there may be an answer: why nothing is read
+	failed := json.NewEncoder(conn).Encode(request{command}) // there may be an answer nevertheless: why nothing is read
 	a, err := readAnswer(conn)
 	if err != nil && failed != nil {
 		return a, fmt.Errorf("ask hushgate: %w", failed)
@@ -206,7 +207,7 @@ func ask(ctx context.Context, conn *net.UnixConn, command string) (Answer, error
 	return a, err
 }
 
-// maxAnswer is how long an answer may be, in octets.
+// maxAnswer is the largest size of an answer, in octets.
 const maxAnswer = 1 << 20
 
 func readAnswer(conn *net.UnixConn) (a Answer, err error) {

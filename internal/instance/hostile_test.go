@@ -39,7 +39,8 @@ func serve(t *testing.T) {
 	})
 }
 
-// endless says what never ends, until the other side hangs up, and returns how many octets went out and the answer.
+// endless sends a request without end until the other side closes the connection. It returns the number of octets sent and
+// the answer.
 func endless() (sent int, a Answer, err error) {
 	conn, err := net.DialUnix("unix", nil, &address)
 	if err != nil {
@@ -58,17 +59,17 @@ func endless() (sent int, a Answer, err error) {
 			return sent, a, err
 		}
 		if sent > 1<<30 {
-			return sent, a, errors.New("nobody stops it")
+			return sent, a, errors.New("the request was not stopped")
 		}
 	}
 	err = json.NewDecoder(conn).Decode(&a)
 	return sent, a, err
 }
 
-// strangerOf is set for a process that asks a hushgate which is not its own.
+// strangerOf is set for a process that sends commands to a hushgate of another user.
 const strangerOf = "HUSHGATE_TEST_STRANGER_OF"
 
-// stranger has eight connections say what never ends.
+// stranger sends endless requests on eight connections.
 func stranger() int {
 	var group sync.WaitGroup
 	for range 8 {
@@ -83,13 +84,13 @@ func stranger() int {
 	return 0
 }
 
-// TestStranger: nothing of what another user says is read, and it costs no memory.
+// TestStranger: nothing that another user sends is read, and it costs no memory.
 func TestStranger(t *testing.T) {
 	needroot.Skip(t, "another user's process")
 	serve(t)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	program := "/proc/self/fd/3" // whose directory nobody else may enter
+	program := "/proc/self/fd/3" // its directory is closed to other users
 	self, err := os.Open("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
@@ -115,16 +116,17 @@ func TestStranger(t *testing.T) {
 	}
 }
 
-// TestEndlessRequest: root's requests have a bound too.
+// TestEndlessRequest: root's requests are bounded too.
 func TestEndlessRequest(t *testing.T) {
 	serve(t)
 	sent, a, err := endless()
-	if err != nil || a.Error != "a request has at most 4096 octets, this one has more" {
+	if err != nil || a.Error != "the request has more than 4096 octets" {
 		t.Errorf("%d octets, %+v, %v", sent, a, err)
 	}
 }
 
-// TestSilentClients: those that say nothing keep nobody from asking, and those beyond the bound hear of it at once.
+// TestSilentClients: clients that send nothing do not keep others from sending commands, and clients beyond the bound are
+// refused at once.
 func TestSilentClients(t *testing.T) {
 	serve(t)
 	dialed := func() *net.UnixConn {
@@ -151,7 +153,7 @@ func TestSilentClients(t *testing.T) {
 	}
 }
 
-// TestRequests: what is no request is told what one looks like.
+// TestRequests: a malformed request is answered with what was expected.
 func TestRequests(t *testing.T) {
 	serve(t)
 	for _, c := range []struct{ say, want string }{

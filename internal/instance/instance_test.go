@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestMain gives the tests a name of their own, as a hushgate may run on this machine.
+// TestMain gives the tests a socket name of their own, because a hushgate may run on this machine.
 func TestMain(m *testing.M) {
 	if name := os.Getenv(strangerOf); name != "" {
 		address.Name = name
@@ -40,7 +40,7 @@ func TestOneAtATime(t *testing.T) {
 	acquire(t)
 }
 
-// TestAdopt: the lock goes from one holder to the next without being free in between.
+// TestAdopt: the lock passes from one holder to the next without being free in between.
 func TestAdopt(t *testing.T) {
 	l := acquire(t)
 	f, err := l.File()
@@ -72,7 +72,7 @@ func TestAsk(t *testing.T) {
 			return Answer{Warnings: []string{"careful"}, Error: "no " + command}
 		}, nil)
 	}()
-	if _, err := Acquire(); err == nil { // one that only looks who is there does no harm
+	if _, err := Acquire(); err == nil { // a process that only looks for the holder does no harm
 		t.Error("a second lock")
 	}
 	a, err := Ask(t.Context(), "reload")

@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// address is the socket's name; @ stands for the zero octet with which abstract names begin.
+// address is the name of the socket. @ stands for the zero octet with which abstract names begin.
 var address = net.UnixAddr{Name: "@hushgate", Net: "unix"}
 
 // ErrNone reports that no hushgate runs in this network namespace.
 var ErrNone = errors.New("no hushgate runs in this network namespace")
 
-// HeldError reports that another hushgate has the lock.
+// HeldError reports that another hushgate holds the lock.
 type HeldError struct {
-	PID int // 0 if it cannot be told, as when it is in another PID namespace
+	PID int // 0 if it is not known, for example because it is in another PID namespace
 }
 
 // Error names the other process.
@@ -29,10 +29,10 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("another hushgate runs in this network namespace: process %d", e.PID)
 }
 
-// Lock is the place of the one hushgate. It is held until Close, or until the process ends.
+// Lock ensures that only one hushgate runs. It is held until Close, or until the process ends.
 type Lock struct{ l *net.UnixListener }
 
-// Acquire takes the lock; the error is a HeldError if another process has it.
+// Acquire takes the lock. The error is a HeldError if another process holds it.
 func Acquire() (*Lock, error) {
 	l, err := net.ListenUnix("unix", &address)
 	if errors.Is(err, unix.EADDRINUSE) {
@@ -44,7 +44,7 @@ func Acquire() (*Lock, error) {
 	return &Lock{l}, nil
 }
 
-// Adopt takes the lock from a file of another process's Lock.
+// Adopt takes over the lock from a file that another process's Lock.File returned.
 func Adopt(f *os.File) (*Lock, error) {
 	l, err := net.FileListener(f)
 	if err != nil {
@@ -52,12 +52,12 @@ func Adopt(f *os.File) (*Lock, error) {
 	}
 	u, ok := l.(*net.UnixListener)
 	if !ok {
-		return nil, errors.Join(errors.New("adopt the lock: it is no unix socket"), l.Close())
+		return nil, errors.Join(errors.New("adopt the lock: the file is not a unix socket"), l.Close())
 	}
 	return &Lock{u}, nil
 }
 
-// Claim makes this process the one that the kernel names as the lock's holder, after Adopt.
+// Claim makes the kernel name this process as the lock's holder, after Adopt.
 func (l *Lock) Claim() error {
 	raw, err := l.l.SyscallConn()
 	if err != nil {
@@ -70,14 +70,13 @@ func (l *Lock) Claim() error {
 	return nil
 }
 
-// File returns a copy of the socket, to be handed to the process that takes over. The lock is free when all copies are
-// closed.
+// File returns a copy of the socket for the process that takes over. The lock is free when all copies are closed.
 func (l *Lock) File() (*os.File, error) { return l.l.File() }
 
-// Close frees the lock, unless another process has adopted it.
+// Close releases the lock, unless another process has adopted it.
 func (l *Lock) Close() error { return l.l.Close() }
 
-// holder finds out who has the lock: the kernel notes who called listen.
+// holder finds the process that holds the lock. The kernel records the process that called listen.
 func holder() int {
 	conn, err := net.DialUnix("unix", nil, &address)
 	if err != nil {
@@ -91,7 +90,7 @@ func holder() int {
 	return int(cred.Pid)
 }
 
-// peer tells who is at the other end.
+// peer returns the credentials of the process at the other end.
 func peer(conn syscall.Conn) (cred *unix.Ucred, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -156,7 +156,7 @@ func TestAnycast(t *testing.T) {
 	}
 	file := t.TempDir() + "/hushgate.yaml"
 	must(t, os.WriteFile(file, wayConfig("outside: lo"), 0o600))
-	if out, err := l.Gateway.Run(ctx, binary, "check", "-f", file); err == nil || !strings.Contains(out, "interface lo: no packet comes by it from elsewhere") {
+	if out, err := l.Gateway.Run(ctx, binary, "check", "-f", file); err == nil || !strings.Contains(out, "interface lo receives no packets from other machines") {
 		t.Errorf("check of `outside: lo`: %v\n%s", err, out)
 	}
 	gateway(ctx, t, l, wayConfig(""))

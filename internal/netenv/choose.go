@@ -8,39 +8,39 @@ import (
 	"strings"
 )
 
-// ErrDown reports that an interface which the gateway needs is down.
+// ErrDown reports that an interface that the gateway needs is down.
 var ErrDown = errors.New("the link is down")
 
 // Wanted is what the configuration says about interfaces and addresses.
 type Wanted struct {
-	Outside, Inside []string         // interfaces named; empty: to be found
+	Outside, Inside []string         // names of interfaces; empty: to be found
 	Services        []netip.AddrPort // addresses that clients connect to; unspecified: every address of the outside
 	Servers         []netip.Addr
-	Answering       []netip.Addr // those of Servers that answer this machine, whatever their routes to clients are
-	Announce        bool         // service addresses on no interface are answered for
-	AnyWay          bool         // answers to clients may leave by the inside too
+	Answering       []netip.Addr // those of Servers that answer this machine, whatever their routes to clients
+	Announce        bool         // hushgate answers for service addresses that are on no interface
+	AnyWay          bool         // answers to clients may also leave by the inside
 }
 
-// routed lists the servers that answer clients, by way of this machine.
+// routed lists the servers that answer clients through this machine.
 func (w *Wanted) routed() []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(w.Servers), func(s netip.Addr) bool { return slices.Contains(w.Answering, s) })
 }
 
-// Chosen is what came of it.
+// Chosen is the result of Choose.
 type Chosen struct {
 	Outside, Inside []*Link
-	Services        []netip.AddrPort // none unspecified
-	Reasons         []string         // why each interface, in words, for the log
+	Services        []netip.AddrPort // none is unspecified
+	Reasons         []string         // why each interface was chosen, in words, for the log
 	Warnings        []string
 
-	// first are those of the outside that were named, or that have the service addresses: it is their addresses that an
-	// unspecified service address means.
+	// first are the outside interfaces that were named, or that have the service addresses. An unspecified service address
+	// stands for their addresses.
 	first []*Link
-	// spare are interfaces that clients or answers may use, and need not: they may be down.
+	// spare are interfaces that clients or answers can use but do not need. They may be down.
 	spare []*Link
 }
 
-// neighbourhood is what Choose needs to know of the machine; Mirror is one.
+// neighbourhood is what Choose needs to know about the machine. Mirror implements it.
 type neighbourhood interface {
 	Links() map[string]*Link
 	RouteTo(netip.Addr) (*Link, netip.Addr, bool)
@@ -49,8 +49,8 @@ type neighbourhood interface {
 }
 
 // Choose finds out which interfaces are the outside and which the inside. The inside is where the routes to the servers
-// lead. The outside is where clients come in, by the service addresses or, if they are on no interface, by the default
-// route; and it is where the answers to them leave, by whatever route.
+// lead. The outside is where clients reach the service addresses or, if those are on no interface, where the default route
+// leads. Interfaces by which answers to clients leave belong to the outside too, whatever the route.
 func Choose(n neighbourhood, w Wanted) (*Chosen, error) {
 	c := &Chosen{}
 	if err := c.findInside(n, w); err != nil {
@@ -62,10 +62,10 @@ func Choose(n neighbourhood, w Wanted) (*Chosen, error) {
 	for _, l := range slices.Concat(c.Outside, c.Inside) {
 		switch {
 		case l.Nowhere:
-			return nil, fmt.Errorf("interface %s: no packet comes by it from elsewhere: leave the interface out, or name those by "+
+			return nil, fmt.Errorf("interface %s receives no packets from other machines: leave the interface out, or name the interfaces by "+
 				"which clients and servers are reached", l.Name)
 		case !l.Ethernet:
-			return nil, fmt.Errorf("interface %s is not Ethernet, and hushgate hears no other", l.Name)
+			return nil, fmt.Errorf("interface %s is not Ethernet, which hushgate needs", l.Name)
 		case !l.Up && !among(c.spare, l):
 			return nil, fmt.Errorf("interface %s: %w", l.Name, ErrDown)
 		}
@@ -102,7 +102,7 @@ func among(links []*Link, l *Link) bool {
 	return slices.ContainsFunc(links, func(k *Link) bool { return k.Index == l.Index })
 }
 
-// take puts an interface on a side, with the reason.
+// take adds an interface to a side, with the reason.
 func (c *Chosen) take(side *[]*Link, name string, l *Link, why string) {
 	if !among(*side, l) {
 		*side = append(*side, l)
@@ -127,14 +127,14 @@ func (c *Chosen) findInside(n neighbourhood, w Wanted) (err error) {
 	return err
 }
 
-// widen adds to a side the macvlans above its interfaces, and the interfaces below its macvlans: keepalived (use_vmac) puts
-// addresses on a macvlan, so that frames to them come in there, and the routes go on to leave by the interface below.
+// widen adds to a side the macvlans above its interfaces, and the interfaces below its macvlans. keepalived (use_vmac) puts
+// addresses on a macvlan, so frames to them come in there, while the routes still leave by the interface below.
 func (c *Chosen) widen(n neighbourhood, side *[]*Link, name string) {
-	for i := 0; i < len(*side); i++ { // it grows
+	for i := 0; i < len(*side); i++ { // the list grows meanwhile
 		l := (*side)[i]
 		for _, k := range byIndex(n) {
 			switch {
-			case k.MAC == l.MAC || !k.Ethernet: // each would hear what the other hears
+			case k.MAC == l.MAC || !k.Ethernet: // both would receive the same frames
 				continue
 			case l.Parent == k.Index:
 				c.take(side, name, k, "it is below "+l.Name)
@@ -186,7 +186,7 @@ func (c *Chosen) findOutside(n neighbourhood, w Wanted) (err error) {
 	return nil
 }
 
-// byDefault takes the interfaces of the default routes, or the only one that is not the inside.
+// byDefault takes the interfaces of the default routes, or the only interface that is not the inside.
 func (c *Chosen) byDefault(n neighbourhood, w Wanted) error {
 	any4, any6 := netip.IPv4Unspecified(), netip.IPv6Unspecified()
 	var families []netip.Addr
@@ -214,13 +214,13 @@ func (c *Chosen) byDefault(n neighbourhood, w Wanted) error {
 		c.take(&c.Outside, "outside", rest[0], "it is the only other interface with an address")
 		return nil
 	}
-	return fmt.Errorf("cannot tell which interface is the outside (no service address on any, no default route): name it")
+	return fmt.Errorf("the outside interface cannot be found (no interface has a service address, and there is no default route): name it")
 }
 
-// everywhere takes, for a service address that is on the loopback or a dummy and so reached by any interface, all that
-// clients may come by: those with an address, but for the inside, and those of the default route.
+// everywhere is for a service address on the loopback or a dummy, which clients reach by any interface. It takes all
+// interfaces with an address except the inside, and the interface of the default route.
 func (c *Chosen) everywhere(n neighbourhood, a netip.Addr, on *Link) {
-	why := fmt.Sprintf("the service address %v is on %s, and reached by way of any interface", a, on.Name)
+	why := fmt.Sprintf("the service address %v is on %s, and clients reach it by any interface", a, on.Name)
 	defaults, _ := n.Ways(a)
 	for _, l := range byIndex(n) {
 		usable := l.Ethernet && !l.Nowhere && !l.Enslaved
@@ -233,8 +233,8 @@ func (c *Chosen) everywhere(n neighbourhood, a netip.Addr, on *Link) {
 	}
 }
 
-// addWays adds the interfaces by which answers may leave, and by which clients behind those routers may come, but for the
-// inside: an answer to the clients does not belong there.
+// addWays adds the interfaces by which answers may leave, because clients behind the routers there may come in by them too.
+// It does not add the inside, where no answer to a client belongs.
 func (c *Chosen) addWays(n neighbourhood, w Wanted) {
 	for _, s := range w.Services {
 		defaults, others := n.Ways(s.Addr())
@@ -272,7 +272,7 @@ func global(l *Link) (list []netip.Addr) {
 	return list
 }
 
-// expand replaces the unspecified address by every address of the outside, of its family.
+// expand replaces an unspecified address with every outside address of its family.
 func (c *Chosen) expand(w Wanted) error {
 	put := func(a netip.AddrPort) {
 		if !slices.Contains(c.Services, a) {
@@ -322,18 +322,18 @@ func (c *Chosen) warn(n neighbourhood, w Wanted) {
 				return p.Masked().Contains(a.Addr())
 			}) {
 				c.Warnings = append(c.Warnings, fmt.Sprintf("servers and a service address share the network %v: clients in "+
-					"it get the servers' answers past this machine", p.Masked()))
+					"it get the servers' answers directly, not through this machine", p.Masked()))
 			}
 		}
 	}
 }
 
-// OneArm is whether an interface belongs to both sides.
+// OneArm reports whether an interface belongs to both sides.
 func (c *Chosen) OneArm() bool {
 	return slices.ContainsFunc(c.Outside, func(o *Link) bool { return among(c.Inside, o) })
 }
 
-// warnOfWays tells of service addresses whose answers do not leave where their clients come in.
+// warnOfWays warns of service addresses whose answers leave by another interface than the one where their clients come in.
 func (c *Chosen) warnOfWays(n neighbourhood, w Wanted) {
 	told := map[netip.Addr]bool{}
 	for _, s := range c.Services {
@@ -350,7 +350,7 @@ func (c *Chosen) warnOfWays(n neighbourhood, w Wanted) {
 	}
 }
 
-// wayOf says what is to be known of answers from a service address that leave by an interface, if anything is.
+// wayOf returns a warning about answers from a service address that leave by an interface, or "".
 func (c *Chosen) wayOf(n neighbourhood, w Wanted, a netip.Addr, leave *Link) string {
 	come := holder(n, a)
 	switch {

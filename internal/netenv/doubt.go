@@ -12,22 +12,22 @@ import (
 	"hushgate/internal/wire"
 )
 
-// A neighbour whose link address changes and who tells nobody is lost until the kernel looks for it: it trusts an address for
-// 15 to 45 s (neigh/*/base_reachable_time_ms), waits another 5 s (delay_first_probe_time) and asks the old link address three
-// times in 3 s before it asks everybody. So where TCP has to say something twice, everybody is asked at once. The kernel takes
-// the answer though it has not asked (arp_process, ndisc_recv_na), and until then nothing is forgotten: if nobody
-// answers, or the answer says what was known, all goes on as it was.
+// A neighbour whose link address changes without an announcement cannot be reached until the kernel looks for it. The kernel
+// trusts an entry for 15 to 45 s (neigh/*/base_reachable_time_ms), waits another 5 s (delay_first_probe_time) and asks the
+// old link address three times in 3 s before it asks all nodes. So when TCP has to send something again, all nodes are asked
+// at once. The kernel accepts the answer although it has not asked (arp_process, ndisc_recv_na). Until then the entry stays:
+// if there is no answer, or the answer confirms the old link address, nothing changes.
 
-// doubtPause is how soon a neighbour is asked for again. It doubles up to doubtPauseMost, for it is mostly something else
-// that loses segments, and begins anew behind doubtCalm.
+// doubtPause is the least time between two questions about a neighbour. It doubles up to doubtPauseMost, because lost
+// segments mostly have other causes, and starts again after doubtCalm.
 const (
 	doubtPause     = time.Second
 	doubtPauseMost = 8 * time.Second
 	doubtCalm      = time.Minute
 )
 
-// Doubt says that what was sent by way of a hop has come to nothing; true if that is looked after now, and was not yet. It
-// neither waits nor allocates.
+// Doubt says that a frame that was sent by way of a hop had no effect. It returns true if a question about the hop is now
+// under way that was not before. It neither blocks nor allocates.
 func (m *Mirror) Doubt(hop Hop) bool {
 	n := hop.entry
 	if n == nil || n.fixed || n.doubted.Load() || n.doubted.Swap(true) {
@@ -36,24 +36,24 @@ func (m *Mirror) Doubt(hop Hop) bool {
 	select {
 	case m.doubts <- n:
 		return true
-	default: // plenty are under way
+	default: // many questions are already under way
 		n.doubted.Store(false)
 		return false
 	}
 }
 
-// DoubtServer is Doubt of the hop from this machine to a server.
+// DoubtServer is Doubt for the hop from this machine to a server.
 func (m *Mirror) DoubtServer(a netip.Addr) {
 	if hop, state := m.Resolve(wire.AddrFrom(unspecified(a)), wire.AddrFrom(a)); state == Resolved {
 		m.Doubt(hop)
 	}
 }
 
-// openQuestions opens the socket for questions of our own. A process that may not have one asks none.
+// openQuestions opens the socket for our own questions. A process without permission asks none.
 func (m *Mirror) openQuestions(ctx context.Context) {
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0) // of no protocol: it hears nothing
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0) // no protocol: it receives nothing
 	if err != nil {
-		m.log.Debug("neighbours are asked for by the kernel alone", "err", err)
+		m.log.Debug("only the kernel asks for neighbours", "err", err)
 		return
 	}
 	go func() {
@@ -69,7 +69,7 @@ func (m *Mirror) openQuestions(ctx context.Context) {
 	}()
 }
 
-// question asks everybody for a neighbour, and lets it be doubted again after a while.
+// question asks all nodes for a neighbour, and allows the next doubt about it after a while.
 func (m *Mirror) question(fd int, n *neighbour) {
 	now := time.Now()
 	if now.Sub(n.asked) > doubtCalm {

@@ -10,9 +10,9 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestDoubt: a neighbour gets another link address and tells nobody. The kernel would believe in the old one for an hour;
-// whoever says that nothing arrives is told the new one. Nobody is asked without a doubt, twice within a moment, or about
-// an administrator's entry.
+// TestDoubt: a neighbour gets another link address without announcing it. The kernel would trust the old one for an hour.
+// After a doubt the mirror has the new one. There is no question without a doubt, twice within a moment, or about an
+// administrator's entry.
 func TestDoubt(t *testing.T) {
 	p := newPair(t)
 	run := func(h *lab.Host, script string) string {
@@ -32,9 +32,9 @@ func TestDoubt(t *testing.T) {
 		})
 		mac := fmt.Sprintf("02:00:00:00:00:7%d", i)
 		run(p.there, "ip link set eth0 address "+mac)
-		for range 100 { // what is sent does not count
+		for range 100 { // frames that are sent for the first time do not count
 			if hop, ok := p.resolved(dst); !ok || hop.entry.doubted.Load() || hop.Dst[5] == byte(0x70+i) {
-				t.Fatalf("%s is known as %+v: nobody has asked", dst, hop)
+				t.Fatalf("%s is known as %+v, although there was no question", dst, hop)
 			}
 		}
 		before, _ := p.resolved(dst)
@@ -42,7 +42,7 @@ func TestDoubt(t *testing.T) {
 		if !before.entry.doubted.Load() {
 			t.Error("it can be doubted again at once")
 		}
-		p.until(t, "the new link address of "+dst, func() bool { // the kernel believes no second answer within a second (neigh/*/locktime)
+		p.until(t, "the new link address of "+dst, func() bool { // the kernel accepts no second answer within a second (neigh/*/locktime)
 			hop, ok := p.resolved(dst)
 			p.mirror.Doubt(hop)
 			return ok && hop.Dst == [6]byte{2, 0, 0, 0, 0, byte(0x70 + i)}

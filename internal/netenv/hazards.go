@@ -9,11 +9,11 @@ import (
 	"strconv"
 )
 
-// Hazards says, in words, what of the machine's own settings and addresses keeps packets from where they should go, beside
-// the switches of Sysctls. What is on the servers cannot be seen from here.
+// Hazards returns warnings about settings and addresses of this machine that keep packets from their destination, apart from
+// those in Sysctls. Settings of the servers cannot be seen from here.
 func Hazards(n neighbourhood, c *Chosen, w Wanted) []string {
 	return hazards(n, c, w, func(path string) string {
-		b, _ := os.ReadFile("/proc/sys/" + path) // a switch that is not there is not on
+		b, _ := os.ReadFile("/proc/sys/" + path) // a missing setting is off
 		return string(bytes.TrimSpace(b))
 	})
 }
@@ -31,7 +31,7 @@ func hazards(n neighbourhood, c *Chosen, w Wanted, sysctl func(path string) stri
 		for _, s := range w.Servers {
 			if l, _, ok := n.RouteTo(s); ok && s.Is4() && !among(c.Inside, l) && strict(i, sysctl) {
 				words = append(words, fmt.Sprintf("rp_filter is strict on %s, and the route to the server %v leaves by %s: the "+
-					"kernel drops what else comes from it on %s (net.ipv4.conf.%s.rp_filter=2 lets it pass)", i.Name, s, l.Name,
+					"kernel drops other packets from it on %s (net.ipv4.conf.%s.rp_filter=2 lets it pass)", i.Name, s, l.Name,
 					i.Name, i.Name))
 			}
 		}
@@ -39,7 +39,7 @@ func hazards(n neighbourhood, c *Chosen, w Wanted, sysctl func(path string) stri
 	return append(words, filtered(c, sysctl)...)
 }
 
-// unheld are the service addresses that nobody finds by asking for them.
+// unheld returns warnings about service addresses that no machine answers for.
 func unheld(n neighbourhood, w Wanted) (words []string) {
 	if w.Announce {
 		return nil
@@ -55,8 +55,8 @@ func unheld(n neighbourhood, w Wanted) (words []string) {
 	return words
 }
 
-// strict is whether the kernel takes packets of an interface for forged unless the route to their source leaves by it: the
-// larger of two values counts (Linux, ip-sysctl: rp_filter).
+// strict reports whether the kernel drops packets received by an interface unless the route to their source leaves by it.
+// The larger of two values counts (Linux, ip-sysctl: rp_filter).
 func strict(l *Link, sysctl func(string) string) bool {
 	most := 0
 	for _, name := range []string{"all", l.Name} {
@@ -66,7 +66,7 @@ func strict(l *Link, sysctl func(string) string) bool {
 	return most == 1
 }
 
-// filtered are bridges whose frames iptables sees before a packet socket does.
+// filtered returns warnings about bridges whose frames iptables sees before a packet socket does.
 func filtered(c *Chosen, sysctl func(string) string) (words []string) {
 	var told []*Link
 	for _, l := range slices.Concat(c.Outside, c.Inside) {

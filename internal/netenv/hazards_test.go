@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestHazards: each is told of where it does harm, and nowhere else.
+// TestHazards: each warning is given where the setting does harm, and nowhere else.
 func TestHazards(t *testing.T) {
 	const strictAll, strictEth2, strictEth1 = "net/ipv4/conf/all/rp_filter", "net/ipv4/conf/eth2/rp_filter", "net/ipv4/conf/eth1/rp_filter"
 	const bridge4, bridge6 = "net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"

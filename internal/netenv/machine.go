@@ -6,22 +6,23 @@ import (
 	"runtime"
 )
 
-// Machine is what is known of the machine that this process runs on.
+// Machine is what is known about the machine that this process runs on.
 type Machine struct {
 	*Mirror
 	Processors int // that this process may use
-	// LowPort and HighPort are the range of ports that the kernel gives to connections of this machine's own; none if Low > High.
+	// LowPort and HighPort are the range of ports that the kernel gives to connections of this machine; none if LowPort >
+	// HighPort.
 	LowPort, HighPort uint16
 }
 
-// NewMachine looks at what m does not mirror.
+// NewMachine adds to m what it does not mirror.
 func NewMachine(m *Mirror) Machine {
 	v := Machine{Mirror: m, Processors: runtime.GOMAXPROCS(0)}
 	v.LowPort, v.HighPort = OwnPorts()
 	return v
 }
 
-// OwnPorts reads which ports the kernel gives to connections of this machine's own; a range without any if it cannot be read.
+// OwnPorts returns the ports that the kernel gives to connections of this machine; an empty range if they cannot be read.
 func OwnPorts() (low, high uint16) {
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err != nil {
@@ -30,7 +31,7 @@ func OwnPorts() (low, high uint16) {
 	return portRange(string(text))
 }
 
-// portRange reads what ip_local_port_range says; a range without any port if it is not understood.
+// portRange reads the content of ip_local_port_range; an empty range if it is not understood.
 func portRange(text string) (low, high uint16) {
 	if _, err := fmt.Sscan(text, &low, &high); err != nil {
 		return 1, 0

@@ -30,13 +30,13 @@ type Link struct {
 	Up       bool
 	Ethernet bool
 	Bridge   bool
-	Enslaved bool // of a bridge, a bond or a VRF
-	Nowhere  bool // the loopback, or a dummy: no packet comes by it
-	Parent   int  // of a macvlan: the index of the interface that it is above; else 0
+	Enslaved bool // belongs to a bridge, a bond or a VRF
+	Nowhere  bool // the loopback, or a dummy: it receives no packets from other machines
+	Parent   int  // of a macvlan: the index of the interface below it; otherwise 0
 	Addrs    []netip.Prefix
 }
 
-// Hop is where a frame goes next.
+// Hop is the next hop of a frame.
 type Hop struct {
 	Ifindex  int
 	Src, Dst [6]byte
@@ -46,14 +46,14 @@ type Hop struct {
 	entry *neighbour
 }
 
-// State is how much is known of the way to a destination.
+// State is how much is known about the route to a destination.
 type State uint8
 
 // The states.
 const (
 	Resolved   State = iota // Hop is complete
 	Unresolved              // the next hop's link address is not known: Probe, and try again
-	NoRoute                 // no route, or one that forbids
+	NoRoute                 // there is no route, or it forbids
 	LinkDown                // the route's interface is down
 	OwnAddress              // the destination is this machine
 )
@@ -75,20 +75,20 @@ func (s State) String() string {
 	return "unknown"
 }
 
-// Mirror follows the kernel's links, routes and neighbours. Its methods may be called from any goroutine; Resolve takes
-// no lock and allocates nothing. Of the policy rules it follows those that choose by addresses.
+// Mirror follows the kernel's links, routes and neighbours. Its methods may be called from any goroutine. Resolve takes no
+// lock and allocates nothing. Mirror follows only those policy rules that choose by addresses.
 type Mirror struct {
 	log   *slog.Logger
-	nl    *netlink.Handle // opened with the mirror: it stays in that network namespace whoever uses it, till the process ends
+	nl    *netlink.Handle // opened with the mirror: it stays in that network namespace in every thread, until the process ends
 	net   atomic.Pointer[network]
 	neigh atomic.Pointer[map[hopKey]*neighbour]
 
 	version atomic.Uint64 // of net
 
-	mu      sync.Mutex // of neigh's replacement
+	mu      sync.Mutex // for replacing neigh
 	dirty   chan struct{}
-	probes  chan hopKey // whose link address is not known
-	uses    chan hopKey // whose link address is used, and not trusted
+	probes  chan hopKey // their link address is not known
+	uses    chan hopKey // their link address is used but not trusted
 	doubts  chan *neighbour
 	changed func()
 }
@@ -102,15 +102,15 @@ type neighbour struct {
 	key   hopKey
 	mac   [6]byte
 	fixed bool        // an administrator's entry
-	stale atomic.Bool // the kernel does not trust it, and has not been told that we use it
+	stale atomic.Bool // the kernel does not trust it, and does not know that we use it
 
 	doubted atomic.Bool // see Doubt
-	asked   time.Time   // these two belong to the goroutine that asks
+	asked   time.Time   // this and the next one belong to the goroutine that asks
 	pause   time.Duration
 }
 
-// NewMirror reads the present state and follows it until ctx is done. changed, which may be nil, is called when a way
-// may have opened that was closed before.
+// NewMirror reads the present state and follows it until ctx is done. changed, which may be nil, is called when a route may
+// have appeared.
 func NewMirror(ctx context.Context, log *slog.Logger, changed func()) (*Mirror, error) {
 	m := &Mirror{
 		log: log, changed: changed, dirty: make(chan struct{}, 1), probes: make(chan hopKey, 256),
@@ -139,7 +139,7 @@ func NewMirror(ctx context.Context, log *slog.Logger, changed func()) (*Mirror, 
 func (m *Mirror) subscribe(ctx context.Context) error {
 	links, addrs := make(chan netlink.LinkUpdate, 64), make(chan netlink.AddrUpdate, 64)
 	routes, neighs := make(chan netlink.RouteUpdate, 256), make(chan netlink.NeighUpdate, 256)
-	lost := func(error) { m.touch() } // the kernel's queue ran over, say: read everything anew
+	lost := func(error) { m.touch() } // for example, the kernel's queue overflowed: read everything again
 	err := errors.Join(
 		netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: lost}),
 		netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: lost}),
@@ -173,7 +173,7 @@ func (m *Mirror) subscribe(ctx context.Context) error {
 	return nil
 }
 
-// subscribeRules follows the policy rules, for which the library has no subscription of its own.
+// subscribeRules follows the policy rules. The library has no subscription for them.
 func (m *Mirror) subscribeRules(ctx context.Context) error {
 	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
 	if err != nil {
@@ -183,7 +183,7 @@ func (m *Mirror) subscribeRules(ctx context.Context) error {
 	go func() {
 		defer stop()
 		for ctx.Err() == nil {
-			_, _, err := s.Receive() // whatever it is, everything is read anew
+			_, _, err := s.Receive() // everything is read again, whatever the message
 			m.touch()
 			if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
 				return
@@ -193,10 +193,10 @@ func (m *Mirror) subscribeRules(ctx context.Context) error {
 	return nil
 }
 
-// subscribeNeighbours asks for a large receive buffer, past the system's limit if that is allowed.
+// subscribeNeighbours asks for a large receive buffer, beyond the system's limit if that is allowed.
 func (m *Mirror) subscribeNeighbours(ctx context.Context, ch chan<- netlink.NeighUpdate) error {
 	o := netlink.NeighSubscribeOptions{
-		ErrorCallback: func(error) { // the kernel's queue ran over, or this is the end
+		ErrorCallback: func(error) { // the kernel's queue overflowed, or this is the end
 			if ctx.Err() == nil {
 				m.reloadNeighbours()
 			}
@@ -218,7 +218,7 @@ func (m *Mirror) touch() {
 	}
 }
 
-// settle is how long changes are gathered before links and routes are read anew.
+// settle is how long changes are gathered before links and routes are read again.
 const settle = 20 * time.Millisecond
 
 func (m *Mirror) followNetwork(ctx context.Context) {
@@ -333,7 +333,7 @@ func prefixOf(n *net.IPNet) netip.Prefix {
 	return netip.PrefixFrom(a.Unmap(), ones)
 }
 
-// Resolve finds the way from one address to another. The hop's interface is known in every state but NoRoute.
+// Resolve finds the route from one address to another. The hop's interface is known in every state except NoRoute.
 func (m *Mirror) Resolve(src, dst wire.Addr) (Hop, State) {
 	to := dst.Netip()
 	key, link, state := m.next(src.Netip(), to)
@@ -355,7 +355,7 @@ func (m *Mirror) Resolve(src, dst wire.Addr) (Hop, State) {
 	return hop, Resolved
 }
 
-// next finds the next hop of a destination, and its interface.
+// next returns the next hop to a destination, and its interface.
 func (m *Mirror) next(src, dst netip.Addr) (hopKey, *Link, State) {
 	n := m.net.Load()
 	r, ok := n.lookup(src, dst)
@@ -375,7 +375,7 @@ func (m *Mirror) next(src, dst netip.Addr) (hopKey, *Link, State) {
 	return key, link, Resolved
 }
 
-// Links returns the interfaces as they are now, by name.
+// Links returns the present interfaces by name.
 func (m *Mirror) Links() map[string]*Link {
 	byName := map[string]*Link{}
 	for _, l := range m.net.Load().links {
@@ -384,7 +384,7 @@ func (m *Mirror) Links() map[string]*Link {
 	return byName
 }
 
-// RouteTo returns the interface that the route to dst leaves by, and the gateway on it if there is one.
+// RouteTo returns the interface by which the route to dst leaves, and the gateway if there is one.
 func (m *Mirror) RouteTo(dst netip.Addr) (*Link, netip.Addr, bool) {
 	n := m.net.Load()
 	r, ok := n.lookup(unspecified(dst), dst)
@@ -394,7 +394,7 @@ func (m *Mirror) RouteTo(dst netip.Addr) (*Link, netip.Addr, bool) {
 	return n.links[r.ifindex], r.gateway, true
 }
 
-// SourceTo returns the address of this machine that the kernel would connect to dst from, policy rules included.
+// SourceTo returns the address of this machine from which the kernel would connect to dst, policy rules included.
 func (m *Mirror) SourceTo(dst netip.Addr) (netip.Addr, error) {
 	routes, err := m.nl.RouteGet(dst.AsSlice())
 	if err != nil {
@@ -408,20 +408,21 @@ func (m *Mirror) SourceTo(dst netip.Addr) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("the kernel has no address to connect to %v from", dst)
 }
 
-// Ways returns the interfaces by which packets from src, which may be unspecified, leave for wherever no route is more
-// exact: those of the default route that is in use, and then those of others, and of routers for a part of the world.
+// Ways returns the interfaces by which packets from src, which may be unspecified, leave for destinations without a more
+// specific route: first those of the default route in use, then those of other default routes and of routers for other
+// networks.
 func (m *Mirror) Ways(src netip.Addr) (defaults, others []*Link) {
 	list, n := m.net.Load().waysFrom(src)
 	return list[:n], list[n:]
 }
 
-// Unread says which of the kernel's policy rules are not followed.
+// Unread describes the kernel's policy rules that are not followed.
 func (m *Mirror) Unread() []string { return m.net.Load().unread }
 
-// Version is another one when links, addresses, routes or rules have been read anew.
+// Version changes whenever links, addresses, routes or rules were read again.
 func (m *Mirror) Version() uint64 { return m.version.Load() }
 
-// LinkName is the name of an interface, or a substitute.
+// LinkName returns the name of an interface, or a substitute.
 func (m *Mirror) LinkName(index int) string {
 	if l := m.net.Load().links[index]; l != nil {
 		return l.Name

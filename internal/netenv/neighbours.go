@@ -12,7 +12,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// usable are the states of a neighbour entry whose link address may be used (the kernel's NUD_VALID).
+// usable lists the states of a neighbour entry whose link address may be used (the kernel's NUD_VALID).
 const usable = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE | netlink.NUD_PROBE | netlink.NUD_STALE |
 	netlink.NUD_DELAY
 
@@ -21,7 +21,7 @@ func keyOf(n *netlink.Neigh) (hopKey, bool) {
 	return hopKey{n.LinkIndex, a.Unmap()}, ok
 }
 
-// neighbourUpdate follows one entry of the kernel. The table is replaced only when a link address changes.
+// neighbourUpdate follows a change of one entry. The table is replaced only when a link address changes.
 func (m *Mirror) neighbourUpdate(gone bool, u *netlink.Neigh) {
 	key, ok := keyOf(u)
 	if !ok {
@@ -53,7 +53,8 @@ func (m *Mirror) neighbourUpdate(gone bool, u *netlink.Neigh) {
 	m.changed()
 }
 
-// newNeighbour is what the kernel says of a neighbour: old, with its state as it is now, if that is all that has changed.
+// newNeighbour returns the kernel's entry of a neighbour. It returns old, with the present state, if nothing else has
+// changed.
 func newNeighbour(key hopKey, u *netlink.Neigh, old *neighbour) *neighbour {
 	n := &neighbour{
 		key: key, mac: [6]byte(u.HardwareAddr), fixed: u.State&(netlink.NUD_PERMANENT|netlink.NUD_NOARP) != 0, pause: doubtPause,
@@ -86,20 +87,21 @@ func (m *Mirror) reloadNeighbours() {
 	m.changed()
 }
 
-// use tells the kernel of a packet to an entry that it does not trust: it does not see our frames, and would not find out
-// whether the neighbour is still there. It does so as for a packet of its own, after a while (delay_first_probe_time).
+// use tells the kernel that a frame was sent to an entry that it does not trust. The kernel does not see our frames, and
+// would not check whether the neighbour is still there. It checks as for a packet of its own, after a while
+// (delay_first_probe_time).
 func (m *Mirror) use(n *neighbour) {
 	if !n.stale.Swap(false) {
 		return
 	}
 	select {
 	case m.uses <- n.key:
-	default: // plenty are under way
+	default: // many are already under way
 		n.stale.Store(true)
 	}
 }
 
-// Probe has the kernel find out the link address of the next hop from src to dst.
+// Probe makes the kernel find out the link address of the next hop from src to dst.
 func (m *Mirror) Probe(src, dst wire.Addr) {
 	if key, _, state := m.next(src.Netip(), dst.Netip()); state == Resolved {
 		m.probe(key)
@@ -109,14 +111,15 @@ func (m *Mirror) Probe(src, dst wire.Addr) {
 func (m *Mirror) probe(key hopKey) {
 	select {
 	case m.probes <- key:
-	default: // plenty are under way
+	default: // many are already under way
 	}
 }
 
-// probePause is how soon the same next hop is asked for again; the kernel repeats its question each second by itself.
+// probePause is the least time between two questions about the same next hop. The kernel itself repeats its question each
+// second.
 const probePause = 500 * time.Millisecond
 
-// sendProbes uses the kernel's entries in its place: NTF_USE makes it treat an entry as if a packet had gone there.
+// sendProbes marks the kernel's entries as used: NTF_USE makes the kernel treat an entry as if it had sent a packet there.
 func (m *Mirror) sendProbes(ctx context.Context) {
 	last := map[hopKey]time.Time{}
 	for {
@@ -145,6 +148,6 @@ func (m *Mirror) useEntry(key hopKey) {
 	if err := m.nl.NeighSet(&netlink.Neigh{
 		LinkIndex: key.ifindex, IP: key.addr.AsSlice(), State: netlink.NUD_NONE, Flags: netlink.NTF_USE,
 	}); err != nil {
-		m.log.Debug("the kernel does not look for a neighbour", "neighbour", key.addr, "err", err)
+		m.log.Debug("the kernel refused to look for a neighbour", "neighbour", key.addr, "err", err)
 	}
 }

@@ -20,7 +20,7 @@ type fake struct {
 	links    []*Link
 	routes   map[string]string // destination network to interface
 	defaults []string
-	routers  []string // interfaces of routes to routers, besides
+	routers  []string // interfaces of further routes to routers
 }
 
 func (f fake) Links() map[string]*Link {
@@ -154,10 +154,10 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// nobody is a source that no policy rule asks for.
+// nobody is a source address that matches no policy rule.
 var nobody = wire.AddrFrom(netip.IPv4Unspecified())
 
-// pair is a machine with a mirror, and a neighbour of it.
+// pair is a machine with a mirror, and its neighbour.
 type pair struct {
 	here, there *lab.Host
 	mirror      *Mirror
@@ -189,8 +189,8 @@ func newPair(t *testing.T) *pair {
 	must(t, p.there.WaitUp("eth0"))
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	// The mirror's subscriptions are made on this thread, and keep its namespace; what it asks later must be asked there
-	// too, so that the whole of it runs in the namespace.
+	// The mirror's subscriptions are made on this thread, and keep its namespace. Its later requests must be made there too,
+	// so that all of it runs in the namespace.
 	must(t, p.here.Do(func() (err error) {
 		p.mirror, err = NewMirror(ctx, slog.New(slog.DiscardHandler), func() {
 			select {
@@ -210,7 +210,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// until waits for the mirror to say what is wanted, asking at each change and now and then.
+// until waits until the mirror has reached a state. It checks at each change, and now and then.
 func (p *pair) until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
@@ -219,7 +219,7 @@ func (p *pair) until(t *testing.T, what string, ok func() bool) {
 		case <-p.changed:
 		case <-time.After(50 * time.Millisecond):
 		case <-deadline:
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }
@@ -246,7 +246,7 @@ func TestMirror(t *testing.T) {
 	for _, dst := range []string{"10.0.0.11", "2001:db8:2::11"} {
 		a := wire.AddrFrom(netip.MustParseAddr(dst))
 		if _, state := p.mirror.Resolve(nobody, a); state != Unresolved {
-			t.Errorf("%s is %v before anybody asked", dst, state)
+			t.Errorf("%s is %v before any question", dst, state)
 		}
 		p.until(t, dst+" to be resolved", func() bool {
 			p.mirror.Probe(nobody, a)
@@ -281,7 +281,7 @@ func TestMirror(t *testing.T) {
 		hop, ok := p.resolved("10.0.0.11")
 		return ok && hop.Dst == [6]byte{2, 0, 0, 0, 0, 0x77}
 	})
-	p.until(t, "the kernel to be told that the entry is used", func() bool { // or that would make it anew
+	p.until(t, "the kernel to be told that the entry is used", func() bool { // otherwise the kernel would make the entry again
 		out, err := p.here.Run(t.Context(), "ip", "neigh", "show", "10.0.0.11")
 		must(t, err)
 		return !strings.Contains(out, "STALE")

@@ -11,17 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// network is a snapshot of links, routes and the policy rules that choose among tables of routes.
+// network is a snapshot of links, routes and the policy rules that choose among routing tables.
 type network struct {
 	links  map[int]*Link
 	tables map[int]*bart.Table[route]
 	rules  [2][]rule             // by family, in the kernel's order
-	only   [2]*bart.Table[route] // of a family whose rules are but one, for all
-	ways   map[way]int           // to the lowest metric
-	unread []string              // rules that cannot be followed
+	only   [2]*bart.Table[route] // the only table that applies, for a family with just one rule
+	ways   map[way]int           // with the lowest metric
+	unread []string              // rules that are not followed
 }
 
-// way is that a table sends packets to a router, or without one anywhere, by an interface.
+// way says that a table sends packets by an interface to a router, or to all destinations without a router.
 type way struct {
 	table, ifindex int
 	v6, everywhere bool // everywhere: it is a default route
@@ -33,7 +33,7 @@ type kind uint8
 const (
 	unicast kind = iota
 	own          // the destination is this machine
-	forbid       // blackhole, unreachable, prohibit; or a broadcast address, which no TCP peer has
+	forbid       // blackhole, unreachable, prohibit; or a broadcast address, which is never a TCP peer
 	throw        // the next rule decides
 )
 
@@ -42,16 +42,16 @@ type route struct {
 	gateway netip.Addr // invalid: on link
 	metric  int
 	kind    kind
-	bits    uint8 // of the prefix
+	bits    uint8 // length of the prefix
 }
 
-// rule is a policy rule, as far as it concerns packets of TCP without a mark.
+// rule is a policy rule, as far as it concerns TCP packets without a mark.
 type rule struct {
-	from, to netip.Prefix // invalid: all
+	from, to netip.Prefix // invalid: any
 	invert   bool
 	table    *bart.Table[route]
 	id       int // of the table
-	suppress int // prefixes of at most so many bits do not count; -1: all do
+	suppress int // routes with a prefix of at most this length are ignored; -1: none is
 }
 
 func (r *rule) matches(src, dst netip.Addr) bool {
@@ -86,8 +86,8 @@ func family(a netip.Addr) int {
 	return 0
 }
 
-// add takes a route; of several for one prefix the one with the lowest metric counts, and of a multipath route the first
-// next hop whose link is up.
+// add adds a route. Among several routes for one prefix the one with the lowest metric counts; of a multipath route, the
+// first next hop whose link is up.
 func (n *network) add(r *netlink.Route, v6 bool) {
 	k, ok := kindOf(r.Type)
 	if !ok {
@@ -142,7 +142,7 @@ func kindOf(kernel int) (k kind, known bool) {
 	return unicast, false
 }
 
-// gatewayOf is a route's next hop, which for IPv4 may be an IPv6 address (RFC 5549).
+// gatewayOf returns a route's next hop. For IPv4 it may be an IPv6 address (RFC 5549).
 func gatewayOf(gw []byte, via netlink.Destination) netip.Addr {
 	if v, ok := via.(*netlink.Via); ok && v != nil {
 		gw = v.Addr
@@ -154,8 +154,8 @@ func gatewayOf(gw []byte, via netlink.Destination) netip.Addr {
 	return a.Unmap()
 }
 
-// addOwn puts this machine's addresses, and those of broadcasts, into every table, as the kernel asks for them before any
-// other rule. What else a table says of the way there stays readable.
+// addOwn puts this machine's addresses, and broadcast addresses, into every table, because the kernel looks for them before
+// any other rule. Other routes to these addresses stay in the table.
 func (n *network) addOwn() {
 	first := n.tables[unix.RT_TABLE_LOCAL]
 	if first == nil {
@@ -174,7 +174,7 @@ func (n *network) addOwn() {
 	}
 }
 
-// addRules takes the policy rules of a family. That of the local table is obeyed by addOwn.
+// addRules adds the policy rules of a family. addOwn does the work of the rule for the local table.
 func (n *network) addRules(list []netlink.Rule, at int) {
 	slices.SortStableFunc(list, func(a, b netlink.Rule) int { return cmp.Compare(a.Priority, b.Priority) })
 	for i := range list {
@@ -185,11 +185,11 @@ func (n *network) addRules(list []netlink.Rule, at int) {
 			continue
 		case !k.Invert && !concerns(k):
 			continue
-		case k.Invert && !concerns(k): // not what we never are: all
+		case k.Invert && !concerns(k): // it excludes packets that hushgate never sends, so it applies to all
 			r.invert = false
 		default:
 			if k.Sport != nil || k.Dport != nil || k.UIDRange != nil || k.Goto > 0 || k.Table == 0 && (k.Src != nil || k.Dst != nil) {
-				n.unread = append(n.unread, fmt.Sprintf("the policy rule of priority %d (ip rule) is not followed: hushgate knows those "+
+				n.unread = append(n.unread, fmt.Sprintf("the policy rule of priority %d (ip rule) is not followed: hushgate only follows rules "+
 					"that choose a table by addresses", k.Priority))
 				continue
 			}
@@ -200,7 +200,7 @@ func (n *network) addRules(list []netlink.Rule, at int) {
 				r.to = prefixOf(k.Dst)
 			}
 		}
-		if r.table != nil { // else there is no route in it
+		if r.table != nil { // otherwise the table has no routes
 			n.rules[at] = append(n.rules[at], r)
 		}
 	}
@@ -209,8 +209,8 @@ func (n *network) addRules(list []netlink.Rule, at int) {
 	}
 }
 
-// concerns is whether a rule's conditions, but for those about addresses, ports and users, hold for what hushgate sends:
-// TCP from this machine, without a mark or a type of service.
+// concerns reports whether a rule's conditions hold for what hushgate sends: TCP from this machine, without a mark or a type
+// of service. Conditions about addresses, ports and users are not considered.
 func concerns(k *netlink.Rule) bool {
 	mask := ^uint32(0)
 	if k.Mask != nil {
@@ -221,7 +221,7 @@ func concerns(k *netlink.Rule) bool {
 }
 
 // waysFrom lists the interfaces by which packets from src go to routers: those of default routes first, the lowest metric
-// first. defaults is how many of them have a default route of that metric.
+// first. defaults is the number of those with a default route of that metric.
 func (n *network) waysFrom(src netip.Addr) (list []*Link, defaults int) {
 	type candidate struct {
 		*Link

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Sysctl is one switch under /proc/sys and the value that hushgate needs.
+// Sysctl is a file under /proc/sys and the value that hushgate needs.
 type Sysctl struct {
 	Path string // net/ipv4/ip_forward
 	Want string
@@ -27,8 +27,8 @@ func Sysctls(c *Chosen) []Sysctl {
 		for _, i := range c.Inside {
 			if o.Index == i.Index {
 				list = append(list,
-					Sysctl{"net/ipv4/conf/all/send_redirects", "0", "servers must not be told to go past this machine"},
-					Sysctl{"net/ipv4/conf/" + i.Name + "/send_redirects", "0", "servers must not be told to go past this machine"})
+					Sysctl{"net/ipv4/conf/all/send_redirects", "0", "servers must not be told to bypass this machine"},
+					Sysctl{"net/ipv4/conf/" + i.Name + "/send_redirects", "0", "servers must not be told to bypass this machine"})
 			}
 		}
 	}
@@ -37,7 +37,7 @@ func Sysctls(c *Chosen) []Sysctl {
 
 func (s Sysctl) file() string { return "/proc/sys/" + s.Path }
 
-// Name is the switch's name as sysctl(8) writes it.
+// Name returns the name in sysctl(8)'s syntax.
 func (s Sysctl) Name() string { return strings.ReplaceAll(s.Path, "/", ".") }
 
 // Get reads the present value.
@@ -57,7 +57,7 @@ func (s Sysctl) Set(value string) error {
 	return nil
 }
 
-// Warnings says, in words, which switches are not as they should be.
+// Warnings describes the sysctls that do not have the value they should have.
 func Warnings(list []Sysctl) (words []string) {
 	for _, s := range list {
 		if v, err := s.Get(); err != nil {

@@ -95,7 +95,7 @@ func TestChooseWays(t *testing.T) {
 			on: fake{links: []*Link{lo(vip + "/32"), in}, defaults: []string{"in"}},
 		},
 		{
-			name: "the loopback is named", named: []string{"lo"}, err: "interface lo: no packet comes by it from elsewhere",
+			name: "the loopback is named", named: []string{"lo"}, err: "interface lo receives no packets from other machines",
 			on: fake{links: []*Link{lo(vip + "/32"), eth(1, "eth0", "192.0.2.2/24"), in}, defaults: []string{"eth0"}},
 		},
 		{
@@ -137,7 +137,7 @@ func TestChooseWays(t *testing.T) {
 	}
 }
 
-// TestPolicyRules: the mirror goes the kernel's way, whatever rules there are, in both families.
+// TestPolicyRules: the mirror finds the kernel's routes, whatever the policy rules, in both families.
 func TestPolicyRules(t *testing.T) {
 	p := newPair(t)
 	for _, f := range []struct{ ip, src, other, there, dst, own, bcast string }{

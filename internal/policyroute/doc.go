@@ -1,4 +1,4 @@
-// Package policyroute writes what a mail server needs that keeps a default gateway other than hushgate: what it sends from
-// its service port goes to hushgate by a routing table of its own, everything else goes as before. It only writes;
-// nothing is done on the machine that it runs on.
+// Package policyroute writes configuration for a mail server whose default gateway is not hushgate. With it, packets from
+// the server's service port go to hushgate by a routing table of their own, and all other packets go as before. The package
+// only writes text; it changes nothing on the machine it runs on.
 package policyroute

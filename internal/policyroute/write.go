@@ -7,35 +7,35 @@ import (
 	"strings"
 )
 
-// Route is the way back of what one address and port of a server sends.
+// Route is the return route of the packets from one address and port of a server.
 type Route struct {
 	Server netip.AddrPort
 	Via    netip.Addr   // hushgate's address on the servers' network
-	Net    netip.Prefix // that network: whoever is in it is answered directly
+	Net    netip.Prefix // that network: its hosts are answered directly
 }
 
-// Table and Mark number the routing table, and the packets that it is for; Priority is that of the rule that sends them to
-// it, and of the one before it (one less).
+// Table is the number of the routing table, and Mark marks the packets that use it. Priority is the priority of the rule
+// that selects the table; the rule before it has one less.
 const (
 	Table    = 25
 	Mark     = 25
 	Priority = 2525
 )
 
-// The forms.
+// The forms of the output.
 const (
-	IP       = "ip"               // ip rule by source port, which Linux has since 4.17
-	IPTables = "iptables"         // ip rule by a mark that iptables makes
-	NFTables = "nftables"         // ip rule by a mark that nftables makes
-	Networkd = "systemd-networkd" // IP's, kept over a restart
-	Ifupdown = "ifupdown"         // IP's, kept over a restart
+	IP       = "ip"               // an ip rule by source port, which Linux has had since 4.17
+	IPTables = "iptables"         // an ip rule by a mark that iptables sets
+	NFTables = "nftables"         // an ip rule by a mark that nftables sets
+	Networkd = "systemd-networkd" // as IP, but it survives a restart
+	Ifupdown = "ifupdown"         // as IP, but it survives a restart
 	All      = "all"              // a shell script: IP's commands, and the other forms as comments
 )
 
-// Forms lists them.
+// Forms lists the forms.
 func Forms() []string { return []string{All, IP, IPTables, NFTables, Networkd, Ifupdown} }
 
-// Write writes a form for a server, which may have several addresses.
+// Write returns one form for a server, which may have several addresses.
 func Write(form, server string, routes []Route) (string, error) {
 	switch form {
 	case IP:
@@ -58,8 +58,8 @@ func lines(list []string) string { return strings.Join(list, "\n") + "\n" }
 
 func all(server string, routes []Route) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# For %s, as root: what it sends from its service port goes back through hushgate, everything else as\n", server)
-	b.WriteString("# before. With `del` in place of `add` it is undone.\n")
+	fmt.Fprintf(&b, "# For %s, as root: packets from its service port go back through hushgate, all others as\n", server)
+	b.WriteString("# before. Use `del` in place of `add` to undo it.\n")
 	b.WriteString(lines(ip(routes)))
 	for _, s := range []struct {
 		title string
@@ -92,8 +92,8 @@ func (r Route) route() string {
 	return fmt.Sprintf("%s route replace default via %v table %d", r.family(), r.Via, Table)
 }
 
-// rules are added or deleted. Neighbours are answered directly: they did not come through hushgate, which would drop the
-// answers.
+// rules adds or deletes the rules. Hosts on the servers' network are answered directly: they did not come through hushgate,
+// which would drop the answers.
 func (r Route) rules(do string) []string {
 	from := fmt.Sprintf("from %v", r.Server.Addr())
 	what := "ipproto tcp sport " + r.port()
@@ -111,7 +111,7 @@ func ip(routes []Route) (list []string) {
 	return list
 }
 
-// marked is the form with a rule for each family, for packets that something else has marked.
+// marked returns the form with one rule for each family, for packets that were marked elsewhere.
 func marked(routes []Route, mark func(Route) []string) (list []string) {
 	seen := map[string]bool{}
 	once := func(l string) {
@@ -127,7 +127,7 @@ func marked(routes []Route, mark func(Route) []string) (list []string) {
 		once(r.route())
 		once(fmt.Sprintf("%s rule add priority %d fwmark %d lookup %d", r.family(), Priority, Mark, Table))
 	}
-	return append(list, "# If the default gateway is behind another interface than hushgate, the kernel takes clients for forgers unless:",
+	return append(list, "# If the default gateway is behind another interface than hushgate, the kernel drops the clients' packets as forged unless:",
 		"# sysctl -w net.ipv4.conf.INTERFACE.rp_filter=2")
 }
 

@@ -11,7 +11,7 @@ var routes = []Route{
 	{netip.MustParseAddrPort("[2001:db8:2::11]:2525"), netip.MustParseAddr("2001:db8:2::1"), netip.MustParsePrefix("2001:db8:2::/64")},
 }
 
-// TestWrite holds the forms to what is documented: that the commands do what they should is tested in internal/lab.
+// TestWrite compares the forms with what is documented. internal/lab tests that the commands work.
 func TestWrite(t *testing.T) {
 	for form, want := range map[string]string{
 		IP: `ip route replace default via 10.0.0.1 table 25

@@ -1,6 +1,7 @@
-// Package privilege takes from the process what a gateway does not need: every capability but two, the user's identity
-// if another is named, and the way back. What the process runs (iptables) keeps the two capabilities and no more.
+// Package privilege removes from the process what a gateway does not need: all capabilities except two, and the user's
+// identity if another user is named, without a way back. Programs that the process runs (iptables) keep the two capabilities
+// and no more.
 //
-// It knows Linux's sets (capabilities(7)) and nothing of gateways but the two names. libcap does it for all threads of
-// the process, in binaries with and without cgo.
+// The package knows Linux's capability sets (capabilities(7)); of gateways it knows only the two names. libcap acts on all
+// threads of the process, in binaries with and without cgo.
 package privilege

@@ -11,7 +11,7 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
-// needed are the capabilities that stay, and what for.
+// needed lists the capabilities that are kept, and why.
 var needed = []struct {
 	value cap.Value
 	what  string
@@ -20,20 +20,20 @@ var needed = []struct {
 	{cap.NET_RAW, "the packet sockets"},
 }
 
-// MissingError reports that the process was not given what a gateway needs.
+// MissingError reports capabilities that a gateway needs and the process does not have.
 type MissingError struct{ Missing []string }
 
-// Error says what is missing, and how the process gets it.
+// Error names the missing capabilities, and how the process gets them.
 func (e *MissingError) Error() string {
 	return "missing capabilities: " + strings.Join(e.Missing, ", ") +
 		": start it as root, or with AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW in the unit of systemd"
 }
 
-// Drop leaves the process the capabilities that a gateway needs, in all sets of all threads; programs that it starts get
-// them too, whoever runs it, and can get no others: no_new_privs is set. With a name, the process becomes that user, with
-// the user's groups. What has been done already, as by systemd, is not done again, so that a filter of system calls need
-// not allow it. The error is a MissingError if a needed capability is not there. After any other error the process is in
-// a state between and should end.
+// Drop leaves the process only the capabilities that a gateway needs, in all sets of all threads. Programs that it starts
+// get these too, as any user, and can get no others, because no_new_privs is set. If name is not empty, the process becomes
+// that user, with the user's groups. A step that was already done, for example by systemd, is not repeated, so that a filter
+// of system calls need not allow it. The error is a MissingError if a needed capability is missing. After any other error
+// the process is only partly changed, and should end.
 func Drop(name string) error {
 	if err := Check(); err != nil {
 		return err
@@ -53,7 +53,7 @@ func Drop(name string) error {
 	return nil
 }
 
-// Check is whether the process has what a gateway needs; the error is a MissingError if not.
+// Check returns a MissingError if the process does not have what a gateway needs.
 func Check() error {
 	have := cap.GetProc()
 	var missing []string
@@ -108,8 +108,8 @@ func numbers(words []string) (ids []int, err error) {
 	return ids, nil
 }
 
-// limit makes all sets of capabilities what they should be. Without CAP_SETPCAP the bounding set stays: no_new_privs
-// makes it one that nothing can be got from.
+// limit sets all capability sets to what they should be. Without CAP_SETPCAP the bounding set stays as it is; because of
+// no_new_privs no capability can be gained from it.
 func limit() error {
 	sets := cap.NewSet()
 	rest := cap.NewIAB()
@@ -127,7 +127,7 @@ func limit() error {
 			if keeps, err := sets.GetFlag(cap.Permitted, v); err != nil || keeps {
 				continue
 			}
-			if err := rest.SetVector(cap.Bound, true, v); err != nil { // raised is: blocked
+			if err := rest.SetVector(cap.Bound, true, v); err != nil { // for this set, raised means blocked
 				return err
 			}
 		}
@@ -141,7 +141,7 @@ func limit() error {
 	return sets.SetProc()
 }
 
-// ambient is whether programs that are started have what is needed.
+// ambient reports whether programs that are started get the needed capabilities.
 func ambient() bool {
 	for _, n := range needed {
 		if there, err := cap.GetAmbient(n.value); err != nil || !there {

@@ -16,7 +16,7 @@ import (
 	"hushgate/internal/privilege"
 )
 
-// dropEnv makes the test binary a process that drops its privileges, as the user named there, and tells what it is then.
+// dropEnv makes the test binary a process that drops its privileges, becomes the user named there, and prints its state.
 const dropEnv = "HUSHGATE_TEST_DROP"
 
 func TestMain(m *testing.M) {
@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 
 func dropAndTell(name string) int {
 	before := make(chan struct{})
-	for range 4 { // threads that were there before
+	for range 4 { // threads that existed before
 		started := make(chan struct{})
 		go func() {
 			runtime.LockOSThread()
@@ -70,7 +70,7 @@ func tell(who, file string) {
 	fmt.Println(summary(who, string(text)))
 }
 
-// summary is one line of a process's status.
+// summary returns one line about a process's status.
 func summary(who, status string) string {
 	words := []string{who}
 	for line := range strings.Lines(status) {
@@ -82,7 +82,7 @@ func summary(who, status string) string {
 	return strings.Join(words, " ")
 }
 
-// run runs the process that drops.
+// run runs the process that drops its privileges.
 func run(t *testing.T, name string, attr *syscall.SysProcAttr) (lines []string) {
 	t.Helper()
 	needroot.Skip(t, "capabilities")
@@ -91,7 +91,7 @@ func run(t *testing.T, name string, attr *syscall.SysProcAttr) (lines []string) 
 	cmd.SysProcAttr = attr
 	out, err := cmd.CombinedOutput()
 	if len(out) == 0 {
-		t.Fatalf("it says nothing: %v", err)
+		t.Fatalf("the process printed nothing: %v", err)
 	}
 	for s := bufio.NewScanner(strings.NewReader(string(out))); s.Scan(); {
 		lines = append(lines, s.Text())
@@ -104,8 +104,8 @@ const (
 	sets = "CapInh=" + two + " CapPrm=" + two + " CapEff=" + two + " CapBnd=" + two + " CapAmb=" + two + " NoNewPrivs=1"
 )
 
-// TestDrop: all threads, those too that were there before, and a program that is started, have two capabilities in all
-// sets and no way to more, as root and as another user.
+// TestDrop: all threads, including those that existed before, and a program that is started have two capabilities in all
+// sets and cannot get more, as root and as another user.
 func TestDrop(t *testing.T) {
 	for name, ids := range map[string]string{
 		"":       "Uid=0,0,0,0 Gid=0,0,0,0 ",
