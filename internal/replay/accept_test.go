@@ -12,12 +12,12 @@ import (
 
 const rst = wire.RST
 
-// syn is a client's SYN that is told of another end of the sequence space.
+// syn is a client's SYN.
 func syn() tSeg { return c(0, wire.SYN, 0, 0, "") }
 
 func synAck() tSeg { return s(5*ms, wire.SYN|ack, 0, 1, "") }
 
-// forged are stories with segments that TCP does not accept, and what the story is without them.
+// forged are stories with segments that TCP does not accept, and the outcome without them.
 var forged = []struct {
 	name    string
 	story   []tSeg
@@ -40,12 +40,12 @@ var forged = []struct {
 		HungUp, 200 * ms,
 	},
 	{
-		"a SYN-ACK for another SYN", // the client answers it with an RST of its own, which the server does not believe
+		"a SYN-ACK for another SYN", // the client answers it with an RST, which the server does not accept
 		[]tSeg{syn(), s(1*ms, wire.SYN|ack, 555, 9000, ""), c(2*ms, rst, 9000, 0, ""), synAck(), c(10*ms, ack, 1, 1, ""), c(110*ms, ack, 1, 1, ehlo)},
 		Talked, 100 * ms,
 	},
 	{
-		"two SYN-ACKs, of which the client believed the second",
+		"two SYN-ACKs, of which the client accepted the second",
 		[]tSeg{syn(), s(1*ms, wire.SYN|ack, 5000, 1, ""), synAck(), c(10*ms, ack, 1, 1, ""), s(310*ms, ack, 1, 1, hi), c(320*ms, ack, 1, 8, "")},
 		Waited, 300 * ms,
 	},
@@ -60,14 +60,14 @@ var forged = []struct {
 	{"a server's reset beyond the window", handshake(s(50*ms, rst|ack, 1<<31, 1, ""), s(310*ms, ack, 1, 1, hi)), Waited, 300 * ms},
 	{"payload beyond the window", handshake(c(50*ms, ack, 1002, 1, ehlo), s(310*ms, ack, 1, 1, hi), c(320*ms, ack, 1, 8, "")), Waited, 300 * ms},
 	{"payload without an ACK", handshake(c(50*ms, wire.PSH, 1, 1, ehlo), s(310*ms, ack, 1, 1, hi), c(320*ms, ack, 1, 8, "")), Waited, 300 * ms},
-	{"text behind a FIN", handshake(c(110*ms, ack|wire.FIN, 1, 1, ""), c(120*ms, ack, 2, 1, ehlo), s(130*ms, ack, 1, 2, "")), HungUp, 100 * ms},
+	{"text after a FIN", handshake(c(110*ms, ack|wire.FIN, 1, 1, ""), c(120*ms, ack, 2, 1, ehlo), s(130*ms, ack, 1, 2, "")), HungUp, 100 * ms},
 	{
-		"a server's text behind its FIN", handshake(s(110*ms, ack|wire.FIN, 1, 1, ""), s(120*ms, ack, 2, 1, hi), c(130*ms, ack, 1, 2, "")),
+		"a server's text after its FIN", handshake(s(110*ms, ack|wire.FIN, 1, 1, ""), s(120*ms, ack, 2, 1, hi), c(130*ms, ack, 1, 2, "")),
 		Waited, 100 * ms,
 	},
 }
 
-// TestUnacceptable: what no end would have believed changes nothing, and is said.
+// TestUnacceptable checks that segments which no end would have accepted change nothing, and are noted.
 func TestUnacceptable(t *testing.T) {
 	for _, f := range forged {
 		got := observe(t, f.story, both)
@@ -75,13 +75,13 @@ func TestUnacceptable(t *testing.T) {
 			t.Errorf("%s: %+v; want %v after %v", f.name, got, f.outcome, f.silent)
 			continue
 		}
-		if got[0].Notes&NoteUnacceptable == 0 && f.name != "two SYN-ACKs, of which the client believed the second" {
+		if got[0].Notes&NoteUnacceptable == 0 && f.name != "two SYN-ACKs, of which the client accepted the second" {
 			t.Errorf("%s: notes %q", f.name, got[0].Notes.Words())
 		}
 	}
 }
 
-// TestDriveForged: a segment that is thrown in does not tell the Driver the numbers of the server.
+// TestDriveForged checks that the Driver does not learn the server's numbers from an injected segment.
 func TestDriveForged(t *testing.T) {
 	var said []string
 	d := NewDriver(DriveOptions{Delay: time.Second}, func(p Driven) { said = append(said, p.Comment) })
@@ -99,8 +99,8 @@ func TestDriveForged(t *testing.T) {
 	}
 }
 
-// TestBelievedResets: what ends would have believed is not left out: a refusal, resets at the number that is expected next, though the
-// capture has not all that was acknowledged.
+// TestBelievedResets checks that segments which the ends would have accepted are not ignored: a refusal, and resets at the next
+// expected number, even if the capture lacks some of what was acknowledged.
 func TestBelievedResets(t *testing.T) {
 	for _, b := range []struct {
 		name    string
@@ -111,9 +111,9 @@ func TestBelievedResets(t *testing.T) {
 		{"refused", []tSeg{syn(), s(2*ms, rst|ack, 0, 1, "")}, NoHandshake, 0},
 		{"payload in the SYN refused", []tSeg{c(0, wire.SYN, 0, 0, "x"), s(2*ms, rst|ack, 0, 2, "")}, NoHandshake, 0},
 		{"the SYN-ACK refused", []tSeg{syn(), synAck(), c(10*ms, rst, 1, 0, "")}, NoHandshake, 0},
-		{"taken back by the server", []tSeg{syn(), synAck(), s(9*ms, rst, 1, 0, "")}, NoHandshake, 0},
-		{"behind what the capture lacks", handshake(s(100*ms, ack, 1, 40, ""), c(110*ms, rst, 40, 0, "")), Talked, 90 * ms},
-		{"behind a FIN", handshake(c(110*ms, ack|wire.FIN, 1, 1, ""), c(120*ms, rst, 2, 0, "")), HungUp, 100 * ms},
+		{"the server resets after its SYN-ACK", []tSeg{syn(), synAck(), s(9*ms, rst, 1, 0, "")}, NoHandshake, 0},
+		{"after payload that the capture lacks", handshake(s(100*ms, ack, 1, 40, ""), c(110*ms, rst, 40, 0, "")), Talked, 90 * ms},
+		{"after a FIN", handshake(c(110*ms, ack|wire.FIN, 1, 1, ""), c(120*ms, rst, 2, 0, "")), HungUp, 100 * ms},
 	} {
 		got := observe(t, b.story, both)
 		if len(got) != 1 || got[0].Outcome != b.outcome || got[0].Silent != b.silent || got[0].Notes&NoteUnacceptable != 0 {
@@ -122,7 +122,7 @@ func TestBelievedResets(t *testing.T) {
 	}
 }
 
-// TestIncomplete: what the capture lacks is known by numbers of what it has, and the line does not contradict itself.
+// TestIncomplete checks that missing packets are recognised by the numbers of the others, and that the result is consistent.
 func TestIncomplete(t *testing.T) {
 	for _, i := range []struct {
 		name              string
@@ -139,7 +139,7 @@ func TestIncomplete(t *testing.T) {
 		{"the early talk", handshake(s(110*ms, ack, 1, 15, ""), s(310*ms, ack, 1, 15, hi)), Talked, 100 * ms, 300 * ms},
 		{"the early talk, told by the client's own numbers", handshake(c(110*ms, ack, 15, 1, ""), s(310*ms, ack, 1, 1, hi)), Talked, 100 * ms, 300 * ms},
 		{"the early talk, told by the FIN's number", handshake(c(110*ms, ack|wire.FIN, 15, 1, "")), Talked, 100 * ms, -1},
-		{"a client's FIN", handshake(s(110*ms, ack, 1, 2, ""), s(310*ms, ack, 1, 2, hi)), Waited, -1, 300 * ms}, // or one octet: nobody knows
+		{"a client's FIN", handshake(s(110*ms, ack, 1, 2, ""), s(310*ms, ack, 1, 2, hi)), Waited, -1, 300 * ms}, // or one octet: the capture does not show which
 	} {
 		got := observe(t, i.story, both)
 		if len(got) != 1 || got[0].Outcome != i.outcome || got[0].FirstByte != i.firstByte || got[0].Banner != i.banner {
@@ -152,7 +152,7 @@ func TestIncomplete(t *testing.T) {
 	}
 }
 
-// TestBackwards: where the capture's clock goes back, the order of packets is believed.
+// TestBackwards checks that the order of packets decides where the capture's clock goes back.
 func TestBackwards(t *testing.T) {
 	got := observe(t, handshake(s(500*ms, ack, 1, 1, hi), c(400*ms, ack, 1, 8, ehlo)), both)
 	if len(got) != 1 || got[0].Outcome != Waited || got[0].Banner != 490*ms || got[0].FirstByte != 490*ms {
@@ -160,7 +160,7 @@ func TestBackwards(t *testing.T) {
 	}
 }
 
-// TestUntimed: without times the order of packets tells what came first, and no delay can be judged.
+// TestUntimed checks captures without times: the order of packets shows what came first, and no delay can be judged.
 func TestUntimed(t *testing.T) {
 	for _, st := range stories {
 		story := slices.Clone(st.story)
@@ -182,7 +182,7 @@ func TestUntimed(t *testing.T) {
 	}
 }
 
-// contradiction says what is wrong with a result, "" if its verdict and its times agree.
+// contradiction says why a result is inconsistent; "" if its verdict and its times agree.
 func contradiction(r *Result) string {
 	talked, banner := r.FirstByte >= 0, r.Banner >= 0
 	bannerFirst := banner && (!talked || r.Banner <= r.FirstByte)
@@ -208,7 +208,7 @@ func contradiction(r *Result) string {
 	return ""
 }
 
-// TestNoContradiction: whatever segments come, in whatever order and from whichever side, no line contradicts itself.
+// TestNoContradiction checks that results are consistent for any segments in any order from either side.
 func TestNoContradiction(t *testing.T) {
 	numbers := []wire.Seq{0, 1, 2, 3, 8, 15, 16, 40, 900, 1001, 1002, 1 << 30, 1 << 31}
 	flags := []wire.Flags{ack, ack, ack, ack | wire.PSH, ack | wire.FIN, rst, rst | ack, wire.SYN, wire.SYN | ack, 0, wire.FIN}

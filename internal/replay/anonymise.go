@@ -11,8 +11,9 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Anonymiser takes what tells people apart out of packets: addresses, of which those that share a prefix go on sharing
-// one of that length, and nothing else; and the payload behind the first line of each direction.
+// Anonymiser removes from packets what identifies people: addresses and payload. Addresses that share a prefix of some length
+// share one of the same length afterwards, and have nothing else in common with the original. Payload is removed after the
+// first line of each direction.
 type Anonymiser struct {
 	key   [2]uint64
 	lines map[stream]*line
@@ -24,14 +25,14 @@ type stream struct {
 	fromPort, toPort uint16
 }
 
-// line is how far a stream's first line is known to reach.
+// line is the known extent of a stream's first line.
 type line struct {
-	next wire.Seq // the next octet to look at
-	done bool     // its end was found: next is behind it
+	next wire.Seq // the next octet to examine
+	done bool     // the line's end was found, directly before next
 }
 
-// NewAnonymiser returns an Anonymiser with a key of its own, which nobody learns. The addresses are some that it will meet:
-// what it makes of them is no multicast or other address that no TCP peer can have.
+// NewAnonymiser returns an Anonymiser with a random key, which is not shown to anyone. For the given addresses it is certain that
+// the result is no multicast or other address that no TCP peer can have.
 func NewAnonymiser(addresses ...wire.Addr) (*Anonymiser, error) {
 	for {
 		a := &Anonymiser{lines: map[stream]*line{}}
@@ -40,23 +41,23 @@ func NewAnonymiser(addresses ...wire.Addr) (*Anonymiser, error) {
 			return nil, fmt.Errorf("draw a key: %w", err)
 		}
 		a.key = [2]uint64{binary.BigEndian.Uint64(key[:]), binary.BigEndian.Uint64(key[8:])}
-		// Of all IPv4 addresses seven in eight are usable: this ends soon.
+		// Seven in eight IPv4 addresses are usable, so this ends soon.
 		if !slices.ContainsFunc(addresses, func(addr wire.Addr) bool { return !a.Address(addr).Usable() }) {
 			return a, nil
 		}
 	}
 }
 
-// Address replaces an address. Each bit is turned over or not by a keyed hash of the bits before it, as in Crypto-PAn (Xu,
-// Fan, Ammar, Moon: Prefix-Preserving IP Address Anonymization, 2002), whose padding is replaced by a length, so that no
-// two prefixes are hashed alike.
+// Address replaces an address. A keyed hash of the preceding bits decides whether a bit is inverted, as in Crypto-PAn (Xu,
+// Fan, Ammar, Moon: Prefix-Preserving IP Address Anonymization, 2002). In place of Crypto-PAn's padding the number of bits is
+// hashed, so that no two prefixes give the same input.
 func (a *Anonymiser) Address(addr wire.Addr) wire.Addr {
 	from := 0
 	if addr.Is4() {
 		from = 96
 	}
 	out := addr
-	var prefix [17]byte // of the bits before this one, and how many they are
+	var prefix [17]byte // the bits before this one, and their number
 	copy(prefix[:], addr[:from/8])
 	for bit := from; bit < 128; bit++ {
 		prefix[16] = byte(bit)
@@ -80,7 +81,7 @@ func (a *Anonymiser) Segment(seg *wire.Segment, truncated bool) {
 	}
 }
 
-// blank writes x over what lies behind the first line, line ends excepted. Payload whose place is not known is blanked.
+// blank replaces everything after the first line by x, except line ends. Payload of unknown position is blanked completely.
 func (a *Anonymiser) blank(seg *wire.Segment) {
 	k := stream{seg.Src, seg.Dst, seg.SrcPort, seg.DstPort}
 	if seg.Flags.Has(wire.SYN) {
@@ -98,9 +99,9 @@ func (a *Anonymiser) blank(seg *wire.Segment) {
 	}
 }
 
-// follow looks for the line's end in a segment and returns how many of its octets belong to the line.
+// follow searches a segment for the end of the line, and returns how many of its octets belong to the line.
 func (l *line) follow(seg *wire.Segment) int {
-	if seg.Flags.Has(wire.SYN) { // what it carries comes again
+	if seg.Flags.Has(wire.SYN) { // payload of a SYN is sent again
 		return 0
 	}
 	at := int(int32(l.next - seg.Seq))

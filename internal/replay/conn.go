@@ -6,8 +6,8 @@ import (
 	"hushgate/internal/wire"
 )
 
-// moment is when something was seen: the place of its segment in its connection, from 1, and the capture's time. The zero moment is
-// that of what was not seen.
+// moment says when something was seen: the position of its segment in the connection, from 1, and the capture's time. The zero
+// moment means that it was not seen.
 type moment struct {
 	order int
 	at    time.Time
@@ -15,39 +15,39 @@ type moment struct {
 
 func (m moment) seen() bool { return m.order > 0 }
 
-// before reports whether something was seen, and the other thing later or not.
+// before reports whether something was seen before other, or was seen and other was not.
 func (m moment) before(other moment) bool {
 	return m.seen() && (!other.seen() || m.order < other.order)
 }
 
-// note keeps the first moment.
+// note stores the first moment only.
 func (m *moment) note(now moment) {
 	if !m.seen() {
 		*m = now
 	}
 }
 
-// end is what is known of one end of a connection by what it sent, and by what the other end answered. Numbers are valid only with
-// known.
+// end is what is known of one end of a connection from what it sent, and from what the other end answered. The numbers are valid
+// only if known is set.
 type end struct {
 	known    bool
 	isn      wire.Seq
-	next     wire.Seq // behind the furthest that it was seen to send
-	acked    wire.Seq // the furthest that the other end acknowledged, isn if nothing
-	edge     wire.Seq // what the other end's window ends at, valid with bounded
-	finAt    wire.Seq // the number of its FIN, valid with fin
+	next     wire.Seq // the number after the highest that it was seen to send
+	acked    wire.Seq // the highest acknowledgement from the other end; isn if there was none
+	edge     wire.Seq // the right edge of the other end's window; valid if bounded
+	finAt    wire.Seq // the number of its FIN; valid if fin
 	bounded  bool
 	fin      bool
-	scale    int8 // of the windows that it tells, as it said; wire.NoScale
+	scale    int8 // the window scale that it sent; or wire.NoScale
 	asked    bool // its SYN was seen: scale is known
 	segments int
 
 	talk    moment // its first payload
-	guessed bool   // the capture lacks that payload: later numbers tell that it was sent
-	left    moment // FIN or RST
+	guessed bool   // the capture lacks that payload, but later numbers show that it was sent
+	left    moment // its FIN or RST
 }
 
-// conn is a connection as it was seen.
+// conn is a connection as seen in the capture.
 type conn struct {
 	key
 	id             int
@@ -55,14 +55,14 @@ type conn struct {
 	now            moment // of the latest segment
 	client, server end
 	synack, ready  moment   // ready: the handshake's last ACK
-	saw            moment   // the client acknowledged some of the banner
-	taken          moment   // the server acknowledged some of the client's payload
-	rival          wire.Seq // of another SYN-ACK, valid with rivals; the client's ACK tells which one it believed
+	saw            moment   // the client acknowledged part of the banner
+	taken          moment   // the server acknowledged part of the client's payload
+	rival          wire.Seq // the ISN of another SYN-ACK, valid if rivals; the client's ACK shows which one it accepted
 	syn            bool     // the client's SYN was seen
-	synLen         wire.Seq // what it carried, which a SYN-ACK may acknowledge
+	synLen         wire.Seq // length of its payload, which a SYN-ACK may acknowledge
 	rivals         bool
 	reset, told    bool
-	untimed        bool // there are segments without a time
+	untimed        bool // some segments have no time
 	line           []byte
 	notes          Note
 }
@@ -73,11 +73,11 @@ func (e *end) begin(isn wire.Seq) {
 	}
 }
 
-// maxWindow is the largest window that TCP has (RFC 7323 section 2.3).
+// maxWindow is the largest window of TCP (RFC 7323 section 2.3).
 const maxWindow = 1 << 30
 
-// acceptable reports whether the receiver of a segment can take it (RFC 9293 section 3.10.7.4): it does not lie beyond the window,
-// as far as that was seen. What lies before it is an old segment, and harmless.
+// acceptable reports whether the receiver can accept a segment (RFC 9293 section 3.10.7.4): it is not beyond the window, as far as
+// that is known. A segment before the window is old and harmless.
 func (e *end) acceptable(seg *wire.Segment) bool {
 	if !e.known {
 		return true
@@ -88,14 +88,13 @@ func (e *end) acceptable(seg *wire.Segment) bool {
 	return !e.bounded || seg.Seq.Before(e.edge) || seg.Seq == e.edge && len(seg.Payload) == 0
 }
 
-// beyondFin reports whether a segment carries text that comes after its sender's FIN, which is ignored (RFC 9293 section 3.10.7.4).
+// beyondFin reports whether a segment has text after its sender's FIN, which is ignored (RFC 9293 section 3.10.7.4).
 func (e *end) beyondFin(seg *wire.Segment) bool {
 	return e.fin && len(seg.Payload) > 0 && (seg.Seq + wire.Seq(len(seg.Payload))).After(e.finAt)
 }
 
-// resets reports whether the receiver of an RST believes it (RFC 9293 section 3.10.7.4, narrowed by RFC 5961 section 3.2): its number
-// is the very next that is expected. A capture does not tell which that is, but that it lies between what was acknowledged and what
-// was sent.
+// resets reports whether the receiver accepts an RST (RFC 9293 section 3.10.7.4, narrowed by RFC 5961 section 3.2): its number must
+// be exactly the next expected one. A capture shows only that this lies between what was acknowledged and what was sent.
 func (e *end) resets(seg *wire.Segment) bool {
 	if !e.known {
 		return true
@@ -107,8 +106,8 @@ func (e *end) resets(seg *wire.Segment) bool {
 	return seg.Seq.AtOrAfter(from) && (seg.Seq == from || seg.Seq.AtOrBefore(e.next))
 }
 
-// hears learns what the other end's segment says of what this end sent: how much arrived, and how much more may come. Scaled is the
-// shift of the window, negative if it is not known.
+// hears learns from the other end's segment what it says of this end's data: how much arrived, and how much may follow. Scaled is
+// the window shift; negative if it is unknown.
 func (e *end) hears(seg *wire.Segment, scaled int8) {
 	if !seg.Flags.Has(wire.ACK) || !e.known {
 		return
@@ -125,8 +124,8 @@ func (e *end) hears(seg *wire.Segment, scaled int8) {
 	}
 }
 
-// sends takes what a segment's numbers say of what its sender sent: payload, or that there was some. Numbers further on than the first
-// one say that payload, which the capture lacks, came before; one number may also be a FIN's.
+// sends learns from a segment what its sender has sent. A number after the first one shows that earlier payload is missing in the
+// capture, unless it is only one number later and may be that of a FIN.
 func (e *end) sends(now moment, seg *wire.Segment) {
 	first, end := e.isn+1, seg.Seq+wire.Seq(len(seg.Payload))
 	fin := seg.Flags.Has(wire.FIN)
@@ -148,7 +147,7 @@ func (e *end) sends(now moment, seg *wire.Segment) {
 	}
 }
 
-// shift is the scale of the windows that one end tells the other, negative if it cannot be known: both have to ask for it.
+// shift is the window shift of one end; negative if it is unknown. Windows are scaled only if both ends sent the option.
 func shift(from, to *end) int8 {
 	switch {
 	case from.asked && from.scale == wire.NoScale, to.asked && to.scale == wire.NoScale:
@@ -159,7 +158,7 @@ func shift(from, to *end) int8 {
 	return -1
 }
 
-// fromClient takes a segment from the client; false if TCP does not accept it.
+// fromClient handles a segment from the client; false if TCP does not accept it.
 func (c *conn) fromClient(seg *wire.Segment) bool {
 	switch {
 	case seg.Flags.Has(wire.SYN):
@@ -191,7 +190,7 @@ func (c *conn) fromClient(seg *wire.Segment) bool {
 	return true
 }
 
-// clientSyn takes the client's SYN. Payload in it is not taken, and comes again.
+// clientSyn handles the client's SYN. Payload in it is ignored, because it is sent again.
 func (c *conn) clientSyn(seg *wire.Segment) bool {
 	if seg.Flags.Has(wire.ACK) {
 		return false
@@ -205,8 +204,8 @@ func (c *conn) clientSyn(seg *wire.Segment) bool {
 	return true
 }
 
-// completes reports whether a client's segment ends the handshake: it acknowledges the SYN-ACK. Of several SYN-ACKs, one of which may
-// not be the server's, it tells the one that the client believed. A SYN-ACK that was not captured had the number before.
+// completes reports whether a client's segment ends the handshake, by an acknowledgement of the SYN-ACK. Of several SYN-ACKs, some of
+// which may be forged, it selects the one that the client accepted. If the SYN-ACK was not captured, its number is the one before.
 func (c *conn) completes(seg *wire.Segment) bool {
 	if c.rivals && seg.Ack == c.rival+1 {
 		c.server.known = false
@@ -218,11 +217,11 @@ func (c *conn) completes(seg *wire.Segment) bool {
 	return seg.Ack.After(c.server.isn)
 }
 
-// words keeps the first line, and notes how the payload came.
+// words stores the first line, and notes how the payload arrived.
 func (c *conn) words(seg *wire.Segment) {
 	end := seg.Seq + wire.Seq(len(seg.Payload))
 	switch {
-	case len(seg.Payload) == 0 || !end.After(c.client.isn+1): // an octet below the first is a keep-alive's
+	case len(seg.Payload) == 0 || !end.After(c.client.isn+1): // an octet before the first one is a keep-alive's
 		return
 	case !end.After(c.client.next):
 		c.notes |= NoteRetransmits
@@ -235,7 +234,7 @@ func (c *conn) words(seg *wire.Segment) {
 	}
 }
 
-// fromServer takes a segment from the server; false if TCP does not accept it.
+// fromServer handles a segment from the server; false if TCP does not accept it.
 func (c *conn) fromServer(seg *wire.Segment) bool {
 	switch {
 	case seg.Flags.Has(wire.SYN):
@@ -261,8 +260,8 @@ func (c *conn) fromServer(seg *wire.Segment) bool {
 	return true
 }
 
-// serverSyn takes a SYN-ACK. Only one that acknowledges the client's SYN is for it (RFC 9293 section 3.10.7.3); the first is believed
-// until the client's ACK tells better.
+// serverSyn handles a SYN-ACK. It must acknowledge the client's SYN (RFC 9293 section 3.10.7.3). The first one is taken as the
+// server's until the client's ACK shows another.
 func (c *conn) serverSyn(seg *wire.Segment) bool {
 	switch {
 	case !seg.Flags.Has(wire.ACK) || c.syn && !c.acksSyn(seg):
@@ -290,8 +289,8 @@ func (c *conn) acksSyn(seg *wire.Segment) bool {
 	return seg.Ack.After(c.client.isn) && seg.Ack.AtOrBefore(c.client.isn+1+c.synLen)
 }
 
-// resetBy takes an RST. In SYN-SENT, which the client may be in until its ACK is seen, the acknowledgement tells whether it is to be
-// believed (RFC 9293 section 3.10.7.3), so that one which somebody on the way throws in is not.
+// resetBy handles an RST. As long as the client may be in SYN-SENT, the acknowledgement number decides whether the client accepts it
+// (RFC 9293 section 3.10.7.3). So an injected RST is ignored.
 func (c *conn) resetBy(e *end, seg *wire.Segment) bool {
 	believed := e.resets(seg)
 	if e == &c.server && c.syn && !c.ready.seen() {

@@ -12,43 +12,43 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Driver feeds the clients' segments of a capture to shards of the gateway, one for each service, by the capture's clock.
-// Servers are models that accept, greet, acknowledge and close. The clients' acknowledgements, which answer the numbers of
-// the server that was captured, are moved to the numbers that hushgate gives out.
+// Driver feeds the clients' segments of a capture to shards of the gateway, one for each service, by the capture's clock. The servers
+// are models that accept, send a banner, acknowledge and close. The clients acknowledge numbers of the captured server; these are
+// translated to the numbers that hushgate sends.
 type Driver struct {
 	opt      DriveOptions
 	tell     func(Driven)
 	services map[netip.AddrPort]*driven
 	order    []*driven
-	origin   time.Time // of the capture, and of the shards' clock a while before
+	origin   time.Time // the time of the first segment; the shards' clock then shows epoch
 	last     time.Time
 	build    *wire.Builder
 	dec      *wire.Decoder
-	refused  map[dataplane.Drop]int // packets of clients that the shards dropped
+	refused  map[dataplane.Drop]int // packets from clients that the shards dropped
 }
 
-// DriveOptions say how hushgate would be configured.
+// DriveOptions is the configuration of the gateway.
 type DriveOptions struct {
 	Delay time.Duration
-	Reply bool // early talkers get RejectText, not an RST
+	Reply bool // early talkers get RejectText instead of an RST
 }
 
-// Driven is a packet of the conversation that would have been: a client's, or what hushgate answers.
+// Driven is a packet of the simulated conversation: one from a client, or an answer of hushgate.
 type Driven struct {
 	At      time.Time
 	Packet  []byte // from the IP header on; valid during the call
 	Side    wire.Side
-	Ours    bool   // from hushgate
-	Comment string // the state that the connection is in, and why
+	Ours    bool   // sent by hushgate
+	Comment string // the phase or state of the connection, and the reason
 }
 
-// MaxServices bounds how many service addresses one capture may have.
+// MaxServices is the maximum number of service addresses in one capture.
 const MaxServices = 1024
 
-// epoch is when a shard's clock begins: not at 0, which means that something did not happen.
+// epoch is the start of a shard's clock. It is not 0, which means that something has not happened.
 const epoch = mono.Time(time.Hour)
 
-// What hushgate says by default; internal/config has the same.
+// Default texts of hushgate; internal/config has the same.
 const (
 	rejectText   = "554 5.5.1 Protocol error\r\n"
 	noServerText = "421 4.3.2 Service not available, try again later\r\n"
@@ -61,13 +61,13 @@ type driven struct {
 	shard  *dataplane.Shard
 	inside wire.Addr // the model server's address
 	shift  map[netip.AddrPort]wire.Seq
-	ends   map[netip.AddrPort]*model // the model server's ends, by client
+	ends   map[netip.AddrPort]*model // the model server's connections, by client
 }
 
 // model is one end of a connection on the model server.
 type model struct{ next, want wire.Seq }
 
-// NewDriver returns a Driver that hands over each packet as it goes.
+// NewDriver returns a Driver that calls tell for each packet.
 func NewDriver(opt DriveOptions, tell func(Driven)) *Driver {
 	return &Driver{
 		opt: opt, tell: tell, services: map[netip.AddrPort]*driven{}, build: wire.NewBuilder(), dec: wire.NewDecoder(),
@@ -75,8 +75,8 @@ func NewDriver(opt DriveOptions, tell func(Driven)) *Driver {
 	}
 }
 
-// Segment takes the next segment of the capture, which is changed. What a server sent is used for its numbers alone. Fragments says
-// that the segment came in several: the gateway gets IPv4's as one packet, from the kernel, and drops IPv6's.
+// Segment handles the next segment of the capture, which it changes. Of a server's segments it uses only the numbers. Fragments says
+// that the segment was reassembled. The live gateway gets reassembled IPv4 packets from the kernel, and drops IPv6 fragments.
 func (d *Driver) Segment(at time.Time, seg *wire.Segment, fromClient, fragments bool) error {
 	if d.origin.IsZero() {
 		d.origin, d.last = at, at
@@ -92,7 +92,7 @@ func (d *Driver) Segment(at time.Time, seg *wire.Segment, fromClient, fragments 
 	s := d.services[to]
 	if s == nil {
 		if len(d.services) == MaxServices {
-			return fmt.Errorf("drive: %v is one service more than %d: choose one by its address", to, MaxServices)
+			return fmt.Errorf("drive: more than %[2]d services, the next is %[1]v: choose one by its address", to, MaxServices)
 		}
 		s = d.newService(to)
 	}
@@ -105,7 +105,7 @@ func (d *Driver) Segment(at time.Time, seg *wire.Segment, fromClient, fragments 
 	return nil
 }
 
-// fragments tells of a segment that the gateway drops piece by piece.
+// fragments reports a segment whose fragments the gateway drops.
 func (d *Driver) fragments(s *driven, seg *wire.Segment) {
 	d.refused[dataplane.DropFragment]++
 	from := netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)
@@ -114,11 +114,11 @@ func (d *Driver) fragments(s *driven, seg *wire.Segment) {
 	d.tell(Driven{At: d.last, Packet: seg.Frame()[wire.PacketAt:], Side: wire.Outside, Comment: comment})
 }
 
-// refusals are what the shards dropped of the clients', but for segments of connections that are over.
+// refusals lists what the shards dropped from clients, except segments of ended connections.
 func (d *Driver) refusals() (list []remark) {
 	for _, why := range byCount(d.refused) {
 		if why != dataplane.DropUnknown {
-			list = append(list, remark{d.refused[why], fmt.Sprintf("packets of clients that the gateway drops (%v): %s", why, why.Help())})
+			list = append(list, remark{d.refused[why], fmt.Sprintf("packets from clients that the gateway drops (%v): %s", why, why.Help())})
 		}
 	}
 	return list
@@ -126,7 +126,7 @@ func (d *Driver) refusals() (list []remark) {
 
 func (d *Driver) newService(to netip.AddrPort) *driven {
 	s := &driven{addr: to, shift: map[netip.AddrPort]wire.Seq{}, ends: map[netip.AddrPort]*model{}}
-	server := "192.0.2.1" // TEST-NET-1: no client's
+	server := "192.0.2.1" // TEST-NET-1: not a client's
 	if to.Addr().Is6() {
 		server = "2001:db8::1"
 	}
@@ -145,7 +145,7 @@ func (d *Driver) newService(to netip.AddrPort) *driven {
 			Addr: s.inside, Port: to.Port(), Weight: 1, Up: true,
 			Options: dataplane.ServerOptions{MSS: 1460, WindowScale: 7, SACK: true, Timestamps: true, Known: true},
 		}},
-		CookieKey: [2]uint64{1, 2}, HashKey: [2]uint64{3, 4}, // the same capture gives the same answers
+		CookieKey: [2]uint64{1, 2}, HashKey: [2]uint64{3, 4}, // fixed, so that the same capture gives the same answers
 	})
 	d.services[to] = s
 	d.order = append(d.order, s)
@@ -154,7 +154,7 @@ func (d *Driver) newService(to netip.AddrPort) *driven {
 
 func (d *Driver) now(at time.Time) mono.Time { return epoch.Add(at.Sub(d.origin)) }
 
-// fromServer learns the number that the captured server chose, for its client's acknowledgements.
+// fromServer learns the captured server's ISN, which translates its client's acknowledgements.
 func (d *Driver) fromServer(seg *wire.Segment) {
 	s := d.services[netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)]
 	client := netip.AddrPortFrom(seg.Dst.Netip(), seg.DstPort)
@@ -165,7 +165,7 @@ func (d *Driver) fromServer(seg *wire.Segment) {
 	}
 }
 
-// client hands a client's segment to the shard.
+// client passes a client's segment to the shard.
 func (d *Driver) client(s *driven, seg *wire.Segment) {
 	from := netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)
 	d.renumber(s, from, seg)
@@ -193,7 +193,7 @@ func (d *Driver) client(s *driven, seg *wire.Segment) {
 	d.answers(s, batch.Out)
 }
 
-// prune forgets what was kept for connections that are gone, whenever there is more of it than of connections.
+// prune removes entries of connections that no longer exist, if there are many more entries than connections.
 func (s *driven) prune() {
 	if enough := 1024 + 2*s.shard.Flows(); len(s.shift) <= enough && len(s.ends) <= enough {
 		return
@@ -206,8 +206,8 @@ func (s *driven) prune() {
 	maps.DeleteFunc(s.ends, func(c netip.AddrPort, _ *model) bool { return gone(c) })
 }
 
-// renumber moves a client's acknowledgement from the numbers of the server that was captured to ours. In a capture
-// without the server's side its first ACK tells them.
+// renumber translates a client's acknowledgement from the captured server's numbers to ours. If the server's segments were not
+// captured, the client's first ACK shows them.
 func (d *Driver) renumber(s *driven, from netip.AddrPort, seg *wire.Segment) {
 	if seg.Flags&(wire.SYN|wire.ACK) == wire.SYN {
 		delete(s.shift, from)
@@ -227,7 +227,7 @@ func (d *Driver) renumber(s *driven, from netip.AddrPort, seg *wire.Segment) {
 	}
 }
 
-// where describes where a connection stands.
+// where describes the phase and state of a connection.
 func where(s *driven, client netip.AddrPort) string {
 	phase, state, ok := s.shard.Peek(wire.AddrFrom(client.Addr()), client.Port(), 0)
 	if !ok {
@@ -266,7 +266,7 @@ func dropped(before, after [dataplane.Drops]uint64) (why []dataplane.Drop) {
 
 func dropWords(why dataplane.Drop) string { return "dropped: " + why.String() }
 
-// advance does what is due in all shards until a time.
+// advance handles all deadlines of all shards up to a time.
 func (d *Driver) advance(until time.Time) {
 	for _, s := range d.order {
 		for s.shard.NextDeadline() <= d.now(until) {
@@ -281,9 +281,9 @@ func (d *Driver) advance(until time.Time) {
 
 func (d *Driver) answers(s *driven, out []dataplane.Out) { d.emit(s, d.last, out, "") }
 
-// emit hands over what a shard sends, and has the model server answer what is for it.
+// emit reports what a shard sends, and lets the model server answer the segments to it.
 func (d *Driver) emit(s *driven, at time.Time, out []dataplane.Out, why string) {
-	frames := make([][]byte, 0, len(out)) // the shard's are its own until the next Input, and the model's answers are one
+	frames := make([][]byte, 0, len(out)) // copies: the shard's frames are valid only until the next Input, and each answer of the model is one
 	for _, o := range out {
 		frame := append([]byte(nil), o.Frame...)
 		client := o.Dst.Netip()
@@ -309,7 +309,7 @@ func (d *Driver) emit(s *driven, at time.Time, out []dataplane.Out, why string) 
 	}
 }
 
-// serve is the model server: it answers a segment.
+// serve is the model server's answer to a segment.
 func (d *Driver) serve(s *driven, at time.Time, seg *wire.Segment) {
 	client := netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)
 	h := wire.Header{
@@ -353,7 +353,7 @@ func (d *Driver) serve(s *driven, at time.Time, seg *wire.Segment) {
 	d.reply(s, at, &h, text)
 }
 
-// reply sends a segment of the model server's.
+// reply passes a segment of the model server to the shard.
 func (d *Driver) reply(s *driven, at time.Time, h *wire.Header, text []byte) {
 	frame := d.build.Append(nil, h, text)
 	shown := append([]byte(nil), frame...)
@@ -365,7 +365,7 @@ func (d *Driver) reply(s *driven, at time.Time, h *wire.Header, text []byte) {
 	d.emit(s, at, batch.Out, "")
 }
 
-// Finish lets the delays of what is live run out.
+// Finish lets the delays of the remaining connections end.
 func (d *Driver) Finish() {
 	if d.origin.IsZero() {
 		return

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// seenThings are the moments that the outcome depends on.
+// seenThings are the moments that decide the outcome.
 type seenThings struct{ ready, talk, banner, left moment }
 
-// judge derives the outcome.
+// judge determines the outcome.
 func (c *conn) judge() Result {
 	r := Result{
 		ID: c.id, Client: netip.AddrPortFrom(c.key.client.Netip(), c.clientPort), Begin: c.begin,
@@ -38,7 +38,7 @@ func (c *conn) judge() Result {
 	if !s.banner.seen() {
 		r.Notes |= NoteNoBanner
 	}
-	for _, m := range []moment{c.server.left, c.now} { // a client waited until the server left, or to the capture's end
+	for _, m := range []moment{c.server.left, c.now} { // the client waited until the server left, or to the end of the capture
 		if !until.seen() {
 			until = m
 		}
@@ -47,16 +47,16 @@ func (c *conn) judge() Result {
 	return r
 }
 
-// things finds the moments of a connection, as far as its ends were captured, and whether the client talked without having seen any of
-// the banner.
+// things finds the decisive moments of a connection, as far as its ends were captured. Blind says that the client talked before it
+// had seen any of the banner.
 //
-// What the capture lacks is known by the numbers of what it has: if an end acknowledged what was not captured, or goes on behind it,
-// then that was sent before. So the first octet of the client never comes before that of a banner which it has seen.
+// Missing packets are recognised by the numbers of the others: if an end acknowledges something that was not captured, or continues
+// after it, then it was sent before. So a client's first octet is never placed before that of a banner that the client has seen.
 func (c *conn) things(r *Result) (s seenThings, blind bool) {
 	s = seenThings{c.ready, c.client.talk, c.server.talk, c.client.left}
 	lacks := c.client.guessed || c.server.guessed
 	switch {
-	case c.client.segments == 0: // what the client did is known by what the server acknowledged
+	case c.client.segments == 0: // the server's acknowledgements show what the client did
 		r.Notes |= NoteServerOnly
 		s.ready, s.talk = c.synack, c.taken
 		blind = s.talk.seen() && !s.banner.before(s.talk)
@@ -80,12 +80,12 @@ func (c *conn) things(r *Result) (s seenThings, blind bool) {
 	return s, blind
 }
 
-// payloadAcked reports whether the server acknowledged more of the client's than a FIN that the capture lacks may be.
+// payloadAcked reports whether the server acknowledged more from the client than a missing FIN could be.
 func (c *conn) payloadAcked() bool {
 	return c.client.acked.After(c.client.isn + 2)
 }
 
-// decide compares the moments, and returns the one that the outcome is about.
+// decide compares the moments, and returns the one that decides the outcome.
 func (c *conn) decide(r *Result, s *seenThings, blind bool) moment {
 	switch {
 	case blind && !s.left.before(s.talk):
@@ -96,14 +96,14 @@ func (c *conn) decide(r *Result, s *seenThings, blind bool) moment {
 		return s.talk
 	case s.left.before(s.banner):
 		r.Outcome = HungUp
-		s.talk = moment{} // what the server acknowledges behind the client's end is not the client's
+		s.talk = moment{} // what the server acknowledges after the client's end is not payload
 		return s.left
 	}
 	r.Outcome = Waited
 	return s.banner
 }
 
-// firstLine cuts the text behind its first line.
+// firstLine returns the first line of the text.
 func firstLine(text []byte) []byte {
 	for i, b := range text {
 		if b == '\n' {

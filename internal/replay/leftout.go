@@ -10,24 +10,24 @@ import (
 	"hushgate/internal/wire"
 )
 
-// leftOut counts the packets that no connection was judged by, and why.
+// leftOut counts the packets that were not used to judge a connection, by reason.
 type leftOut struct {
-	capture.Cargoes               // no IP
-	protocols       map[uint8]int // IP, and no TCP
+	capture.Cargoes               // not IP
+	protocols       map[uint8]int // IP, but not TCP
 	kinds           [wire.Kinds]int
 	period, net     int // by --from and --to, by --net
 	ports           map[uint16]int
-	segments        int // of ports that are no service's
+	segments        int // on ports other than the services'
 }
 
-// maxPorts bounds the ports that are told apart.
+// maxPorts bounds the number of ports that are counted separately.
 const maxPorts = 1024
 
 func newLeftOut(c capture.Cargoes) leftOut {
 	return leftOut{Cargoes: c, protocols: map[uint8]int{}, ports: map[uint16]int{}}
 }
 
-// other counts a segment between ports that are no service's. A SYN-ACK tells which port is one.
+// other counts a segment on ports other than the services'. A SYN-ACK shows which of its ports is that of a service.
 func (l *leftOut) other(seg *wire.Segment) {
 	l.segments++
 	if _, known := l.ports[seg.SrcPort]; seg.Flags&(wire.SYN|wire.ACK) == wire.SYN|wire.ACK && (known || len(l.ports) < maxPorts) {
@@ -35,7 +35,7 @@ func (l *leftOut) other(seg *wire.Segment) {
 	}
 }
 
-// unread counts a packet that the decoder makes no segment of.
+// unread counts a packet that is no segment for the decoder.
 func (l *leftOut) unread(kind wire.Kind, frame []byte) {
 	l.kinds[kind]++
 	if kind == wire.KindOther || kind == wire.KindICMP {
@@ -43,7 +43,7 @@ func (l *leftOut) unread(kind wire.Kind, frame []byte) {
 	}
 }
 
-// protocol is the number of the upper layer, or of the first header of an IPv6 packet.
+// protocol returns the number of the upper layer, or of an IPv6 packet's first extension header.
 func protocol(ip []byte) uint8 {
 	switch {
 	case len(ip) > 9 && ip[0]>>4 == 4:
@@ -66,7 +66,7 @@ func protocolName(p uint8) string {
 	return fmt.Sprintf("protocol %d", p)
 }
 
-// remark is something to be known about a capture: how many packets, segments or connections, and what of them.
+// remark is a remark about a capture: a number of packets, segments or connections, and what it means.
 type remark struct {
 	N    int    `json:"count"`
 	What string `json:"what"`
@@ -79,17 +79,17 @@ func (r *run) remarks() (list []remark) {
 	s, l, f := &r.observer.Stats, &r.left, &r.framer.Fragments
 	tooShort := l.kinds[wire.KindShort] + l.kinds[wire.KindBadTCP] + l.kinds[wire.KindBadAddress] + l.kinds[wire.KindExtension]
 	for _, m := range []remark{
-		{r.truncate, "packets are cut off by the capture: judged by the lengths in their headers"},
-		{s.Untimed, "segments without a time (pcapng's simple packet blocks): their order tells who came first, nothing tells how soon"},
-		{s.Backwards, "packets older than the one before them"},
-		{s.Evicted, "connections judged before their end, for want of room (--max-connections)"},
-		{s.Checksums, "segments ignored for a wrong checksum (--ignore-checksums takes them)"},
-		{s.Unacceptable, "segments ignored that TCP does not accept: resets, ACKs and payload with numbers that no end expects"},
-		{l.kinds[wire.KindBadIP], "packets ignored for a wrong IP header (--ignore-checksums takes those whose checksum alone is wrong)"},
-		{tooShort, "packets ignored that are too short, or have headers that no TCP segment can have"},
-		{f.Incomplete, "fragments ignored whose others are not in the capture, or not in time"},
-		{f.Refused + l.kinds[wire.KindFragment], "fragments ignored that overlap, contradict each other or can be of no packet"},
-		{l.segments, "segments left out, of other ports than --port " + ports(r.Ports) + busiest(l.ports)},
+		{r.truncate, "truncated packets: judged by the lengths in their headers"},
+		{s.Untimed, "segments without a time (pcapng's simple packet blocks): their order shows who came first, but not how soon"},
+		{s.Backwards, "packets with an earlier time than the packet before"},
+		{s.Evicted, "connections judged before their end because there were too many (--max-connections)"},
+		{s.Checksums, "segments ignored because of a wrong checksum (--ignore-checksums accepts them)"},
+		{s.Unacceptable, "segments ignored because TCP does not accept them: resets, ACKs and payload with unexpected numbers"},
+		{l.kinds[wire.KindBadIP], "packets ignored because of a wrong IP header (--ignore-checksums accepts those with only a wrong checksum)"},
+		{tooShort, "packets ignored because they are too short, or have headers that no TCP segment can have"},
+		{f.Incomplete, "fragments ignored because the rest of their packet is missing or too late"},
+		{f.Refused + l.kinds[wire.KindFragment], "fragments ignored because they overlap, contradict each other or are impossible"},
+		{l.segments, "segments left out because their ports are not in --port " + ports(r.Ports) + busiest(l.ports)},
 		{l.net, "segments left out by --net"},
 		{l.period, "packets left out by --from and --to"},
 		{total(l.protocols), "packets left out that are not TCP: " + names(l.protocols, protocolName)},
@@ -110,7 +110,7 @@ func ports(list []uint16) string {
 	return strings.Join(words, ",")
 }
 
-// busiest names the ports that accepted most connections: one of them may be meant.
+// busiest names the ports that accepted most connections, because the user may have meant one of them.
 func busiest(answered map[uint16]int) string {
 	const shown = 5
 	ranked := byCount(answered)
@@ -131,7 +131,7 @@ func total[K comparable](counts map[K]int) (n int) {
 	return n
 }
 
-// byCount are the keys, the most frequent first.
+// byCount returns the keys, the most frequent first.
 func byCount[K cmp.Ordered](counts map[K]int) []K {
 	keys := make([]K, 0, len(counts))
 	for k := range counts {
@@ -141,7 +141,7 @@ func byCount[K cmp.Ordered](counts map[K]int) []K {
 	return keys
 }
 
-// names lists what was counted, the most frequent first.
+// names lists the counted things, the most frequent first.
 func names[K cmp.Ordered](counts map[K]int, name func(K) string) string {
 	words := make([]string, 0, len(counts))
 	for _, k := range byCount(counts) {

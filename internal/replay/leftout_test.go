@@ -18,7 +18,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// converted writes the packets of a capture anew, behind headers of another link and with or without times.
+// converted writes the packets of a capture into a new one, with another link type, and with or without times.
 func converted(t *testing.T, from string, link capture.LinkType, header func(ip []byte) []byte, timed bool) string {
 	t.Helper()
 	in, err := capture.Open(from)
@@ -52,12 +52,12 @@ func converted(t *testing.T, from string, link capture.LinkType, header func(ip 
 	return out
 }
 
-// tNet is where nobody is.
+// tNet contains no address of the captures.
 var tNet = netip.MustParsePrefix("203.0.113.0/24")
 
 func nothing([]byte) []byte { return nil }
 
-// TestPointToPoint: captures of PPP and PPPoE lines are judged as those of Ethernet are.
+// TestPointToPoint checks that captures of PPP and PPPoE give the same results as those of Ethernet.
 func TestPointToPoint(t *testing.T) {
 	for _, from := range []string{"bot-at-once", "bot-ipv6"} {
 		from = "../../testpcaps/" + from + ".pcap"
@@ -83,7 +83,8 @@ func TestPointToPoint(t *testing.T) {
 	}
 }
 
-// TestWithoutTimes: a capture of simple packet blocks tells who came first, and says that it has no times, in every format.
+// TestWithoutTimes checks that a capture of simple packet blocks shows who came first, and is reported as without times in every
+// format.
 func TestWithoutTimes(t *testing.T) {
 	talker := converted(t, "../../testpcaps/bot-half-a-second.pcap", capture.LinkRaw, nothing, false)
 	waits := converted(t, "../../testpcaps/nc.pcap", capture.LinkRaw, nothing, false)
@@ -92,8 +93,8 @@ func TestWithoutTimes(t *testing.T) {
 	got := run1(t, q)
 	for _, want := range []string{
 		"early-talker, unknown when", "quiet, unknown how long", "hang-up, unknown when", "3 connections: 3 judged",
-		"3 of them have no times: 1 talked before the banner, 1 hung up before it, 1 waited; they are in no row below",
-		"segments without a time (pcapng's simple packet blocks)", "without times nobody can tell what a delay would have done",
+		"3 of them have no times: 1 talked before the banner, 1 hung up before it, 1 waited; the rows below do not include them",
+		"segments without a time (pcapng's simple packet blocks)", "without times it is unknown what a delay would have done",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
@@ -139,7 +140,7 @@ func TestWithoutTimes(t *testing.T) {
 	}
 }
 
-// motley is a capture of what is left out, each for another reason, and of one connection.
+// motley writes a capture of packets that are left out, each for another reason, and of one connection.
 func motley(t *testing.T) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -178,7 +179,7 @@ func motley(t *testing.T) string {
 	piece[6] = 0x20
 	put(capture.LinkRaw, wireSeal(piece))
 	piece[7] = 1
-	put(capture.LinkRaw, wireSeal(piece)) // overlaps the one before: both are lost
+	put(capture.LinkRaw, wireSeal(piece)) // overlaps the fragment before it: both are ignored
 	piece[5], piece[7] = 9, 0
 	put(capture.LinkRaw, wireSeal(piece))
 	put(capture.LinkEthernet, append(make([]byte, 12), 8, 6, 1, 2))
@@ -195,14 +196,15 @@ func wireSeal(packet []byte) []byte {
 	return packet
 }
 
-// TestLeftOut: what is left out is said, and why, in every format; in those that have no place for it, on standard error.
+// TestLeftOut checks that everything left out is reported with its reason, in every format; if the format has no place for it, on
+// standard error.
 func TestLeftOut(t *testing.T) {
 	wants := []string{
-		"3 segments left out, of other ports than --port 25; connections were accepted on 2525",
+		"3 segments left out because their ports are not in --port 25; connections were accepted on 2525",
 		"2 packets left out that are not TCP: UDP 1, GRE 1",
 		"2 packets left out that are not IP: ARP 1, USB (link type 189): not supported 1",
-		"1 fragments ignored whose others are not in the capture, or not in time",
-		"2 fragments ignored that overlap, contradict each other or can be of no packet",
+		"1 fragments ignored because the rest of their packet is missing or too late",
+		"2 fragments ignored because they overlap, contradict each other or are impossible",
 	}
 	file := motley(t)
 	for _, c := range []struct {
@@ -250,7 +252,7 @@ func TestLeftOut(t *testing.T) {
 	}
 }
 
-// remarksOf reads the last object of a JSON output.
+// remarksOf returns the remarks of the summary, the last object of the JSON output.
 func remarksOf(t *testing.T, out []byte) string {
 	t.Helper()
 	var last struct {

@@ -9,21 +9,21 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Options say what an Observer looks at.
+// Options configure an Observer.
 type Options struct {
-	Ports           []uint16 // of services
-	MaxConnections  int      // that are live at once: beyond it the one that was silent longest is judged as it stands
-	IgnoreChecksums bool     // takes segments whose checksum is wrong
+	Ports           []uint16 // the services' ports
+	MaxConnections  int      // live at the same time; beyond it the connection that was silent longest is judged as it is
+	IgnoreChecksums bool     // accept segments with a wrong checksum
 }
 
 // The bounds of an Observer.
 const (
 	DefaultMaxConnections = 500_000
-	idle                  = 2*time.Hour + 4*time.Minute // as the gateway: RFC 5382 REQ-5
-	maxLine               = 80                          // octets kept of a client's first line
+	idle                  = 2*time.Hour + 4*time.Minute // as in the gateway: RFC 5382 REQ-5
+	maxLine               = 80                          // octets stored of a client's first line
 )
 
-// Observer finds connections among the segments of a capture and says how each went.
+// Observer finds connections among the segments of a capture and judges each.
 type Observer struct {
 	opt   Options
 	each  func(*Result)
@@ -32,13 +32,13 @@ type Observer struct {
 	Stats Stats
 }
 
-// Stats counts what an Observer met.
+// Stats are the counters of an Observer.
 type Stats struct {
-	Segments     int // of the services' ports
-	Checksums    int // ignored for a wrong checksum
+	Segments     int // on the services' ports
+	Checksums    int // ignored because of a wrong checksum
 	Unacceptable int // ignored because TCP does not accept them
-	Evicted      int // connections judged before their end for want of room
-	Backwards    int // packets older than the one before of their connection
+	Evicted      int // connections judged before their end because there were too many
+	Backwards    int // segments with an earlier time than the one before in their connection
 	Untimed      int // segments without a time
 }
 
@@ -47,7 +47,7 @@ type key struct {
 	clientPort, serverPort uint16
 }
 
-// NewObserver returns an Observer that calls each for every connection, when it has ended, not in the order of IDs.
+// NewObserver returns an Observer that calls each for every connection when it has ended, not in the order of IDs.
 func NewObserver(opt Options, each func(*Result)) *Observer {
 	if opt.MaxConnections <= 0 {
 		opt.MaxConnections = DefaultMaxConnections
@@ -57,8 +57,8 @@ func NewObserver(opt Options, each func(*Result)) *Observer {
 	return o
 }
 
-// Segment takes the next segment, captured at a time, which is zero if nobody knows it; the segment is not kept. It returns the
-// ID of the segment's connection, 0 if it belongs to none, and whether it came from the client.
+// Segment handles the next segment and the time of its capture, zero if unknown. It does not keep the segment. It returns the ID of
+// the segment's connection, 0 if it belongs to none, and whether the client sent it.
 func (o *Observer) Segment(at time.Time, seg *wire.Segment, truncated bool) (id int, fromClient bool) {
 	k, fromClient, ok := o.key(seg)
 	if !ok {
@@ -93,8 +93,8 @@ func (o *Observer) Segment(at time.Time, seg *wire.Segment, truncated bool) (id 
 	return c.id, fromClient
 }
 
-// clock moves a connection to the moment of its next segment. Its time never goes back, so that the order of what happened and
-// the times of it cannot contradict each other.
+// clock moves a connection to the moment of its next segment. Its time never goes back, so that the order of events and their times
+// agree.
 func (o *Observer) clock(c *conn, at time.Time) {
 	if at.IsZero() {
 		o.Stats.Untimed++
@@ -107,7 +107,7 @@ func (o *Observer) clock(c *conn, at time.Time) {
 	c.now = moment{c.now.order + 1, at}
 }
 
-// key finds out who is the client: the one whose port is no service's or, if both are, the one that sends a SYN.
+// key identifies the client: the end whose port is not a service's or, if both ports are, the end that sends a SYN.
 func (o *Observer) key(seg *wire.Segment) (k key, fromClient, ok bool) {
 	toService, fromService := slices.Contains(o.opt.Ports, seg.DstPort), slices.Contains(o.opt.Ports, seg.SrcPort)
 	out := key{seg.Src, seg.Dst, seg.SrcPort, seg.DstPort}
@@ -126,7 +126,7 @@ func (o *Observer) key(seg *wire.Segment) (k key, fromClient, ok bool) {
 	return in, false, true
 }
 
-// find returns the segment's connection, a new one if it opens one.
+// find returns the segment's connection, or a new one if it opens one.
 func (o *Observer) find(k key, at time.Time, seg *wire.Segment, fromClient bool) *conn {
 	for {
 		_, oldest, ok := o.live.GetOldest()
@@ -157,7 +157,7 @@ func (o *Observer) find(k key, at time.Time, seg *wire.Segment, fromClient bool)
 	return c
 }
 
-// Flush judges what is live still: the capture has ended.
+// Flush judges the connections that are still live at the end of the capture.
 func (o *Observer) Flush() {
 	for {
 		_, c, ok := o.live.RemoveOldest()
@@ -168,7 +168,7 @@ func (o *Observer) Flush() {
 	}
 }
 
-// tell judges a connection, once.
+// tell judges a connection, only once.
 func (o *Observer) tell(c *conn) {
 	if c.told {
 		return

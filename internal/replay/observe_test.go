@@ -10,7 +10,7 @@ import (
 
 const ms = time.Millisecond
 
-// tSeg is a segment of a story: from the client or the server, numbers relative to the initial ones.
+// tSeg is a segment of a story, from the client or the server; its numbers are relative to the initial ones.
 type tSeg struct {
 	at     time.Duration
 	client bool
@@ -36,14 +36,14 @@ const (
 	ehlo = "EHLO x\r\nmore\r\n"
 )
 
-// handshake of 10 ms, so that what follows counts from there.
+// handshake is a handshake of 10 ms, and the segments that follow it.
 func handshake(rest ...tSeg) []tSeg {
 	return append([]tSeg{c(0, wire.SYN, 0, 0, ""), s(5*ms, wire.SYN|ack, 0, 1, ""), c(10*ms, ack, 1, 1, "")}, rest...)
 }
 
-var tBuild = wire.NewBuilder() // tests do not run at the same time
+var tBuild = wire.NewBuilder() // tests do not run in parallel
 
-// frame is the segment, on the way between two hosts.
+// frame returns the segment's frame between two hosts.
 func (g tSeg) frame() []byte {
 	client, server := wire.AddrFrom(netip.MustParseAddr("198.18.0.7")), wire.AddrFrom(netip.MustParseAddr("198.18.0.1"))
 	h := wire.Header{Src: client, SrcPort: 4000, Dst: server, DstPort: 25, Flags: g.flags, Seq: tIRS + g.seq, Wnd: 1000}
@@ -60,7 +60,7 @@ func (g tSeg) frame() []byte {
 
 var tStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// observe plays a story, with and without the segments of one end, to an Observer.
+// observe passes the segments of a story that keep selects to an Observer.
 func observe(t *testing.T, story []tSeg, keep func(tSeg) bool) (results []Result) {
 	t.Helper()
 	o := NewObserver(Options{Ports: []uint16{25}}, func(r *Result) { results = append(results, *r) })
@@ -82,7 +82,7 @@ func observe(t *testing.T, story []tSeg, keep func(tSeg) bool) (results []Result
 	return results
 }
 
-// noTime is when a segment of a capture without times comes.
+// noTime is the time of a segment in a capture without times.
 const noTime = time.Duration(-1)
 
 func both(tSeg) bool       { return true }
@@ -94,9 +94,9 @@ var stories = []struct {
 	story   []tSeg
 	outcome Outcome
 	silent  time.Duration
-	notes   Note // that there must be, for both sides
+	notes   Note // expected, if both sides are captured
 
-	client, server Outcome // seen from one side alone
+	client, server Outcome // if only one side is captured
 }{
 	{
 		"waits for the banner", handshake(s(310*ms, ack, 1, 1, hi), c(320*ms, ack, 1, 8, ""), c(400*ms, ack, 1, 8, ehlo), s(410*ms, ack, 8, 15, "")),
@@ -113,7 +113,7 @@ var stories = []struct {
 	},
 	{
 		"crosses the banner", handshake(s(100*ms, ack, 1, 1, hi), c(110*ms, ack, 1, 1, ehlo), s(111*ms, ack, 8, 15, "")),
-		Talked, 100 * ms, NoteCrossed, Talked, Waited, // the server's side cannot tell
+		Talked, 100 * ms, NoteCrossed, Talked, Waited, // the server's segments do not show it
 	},
 	{
 		"talks out of order", handshake(c(110*ms, ack, 9, 1, "more\r\n"), c(120*ms, ack, 1, 1, "EHLO x\r\n"), s(121*ms, ack, 1, 15, "")),
@@ -121,7 +121,7 @@ var stories = []struct {
 	},
 	{
 		"talks again and again", handshake(c(110*ms, ack, 1, 1, ehlo), c(310*ms, ack, 1, 1, ehlo)),
-		Talked, 100 * ms, NoteRetransmits, Talked, Waited, // nobody acknowledged it
+		Talked, 100 * ms, NoteRetransmits, Talked, Waited, // it was never acknowledged
 	},
 	{
 		"keep-alives are no talk", handshake(c(1010*ms, ack, 0, 1, "x"), c(2010*ms, ack, 0, 1, ""), s(3010*ms, ack, 1, 1, hi), c(3020*ms, ack, 1, 8, "")),
@@ -129,7 +129,7 @@ var stories = []struct {
 	},
 	{
 		"hangs up", handshake(c(210*ms, ack|wire.FIN, 1, 1, ""), s(211*ms, ack|wire.FIN, 1, 2, ""), c(212*ms, ack, 2, 2, "")),
-		HungUp, 200 * ms, NoteNoBanner, HungUp, Talked, // a FIN's number is an octet's, seen from there
+		HungUp, 200 * ms, NoteNoBanner, HungUp, Talked, // in the server's segments a FIN looks like one octet
 	},
 	{"resets", handshake(c(210*ms, wire.RST, 1, 0, "")), HungUp, 200 * ms, NoteNoBanner, HungUp, Waited},
 	{
@@ -141,7 +141,7 @@ var stories = []struct {
 		Waited, 500 * ms, NoteNoBanner, Waited, Waited,
 	},
 	{"a scan", []tSeg{c(0, wire.SYN, 0, 0, ""), s(5*ms, wire.SYN|ack, 0, 1, ""), c(6*ms, wire.RST, 1, 0, "")}, NoHandshake, 0, 0, NoHandshake, Waited},
-	{"from the midst", []tSeg{c(0, ack, 100, 100, ehlo), s(1*ms, ack, 100, 114, "250 ok\r\n")}, Unjudged, 0, 0, Unjudged, Unjudged},
+	{"from the middle", []tSeg{c(0, ack, 100, 100, ehlo), s(1*ms, ack, 100, 114, "250 ok\r\n")}, Unjudged, 0, 0, Unjudged, Unjudged},
 	{
 		"SYN with payload", append([]tSeg{c(0, wire.SYN, 0, 0, ehlo)}, handshake(s(1010*ms, ack, 1, 1, hi), c(1020*ms, ack, 1, 8, ""))...),
 		Waited, time.Second, NoteRetransmits, Waited, Waited,
@@ -194,8 +194,8 @@ func TestAt(t *testing.T) {
 	}
 }
 
-// TestChecksums: a wrong checksum takes a segment out, unless that is not wanted; one that the sender's hardware was to fill
-// in is none.
+// TestChecksums checks that a segment with a wrong checksum is ignored, unless the option accepts it. A checksum left to the sender's
+// hardware is not a wrong one.
 func TestChecksums(t *testing.T) {
 	talk := func(sum func(seg *wire.Segment)) (Result, Stats) {
 		var got Result
@@ -239,7 +239,7 @@ func TestChecksums(t *testing.T) {
 	}
 }
 
-// pseudoSum is what a sender leaves in the checksum for its hardware: the pseudo-header's sum (RFC 9293 section 3.1).
+// pseudoSum returns what a sender leaves for its hardware in the checksum field: the pseudo-header's sum (RFC 9293 section 3.1).
 func pseudoSum(seg *wire.Segment) []byte {
 	sum := 6 + len(seg.Frame()) - wire.PacketAt - 20
 	for _, a := range [][]byte{seg.Src.IP(), seg.Dst.IP()} {
@@ -249,7 +249,7 @@ func pseudoSum(seg *wire.Segment) []byte {
 	return []byte{byte(sum >> 8), byte(sum)}
 }
 
-// TestReuse: a new SYN of the same client's port is another connection; a late segment of the old one is none.
+// TestReuse checks that a new SYN from the same client port begins another connection, and a late segment of the old one does not.
 func TestReuse(t *testing.T) {
 	story := append(handshake(c(110*ms, ack, 1, 1, ehlo), s(111*ms, wire.RST, 1, 0, ""), c(112*ms, ack, 1, 1, ehlo)),
 		c(time.Second, wire.SYN, 900, 0, ""), s(1005*ms, wire.SYN|ack, 0, 901, ""), c(1010*ms, ack, 901, 1, ""), s(2010*ms, ack, 1, 901, hi))

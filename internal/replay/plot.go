@@ -12,11 +12,11 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// maxPoints bounds the points of the curve in the picture.
+// maxPoints bounds the number of points of the curve.
 const maxPoints = 2000
 
-// Plot draws the cumulative curve of the time to the first octet of clients that did not wait: how many an inspect-delay
-// would have rejected. The file's name ends in .svg or .png.
+// Plot draws the cumulative curve of the time to the first octet of clients that did not wait: how many an inspect-delay would have
+// rejected. The file's name must end in .svg or .png.
 func Plot(file string, t *Tally) error {
 	switch ext := strings.ToLower(filepath.Ext(file)); ext {
 	case ".svg", ".png":
@@ -34,7 +34,7 @@ func Plot(file string, t *Tally) error {
 	p.Legend.Top, p.Legend.Left = false, false
 	p.Add(plotter.NewGrid())
 	points := t.Curve(maxPoints)
-	if n := len(points); n > 0 { // the curve goes on a little behind its last step, so that one sees it
+	if n := len(points); n > 0 { // extend the curve a little beyond its last step, to make the step visible
 		points = append(points, points[n-1])
 		points[n].At += points[n].At/20 + time.Millisecond
 		p.Y.Max = float64(points[n].Connections) * 1.05

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Format is how results are written.
+// Format is the format of the results.
 type Format string
 
 // The formats.
@@ -21,11 +21,11 @@ const (
 	CSV   Format = "csv"   // RFC 4180, with a header
 )
 
-// report writes results as they come.
+// report writes results as they are found.
 type report struct {
 	w      io.Writer
 	format Format
-	delays []time.Duration // the first is the table's
+	delays []time.Duration // the first one is used in the table
 	csv    *csv.Writer
 	rows   int
 	err    error
@@ -80,7 +80,7 @@ func (r *report) table(c *Result) {
 	r.keep(err)
 }
 
-// verdict is the verdict in words for people.
+// verdict returns the verdict as shown in the table.
 func (r *report) verdict(c *Result) string {
 	switch v := c.At(r.delays[0]); {
 	case v == Unknown:
@@ -94,8 +94,8 @@ func (r *report) verdict(c *Result) string {
 	}
 }
 
-// jsonResult is a result as an object. Times are in milliseconds from the handshake's last ACK, null if they did not come, or
-// if nobody knows when.
+// jsonResult is a result as an object. Times are in milliseconds from the handshake's last ACK; null if the event did not happen, or
+// its time is unknown.
 type jsonResult struct {
 	ID        int                `json:"id"`
 	Client    string             `json:"client"`
@@ -178,7 +178,7 @@ func (r *Result) elapsed(d time.Duration) string {
 	return fmt.Sprintf("%.3f s", d.Seconds())
 }
 
-// brief is a time as configurations have it: 30s, 300ms.
+// brief formats a duration as in configurations: 30s, 300ms.
 func brief(d time.Duration) string {
 	if d >= time.Second {
 		return strconv.FormatFloat(d.Round(time.Millisecond).Seconds(), 'f', -1, 64) + "s"
@@ -192,21 +192,21 @@ func escape(b []byte) string {
 	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
 }
 
-// summary writes what many delays would have done, and how far that can be trusted.
+// summary writes what the delays would have done, and how far that can be trusted.
 func summary(w io.Writer, t *Tally, remarks []remark, delays []time.Duration) error {
 	var b strings.Builder
 	judged, timed := t.Judged()
 	fmt.Fprintf(&b, "\n%d connections: %d judged, %d begun before the capture, %d without a handshake\n", t.Results, judged,
 		t.Outcomes[Unjudged], t.Outcomes[NoHandshake])
 	if judged > timed {
-		fmt.Fprintf(&b, "%d of them have no times: %d talked before the banner, %d hung up before it, %d waited; they are in no row below\n",
+		fmt.Fprintf(&b, "%d of them have no times: %d talked before the banner, %d hung up before it, %d waited; the rows below do not include them\n",
 			judged-timed, t.Untimed[Talked], t.Untimed[HungUp], t.Untimed[Waited])
 	}
 	for _, r := range remarks {
 		fmt.Fprintln(&b, r)
 	}
 	if timed == 0 && judged > 0 {
-		fmt.Fprintf(&b, "\nwithout times nobody can tell what a delay would have done\n")
+		fmt.Fprintf(&b, "\nwithout times it is unknown what a delay would have done\n")
 	} else {
 		rows(&b, t, delays)
 	}
@@ -216,7 +216,7 @@ func summary(w io.Writer, t *Tally, remarks []remark, delays []time.Duration) er
 	return nil
 }
 
-// rows writes what each delay would have done.
+// rows writes a row for each delay.
 func rows(b *strings.Builder, t *Tally, delays []time.Duration) {
 	const row = "%8s  %13s %9s %9s  %9s %9s  %9s\n"
 	fmt.Fprintf(b, "\n"+row, "delay", "early talkers", "senders", "networks", "hang-ups", "quiet", "untested")
@@ -228,10 +228,10 @@ func rows(b *strings.Builder, t *Tally, delays []time.Duration) {
 		fmt.Fprintf(b, row, brief(r.Delay), strconv.Itoa(r.EarlyTalked), strconv.Itoa(r.Senders)+more,
 			strconv.Itoa(r.Networks)+more, strconv.Itoa(r.HungUp), strconv.Itoa(r.Quiet), strconv.Itoa(r.Untested))
 	}
-	fmt.Fprintf(b, "\nuntested: quiet until the banner, or to the end of what was captured, which came before the delay was over\n")
+	fmt.Fprintf(b, "\nuntested: quiet until the banner or the end of the capture, which came before the end of the delay\n")
 }
 
-// jsonSummary is the last object of the JSON format: what the connections were, and what is to be known about the capture.
+// jsonSummary is the last object of the JSON format: the number of connections by kind, and the remarks about the capture.
 type jsonSummary struct {
 	Connections int      `json:"connections"`
 	Judged      int      `json:"judged"`
@@ -241,7 +241,7 @@ type jsonSummary struct {
 	Remarks     []remark `json:"remarks"`
 }
 
-// summarise writes the summary in the format, or what of it the format has no place for to notes.
+// summarise writes the summary in the chosen format. Remarks that have no place in it go to notes.
 func (r *report) summarise(t *Tally, remarks []remark, notes io.Writer) error {
 	switch r.format {
 	case Table:
@@ -263,7 +263,7 @@ func (r *report) summarise(t *Tally, remarks []remark, notes io.Writer) error {
 	return nil
 }
 
-// noteRemarks is for output that has no place for them.
+// noteRemarks writes the remarks to notes.
 func noteRemarks(notes io.Writer, remarks []remark) {
 	for _, m := range remarks {
 		fmt.Fprintln(notes, "hushgate:", m)

@@ -5,58 +5,58 @@ import (
 	"time"
 )
 
-// Outcome is what a client was seen to do first.
+// Outcome is what a client did first.
 type Outcome uint8
 
 // The outcomes. Result.Silent counts from the handshake's last ACK.
 const (
-	NoHandshake Outcome = iota // a SYN that nobody completed: a scan, mostly
-	Unjudged                   // the capture begins in the midst of the connection
-	Talked                     // sent payload before it had seen any of the banner, Silent after the handshake
-	HungUp                     // closed or reset before the banner, Silent after the handshake
-	Waited                     // was silent until the banner or, if there was none, to the end of what was captured
+	NoHandshake Outcome = iota // a SYN without a completed handshake: mostly scans
+	Unjudged                   // the capture begins in the middle of the connection
+	Talked                     // sent payload before it had seen any of the banner; Silent is the time from the handshake to the payload
+	HungUp                     // closed or reset before the banner; Silent is the time from the handshake to that
+	Waited                     // was silent until the banner or, if there was none, to the end of the capture
 )
 
-// String is the outcome's word in reports.
+// String returns the outcome's label in reports.
 func (o Outcome) String() string {
 	return [...]string{"no-handshake", "unjudged", "talked", "hung-up", "waited"}[o]
 }
 
-// Judged reports whether the outcome says what the client did.
+// Judged reports whether the outcome tells what the client did.
 func (o Outcome) Judged() bool { return o != NoHandshake && o != Unjudged }
 
-// Verdict is what a delay does to a connection.
+// Verdict is the result of an inspect-delay for a connection.
 type Verdict string
 
-// The verdicts of the gateway, and two that only a capture knows.
+// The verdicts of the gateway, and two that exist only for captures.
 const (
 	Quiet       Verdict = "quiet"
 	EarlyTalker Verdict = "early-talker"
 	HangUp      Verdict = "hang-up"
-	// Untested: quiet as far as was seen, but the banner or the capture's end came before the delay was over. Nobody knows
-	// what the client would have done then.
+	// Untested: quiet as far as was captured, but the banner or the capture's end came before the delay was over. What the
+	// client would have done later is unknown.
 	Untested Verdict = "untested"
-	// Unknown: the capture has no times. What came first is known, and not how soon.
+	// Unknown: the capture has no times. It shows what came first, but not how soon.
 	Unknown Verdict = "no-time"
 	None    Verdict = "none"
 )
 
-// Note is a set of things to be known about a result.
+// Note is a set of remarks about a result.
 type Note uint16
 
 // The notes.
 const (
-	NoteClientOnly   Note = 1 << iota // only the client's segments were captured: the banner is known by its acknowledgement
-	NoteServerOnly                    // only the server's: the client's payload is known by its acknowledgement
-	NoteTruncated                     // packets were cut off by the capture
-	NoteRetransmits                   // segments came again
+	NoteClientOnly   Note = 1 << iota // only the client's segments were captured: its acknowledgement shows the banner
+	NoteServerOnly                    // only the server's: its acknowledgement shows the client's payload
+	NoteTruncated                     // packets are truncated in the capture
+	NoteRetransmits                   // segments were retransmitted
 	NoteReordered                     // the client's payload came out of order
 	NoteChecksum                      // segments with wrong checksums were ignored
-	NoteCrossed                       // the banner was on its way already when the client talked, and not because of it
-	NoteUnfinished                    // the capture, or the room for connections, ended before the connection
-	NoteNoBanner                      // no server sent anything
-	NoteIncomplete                    // the capture lacks what an end acknowledged, or what its numbers say that it sent
-	NoteUnacceptable                  // segments that TCP does not accept were ignored: resets, ACKs, SYN-ACKs with numbers of others
+	NoteCrossed                       // the client talked while the banner was already on its way, and before it saw the banner
+	NoteUnfinished                    // the capture ended, or the connection was evicted, before the connection's end
+	NoteNoBanner                      // the server sent nothing
+	NoteIncomplete                    // the capture lacks payload that was acknowledged, or that later numbers show
+	NoteUnacceptable                  // segments were ignored because TCP does not accept them: resets, ACKs, SYN-ACKs with unexpected numbers
 )
 
 var noteNames = []string{
@@ -65,7 +65,7 @@ var noteNames = []string{
 	"the capture lacks packets", "unacceptable segments ignored",
 }
 
-// Words are the notes in words.
+// Words returns the notes in words.
 func (n Note) Words() (words []string) {
 	for i, w := range noteNames {
 		if n&(1<<i) != 0 {
@@ -75,22 +75,22 @@ func (n Note) Words() (words []string) {
 	return words
 }
 
-// Result is what is known of a connection when it has ended.
+// Result is what is known of a connection at its end.
 type Result struct {
 	ID             int // from 1, in the order of the connections' first segments
 	Client, Server netip.AddrPort
 	Begin          time.Time
 	Outcome        Outcome
-	Untimed        bool          // there is no time in the capture: all times are 0, or -1 as they say
-	Silent         time.Duration // see Outcome; 0 if it was not judged
-	Banner         time.Duration // from the handshake's end to the banner's first octet, -1 if there was none
+	Untimed        bool          // the capture has no times: all times are 0, or -1 as described below
+	Silent         time.Duration // see Outcome; 0 if not judged
+	Banner         time.Duration // from the handshake's end to the banner's first octet; -1 if there was no banner
 	FirstByte      time.Duration // to the client's first payload, before or after the banner; -1 if there was none
-	Line           []byte        // the first line of the client's payload, as far as it was kept, without CRLF
+	Line           []byte        // the first line of the client's payload, as far as it was stored, without CRLF
 	Segments       int
 	Notes          Note
 }
 
-// At is the verdict that an inspect-delay would have come to.
+// At returns the verdict for an inspect-delay.
 func (r *Result) At(delay time.Duration) Verdict {
 	if r.Untimed && r.Outcome.Judged() {
 		return Unknown

@@ -15,52 +15,52 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Request is what `hushgate replay` is asked for.
+// Request holds the arguments of `hushgate replay`.
 type Request struct {
 	Files  []string // "-" is standard input
 	Format Format
-	Delays []time.Duration // the first is the table's
-	Plot   string          // file for the curve, "" for none
+	Delays []time.Duration // the first one is used in the table
+	Plot   string          // file for the curve; "" for none
 
 	Options
-	From, To time.Time      // of packets; the zero time is no bound
-	Networks []netip.Prefix // of which one end of a connection must be; none is no bound
+	From, To time.Time      // time range of packets; zero means no bound
+	Networks []netip.Prefix // networks, one of which must contain an end of the connection; empty means all
 
 	Drive     bool
 	Reply     bool
-	Write     string // pcapng of what Drive answers, or of what Extract chose
+	Write     string // pcapng file for the answers of Drive, or for the connection of Extract
 	Extract   string // a connection, by its ID or as client:port
 	Anonymise bool
 
-	Application string                  // what files that are written say made them
-	Progress    func(read, total int64) // told now and then, may be nil
+	Application string                  // the application named in written files
+	Progress    func(read, total int64) // called now and then; may be nil
 }
 
-// ErrPartial says that a capture could not be read to its end. What came before was reported.
+// ErrPartial means that a capture could not be read to its end. The results up to there were written.
 var ErrPartial = errors.New("a capture could not be read to its end")
 
-// run is a replay on its way.
+// run is a running replay.
 type run struct {
 	Request
 	observer *Observer
 	framer   *capture.Framer
 	dec      *wire.Decoder
 	sink     sink
-	read     int64 // octets of the files before this one
+	read     int64 // octets of the files before the current one
 	total    int64
-	truncate int // packets that were cut off
+	truncate int // truncated packets
 	left     leftOut
 }
 
-// sink takes the segments that were looked at.
+// sink receives the segments that were observed.
 type sink interface {
-	// segment takes a segment, which it may change, and the packet and the frame it came in.
+	// segment receives a segment, which it may change, with its packet and frame.
 	segment(p *capture.Packet, f *capture.Frame, seg *wire.Segment, id int, fromClient bool) error
-	// finish returns what is to be known about what was done.
+	// finish ends the sink's work and returns its remarks.
 	finish() ([]remark, error)
 }
 
-// Run replays captures: results to out, what is wrong with them to notes. The error is ErrPartial if a capture was corrupt.
+// Run replays captures. It writes results to out, and problems of the captures to notes. The error is ErrPartial if one is corrupt.
 func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
 	if err := q.check(); err != nil {
 		return err
@@ -106,7 +106,7 @@ func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
 	return nil
 }
 
-// files reads all files. Partial says that one could not be read to its end; notes say why.
+// files reads all files. Partial means that one could not be read to its end; the reason is written to notes.
 func (r *run) files(ctx context.Context, notes io.Writer) (partial bool, err error) {
 	for _, name := range r.Files {
 		if err := r.file(ctx, name); err != nil {
@@ -121,7 +121,7 @@ func (r *run) files(ctx context.Context, notes io.Writer) (partial bool, err err
 	return partial, nil
 }
 
-// conclude writes what is said at the end.
+// conclude writes the summary.
 func (r *run) conclude(rep *report, tally *Tally, notes io.Writer) error {
 	r.framer.Flush()
 	r.observer.Flush()
@@ -140,11 +140,11 @@ func (r *run) conclude(rep *report, tally *Tally, notes io.Writer) error {
 func (q *Request) check() error {
 	switch {
 	case len(q.Files) == 0:
-		return errors.New("no capture: expected one file or more, - for standard input")
+		return errors.New("no capture: expected at least one file, - for standard input")
 	case len(q.Delays) == 0:
-		return errors.New("no delay")
+		return errors.New("no delay: expected at least one")
 	case len(q.Ports) == 0:
-		return errors.New("no port of a service")
+		return errors.New("no port: expected at least one port of a service")
 	case q.Extract != "" && q.Drive:
 		return errors.New("--extract and --drive exclude each other")
 	case q.Extract != "" && q.Write == "":
@@ -156,13 +156,13 @@ func (q *Request) check() error {
 	}
 	for _, d := range q.Delays {
 		if d < 0 {
-			return fmt.Errorf("a delay of %v: expected no less than 0", d)
+			return fmt.Errorf("delay %v: expected at least 0", d)
 		}
 	}
 	return nil
 }
 
-// sizes is how large the files are together, 0 if that cannot be known.
+// sizes returns the total size of the files; 0 if it cannot be determined.
 func sizes(files []string) (n int64) {
 	for _, f := range files {
 		info, err := os.Stat(f)
@@ -184,13 +184,13 @@ func (r *run) newSink(out io.Writer) (sink, error) {
 	return none{}, nil
 }
 
-// none is the sink of an observer alone.
+// none is the sink for observing only.
 type none struct{}
 
 func (none) segment(*capture.Packet, *capture.Frame, *wire.Segment, int, bool) error { return nil }
 func (none) finish() ([]remark, error)                                               { return nil, nil }
 
-// progressStep is how many packets go between two reports of progress.
+// progressStep is the number of packets between two reports of progress.
 const progressStep = 1 << 14
 
 func (r *run) file(ctx context.Context, name string) error {
@@ -252,7 +252,7 @@ func (r *run) packet(p *capture.Packet) error {
 	return r.sink.segment(p, &f, seg, id, fromClient)
 }
 
-// inPeriod reports whether a packet is one that is asked for. One without a time is none if times are asked for.
+// inPeriod reports whether a packet is in the requested period. A packet without a time is in no bounded period.
 func (r *run) inPeriod(at time.Time) bool {
 	if at.IsZero() {
 		return r.From.IsZero() && r.To.IsZero()

@@ -16,7 +16,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// recorded are the project's captures.
+// recorded lists the captures of the project.
 func recorded(t testing.TB) []string {
 	t.Helper()
 	files, err := filepath.Glob("../../testpcaps/*.pcap")
@@ -42,13 +42,13 @@ func run1(t *testing.T, q Request) string {
 	return out.String()
 }
 
-// TestExtract: one connection, cut out and anonymised, is judged as before, answered as before, and says nothing of who it
-// was.
+// TestExtract checks that an extracted, anonymised connection gets the same verdict and the same answers as before, and does not show
+// who the client was.
 func TestExtract(t *testing.T) {
 	dir := t.TempDir()
 	for _, file := range recorded(t) {
 		if strings.Contains(file, "scan") || strings.Contains(file, "loopback") || strings.Contains(file, "fragments-ipv6") {
-			continue // several connections; and those that the gateway answers otherwise when they are anonymised, or whole
+			continue // several connections, or the gateway's answers differ for anonymised addresses or reassembled packets
 		}
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			plain, anon := filepath.Join(dir, "plain.pcapng"), filepath.Join(dir, "anon.pcapng")
@@ -67,13 +67,13 @@ func TestExtract(t *testing.T) {
 			answers := run1(t, q)
 			q.Files = []string{anon}
 			if strings.Count(answers, "\n") != strings.Count(run1(t, q), "\n") {
-				t.Error("it is answered otherwise")
+				t.Error("the answers differ")
 			}
 		})
 	}
 }
 
-// telltales looks for addresses and words of the recording in an anonymised capture.
+// telltales searches an anonymised capture for addresses and text of the original.
 func telltales(t *testing.T, file string) {
 	t.Helper()
 	in, err := capture.Open(file)
@@ -94,7 +94,7 @@ func telltales(t *testing.T, file string) {
 		}
 		f, ok := framer.Frame(&p)
 		if !ok || dec.Decode(f.Data) != wire.KindTCP || !dec.Segment.ChecksumOK() {
-			t.Fatalf("packet %d is no good segment", n)
+			t.Fatalf("packet %d is not a valid segment", n)
 		}
 		seg := &dec.Segment
 		for _, a := range []netip.Addr{seg.Src.Netip(), seg.Dst.Netip()} {
@@ -108,7 +108,7 @@ func telltales(t *testing.T, file string) {
 	}
 }
 
-// judged is a table's first row without its addresses.
+// judged returns the table's first row without addresses.
 func judged(table string) string {
 	for line := range strings.Lines(table) {
 		f := strings.Fields(line)
@@ -119,7 +119,7 @@ func judged(table string) string {
 	return ""
 }
 
-// TestDriveWrites: what --drive writes is a capture that can be read, and driven again.
+// TestDriveWrites checks that the file that --drive writes can be read, and driven again.
 func TestDriveWrites(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "x.pcapng")
 	q := request("../../testpcaps/bot-at-once.pcap")
@@ -130,7 +130,7 @@ func TestDriveWrites(t *testing.T) {
 	}
 	b, err := os.ReadFile(out)
 	if err != nil || !bytes.Contains(b, []byte("received: held (ESTABLISHED) → LISTEN: early-talker, client-talked")) {
-		t.Errorf("no comment says why: %v", err)
+		t.Errorf("no comment has the reason: %v", err)
 	}
 }
 
@@ -150,7 +150,7 @@ func TestBadRequests(t *testing.T) {
 		"is a directory":               func(q *Request) { q.Files = []string{dir} },
 		"could not be read to its end": func(q *Request) { q.Files = []string{cut} },
 		"no delay":                     func(q *Request) { q.Delays = nil },
-		"expected no less than 0":      func(q *Request) { q.Delays = []time.Duration{-1} },
+		"expected at least 0":          func(q *Request) { q.Delays = []time.Duration{-1} },
 		"--output xml":                 func(q *Request) { q.Format = "xml" },
 		"exclude each other":           func(q *Request) { q.Extract, q.Drive = "1", true },
 		"-w FILE":                      func(q *Request) { q.Extract = "1" },

@@ -13,16 +13,16 @@ import (
 	"hushgate/internal/wire"
 )
 
-// extract writes the packets of one connection.
+// extract writes the packets of one connection to a file.
 type extract struct {
-	id       int // or, if it is 0,
+	id       int // 0 if client selects the connection
 	client   netip.AddrPort
 	file     *os.File
 	buf      *bufio.Writer
 	w        *capture.Writer
 	ifaces   map[capture.LinkType]int
 	anon     *Anonymiser
-	want     bool // to anonymise
+	want     bool // anonymise
 	packets  int
 	selected string
 }
@@ -40,7 +40,7 @@ func newExtract(q *Request) (*extract, error) {
 	return x, err
 }
 
-// create makes a pcapng file.
+// create creates a pcapng file.
 func create(name, application string) (*os.File, *bufio.Writer, *capture.Writer, error) {
 	f, err := os.Create(name)
 	if err != nil {
@@ -54,7 +54,7 @@ func create(name, application string) (*os.File, *bufio.Writer, *capture.Writer,
 	return f, buf, w, nil
 }
 
-// segment writes a packet as it was captured; one that came in fragments as the packet that they are.
+// segment writes a packet as it was captured; fragments are written as the reassembled packet.
 func (x *extract) segment(p *capture.Packet, f *capture.Frame, seg *wire.Segment, id int, fromClient bool) error {
 	client := netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)
 	if !fromClient {
@@ -97,7 +97,7 @@ func (x *extract) finish() ([]remark, error) {
 	return nil, err
 }
 
-// drive writes what hushgate would answer: as text, and as pcapng if asked to.
+// drive writes hushgate's answers as text and, if requested, as pcapng.
 type drive struct {
 	driver *Driver
 	text   *Transcript

@@ -13,7 +13,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// endless is a generated capture of connections, for as many octets as are asked for: one in four is a bot's.
+// endless is a generated capture of the given size, in which one connection of four is a bot's.
 type endless struct {
 	left   int64
 	buf    bytes.Buffer
@@ -72,7 +72,7 @@ func (st *endless) connection() error {
 	return nil
 }
 
-// BenchmarkObserve reads a generated capture.
+// BenchmarkObserve observes a generated capture.
 func BenchmarkObserve(b *testing.B) {
 	st := newStream(64 << 20)
 	file, err := io.ReadAll(st)
@@ -119,7 +119,7 @@ func observeAll(tb testing.TB, r io.Reader) (packets, results int) {
 
 var streamSize = flag.Int64("stream", 256<<20, "octets of the capture that TestConstantMemory generates")
 
-// watched samples the heap on the way.
+// watched samples the size of the heap during reads.
 type watched struct {
 	io.Reader
 	reads int
@@ -135,7 +135,7 @@ func (w *watched) Read(b []byte) (int, error) {
 	return w.Reader.Read(b)
 }
 
-// TestConstantMemory: what a capture needs depends on the connections that are live, and not on its size.
+// TestConstantMemory checks that memory depends on the number of live connections, and not on the size of the capture.
 func TestConstantMemory(t *testing.T) {
 	w := &watched{Reader: newStream(*streamSize)}
 	start := time.Now()
@@ -147,7 +147,7 @@ func TestConstantMemory(t *testing.T) {
 	}
 }
 
-// FuzzObserver: no order of segments makes it panic, and every connection has one result.
+// FuzzObserver checks that no order of segments causes a panic, and that every connection has one consistent result.
 func FuzzObserver(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9})
 	f.Fuzz(func(t *testing.T, program []byte) {
@@ -164,7 +164,7 @@ func FuzzObserver(f *testing.F) {
 		ids := map[int]bool{}
 		for _, r := range observe(t, story, both) {
 			if ids[r.ID] {
-				t.Fatalf("connection %d was told twice", r.ID)
+				t.Fatalf("connection %d was reported twice", r.ID)
 			}
 			ids[r.ID] = true
 			if why := contradiction(&r); why != "" {

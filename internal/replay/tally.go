@@ -8,27 +8,27 @@ import (
 	"time"
 )
 
-// Tally adds results up: what each of many delays would have done, to connections, to senders (addresses) and to networks
-// (/24 and /64). Its memory is bounded: times are kept in bins, senders up to a number.
+// Tally sums up results: what each of many delays would have done to connections, to senders (addresses) and to networks (/24 and
+// /64). Its memory is bounded: times are counted in bins, and the number of senders is limited.
 type Tally struct {
 	Results  int
 	Outcomes map[Outcome]int // of all results
-	Untimed  map[Outcome]int // of those that were judged without times: they are in no row, and not on the curve
+	Untimed  map[Outcome]int // judged without times: not in the rows or the curve
 
 	talked, hungUp, waited bins
 	senders, networks      earliest
 }
 
-// Bins are of a millisecond to 10 s and of 100 ms beyond; what is longer than the last one is in it.
+// Bins are 1 ms wide up to 10 s, and 100 ms beyond; the last one includes everything longer.
 const (
 	fineBins, coarseBins = 10_000, 36_000
 	fineBin, coarseBin   = time.Millisecond, 100 * time.Millisecond
 )
 
-// maxSenders bounds the senders and the networks that are told apart.
+// maxSenders bounds the number of senders, and of networks, that are counted.
 const maxSenders = 1_000_000
 
-// bins counts times. exact keeps them as they are while there are few, so that small captures are told exactly.
+// bins counts times. As long as there are few, exact holds the times themselves, so that small captures give exact results.
 type bins struct {
 	exact []time.Duration
 	n     []int
@@ -58,7 +58,7 @@ func bin(d time.Duration) int {
 	return min(fineBins+int((d-fineBins*fineBin)/coarseBin), fineBins+coarseBins-1)
 }
 
-// below is how many times are less than d; beyond maxExact of them as exactly as the bins are.
+// below returns how many times are less than d. Beyond maxExact times the result has the resolution of the bins.
 func (b *bins) below(d time.Duration) (n int) {
 	if d <= 0 {
 		return 0
@@ -74,10 +74,10 @@ func (b *bins) below(d time.Duration) (n int) {
 	return n
 }
 
-// earliest keeps, for each sender, how soon it was seen to talk.
+// earliest stores, for each sender, the shortest time after which it talked.
 type earliest struct {
 	first map[netip.Prefix]time.Duration
-	full  bool // there were more than fit
+	full  bool // there were more than maxSenders
 }
 
 func (e *earliest) add(p netip.Prefix, d time.Duration) {
@@ -129,7 +129,7 @@ func (t *Tally) Add(r *Result) {
 	}
 }
 
-// Judged is how many connections were judged, those without times left out or not.
+// Judged returns how many connections were judged, and how many of them have times.
 func (t *Tally) Judged() (all, timed int) {
 	for o, n := range t.Outcomes {
 		if o.Judged() {
@@ -140,24 +140,24 @@ func (t *Tally) Judged() (all, timed int) {
 	return all, timed
 }
 
-// network is the /24 or the /64 that an address is in.
+// network returns the /24 or /64 of an address.
 func network(a netip.Addr) netip.Prefix {
 	length := 64
 	if a.Is4() {
 		length = 24
 	}
-	p, _ := a.Prefix(length) // fails for other lengths alone
+	p, _ := a.Prefix(length) // fails only for other lengths
 	return p
 }
 
-// Row is what one delay would have done.
+// Row is what a delay would have done.
 type Row struct {
 	Delay               time.Duration
-	Quiet               int // connections that were seen to wait longer
-	Untested            int // that were quiet as long as was seen, which is less
+	Quiet               int // connections that waited at least as long
+	Untested            int // quiet as far as was captured, which is less than the delay
 	HungUp, EarlyTalked int
 	Senders, Networks   int  // of early talkers
-	More                bool // Senders and Networks are at least so many
+	More                bool // Senders and Networks are lower bounds
 }
 
 // Rows returns what each delay would have done.
@@ -175,7 +175,7 @@ func (t *Tally) Rows(delays []time.Duration) []Row {
 	return rows
 }
 
-// Point is a point of the curve: so many connections had talked before the banner by that time, and so many senders.
+// Point is a point of the curve: how many connections, and how many senders, had talked before the banner by that time.
 type Point struct {
 	At                   time.Duration
 	Connections, Senders int
@@ -206,7 +206,7 @@ func (t *Tally) Curve(n int) []Point {
 }
 
 func (t *Tally) point(at time.Duration, senders []time.Duration) Point {
-	after := at + 1 // a time is on the curve when it is over
+	after := at + 1 // include the connections of exactly this time
 	return Point{at, t.talked.below(after), sort.Search(len(senders), func(i int) bool { return cmp.Less(at, senders[i]) })}
 }
 

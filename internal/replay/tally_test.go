@@ -11,7 +11,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestTally: rows and curve agree with counting, exactly while there are few.
+// TestTally checks that rows and curve agree with a simple count, exactly as long as there are few times.
 func TestTally(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var tally Tally
@@ -52,7 +52,7 @@ func TestTally(t *testing.T) {
 	})
 }
 
-// TestManyTimes: beyond what is kept exactly, bins are as good as they are wide.
+// TestManyTimes checks that bins are accurate to their width when there are more times than are stored exactly.
 func TestManyTimes(t *testing.T) {
 	var b, exact bins
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -72,7 +72,7 @@ func TestManyTimes(t *testing.T) {
 	}
 }
 
-// TestAnonymiser: addresses that share a prefix share one of the same length afterwards, and are different if they were.
+// TestAnonymiser checks that addresses share a prefix of the same length before and after.
 func TestAnonymiser(t *testing.T) {
 	a, err := NewAnonymiser()
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Transcript writes a driven conversation as text: a line for each packet, with numbers that count from the connection's
-// own, so that it is the same whatever numbers were drawn.
+// Transcript writes a driven conversation as text, one line for each packet. Numbers are relative to the connection's initial ones,
+// so that the text does not depend on random numbers.
 type Transcript struct {
 	w      io.Writer
 	dec    *wire.Decoder
@@ -21,7 +21,7 @@ type Transcript struct {
 	frames []byte
 }
 
-// half is one end's sending direction, on one side.
+// half is one direction of a connection, on one side.
 type half struct {
 	from, to         wire.Addr
 	fromPort, toPort uint16
@@ -74,7 +74,7 @@ func (t *Transcript) Add(p *Driven) {
 	}
 }
 
-// flags are the flags in packetdrill's notation.
+// flags formats flags in packetdrill's notation.
 func flags(f wire.Flags) string {
 	var b strings.Builder
 	for _, c := range []struct {
