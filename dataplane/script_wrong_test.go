@@ -14,8 +14,8 @@ import (
 func TestWrongWords(t *testing.T) {
 	for line, want := range map[string]string{
 		"config dealy 30s":                   `setting "dealy": expected action, client-fin, connect, delay, half-open,`,
-		"config delay 30":                    `"30": expected a time with its unit`,
-		"config delay":                       `"delay": expected a value behind it`,
+		"config delay 30":                    `"30": expected a duration with its unit`,
+		"config delay":                       `"delay": expected a value after it`,
 		"config action drop":                 `action "drop": expected observe, reply, reset`,
 		"config live yes":                    `live "yes": expected off, on`,
 		"config up on":                       `up "on": expected no, yes`,
@@ -35,7 +35,7 @@ func TestWrongWords(t *testing.T) {
 		"0 = closed quite":                   `verdict "quite": expected none, quiet, early-talker, hang-up, no-server`,
 		"0 = closed quiet cause 7":           `cause "7": expected none, client-talked, client-closed, client-reset, server-reset,`,
 		"0 = closed quiet because idle":      `figure "because": expected cause, closed-by, first-byte, retries, talk, to-client, to-server`,
-		"0 = closed quiet closed-by":         `"closed-by": expected a value behind it`,
+		"0 = closed quiet closed-by":         `"closed-by": expected a value after it`,
 		"0 = closed quiet closed-by neither": `it is both, expected neither`,
 		"0 = closed quiet to-client 20":      `it is 21, expected 20`,
 		"0 = closed quiet cause finished closed-by both to-client 21": "",

@@ -7,9 +7,9 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestUntimedServersComeLast: of two servers one stops granting timestamps. The first client in the delay finds that out, and goes
-// to the other one; those behind it go there at once, though it is the first one's turn. If that one is all there is left it is
-// tried: it may grant them again.
+// TestUntimedServersComeLast: of two servers one stops granting timestamps. The first client in the delay finds that out,
+// and goes to the other one; those behind it go there at once, though it is the first one's turn. If that one is all there
+// is left it is tried: it may grant them again.
 func TestUntimedServersComeLast(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		client, vip, s1, s2 := addrs(v6)

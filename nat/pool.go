@@ -121,9 +121,9 @@ const DefaultScale = 7
 // exception, because they cannot be translated away if a server then does not grant them.
 var unknown = Options{MSS: 65535, WindowScale: DefaultScale, SACK: true}
 
-// Offer returns what clients may be offered before their server is known: what every server that is up grants, or every server
-// if none is up. Of different shifts the smallest is offered. A window too large for it is shown too small, which costs speed. A
-// larger shift would round every window down by more, and misrepresent small windows.
+// Offer returns what clients may be offered before their server is known: what every server that is up grants, or every
+// server if none is up. Of different shifts the smallest is offered. A window too large for it is shown too small, which
+// costs speed. A larger shift would round every window down by more, and misrepresent small windows.
 func (p *Pool) Offer() Options {
 	anyUp := false
 	for i := range p.members {

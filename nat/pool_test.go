@@ -27,8 +27,8 @@ func TestSmooth(t *testing.T) {
 	}
 }
 
-// TestFair checks that over a whole cycle each server gets exactly its share, and that within a cycle no server's share is off by
-// more than the number of servers.
+// TestFair checks that over a whole cycle each server gets exactly its share, and that within a cycle no server's share is
+// off by more than the number of servers.
 func TestFair(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		weights := rapid.SliceOfN(rapid.IntRange(0, 20), 1, 6).Draw(t, "weights")

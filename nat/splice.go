@@ -86,8 +86,8 @@ func (s *Splice) ToClient(seg *wire.Segment) {
 	}
 }
 
-// Rebase maps the server's timestamps anew: from now on the server's timestamp `server` becomes `client`. It is for a server that
-// has sent segments since NewSplice that the client did not get.
+// Rebase maps the server's timestamps anew: from now on the server's timestamp `server` becomes `client`. It is for a server
+// that has sent segments since NewSplice that the client did not get.
 func (s *Splice) Rebase(client, server uint32) {
 	if s.flags&spliceTimestamps != 0 {
 		s.tsShift = client - server
@@ -101,8 +101,8 @@ func (s *Splice) ServerSeq(seq wire.Seq) wire.Seq { return seq - s.shift }
 func (s *Splice) ServerTSval(ts uint32) uint32 { return ts - s.tsShift }
 
 // ErrorToServer translates the quote in an ICMP error about a segment to the client back to what the server sent (RFC 5508
-// section 4.2). The caller translates the addresses. Two things stay: a window that was rounded, and what a timestamp that is not
-// quoted contributes to the checksum.
+// section 4.2). The caller translates the addresses. Two things stay: a window that was rounded, and what a timestamp that
+// is not quoted contributes to the checksum.
 func (s *Splice) ErrorToServer(e *wire.ICMPError) {
 	e.SetQuoteSeq(e.QuoteSeq - s.shift)
 	if s.flags&spliceTimestamps != 0 {
@@ -122,9 +122,10 @@ func (s *Splice) ErrorToClient(e *wire.ICMPError) {
 // ServerWindow translates a window field from the client.
 func (s *Splice) ServerWindow(wnd uint16) uint16 { return scale(wnd, s.windows&0x0f, s.seen&0x0f) }
 
-// scale converts a window field, sent with one shift, for a receiver that applies another shift. It rounds down, so that it does
-// not promise more than there is. But an open window is never shown as closed: if the whole buffer is smaller than the
-// receiver's unit, the sender would otherwise stall for good. The end with the buffer drops what does not fit, and gets it again.
+// scale converts a window field, sent with one shift, for a receiver that applies another shift. It rounds down, so that it
+// does not promise more than there is. But an open window is never shown as closed: if the whole buffer is smaller than the
+// receiver's unit, the sender would otherwise stall for good. The end with the buffer drops what does not fit, and gets it
+// again.
 func scale(wnd uint16, sent, read uint8) uint16 {
 	if wnd == 0 {
 		return 0

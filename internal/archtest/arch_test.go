@@ -1,4 +1,4 @@
-// Package archtest holds the code to its architecture: which package may know which, and what the core never does.
+// Package archtest checks the code against its architecture: which package may import which, and what the core never does.
 package archtest
 
 import (
@@ -16,39 +16,39 @@ import (
 
 const root = "../.."
 
-// core are the packages that do no I/O: the same inputs give the same bytes.
+// core are the packages that do no I/O: equal inputs give equal output.
 var core = []string{"dataplane", "internal/flowtab", "internal/proxyproto", "internal/wire", "nat", "tcpstate"}
 
-// pure is all that the core may import from outside the project: none of it opens, waits, locks, logs or throws dice.
+// pure lists what the core may import from outside the project: nothing that does I/O, waits, locks, logs or uses randomness.
 var pure = strings.Fields(`bytes cmp encoding/binary errors fmt iter maps math math/bits net/netip reflect slices strconv
 	strings time unsafe github.com/dchest/siphash github.com/google/gopacket github.com/google/gopacket/layers`)
 
-// planned is all that a plan may import from outside the project: it looks at nothing that it was not given.
+// planned lists what a plan may import from outside the project: a plan sees only what it is given.
 var planned = strings.Fields("cmp fmt errors net/netip slices strings time")
 
-// rule says which packages of ours a package may import, and why no others.
+// rule says which of our packages a package may import, and why no others.
 type rule struct{ imports, why string }
 
 var rules = map[string]rule{
-	"internal/mono":     {"", "time knows nothing"},
-	"internal/wire":     {"", "bytes know no connections"},
+	"internal/mono":     {"", "time depends on nothing"},
+	"internal/wire":     {"", "octets know no connections"},
 	"internal/flowtab":  {"internal/mono", "tables do not know what a record is"},
 	"tcpstate":          {"internal/mono internal/wire", "TCP knows no servers: the shard introduces nat"},
 	"nat":               {"internal/wire", "arithmetic knows no states: the shard introduces tcpstate"},
 	"dataplane":         {"internal/flowtab internal/mono internal/proxyproto internal/wire nat tcpstate", "the core knows no I/O, no configuration and no log"},
 	"dataplane/port":    {"internal/wire", "a port moves frames and decides nothing"},
 	"health":            {"internal/proxyproto", "a check knows no clients"},
-	"internal/config":   {"", "a configuration does not know the machine, nor what will be made of it"},
-	"internal/firewall": {"", "rules know addresses alone"},
-	"internal/instance": {"", "who there is knows nothing of what is done"},
-	"internal/handover": {"dataplane", "a conversation carries connections and does not know what becomes of them"},
+	"internal/config":   {"", "a configuration knows neither the machine nor its own use"},
+	"internal/firewall": {"", "rules know only addresses"},
+	"internal/instance": {"", "finding other instances needs to know nothing of their work"},
+	"internal/handover": {"dataplane", "the handover carries connections and does not interpret them"},
 	"internal/netenv":   {"internal/announce internal/wire", "the network knows no connections"},
-	"internal/connlog":  {"dataplane internal/logqueue internal/mono internal/wire", "a log knows events"},
+	"internal/connlog":  {"dataplane internal/logqueue internal/mono internal/wire", "the log renders events"},
 	"internal/logqueue": {"", "a queue does not know what it holds"},
 	"internal/lists":    {"", "a list does not know what a match means"},
 	"internal/gateway": {
 		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/plan internal/privilege internal/wire",
-		"the gateway wires parts together: what TCP says and what a segment becomes is the shard's",
+		"the gateway wires parts together; TCP and translation are the shard's work",
 	},
 	"internal/drive": {
 		"dataplane dataplane/port internal/mono internal/netenv internal/wire",
@@ -56,28 +56,28 @@ var rules = map[string]rule{
 	},
 	"internal/plan": {
 		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/netenv internal/policyroute internal/proxyproto internal/wire",
-		"a plan says what is to be done, and does nothing",
+		"a plan describes what is to be done, and does nothing itself",
 	},
-	"internal/privilege": {"", "privileges know the kernel alone"},
+	"internal/privilege": {"", "privileges know only the kernel"},
 
-	"internal/policyroute": {"", "routes know addresses alone"},
+	"internal/policyroute": {"", "routes know only addresses"},
 
-	"internal/proxyproto": {"", "a header is addresses alone"},
+	"internal/proxyproto": {"", "a header consists of addresses"},
 
-	"internal/needroot":  {"", "what every test may use knows nothing"},
+	"internal/needroot":  {"", "a helper for all tests depends on nothing"},
 	"internal/segscript": {"internal/wire", "a script is text"},
-	"internal/netsim":    {"internal/mono internal/wire", "a network of models judges the gateway and shares nothing with it"},
+	"internal/netsim":    {"internal/mono internal/wire", "the simulated network judges the gateway and shares no code with it"},
 	"internal/lab":       {"internal/config", "the lab runs the real binary, not its parts"},
 	"internal/announce":  {"", "neighbours know no connections"},
 	"internal/capture":   {"internal/wire", "a file of packets knows no connections"},
 	"internal/evidence":  {"dataplane internal/capture internal/mono internal/wire", "evidence is packets and a reason"},
-	"internal/replay":    {"dataplane internal/capture internal/mono internal/wire", "what is judged offline is judged by the core"},
-	"internal/debian":    {"", "the package is made of files, and of tests"},
-	"internal/oracle":    {"", "the comparison with the kernel is made of tests alone"},
+	"internal/replay":    {"dataplane internal/capture internal/mono internal/wire", "captures are judged by the core itself"},
+	"internal/debian":    {"", "the Debian package consists of files and tests"},
+	"internal/oracle":    {"", "the comparison with the kernel consists of tests"},
 	"cmd/hushgate":       {"internal/config internal/gateway internal/instance internal/lab internal/logqueue internal/netenv internal/plan internal/policyroute internal/privilege internal/replay", "main parses flags and calls one function"},
 }
 
-// sources calls f for every file of the program, tests left out, with its package's directory.
+// sources calls f for every Go file except tests, with the directory of its package.
 func sources(t *testing.T, f func(dir string, fset *token.FileSet, file *ast.File)) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -125,21 +125,21 @@ func TestImports(t *testing.T) {
 					t.Errorf("%s: %s may not import %s: %s", fset.Position(spec.Pos()), dir, ours, r.why)
 				}
 			} else if slices.Contains(core, dir) && !slices.Contains(pure, path) {
-				t.Errorf("%s: %s may not import %s: the core does no I/O, throws no dice, waits for nothing and logs nothing",
+				t.Errorf("%s: %s may not import %s: the core does no I/O, uses no randomness, waits for nothing and logs nothing",
 					fset.Position(spec.Pos()), dir, path)
 			} else if dir == "internal/plan" && !slices.Contains(planned, path) {
-				t.Errorf("%s: %s may not import %s: what a plan is made of, it is given", fset.Position(spec.Pos()), dir, path)
+				t.Errorf("%s: %s may not import %s: a plan uses only what it is given", fset.Position(spec.Pos()), dir, path)
 			}
 		}
 	})
 	for dir := range rules {
 		if !seen[dir] {
-			t.Errorf("there is a rule for %s, and no such package", dir)
+			t.Errorf("there is a rule for %s, but no such package", dir)
 		}
 	}
 }
 
-// TestRooms: a stranger finds each package in the table of docs/architecture.md, and no package there that is none.
+// TestRooms checks that docs/architecture.md has a line on each package, and no line on a package that does not exist.
 func TestRooms(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "docs", "architecture.md"))
 	if err != nil {
@@ -162,15 +162,15 @@ func TestRooms(t *testing.T) {
 		}
 		delete(described, dir)
 	}
-	delete(described, "internal/archtest") // it is made of tests alone, and no rule is about it
+	delete(described, "internal/archtest") // it consists of tests, and has no rule
 	for name := range described {
 		if strings.HasPrefix(name, "internal/") || strings.HasPrefix(name, "cmd/") {
-			t.Errorf("docs/architecture.md has a line on %s, which is no package", name)
+			t.Errorf("docs/architecture.md has a line on %s, which is not a package", name)
 		}
 	}
 }
 
-// TestWhoKnowsTheConfiguration: every other package has a small, already valid configuration of its own.
+// TestWhoKnowsTheConfiguration checks who imports the configuration: every other package has a small, already valid Config.
 func TestWhoKnowsTheConfiguration(t *testing.T) {
 	for what, by := range map[string][]string{
 		"internal/config":  {"cmd/hushgate", "internal/gateway", "internal/lab", "internal/plan", "internal/replay"},
@@ -178,19 +178,19 @@ func TestWhoKnowsTheConfiguration(t *testing.T) {
 	} {
 		for dir, r := range rules {
 			if slices.Contains(strings.Fields(r.imports), what) && !slices.Contains(by, dir) {
-				t.Errorf("%s may import %s: that is for %v alone", dir, what, by)
+				t.Errorf("%s may import %s: only %v may", dir, what, by)
 			}
 		}
 	}
 }
 
-// clocks are the functions that look at a clock or wait for one, by package.
+// clocks are the functions that read a clock or wait for one, by package.
 var clocks = map[string][]string{
 	"time": {"After", "AfterFunc", "NewTicker", "NewTimer", "Now", "Since", "Sleep", "Tick", "Until"},
 	"mono": {"NewClock", "NewClockAt", "NewClockFrom"},
 }
 
-// TestCoreIsPure: no goroutine, no channel, no look at the clock.
+// TestCoreIsPure checks that the core starts no goroutine, uses no channel and reads no clock.
 func TestCoreIsPure(t *testing.T) {
 	sources(t, func(dir string, fset *token.FileSet, file *ast.File) {
 		if !slices.Contains(core, dir) {
@@ -202,7 +202,7 @@ func TestCoreIsPure(t *testing.T) {
 				t.Errorf("%s: the core starts nothing and waits for nothing", fset.Position(n.Pos()))
 			case *ast.SelectorExpr:
 				if x, ok := n.X.(*ast.Ident); ok && slices.Contains(clocks[x.Name], n.Sel.Name) {
-					t.Errorf("%s: the core does not look at the clock: the time is an argument", fset.Position(n.Pos()))
+					t.Errorf("%s: the core does not read the clock: the time is an argument", fset.Position(n.Pos()))
 				}
 			}
 			return true

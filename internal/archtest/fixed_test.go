@@ -9,15 +9,15 @@ import (
 	"testing"
 )
 
-// fixed are the libraries that hushgate's owner has chosen, and the package that each of them serves: packets are taken apart,
-// frames go in and out, and rules are changed by them.
+// fixed are the libraries that hushgate is required to use, and the package that uses each: to decode packets, to send and
+// receive frames, and to change firewall rules.
 var fixed = map[string]string{
 	"github.com/google/gopacket":    "internal/wire",
 	"github.com/mdlayher/packet":    "dataplane/port",
 	"github.com/coreos/go-iptables": "internal/firewall",
 }
 
-// TestFixedLibraries: they are required by go.mod and imported where they serve.
+// TestFixedLibraries checks that go.mod requires these libraries and that their packages import them.
 func TestFixedLibraries(t *testing.T) {
 	text, err := os.ReadFile(root + "/go.mod")
 	if err != nil {

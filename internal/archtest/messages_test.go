@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// quotes are the heads of tables whose first column quotes the program word for word. "..." stands there for a value.
+// quotes are the heads of tables whose first column quotes the program literally, with "..." for a value.
 var quotes = []string{"message", "warning", "`dropped.`"}
 
 var (
@@ -20,7 +20,7 @@ var (
 	logged = regexp.MustCompile(`\bmsg=(?:"([^"]+)"|(\w+))`)
 )
 
-// TestDocumentedMessages: a reader of the documentation can search the code for each message that it quotes.
+// TestDocumentedMessages checks that every message quoted in the documentation is found in the code.
 func TestDocumentedMessages(t *testing.T) {
 	said := literals(t)
 	files, err := filepath.Glob(root + "/docs/*.md")
@@ -41,11 +41,11 @@ func TestDocumentedMessages(t *testing.T) {
 		}
 	}
 	if found < 80 {
-		t.Errorf("%d messages: they are not found in the documentation", found)
+		t.Errorf("only %d messages found in the documentation", found)
 	}
 }
 
-// messages are those that a page quotes: in the first column of some tables, and as msg= in what is printed.
+// messages returns what a page quotes: in the first column of some tables, and after msg= in output.
 func messages(page string) (list []string) {
 	in := false
 	for line := range strings.Lines(page) {
@@ -67,7 +67,7 @@ func messages(page string) (list []string) {
 	return list
 }
 
-// says reports whether a string has a message's parts in this order. A part does not go beyond a line of the source.
+// says reports whether a string contains the parts of a message in order. A part does not extend over a line of the source.
 func says(s, message string) bool {
 	for _, part := range strings.Split(message, "...") {
 		_, after, found := strings.Cut(s, strings.TrimSpace(part))
@@ -79,7 +79,7 @@ func says(s, message string) bool {
 	return true
 }
 
-// literals are the strings of the program. The parts of a sum of strings are one, with a NUL octet in between.
+// literals returns the strings of the program. Concatenated strings are joined, with a NUL octet in between.
 func literals(t *testing.T) (list []string) {
 	t.Helper()
 	sources(t, func(_ string, _ *token.FileSet, file *ast.File) {

@@ -185,8 +185,8 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// TestLeftToHardware checks a length of 0, left to the hardware that segments the packet: it is replaced by the captured length. A
-// wrong checksum of an IPv4 header, as in a capture that was made anonymous, can be ignored like all others.
+// TestLeftToHardware checks a length of 0, left to the hardware that segments the packet: it is replaced by the captured
+// length. A wrong checksum of an IPv4 header, as in a capture that was made anonymous, can be ignored like all others.
 func TestLeftToHardware(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
 		good := tPacket(v6, "EHLO x\r\n")

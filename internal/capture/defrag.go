@@ -33,8 +33,8 @@ type fragment struct {
 }
 
 // defragmenter reassembles fragments as Linux does (net/ipv4/ip_fragment.c, net/ipv6/reassembly.c), in any order. A fragment
-// whose data is already there is ignored. Any other overlap, and a second end, discards the packet (RFC 5722), because receivers
-// differ in which octets they would use.
+// whose data is already there is ignored. Any other overlap, and a second end, discards the packet (RFC 5722), because
+// receivers differ in which octets they would use.
 type defragmenter struct {
 	life   time.Duration
 	known  map[fragmentKey]*list.Element

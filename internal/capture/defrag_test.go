@@ -222,8 +222,8 @@ func TestFragmentsCutOff(t *testing.T) {
 	})
 }
 
-// TestFragmentFlood checks that fragments without the rest of their packet do not stay, and do not keep other packets from being
-// reassembled.
+// TestFragmentFlood checks that fragments without the rest of their packet do not stay, and do not keep other packets from
+// being reassembled.
 func TestFragmentFlood(t *testing.T) {
 	bothFamilies(t, func(t *testing.T, v6 bool) {
 		whole := tPacket(v6, strings.Repeat("EHLO x\r\n", 100))

@@ -42,10 +42,10 @@ func whole4(header, data []byte) []byte {
 	return packet
 }
 
-// fragment6 decodes an IPv6 fragment; false if the packet is not a fragment, or is an atomic one (RFC 6946), which is a whole
-// packet. The fragment's header is that of the reassembled packet. Good is false for a fragment that a receiver drops by itself
-// (RFC 8200 section 4.5): its length is not a multiple of 8 although it is not the last; it exceeds the largest packet; or it is
-// the first and lacks some of the headers.
+// fragment6 decodes an IPv6 fragment; false if the packet is not a fragment, or is an atomic one (RFC 6946), which is a
+// whole packet. The fragment's header is that of the reassembled packet. Good is false for a fragment that a receiver drops
+// by itself (RFC 8200 section 4.5): its length is not a multiple of 8 although it is not the last; it exceeds the largest
+// packet; or it is the first and lacks some of the headers.
 func fragment6(ip []byte) (f fragment, is, good bool) {
 	next, nextAt, at := ip[6], 6, ip6Header
 	for n := 0; next != protoFragment; n++ {

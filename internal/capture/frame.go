@@ -14,8 +14,8 @@ type Frame struct {
 	Fragments bool // reassembled from fragments, the last of which was this packet
 }
 
-// Framer converts captured packets to frames. It reassembles fragments, within bounds. It fills in what a sender has left to its
-// hardware: the checksum of an IPv4 header, or the length of a packet, which is then 0.
+// Framer converts captured packets to frames. It reassembles fragments, within bounds. It fills in what a sender has left to
+// its hardware: the checksum of an IPv4 header, or the length of a packet, which is then 0.
 type Framer struct {
 	IgnoreChecksums bool          // treat all checksums as correct
 	Left            Cargoes       // counts packets that carried no IP
@@ -38,8 +38,8 @@ func (f *Framer) Flush() {
 	f.defrag6.flush()
 }
 
-// Frame converts a packet to a frame; false if it carries no IP packet, too little of one, or a fragment of a packet that is not
-// complete yet.
+// Frame converts a packet to a frame; false if it carries no IP packet, too little of one, or a fragment of a packet that is
+// not complete yet.
 func (f *Framer) Frame(p *Packet) (Frame, bool) {
 	ip, cargo := p.Link.ip(p.Data)
 	if cargo != cargoIP {

@@ -90,7 +90,8 @@ func (l LinkType) supported() error {
 		"Linux cooked (113, 276), PPP (9, 50, 166, 204), PPPoE (51) or Cisco HDLC (104)", l, name)
 }
 
-// ip returns the IP packet in a packet of this link type, as far as it was captured. If there is none, Cargo says what there is.
+// ip returns the IP packet in a packet of this link type, as far as it was captured. If there is none, Cargo says what there
+// is.
 func (l LinkType) ip(b []byte) ([]byte, Cargo) {
 	switch l {
 	case LinkEthernet:

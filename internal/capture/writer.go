@@ -51,8 +51,8 @@ const (
 	optionApplication = 4
 )
 
-// Packet writes a packet of the interface with the given number. Length is its length on the wire; 0 means that of data. A packet
-// without a time is written as a simple packet block, which can refer only to the first interface and has no comment.
+// Packet writes a packet of the interface with the given number. Length is its length on the wire; 0 means that of data. A
+// packet without a time is written as a simple packet block, which can refer only to the first interface and has no comment.
 func (w *Writer) Packet(iface int, at time.Time, data []byte, length int, comment string) error {
 	if len(data) > MaxPacket || iface < 0 || iface >= len(w.links) {
 		return fmt.Errorf("write a packet: %d octets from interface %d, expected at most %d from one of %d", len(data), iface,

@@ -56,7 +56,7 @@ func with(e *dataplane.Event, change func(*dataplane.Event)) *dataplane.Event {
 	return &c
 }
 
-// TestTCP has the lines that HAProxy 2.6 was seen to write for the same clients, as far as the values are the same.
+// TestTCP compares with lines that HAProxy 2.6 wrote for the same clients, as far as the values are the same.
 func TestTCP(t *testing.T) {
 	const head = "198.18.0.7:40000 [23/Nov/2026:14:17:09.201] ft_smtp "
 	for _, c := range []struct {
@@ -100,7 +100,7 @@ func TestJSON(t *testing.T) {
 			t.Fatalf("%v: %s", err, line)
 		}
 		if strings.Contains(string(line), "\n") {
-			t.Error("more than a line")
+			t.Error("more than one line")
 		}
 		if e == quiet && (o["closed_by"] != "both") || e == talker && o["closed_by"] != nil {
 			t.Errorf("%s", line)
@@ -122,7 +122,7 @@ func TestPostscreen(t *testing.T) {
 	if got := string(renderer().AppendPregreet(nil, quiet)); got != "DISCONNECT [198.18.0.7]:40000\n" {
 		t.Errorf("%s", got)
 	}
-	mute := with(quiet, func(e *dataplane.Event) { e.Banner = 0 }) // it waited, and the server closed without a word
+	mute := with(quiet, func(e *dataplane.Event) { e.Banner = 0 }) // it waited, and the server closed without a banner
 	if got := string(renderer().AppendPregreet(nil, mute)); got != "PASS NEW [198.18.0.7]:40000\nDISCONNECT [198.18.0.7]:40000\n" {
 		t.Errorf("%s", got)
 	}
@@ -138,7 +138,7 @@ func TestPostscreen(t *testing.T) {
 	}
 }
 
-// TestPostscreenTimes has what format_tv of Postfix 3.7 made of these times, called with its library.
+// TestPostscreenTimes compares with the output of Postfix 3.7's format_tv for these times, called in its library.
 func TestPostscreenTimes(t *testing.T) {
 	for _, c := range []struct {
 		micros int64
@@ -175,7 +175,7 @@ func TestPostscreenTimes(t *testing.T) {
 		{100000000, "100"},
 		{3600400000, "3600"},
 	} {
-		for _, rest := range []time.Duration{0, 999} { // nanoseconds, which Postfix does not have
+		for _, rest := range []time.Duration{0, 999} { // nanoseconds, which Postfix cuts off
 			if got := string(appendSeconds(nil, time.Duration(c.micros)*time.Microsecond+rest)); got != c.want {
 				t.Errorf("%d us and %d ns: %s, want %s", c.micros, rest, got, c.want)
 			}
@@ -190,8 +190,8 @@ func TestPostscreenTimes(t *testing.T) {
 	}
 }
 
-// FuzzPostscreenTimes: whatever the time, it is digits with at most two decimals, the last of them no zero, and no more than
-// half a step away.
+// FuzzPostscreenTimes checks that the result for any time has at most two decimals, no trailing zero, and is rounded to the
+// nearest step.
 func FuzzPostscreenTimes(f *testing.F) {
 	f.Add(int64(96_000))
 	form := regexp.MustCompile(`^(0|[1-9][0-9]*)(\.[0-9]?[1-9])?$`)
@@ -206,7 +206,7 @@ func FuzzPostscreenTimes(f *testing.F) {
 	})
 }
 
-// TestEveryCauseHasAState: a new cause must not slip through as "--".
+// TestEveryCauseHasAState checks that a new cause does not appear as "--".
 func TestEveryCauseHasAState(t *testing.T) {
 	for c := dataplane.CauseClientTalked; c.String() != "unknown"; c++ {
 		e := with(quiet, func(e *dataplane.Event) { e.Cause = c })

@@ -14,7 +14,7 @@ import (
 	"hushgate/internal/logqueue"
 )
 
-// datagrams sends each line as a datagram, and connects anew when the other side has gone and come back.
+// datagrams sends each line as a datagram, and reconnects when the receiver has gone and come back.
 type datagrams struct {
 	network, address string
 	ctx              context.Context // done when it is to be closed
@@ -22,18 +22,18 @@ type datagrams struct {
 
 	mu     sync.Mutex // held while a line is sent
 	conn   net.Conn
-	looked time.Time // when it was connected, or could not be
-	failed error     // why it could not be
+	looked time.Time // the time of the latest attempt to connect
+	failed error     // the error of the latest attempt to connect
 }
 
 const (
-	// dialPatience is how long a syslog's host may take to be found.
+	// dialPatience is the time for resolving the name of a syslog host.
 	dialPatience = 5 * time.Second
-	// dialAgain is how often one that is not there is looked for.
+	// dialAgain is the interval of attempts to connect while there is no receiver.
 	dialAgain = time.Second
-	// dialAnew is how often one that refuses is looked for: its name may mean another host by now.
+	// dialAnew is the interval of resolving the name again while the receiver refuses: it may be another host now.
 	dialAnew = 30 * time.Second
-	// readPatience is how long the reader of a socket may read nothing before another is looked for in its place.
+	// readPatience is how long the receiver at a socket may read nothing before we look for another one there.
 	readPatience = time.Second
 )
 
@@ -47,7 +47,7 @@ func dialDatagrams(network, address string) (*datagrams, error) {
 	return d, nil
 }
 
-// dial connects, in the place of the present connection.
+// dial connects again, in place of the current connection.
 func (d *datagrams) dial() error {
 	dialer := net.Dialer{Timeout: dialPatience, Control: d.wantErrors}
 	conn, err := dialer.DialContext(d.ctx, d.network, d.address)
@@ -62,8 +62,8 @@ func (d *datagrams) dial() error {
 	return err
 }
 
-// wantErrors has the kernel keep what it learns of each datagram that was lost (ip(7), IP_RECVERR), and tell of a full
-// queue of an interface. Without it would have one error for any number of them.
+// wantErrors makes the kernel queue an error for each datagram that it learns was lost, and report a full interface queue
+// (ip(7), IP_RECVERR). Without it the kernel reports one error for any number of lost datagrams.
 func (d *datagrams) wantErrors(network, _ string, raw syscall.RawConn) error {
 	var failed error
 	err := raw.Control(func(fd uintptr) {
@@ -77,7 +77,7 @@ func (d *datagrams) wantErrors(network, _ string, raw syscall.RawConn) error {
 	return errors.Join(err, failed)
 }
 
-// Write sends a line without its newline.
+// Write sends a line, without its newline, as a datagram.
 func (d *datagrams) Write(line []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -110,8 +110,8 @@ func (d *datagrams) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// send sends a message. The reader of a unix socket may have stopped: it is waited for, and from time to time it is looked
-// whether another has taken its place.
+// send sends a message. If the receiver at a unix socket has stopped reading, send waits, and connects again from time to
+// time in case another receiver has taken its place.
 func (d *datagrams) send(message []byte) error {
 	for {
 		_ = d.conn.SetWriteDeadline(time.Now().Add(readPatience))
@@ -125,13 +125,13 @@ func (d *datagrams) send(message []byte) error {
 	}
 }
 
-// again goes on after an error of UDP, which is about datagrams before, or else comes again.
+// again continues after an error of UDP. The error is either about earlier datagrams, or it will occur again.
 func (d *datagrams) again(line []byte, first error) (int, error) {
 	lost := d.lost()
 	err := d.send(line[:len(line)-1])
 	if err != nil || time.Since(d.looked) > dialAnew {
 		lost += d.lost()
-		if e := d.dial(); err != nil && e == nil { // what it says has been noted
+		if e := d.dial(); err != nil && e == nil { // all its errors have been counted
 			err = d.send(line[:len(line)-1])
 		}
 	}
@@ -147,7 +147,7 @@ func (d *datagrams) again(line []byte, first error) (int, error) {
 	return len(line), nil
 }
 
-// look tells of datagrams that were lost since the last one.
+// look reports datagrams that were lost since the last one was sent.
 func (d *datagrams) look() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -160,10 +160,10 @@ func (d *datagrams) look() error {
 	return nil
 }
 
-var errLost = errors.New("the network says that datagrams did not arrive")
+var errLost = errors.New("the network reported that datagrams did not arrive")
 
-// lost is how many datagrams the kernel has learnt to be lost since it was asked last. Without a socket there are none: send
-// may have found that no other can be had.
+// lost returns how many datagrams the kernel has reported as lost since the last call. Without a socket there are none: send
+// may have failed to open another.
 func (d *datagrams) lost() (n int) {
 	conn, is := d.conn.(*net.UDPConn)
 	if !is {
@@ -186,10 +186,10 @@ func (d *datagrams) lost() (n int) {
 	return n
 }
 
-// Close ends a Write that waits, soon, and closes the socket.
+// Close ends a waiting Write soon, and closes the socket.
 func (d *datagrams) Close() error {
 	d.cancel()
-	if d.mu.TryLock() { // else Write does it
+	if d.mu.TryLock() { // if Write holds it, Write closes
 		defer d.mu.Unlock()
 		d.closeIfDone()
 	}

@@ -15,7 +15,7 @@ import (
 	"hushgate/internal/logqueue"
 )
 
-// These are the deaths of a syslog. That of an unreachable host is in internal/lab, which has networks.
+// These tests stop or remove a syslog. The test with an unreachable host is in internal/lab, which has networks.
 
 func openRaw(t *testing.T, address string) *Sink {
 	t.Helper()
@@ -36,7 +36,7 @@ func listenUnix(t *testing.T, path string) net.PacketConn {
 	return c
 }
 
-// await waits for a sink's figures.
+// await waits until a sink's counters satisfy a condition.
 func await(t *testing.T, s *Sink, what string, is func(logqueue.Stats) bool) logqueue.Stats {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -50,7 +50,7 @@ func await(t *testing.T, s *Sink, what string, is func(logqueue.Stats) bool) log
 	}
 }
 
-// TestSyslogGoes: what is sent while there is no syslog is counted, and the next one is told.
+// TestSyslogGoes checks that lines sent without a syslog are counted, and that the next syslog gets their number.
 func TestSyslogGoes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	first := listenUnix(t, path)
@@ -92,7 +92,7 @@ func TestSyslogGoes(t *testing.T) {
 	}
 }
 
-// TestSyslogStops: one that stops reading holds nobody up; when it goes on, it gets everything in order.
+// TestSyslogStops checks that a syslog that stops reading delays nobody, and gets everything in order when it reads again.
 func TestSyslogStops(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	l := listenUnix(t, path)
@@ -115,7 +115,8 @@ func TestSyslogStops(t *testing.T) {
 	}
 }
 
-// TestSyslogStopsForGood: the end does not wait for one that never reads again, and another in its place is found.
+// TestSyslogStopsForGood checks that Close does not wait for a syslog that never reads again, and that another one in its
+// place is found.
 func TestSyslogStopsForGood(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	listenUnix(t, path)
@@ -125,7 +126,7 @@ func TestSyslogStopsForGood(t *testing.T) {
 	}
 	begun := time.Now()
 	if err := s.Close(); err == nil {
-		t.Error("nobody missed the lines")
+		t.Error("no error about the lost lines")
 	}
 	if took := time.Since(begun); took > closeAll {
 		t.Errorf("it took %v", took)
@@ -150,7 +151,7 @@ func TestSyslogStopsForGood(t *testing.T) {
 	_ = s.Close() // whatever it says
 }
 
-// TestLongMessage: one that no datagram can carry is lost alone.
+// TestLongMessage checks that a line too long for a datagram is lost without any other.
 func TestLongMessage(t *testing.T) {
 	l, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -171,7 +172,7 @@ func TestLongMessage(t *testing.T) {
 	}
 }
 
-// TestRefusedUDP: of datagrams that nobody listens for the kernel tells afterwards; each is counted.
+// TestRefusedUDP checks that datagrams to a closed port are counted: the kernel reports each afterwards.
 func TestRefusedUDP(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
 		l, err := net.ListenPacket("udp", address)
@@ -210,7 +211,8 @@ func TestRefusedUDP(t *testing.T) {
 	}
 }
 
-// stuckUDP is a socket whose queue stays full, as that to a host that nobody finds; before that it fails so often otherwise.
+// stuckUDP is a socket whose queue stays full, as with an unreachable host. Before that, Write fails with another error,
+// refuses times.
 type stuckUDP struct {
 	net.Conn
 	refuses int
@@ -226,7 +228,8 @@ func (c *stuckUDP) Write([]byte) (int, error) {
 func (*stuckUDP) SetWriteDeadline(time.Time) error { return nil }
 func (*stuckUDP) Close() error                     { return nil }
 
-// TestStuckUDP: where a socket takes nothing and no other can be had, as while a link is down, lines are lost, and no more.
+// TestStuckUDP checks a socket that takes nothing while no other can be opened, as when a link is down: only the lines are
+// lost.
 func TestStuckUDP(t *testing.T) {
 	for refuses := range 2 {
 		d := &datagrams{network: "udp", address: "127.0.0.1:no-such-port", conn: &stuckUDP{refuses: refuses}}

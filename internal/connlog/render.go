@@ -9,27 +9,27 @@ import (
 	"hushgate/internal/mono"
 )
 
-// Names are what the ids of an event stand for.
+// Names maps the ids in an event to names.
 type Names struct {
 	Services []Service
 	Servers  []Server
 }
 
-// Service names a service and what its connections belong to.
+// Service has the address of a service, and the names of its frontend and backend.
 type Service struct {
 	Address  string // "192.0.2.1:25"
 	Frontend string
 	Backend  string
 }
 
-// Server names a server.
+// Server has the names of a server and its backend.
 type Server struct{ Backend, Name string }
 
-// Counts are the connections there are when a line is written (HAProxy: %ac, %fc, %bc, %sc).
+// Counts are the numbers of connections when a line is written (HAProxy: %ac, %fc, %bc, %sc).
 type Counts struct{ Active, Frontend, Backend, Server int }
 
-// termination is HAProxy's termination state (its configuration manual, section 8.5): who ended the connection, and what
-// it was waiting for.
+// termination returns HAProxy's termination state (its configuration manual, section 8.5): which side ended the connection,
+// and what the connection was waiting for.
 func termination(e *dataplane.Event) string {
 	switch e.Cause {
 	case dataplane.CauseClientTalked:
@@ -78,7 +78,7 @@ func termination(e *dataplane.Event) string {
 
 func millis(d time.Duration) int64 { return int64(d / time.Millisecond) }
 
-// between is the time from a to b in milliseconds, -1 if either did not happen.
+// between returns the time from a to b in milliseconds; -1 if either did not happen.
 func between(a, b mono.Time) int64 {
 	if a == 0 || b == 0 {
 		return -1
@@ -86,7 +86,7 @@ func between(a, b mono.Time) int64 {
 	return millis(b.Sub(a))
 }
 
-// Renderer writes events as lines.
+// Renderer formats events as lines.
 type Renderer struct {
 	Clock mono.Clock
 	Names *Names
@@ -103,8 +103,8 @@ func (r *Renderer) server(e *dataplane.Event) string {
 //
 //	client:port [accept date] frontend backend/server Tw/Tc/Tt bytes termination actconn/feconn/beconn/srv_conn/retries 0/0
 //
-// As in HAProxy, measured: Tw is the time from the accepted connection to the choice of a server, the delay included; a
-// rejected client belongs to no backend yet, and its frontend stands there instead.
+// As measured with HAProxy: Tw is the time from the accepted connection to the choice of a server, the delay included. A
+// rejected client has no backend yet, and the frontend is written in its place.
 func (r *Renderer) AppendTCP(b []byte, e *dataplane.Event, c Counts) []byte {
 	svc := &r.Names.Services[e.Service]
 	b = e.Client.Netip().AppendTo(b)
@@ -142,8 +142,8 @@ func (r *Renderer) AppendTCP(b []byte, e *dataplane.Event, c Counts) []byte {
 	return append(b, " 0/0"...)
 }
 
-// AppendJSON appends an object on one line, without a newline. Times are in milliseconds from the handshake's last ACK,
-// null if they did not come.
+// AppendJSON appends an object on one line, without a newline. Times are in milliseconds from the handshake's last ACK; null
+// if the event did not happen.
 func (r *Renderer) AppendJSON(b []byte, e *dataplane.Event, c Counts) []byte {
 	svc := &r.Names.Services[e.Service]
 	o := object{b: append(b, '{')}
@@ -185,7 +185,7 @@ func (r *Renderer) AppendJSON(b []byte, e *dataplane.Event, c Counts) []byte {
 	return append(o.b, '}')
 }
 
-// held is how long the client was kept waiting in silence.
+// held returns how long the client waited for a server to be chosen.
 func held(e *dataplane.Event) int64 {
 	if e.Connect != 0 {
 		return between(e.Established, e.Connect)
@@ -193,7 +193,7 @@ func held(e *dataplane.Event) int64 {
 	return between(e.Established, e.Closed)
 }
 
-// object writes the members of a JSON object.
+// object builds a JSON object.
 type object struct{ b []byte }
 
 func (o *object) key(k string) {
@@ -205,7 +205,7 @@ func (o *object) key(k string) {
 	o.b = append(o.b, `":`...)
 }
 
-// str writes a string of ours or an escaped one: printable ASCII, but for quotes and backslashes.
+// str writes a string that is printable ASCII, as our own and escaped strings are. It escapes only quotes and backslashes.
 func (o *object) str(k, v string) {
 	o.key(k)
 	o.b = append(o.b, '"')
@@ -218,7 +218,7 @@ func (o *object) str(k, v string) {
 	o.b = append(o.b, '"')
 }
 
-// flag writes a member that is true, and else is left out.
+// flag writes a member with the value true; a false one is left out.
 func (o *object) flag(k string) {
 	o.key(k)
 	o.b = append(o.b, "true"...)
@@ -238,7 +238,7 @@ func (o *object) time(k string, v int64) {
 	o.b = append(o.b, "null"...)
 }
 
-// AppendEscaped appends text in printable ASCII, as Postfix's escape() does: C's escapes, and octal for the rest.
+// AppendEscaped appends text in printable ASCII, as Postfix's escape(): C's escapes, and octal for other octets.
 func AppendEscaped(b, text []byte) []byte {
 	const named = "\a\b\f\n\r\t\v\\"
 	const letters = `abfnrtv\`
@@ -265,7 +265,7 @@ func indexByte(s string, c byte) int {
 	return -1
 }
 
-// AppendConnect appends the line that postscreen writes when a client has connected, without a newline.
+// AppendConnect appends postscreen's line about a client that has connected, without a newline.
 func (r *Renderer) AppendConnect(b []byte, e *dataplane.Event) []byte {
 	b = append(appendWho(append(b, "CONNECT from"...), e), " to "...)
 	service := r.Names.Services[e.Service].Address // "192.0.2.25:25" or "[2001:db8::25]:25"
@@ -277,17 +277,17 @@ func (r *Renderer) AppendConnect(b []byte, e *dataplane.Event) []byte {
 	return append(append(b, ']'), service[port:]...)
 }
 
-// AppendPass appends the line that postscreen writes about a client that passed its tests, without a newline.
+// AppendPass appends postscreen's line about a client that passed its tests, without a newline.
 func (r *Renderer) AppendPass(b []byte, e *dataplane.Event) []byte {
 	return appendWho(append(b, "PASS NEW"...), e)
 }
 
-// AppendPregreet appends the lines that postscreen writes when a connection ends, each with a newline: those that log
-// readers and fail2ban filters know. A client that passed was told of when the banner came, if it did.
+// AppendPregreet appends postscreen's lines about the end of a connection, each with a newline. Log analysers and fail2ban
+// filters know them. PASS NEW was logged when the banner came, and is appended here only if there was none.
 func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
 	switch e.Verdict {
 	case dataplane.VerdictEarlyTalker:
-		if !e.Observed { // else it was told when it talked
+		if !e.Observed { // otherwise it was logged when the client talked
 			b = append(r.AppendTalk(b, e), '\n')
 		}
 	case dataplane.VerdictHangup:
@@ -303,7 +303,7 @@ func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
 	return append(appendWho(b, e), '\n')
 }
 
-// AppendTalk appends the line that postscreen writes about early talk, without a newline.
+// AppendTalk appends postscreen's line about early talk, without a newline.
 func (r *Renderer) AppendTalk(b []byte, e *dataplane.Event) []byte {
 	b = append(b, "PREGREET "...)
 	b = strconv.AppendUint(b, uint64(e.TalkLen), 10)
@@ -324,9 +324,9 @@ func appendAfter(b []byte, e *dataplane.Event) []byte {
 	return append(b, " from"...)
 }
 
-// appendSeconds appends a time as postscreen does (Postfix's format_tv with two significant digits and two decimals, its
-// delay_logging_resolution_limit): below a second in hundredths, below ten in tenths, else in whole seconds. A half is rounded
-// up, what is below a microsecond cut off, and there are no trailing zeros.
+// appendSeconds appends a time in the format of postscreen (Postfix's format_tv with two significant digits and two
+// decimals, its delay_logging_resolution_limit): in hundredths below a second, in tenths below ten, else in whole seconds.
+// Halves are rounded up, fractions of a microsecond are cut off, and there are no trailing zeros.
 func appendSeconds(b []byte, d time.Duration) []byte {
 	d = max(0, d.Truncate(time.Microsecond))
 	step := time.Second

@@ -14,15 +14,15 @@ import (
 	"hushgate/internal/logqueue"
 )
 
-// Target is where lines go, as one `log` line of HAProxy says.
+// Target is the destination of lines, as in a `log` line of HAProxy.
 type Target struct {
 	Address  string // "stdout", "stderr", a unix datagram socket's path, or "host:port" (UDP)
 	Format   string // "raw", "local", "rfc3164" or "rfc5424"
 	Facility string
-	Level    string // the least urgent that is sent
+	Level    string // the lowest level that is sent
 }
 
-// Severity is how urgent a line is (RFC 5424 section 6.2.1).
+// Severity is the severity of a line (RFC 5424 section 6.2.1).
 type Severity int
 
 // The severities that hushgate uses.
@@ -38,7 +38,7 @@ var (
 		"local0 local1 local2 local3 local4 local5 local6 local7")
 )
 
-// Sink writes lines to a target. Nobody waits for it: see package logqueue.
+// Sink writes lines to a target without delaying the caller; see package logqueue.
 type Sink struct {
 	address string
 	header  func(b []byte, s Severity, now time.Time) []byte
@@ -49,7 +49,7 @@ type Sink struct {
 	buf []byte
 }
 
-// Open opens a target. A socket that is not there is an error now; later it is tried again and again.
+// Open opens a target. If its socket does not exist, Open fails; if it disappears later, the Sink tries again and again.
 func (t Target) Open() (*Sink, error) {
 	facility, level := slices.Index(facilities, t.Facility), slices.Index(levels, t.Level)
 	if t.Format != "raw" && facility < 0 {
@@ -91,7 +91,7 @@ func (t Target) writer() (out io.WriteCloser, batch int, err error) {
 	return out, 0, err
 }
 
-// headers returns what each format puts before a message. The standard library's log/syslog knows one of them alone.
+// headers returns the header of each format. The standard library's log/syslog supports only one of them.
 func headers(facility int) map[string]func([]byte, Severity, time.Time) []byte {
 	host, err := os.Hostname()
 	if err != nil {
@@ -120,7 +120,7 @@ func headers(facility int) map[string]func([]byte, Severity, time.Time) []byte {
 	}
 }
 
-// Line queues a line, without a newline, unless it is less urgent than the target wants.
+// Line queues a line, without a newline, unless its severity is below the target's level.
 func (s *Sink) Line(v Severity, line []byte) {
 	if v > s.least {
 		return
@@ -131,19 +131,19 @@ func (s *Sink) Line(v Severity, line []byte) {
 	s.queue.Add(s.buf)
 }
 
-// Address is the target's.
+// Address returns the target's address.
 func (s *Sink) Address() string { return s.address }
 
-// Stats returns what became of the lines.
+// Stats returns the counters of lines.
 func (s *Sink) Stats() logqueue.Stats { return s.queue.Stats() }
 
-// How long a target may take to come to its end: altogether, and without taking a line.
+// How long Close waits for a target: in all, and without progress.
 const (
 	closeStall = time.Second
 	closeAll   = 5 * time.Second
 )
 
-// Close writes what is queued and closes the target. One that takes nothing is given up.
+// Close writes what is queued and closes the target. It gives up a target that takes nothing.
 func (s *Sink) Close() error {
 	if err := s.queue.Close(closeStall, closeAll); err != nil {
 		return fmt.Errorf("log to %s: %w", s.address, err)

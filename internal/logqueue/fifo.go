@@ -2,18 +2,18 @@ package logqueue
 
 import "encoding/binary"
 
-// fifo holds lines in the order in which they came, in chunks of memory that are used again.
+// fifo holds lines in their order, in chunks of memory that are reused.
 type fifo struct {
-	chunks [][]byte // oldest first, with a head before each line
-	at     int      // where the next line begins in the first
-	size   int      // octets of all lines and heads that wait
+	chunks [][]byte // oldest first, with a header before each line
+	at     int      // where the next line begins in the first chunk
+	size   int      // octets of all waiting lines and headers
 	spare  [][]byte
 }
 
 const (
 	chunkSize = 64 << 10
-	spares    = 8  // chunks that are kept for later
-	headSize  = 12 // the line's length, and how many lost lines it tells of
+	spares    = 8  // chunks kept for reuse
+	headSize  = 12 // the line's length, and the number of lost lines that it reports
 )
 
 func (f *fifo) push(line []byte, told uint64) {
@@ -38,7 +38,7 @@ func (f *fifo) chunk(need int) []byte {
 	return make([]byte, 0, max(need, chunkSize))
 }
 
-// next is the length of the next line, 0 if there is none.
+// next returns the length of the next line; 0 if there is none.
 func (f *fifo) next() int {
 	if f.size == 0 {
 		return 0
@@ -63,7 +63,7 @@ func (f *fifo) pop(b []byte) (_ []byte, told uint64, ok bool) {
 	return b, told, true
 }
 
-// release takes the first chunk out, which is used up.
+// release removes the first chunk, which is empty.
 func (f *fifo) release(first []byte) {
 	if len(f.spare) < spares && cap(first) == chunkSize {
 		f.spare = append(f.spare, first)

@@ -8,68 +8,68 @@ import (
 	"time"
 )
 
-// Limit is how many octets of lines may wait for a target unless Options say otherwise: some 180,000 lines of `option
-// tcplog`. The memory is taken only while that many wait.
+// Limit is the default for Options.Limit: some 180,000 lines of `option tcplog`. The memory is used only while that many
+// lines wait.
 const Limit = 32 << 20
 
 const (
-	// sayEvery is how often at most a line says how many were lost.
+	// sayEvery is the smallest interval between two lines that report lost lines.
 	sayEvery = time.Second
-	// lookAfter is when Options.Look is called: Linux gives an address that does not answer up after three seconds.
+	// lookAfter is the pause before Options.Look is called: Linux gives up resolving a link address after three seconds.
 	lookAfter = 5 * time.Second
 )
 
-// Options describe a Queue.
+// Options configure a Queue.
 type Options struct {
-	// Out takes whole lines, newlines included, and returns how many octets it took. An error that comes with a LostError in
-	// it is about lines that Out had taken before. Close is called once, and has to end a Write that waits.
+	// Out takes whole lines, newlines included, and returns how many octets it took. An error that wraps a LostError is about
+	// lines that Out had taken before. Close is called once, and must end a waiting Write.
 	Out io.WriteCloser
-	// Batch is how many octets Out takes at once. A line that is longer comes alone. With 0 each comes alone.
+	// Batch is the largest number of octets that Out takes at once. A longer line comes alone. With 0 every line comes alone.
 	Batch int
-	// Look, if it is not nil, is called when nothing came for a while behind the last line: what a target had taken may have
-	// been lost, which is a LostError.
+	// Look, if not nil, is called when no line has followed the last one for a while. It reports lines that were lost after the
+	// target had taken them, as a LostError.
 	Look func() error
-	// Lost appends the line that says how many were lost.
+	// Lost appends a line that reports the number of lost lines.
 	Lost func(b []byte, lines uint64) []byte
-	// Limit is how many octets may wait, Limit if it is 0.
+	// Limit is the largest number of octets that may wait; 0 means the constant Limit.
 	Limit int
 }
 
-// LostError reports lines that a target had taken and that were lost behind it.
+// LostError reports lines that were lost after the target had taken them.
 type LostError struct {
 	Lines int
 	Err   error
 }
 
-// Error is that of the target.
+// Error returns the text of the target's error.
 func (e *LostError) Error() string { return e.Err.Error() }
 
-// Unwrap returns the error of the target.
+// Unwrap returns the target's error.
 func (e *LostError) Unwrap() error { return e.Err }
 
-// Stats are what became of the lines of a Queue so far.
+// Stats counts the lines of a Queue by their fate.
 type Stats struct {
 	Written, Lost, Waiting uint64
-	Err                    error // the latest of the target
+	Err                    error // the target's latest error
 }
 
-// Queue hands lines to a target without making anybody wait for it.
+// Queue passes lines to a target without making the caller wait.
 type Queue struct {
 	o     Options
-	added chan struct{} // has an element when there is something to do
+	added chan struct{} // has an element when the goroutine has work
 	done  chan struct{} // closed when the goroutine has ended
-	batch []byte        // of the goroutine
-	ends  []int         // of the goroutine: where in the batch each line ends
-	dirty bool          // of the goroutine: lines went out since Look
+	batch []byte        // used by the goroutine
+	ends  []int         // used by the goroutine: the end of each line in the batch
+	dirty bool          // used by the goroutine: lines were written since Look
 	close func() error
 
 	mu      sync.Mutex
 	waiting fifo
 	stats   Stats
-	taken   uint64 // lines that the target is being given
-	unsaid  uint64 // lost lines that no line has told of
+	taken   uint64 // lines that are being written
+	unsaid  uint64 // lost lines that were not reported yet
 	said    time.Time
-	closing bool // nothing is added any more
+	closing bool // no line is accepted any more
 	given   bool // the target was given up
 }
 
@@ -83,7 +83,7 @@ func New(o Options) *Queue {
 	return q
 }
 
-// Add queues a line, with its newline. The line is copied.
+// Add queues a copy of a line, with its newline.
 func (q *Queue) Add(line []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -100,13 +100,13 @@ func (q *Queue) Add(line []byte) {
 	q.wake()
 }
 
-// Write is Add for those who know an io.Writer. It never fails.
+// Write is Add as an io.Writer. It never fails.
 func (q *Queue) Write(line []byte) (int, error) {
 	q.Add(line)
 	return len(line), nil
 }
 
-// Stats returns the figures of this moment.
+// Stats returns the present counters.
 func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -127,7 +127,7 @@ func (q *Queue) lose(lines uint64) {
 	q.unsaid += lines
 }
 
-// say queues the line that says how many were lost, unless one did a moment ago.
+// say queues the line that reports lost lines, unless one was queued a moment ago.
 func (q *Queue) say() {
 	now := time.Now()
 	if now.Sub(q.said) < sayEvery {
@@ -149,7 +149,7 @@ func (q *Queue) run() {
 			q.dirty = q.o.Look != nil
 		case !more:
 			q.look()
-			_ = q.close() // the lines are written, or lost
+			_ = q.close() // all lines are written or lost
 			return
 		default:
 			q.wait()
@@ -157,7 +157,7 @@ func (q *Queue) run() {
 	}
 }
 
-// wait waits for lines or, when there are some to tell of that were lost, until that can be tried again.
+// wait waits for lines. If lost lines are to be reported, it returns when that may be tried again.
 func (q *Queue) wait() {
 	q.mu.Lock()
 	unsaid := q.unsaid > 0
@@ -179,7 +179,7 @@ func (q *Queue) wait() {
 	}
 }
 
-// look counts lines that a target had taken and that were lost.
+// look counts lines that were lost after the target had taken them.
 func (q *Queue) look() {
 	if !q.dirty {
 		return
@@ -192,7 +192,7 @@ func (q *Queue) look() {
 	}
 }
 
-// failed notes an error, and the lines before it that it is about.
+// failed records an error, and counts the earlier lines that it is about.
 func (q *Queue) failed(err error) {
 	q.stats.Err = err
 	var before *LostError
@@ -202,8 +202,8 @@ func (q *Queue) failed(err error) {
 	}
 }
 
-// take fills the batch; told is how many lost lines it tells of. It is empty when nothing waits; then there may be more
-// later, or not.
+// take fills the batch, and returns how many lines it has and how many lost lines it reports. The batch is empty if nothing
+// waits. More is false if no line will follow.
 func (q *Queue) take() (lines, told uint64, more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -213,7 +213,7 @@ func (q *Queue) take() (lines, told uint64, more bool) {
 	}
 	if q.waiting.size == 0 && q.unsaid > 0 {
 		if q.closing {
-			q.said = time.Time{} // there will be no other time
+			q.said = time.Time{} // this is the last chance
 		}
 		q.say()
 	}
@@ -234,11 +234,11 @@ func (q *Queue) take() (lines, told uint64, more bool) {
 	return lines, told, !q.closing
 }
 
-// wrote counts what became of a batch of which the target took n octets.
+// wrote counts the lines of a batch of which the target took n octets.
 func (q *Queue) wrote(n int, lines, told uint64, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.given { // its lines are counted among the lost
+	if q.given { // its lines were counted as lost
 		return
 	}
 	q.taken = 0
@@ -259,14 +259,14 @@ func (q *Queue) wrote(n int, lines, told uint64, err error) {
 	}
 	q.stats.Written += whole
 	q.lose(lines - whole)
-	q.unsaid += told // what could not be said now is said later
+	q.unsaid += told // report these later
 	if q.closing && lines == 0 {
-		q.unsaid = 0 // nobody will hear of it
+		q.unsaid = 0 // this cannot be reported any more
 	}
 }
 
-// Close writes what waits and closes the target. It gives the target up when that takes nothing for a time, or is not
-// through after all; the error says how many lines are lost by that.
+// Close writes what waits and closes the target. It gives up the target if that makes no progress for the duration stall, or
+// has not finished after all. The error has the number of lines that were lost by this.
 func (q *Queue) Close(stall, all time.Duration) error {
 	q.mu.Lock()
 	q.closing = true

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// target is a log in the hands of a test.
+// target is a log that a test controls.
 type target struct {
-	gate   chan struct{} // Write waits for it if it is not nil
+	gate   chan struct{} // if not nil, Write waits for it
 	closed chan struct{}
 	mu     sync.Mutex // of what follows
 	full   bool       // takes nothing
 	part   int        // takes so many octets, and then fails
-	before int        // lines of before that it says were lost
+	before int        // how many earlier lines it reports as lost
 	text   bytes.Buffer
 }
 
@@ -50,7 +50,7 @@ func (t *target) Write(b []byte) (int, error) {
 	return t.text.Write(b)
 }
 
-// set changes what becomes of lines.
+// set changes the target's behaviour.
 func (t *target) set(change func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,7 +81,7 @@ func wants(t *testing.T, q *Queue, out *target, text string, written, lost uint6
 	}
 }
 
-// TestOrder: everything arrives, in order, at a normal end too.
+// TestOrder checks that everything arrives in order, also at a normal end.
 func TestOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &target{}
@@ -102,7 +102,7 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-// TestSlow: lines that find no room are lost, and a line in their place says how many.
+// TestSlow checks that lines without room are lost, and that a line in their place gives their number.
 func TestSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &target{gate: make(chan struct{})}
@@ -124,7 +124,8 @@ func TestSlow(t *testing.T) {
 	})
 }
 
-// TestFull: a target that fails loses its lines, says so in time although no other line comes, and once a second at most.
+// TestFull checks a target that fails: its lines are lost, and their number is reported at most once a second, even without
+// further lines.
 func TestFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &target{full: true}
@@ -148,7 +149,7 @@ func TestFull(t *testing.T) {
 	})
 }
 
-// TestFullAtTheEnd: Close comes to an end when what was lost cannot be told.
+// TestFullAtTheEnd checks that Close ends if the number of lost lines cannot be written.
 func TestFullAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &target{full: true}
@@ -162,7 +163,7 @@ func TestFullAtTheEnd(t *testing.T) {
 	})
 }
 
-// TestPart: of a batch that went out in part the whole lines count.
+// TestPart checks that the whole lines count in a batch that was written in part.
 func TestPart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &target{gate: make(chan struct{}), part: 9}
@@ -184,7 +185,7 @@ func TestPart(t *testing.T) {
 	})
 }
 
-// TestLostBefore: what a target says of lines that it had taken is counted among the lost.
+// TestLostBefore checks that lines which a target reports as lost later are counted as lost.
 func TestLostBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &target{}
@@ -200,7 +201,7 @@ func TestLostBefore(t *testing.T) {
 	})
 }
 
-// TestLook: what turns out to be lost when nothing more came is counted, and told.
+// TestLook checks that lines found to be lost when nothing followed them are counted and reported.
 func TestLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &target{closed: make(chan struct{})}
@@ -225,7 +226,8 @@ func TestLook(t *testing.T) {
 	})
 }
 
-// TestGiveUp: one that takes nothing is given up, what waits for it is counted, and one that goes on is waited for.
+// TestGiveUp checks that Close gives up a target that takes nothing, counts the waiting lines, and waits for a target with
+// progress.
 func TestGiveUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &target{gate: make(chan struct{})}
@@ -253,7 +255,7 @@ func TestGiveUp(t *testing.T) {
 	})
 }
 
-// TestGiveUpAfterAll: one that is too slow is given up in the end.
+// TestGiveUpAfterAll checks that Close gives up a target that is too slow.
 func TestGiveUpAfterAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &target{gate: make(chan struct{})}
@@ -288,7 +290,7 @@ func TestAddDoesNotAllocate(t *testing.T) {
 			q.Add(line)
 		}
 	}
-	for range 100 { // until it loses lines: from then on all is there that it will have
+	for range 100 { // until lines are lost: then all memory is allocated
 		fill()
 	}
 	if n := testing.AllocsPerRun(10, fill); n > 0 {
@@ -299,7 +301,7 @@ func TestAddDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkAdd is what a line costs the shard that it comes from, while another goroutine takes lines.
+// BenchmarkAdd measures what a line costs a shard while another goroutine writes lines.
 func BenchmarkAdd(b *testing.B) {
 	q := New(Options{Out: nowhere{}, Batch: PipeBatch, Lost: func(b []byte, _ uint64) []byte { return b }})
 	line := []byte("198.18.0.7:40000 [23/Nov/2026:14:17:09.201] ft_smtp bk_smtp/smtp1 30000/1/31000 274 -- 3/2/1/0/1 0/0\n")

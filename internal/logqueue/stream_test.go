@@ -24,7 +24,7 @@ func pipe(t *testing.T) (r, w *os.File) {
 	return r, w
 }
 
-// TestStreamWaits: a full pipe is waited for, whether or not somebody has set O_NONBLOCK, and Close ends the wait.
+// TestStreamWaits checks that Write waits for a full pipe, with and without O_NONBLOCK, and that Close ends the wait.
 func TestStreamWaits(t *testing.T) {
 	for _, nonblock := range []bool{false, true} {
 		r, w := pipe(t)
@@ -40,7 +40,7 @@ func TestStreamWaits(t *testing.T) {
 		}()
 		got := make([]byte, len(text))
 		if _, err := io.ReadFull(bufio.NewReader(r), got); err != nil || string(got) != text {
-			t.Errorf("%v, or other lines", err)
+			t.Errorf("%v, or the lines differ", err)
 		}
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -60,7 +60,7 @@ func TestStreamWaits(t *testing.T) {
 	}
 }
 
-// TestStreamLongLine: nor does a line that finds room for its beginning alone wait where Close cannot call it back.
+// TestStreamLongLine checks that Close can end a Write whose line fits only in part.
 func TestStreamLongLine(t *testing.T) {
 	_, w := pipe(t)
 	room, err := unix.FcntlInt(w.Fd(), unix.F_GETPIPE_SZ, 0)
@@ -88,7 +88,8 @@ func TestStreamLongLine(t *testing.T) {
 	}
 }
 
-// TestStreamClosedPipe: it is an error, and lines go on when there is a reader again, as a named pipe can have.
+// TestStreamClosedPipe checks that a pipe without a reader is an error, and that lines are written again when a named pipe
+// has a reader again.
 func TestStreamClosedPipe(t *testing.T) {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	name := t.TempDir() + "/pipe"
@@ -120,8 +121,8 @@ func TestStreamClosedPipe(t *testing.T) {
 	}
 }
 
-// TestStreamTorn: the line behind one that went out in part begins on a line of its own. The limit of a file's size stands
-// for the disk's.
+// TestStreamTorn checks that the line after one that was written in part begins on a new line. A limit for the size of files
+// stands in for a full disk.
 func TestStreamTorn(t *testing.T) {
 	f, err := os.CreateTemp(t.TempDir(), "")
 	if err != nil {
@@ -156,7 +157,7 @@ func TestStreamTorn(t *testing.T) {
 	}
 }
 
-// TestQueueOnStuckPipe: a queue before a pipe that nobody reads ends in time.
+// TestQueueOnStuckPipe checks that Close of a queue to an unread pipe ends in time.
 func TestQueueOnStuckPipe(t *testing.T) {
 	_, w := pipe(t)
 	q := New(Options{Out: NewStream(int(w.Fd())), Batch: PipeBatch, Lost: func(b []byte, _ uint64) []byte { return b }})
@@ -166,7 +167,7 @@ func TestQueueOnStuckPipe(t *testing.T) {
 	}
 	begun := time.Now()
 	if err := q.Close(200*time.Millisecond, time.Second); err == nil {
-		t.Error("nobody missed the lines")
+		t.Error("no error about the lost lines")
 	}
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("it took %v", took)

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// Version is the form of a header.
+// Version is the version of the header.
 type Version uint8
 
 // The versions.
@@ -16,21 +16,20 @@ const (
 	V2                  // binary (section 2.2)
 )
 
-// MaxLen is the length of the longest header: version 1 with two IPv6 addresses, CRLF included (section 2.1 counts 104
-// octets for those, and 107 for a line of any kind). It fits in one segment of any TCP (RFC 9293 section 3.7.1).
+// MaxLen is the length of the longest header of version 1: section 2.1 counts 104 octets for two IPv6 addresses, and 107 for
+// a line of any kind, CRLF included. It fits into one segment of any TCP (RFC 9293 section 3.7.1).
 const MaxLen = 107
 
 // signature begins a header of version 2.
 const signature = "\r\n\r\n\x00\r\nQUIT\n"
 
-// The fourth word of a header of version 2: version and command, then address family and protocol.
+// The octets after the signature of version 2: version and command, then address family and protocol.
 const (
 	v2Local, v2Proxy = 0x20, 0x21
 	tcp4, tcp6       = 0x11, 0x21
 )
 
-// Append appends the header for a connection from a client to the service that it connected to, whose addresses are of
-// one family.
+// Append appends the header for a client's connection to a service; both addresses must be of the same family.
 func (v Version) Append(b []byte, client, service netip.AddrPort) []byte {
 	switch v {
 	case V1:
@@ -67,9 +66,9 @@ func appendV2(b []byte, client, service netip.AddrPort) []byte {
 	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, client.Port()), service.Port())
 }
 
-// AppendLocal appends the header of a connection that is the sender's own, such as a health check: LOCAL in version 2. In
-// version 1 it names the connection's own two ends, as HAProxy's does, for Postfix (3.7) refuses UNKNOWN; that is
-// said only if the ends are not known.
+// AppendLocal appends the header for a connection of the sender itself, such as a health check. In version 2 it is LOCAL. In
+// version 1 it names the two ends of the connection, as HAProxy does, because Postfix (3.7) refuses UNKNOWN. UNKNOWN is used
+// only if the ends are not known.
 func (v Version) AppendLocal(b []byte, from, to netip.AddrPort) []byte {
 	switch v {
 	case V1:

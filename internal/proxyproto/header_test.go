@@ -36,7 +36,7 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestLongest: no header is longer than MaxLen, and none costs memory.
+// TestLongest checks that no header is longer than MaxLen, and that none needs an allocation.
 func TestLongest(t *testing.T) {
 	long := netip.MustParseAddrPort("[2001:1db8:3fff:ffff:ffff:ffff:ffff:ffff]:65535")
 	b := make([]byte, 0, MaxLen)

@@ -31,8 +31,8 @@ type line struct {
 	done bool     // the line's end was found, directly before next
 }
 
-// NewAnonymiser returns an Anonymiser with a random key, which is not shown to anyone. For the given addresses it is certain that
-// the result is no multicast or other address that no TCP peer can have.
+// NewAnonymiser returns an Anonymiser with a random key, which is not shown to anyone. For the given addresses it is certain
+// that the result is no multicast or other address that no TCP peer can have.
 func NewAnonymiser(addresses ...wire.Addr) (*Anonymiser, error) {
 	for {
 		a := &Anonymiser{lines: map[stream]*line{}}

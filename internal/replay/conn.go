@@ -27,8 +27,8 @@ func (m *moment) note(now moment) {
 	}
 }
 
-// end is what is known of one end of a connection from what it sent, and from what the other end answered. The numbers are valid
-// only if known is set.
+// end is what is known of one end of a connection from what it sent, and from what the other end answered. The numbers are
+// valid only if known is set.
 type end struct {
 	known    bool
 	isn      wire.Seq
@@ -76,8 +76,8 @@ func (e *end) begin(isn wire.Seq) {
 // maxWindow is the largest window of TCP (RFC 7323 section 2.3).
 const maxWindow = 1 << 30
 
-// acceptable reports whether the receiver can accept a segment (RFC 9293 section 3.10.7.4): it is not beyond the window, as far as
-// that is known. A segment before the window is old and harmless.
+// acceptable reports whether the receiver can accept a segment (RFC 9293 section 3.10.7.4): it is not beyond the window, as
+// far as that is known. A segment before the window is old and harmless.
 func (e *end) acceptable(seg *wire.Segment) bool {
 	if !e.known {
 		return true
@@ -93,8 +93,9 @@ func (e *end) beyondFin(seg *wire.Segment) bool {
 	return e.fin && len(seg.Payload) > 0 && (seg.Seq + wire.Seq(len(seg.Payload))).After(e.finAt)
 }
 
-// resets reports whether the receiver accepts an RST (RFC 9293 section 3.10.7.4, narrowed by RFC 5961 section 3.2): its number must
-// be exactly the next expected one. A capture shows only that this lies between what was acknowledged and what was sent.
+// resets reports whether the receiver accepts an RST (RFC 9293 section 3.10.7.4, narrowed by RFC 5961 section 3.2): its
+// number must be exactly the next expected one. A capture shows only that this lies between what was acknowledged and what
+// was sent.
 func (e *end) resets(seg *wire.Segment) bool {
 	if !e.known {
 		return true
@@ -106,8 +107,8 @@ func (e *end) resets(seg *wire.Segment) bool {
 	return seg.Seq.AtOrAfter(from) && (seg.Seq == from || seg.Seq.AtOrBefore(e.next))
 }
 
-// hears learns from the other end's segment what it says of this end's data: how much arrived, and how much may follow. Scaled is
-// the window shift; negative if it is unknown.
+// hears learns from the other end's segment what it says of this end's data: how much arrived, and how much may follow.
+// Scaled is the window shift; negative if it is unknown.
 func (e *end) hears(seg *wire.Segment, scaled int8) {
 	if !seg.Flags.Has(wire.ACK) || !e.known {
 		return
@@ -124,8 +125,8 @@ func (e *end) hears(seg *wire.Segment, scaled int8) {
 	}
 }
 
-// sends learns from a segment what its sender has sent. A number after the first one shows that earlier payload is missing in the
-// capture, unless it is only one number later and may be that of a FIN.
+// sends learns from a segment what its sender has sent. A number after the first one shows that earlier payload is missing
+// in the capture, unless it is only one number later and may be that of a FIN.
 func (e *end) sends(now moment, seg *wire.Segment) {
 	first, end := e.isn+1, seg.Seq+wire.Seq(len(seg.Payload))
 	fin := seg.Flags.Has(wire.FIN)
@@ -204,8 +205,9 @@ func (c *conn) clientSyn(seg *wire.Segment) bool {
 	return true
 }
 
-// completes reports whether a client's segment ends the handshake, by an acknowledgement of the SYN-ACK. Of several SYN-ACKs, some of
-// which may be forged, it selects the one that the client accepted. If the SYN-ACK was not captured, its number is the one before.
+// completes reports whether a client's segment ends the handshake, by an acknowledgement of the SYN-ACK. Of several
+// SYN-ACKs, some of which may be forged, it selects the one that the client accepted. If the SYN-ACK was not captured, its
+// number is the one before.
 func (c *conn) completes(seg *wire.Segment) bool {
 	if c.rivals && seg.Ack == c.rival+1 {
 		c.server.known = false
@@ -289,8 +291,8 @@ func (c *conn) acksSyn(seg *wire.Segment) bool {
 	return seg.Ack.After(c.client.isn) && seg.Ack.AtOrBefore(c.client.isn+1+c.synLen)
 }
 
-// resetBy handles an RST. As long as the client may be in SYN-SENT, the acknowledgement number decides whether the client accepts it
-// (RFC 9293 section 3.10.7.3). So an injected RST is ignored.
+// resetBy handles an RST. As long as the client may be in SYN-SENT, the acknowledgement number decides whether the client
+// accepts it (RFC 9293 section 3.10.7.3). So an injected RST is ignored.
 func (c *conn) resetBy(e *end, seg *wire.Segment) bool {
 	believed := e.resets(seg)
 	if e == &c.server && c.syn && !c.ready.seen() {

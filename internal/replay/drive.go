@@ -12,9 +12,9 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Driver feeds the clients' segments of a capture to shards of the gateway, one for each service, by the capture's clock. The servers
-// are models that accept, send a banner, acknowledge and close. The clients acknowledge numbers of the captured server; these are
-// translated to the numbers that hushgate sends.
+// Driver feeds the clients' segments of a capture to shards of the gateway, one for each service, by the capture's clock.
+// The servers are models that accept, send a banner, acknowledge and close. The clients acknowledge numbers of the captured
+// server; these are translated to the numbers that hushgate sends.
 type Driver struct {
 	opt      DriveOptions
 	tell     func(Driven)
@@ -75,8 +75,9 @@ func NewDriver(opt DriveOptions, tell func(Driven)) *Driver {
 	}
 }
 
-// Segment handles the next segment of the capture, which it changes. Of a server's segments it uses only the numbers. Fragments says
-// that the segment was reassembled. The live gateway gets reassembled IPv4 packets from the kernel, and drops IPv6 fragments.
+// Segment handles the next segment of the capture, which it changes. Of a server's segments it uses only the numbers.
+// Fragments says that the segment was reassembled. The live gateway gets reassembled IPv4 packets from the kernel, and drops
+// IPv6 fragments.
 func (d *Driver) Segment(at time.Time, seg *wire.Segment, fromClient, fragments bool) error {
 	if d.origin.IsZero() {
 		d.origin, d.last = at, at

@@ -47,11 +47,12 @@ func (c *conn) judge() Result {
 	return r
 }
 
-// things finds the decisive moments of a connection, as far as its ends were captured. Blind says that the client talked before it
-// had seen any of the banner.
+// things finds the decisive moments of a connection, as far as its ends were captured. Blind says that the client talked
+// before it had seen any of the banner.
 //
-// Missing packets are recognised by the numbers of the others: if an end acknowledges something that was not captured, or continues
-// after it, then it was sent before. So a client's first octet is never placed before that of a banner that the client has seen.
+// Missing packets are recognised by the numbers of the others: if an end acknowledges something that was not captured, or
+// continues after it, then it was sent before. So a client's first octet is never placed before that of a banner that the
+// client has seen.
 func (c *conn) things(r *Result) (s seenThings, blind bool) {
 	s = seenThings{c.ready, c.client.talk, c.server.talk, c.client.left}
 	lacks := c.client.guessed || c.server.guessed

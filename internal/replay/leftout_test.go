@@ -83,8 +83,8 @@ func TestPointToPoint(t *testing.T) {
 	}
 }
 
-// TestWithoutTimes checks that a capture of simple packet blocks shows who came first, and is reported as without times in every
-// format.
+// TestWithoutTimes checks that a capture of simple packet blocks shows who came first, and is reported as without times in
+// every format.
 func TestWithoutTimes(t *testing.T) {
 	talker := converted(t, "../../testpcaps/bot-half-a-second.pcap", capture.LinkRaw, nothing, false)
 	waits := converted(t, "../../testpcaps/nc.pcap", capture.LinkRaw, nothing, false)
@@ -196,8 +196,8 @@ func wireSeal(packet []byte) []byte {
 	return packet
 }
 
-// TestLeftOut checks that everything left out is reported with its reason, in every format; if the format has no place for it, on
-// standard error.
+// TestLeftOut checks that everything left out is reported with its reason, in every format; if the format has no place for
+// it, on standard error.
 func TestLeftOut(t *testing.T) {
 	wants := []string{
 		"3 segments left out because their ports are not in --port 25; connections were accepted on 2525",

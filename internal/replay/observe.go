@@ -57,8 +57,8 @@ func NewObserver(opt Options, each func(*Result)) *Observer {
 	return o
 }
 
-// Segment handles the next segment and the time of its capture, zero if unknown. It does not keep the segment. It returns the ID of
-// the segment's connection, 0 if it belongs to none, and whether the client sent it.
+// Segment handles the next segment and the time of its capture, zero if unknown. It does not keep the segment. It returns
+// the ID of the segment's connection, 0 if it belongs to none, and whether the client sent it.
 func (o *Observer) Segment(at time.Time, seg *wire.Segment, truncated bool) (id int, fromClient bool) {
 	k, fromClient, ok := o.key(seg)
 	if !ok {
@@ -93,8 +93,8 @@ func (o *Observer) Segment(at time.Time, seg *wire.Segment, truncated bool) (id 
 	return c.id, fromClient
 }
 
-// clock moves a connection to the moment of its next segment. Its time never goes back, so that the order of events and their times
-// agree.
+// clock moves a connection to the moment of its next segment. Its time never goes back, so that the order of events and
+// their times agree.
 func (o *Observer) clock(c *conn, at time.Time) {
 	if at.IsZero() {
 		o.Stats.Untimed++

@@ -194,8 +194,8 @@ func TestAt(t *testing.T) {
 	}
 }
 
-// TestChecksums checks that a segment with a wrong checksum is ignored, unless the option accepts it. A checksum left to the sender's
-// hardware is not a wrong one.
+// TestChecksums checks that a segment with a wrong checksum is ignored, unless the option accepts it. A checksum left to the
+// sender's hardware is not a wrong one.
 func TestChecksums(t *testing.T) {
 	talk := func(sum func(seg *wire.Segment)) (Result, Stats) {
 		var got Result
@@ -239,7 +239,8 @@ func TestChecksums(t *testing.T) {
 	}
 }
 
-// pseudoSum returns what a sender leaves for its hardware in the checksum field: the pseudo-header's sum (RFC 9293 section 3.1).
+// pseudoSum returns what a sender leaves for its hardware in the checksum field: the pseudo-header's sum (RFC 9293 section
+// 3.1).
 func pseudoSum(seg *wire.Segment) []byte {
 	sum := 6 + len(seg.Frame()) - wire.PacketAt - 20
 	for _, a := range [][]byte{seg.Src.IP(), seg.Dst.IP()} {
@@ -249,7 +250,8 @@ func pseudoSum(seg *wire.Segment) []byte {
 	return []byte{byte(sum >> 8), byte(sum)}
 }
 
-// TestReuse checks that a new SYN from the same client port begins another connection, and a late segment of the old one does not.
+// TestReuse checks that a new SYN from the same client port begins another connection, and a late segment of the old one
+// does not.
 func TestReuse(t *testing.T) {
 	story := append(handshake(c(110*ms, ack, 1, 1, ehlo), s(111*ms, wire.RST, 1, 0, ""), c(112*ms, ack, 1, 1, ehlo)),
 		c(time.Second, wire.SYN, 900, 0, ""), s(1005*ms, wire.SYN|ack, 0, 901, ""), c(1010*ms, ack, 901, 1, ""), s(2010*ms, ack, 1, 901, hi))

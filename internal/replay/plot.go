@@ -15,8 +15,8 @@ import (
 // maxPoints bounds the number of points of the curve.
 const maxPoints = 2000
 
-// Plot draws the cumulative curve of the time to the first octet of clients that did not wait: how many an inspect-delay would have
-// rejected. The file's name must end in .svg or .png.
+// Plot draws the cumulative curve of the time to the first octet of clients that did not wait: how many an inspect-delay
+// would have rejected. The file's name must end in .svg or .png.
 func Plot(file string, t *Tally) error {
 	switch ext := strings.ToLower(filepath.Ext(file)); ext {
 	case ".svg", ".png":

@@ -94,8 +94,8 @@ func (r *report) verdict(c *Result) string {
 	}
 }
 
-// jsonResult is a result as an object. Times are in milliseconds from the handshake's last ACK; null if the event did not happen, or
-// its time is unknown.
+// jsonResult is a result as an object. Times are in milliseconds from the handshake's last ACK; null if the event did not
+// happen, or its time is unknown.
 type jsonResult struct {
 	ID        int                `json:"id"`
 	Client    string             `json:"client"`

@@ -60,7 +60,8 @@ type sink interface {
 	finish() ([]remark, error)
 }
 
-// Run replays captures. It writes results to out, and problems of the captures to notes. The error is ErrPartial if one is corrupt.
+// Run replays captures. It writes results to out, and problems of the captures to notes. The error is ErrPartial if one is
+// corrupt.
 func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
 	if err := q.check(); err != nil {
 		return err

@@ -42,8 +42,8 @@ func run1(t *testing.T, q Request) string {
 	return out.String()
 }
 
-// TestExtract checks that an extracted, anonymised connection gets the same verdict and the same answers as before, and does not show
-// who the client was.
+// TestExtract checks that an extracted, anonymised connection gets the same verdict and the same answers as before, and does
+// not show who the client was.
 func TestExtract(t *testing.T) {
 	dir := t.TempDir()
 	for _, file := range recorded(t) {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Tally sums up results: what each of many delays would have done to connections, to senders (addresses) and to networks (/24 and
-// /64). Its memory is bounded: times are counted in bins, and the number of senders is limited.
+// Tally sums up results: what each of many delays would have done to connections, to senders (addresses) and to networks
+// (/24 and /64). Its memory is bounded: times are counted in bins, and the number of senders is limited.
 type Tally struct {
 	Results  int
 	Outcomes map[Outcome]int // of all results

@@ -10,8 +10,8 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Transcript writes a driven conversation as text, one line for each packet. Numbers are relative to the connection's initial ones,
-// so that the text does not depend on random numbers.
+// Transcript writes a driven conversation as text, one line for each packet. Numbers are relative to the connection's
+// initial ones, so that the text does not depend on random numbers.
 type Transcript struct {
 	w      io.Writer
 	dec    *wire.Decoder

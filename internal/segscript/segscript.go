@@ -1,9 +1,9 @@
 // Package segscript reads scripts of TCP segments in packetdrill's notation, which network engineers read without a
-// manual. It knows the text alone; what is done with the steps is the reader's affair. A Vocabulary helps the reader with
-// the words of `config` and `=` lines.
+// manual. It only reads the text; the caller decides what the steps do. A Vocabulary reads the words of `config` and `=`
+// lines.
 //
 //	# a comment
-//	config delay 30s action reset     words for whoever runs the script
+//	config delay 30s action reset     words for the program that runs the script
 //	0     < S  0:0(0) win 65535 <mss 1460,sackOK,TS val 100 ecr 0,nop,wscale 7>
 //	+0    > S. 0:0(0) ack 1 win 4096 <mss 1460,sackOK>
 //	+.05  < .  1:1(0) ack 1 win 512
@@ -13,11 +13,11 @@
 //	+0    > icmp too_big mss 1200 [1:1449(1448)]
 //	+0    = closed early-talker cause client-talked
 //
-// A step begins with its time in seconds, after the step before it (+) or absolute. The arrow says which way: < to us, >
-// from us; before it c or nothing for the client, s for the server (s1, s2 when it matters which). Sequence and
-// acknowledgement numbers count from the initial numbers of the end that chose them. After the window may follow
-// `badsum` (a wrong checksum), `urg N`, `ttl N`, and options in angle brackets. `=` steps and `config` lines are words.
-// An ICMP error names an MSS, of which the MTU follows in each family, and quotes a segment.
+// A step begins with its time in seconds, relative to the step before it (+) or absolute. The arrow is the direction: < to
+// us, > from us. Before the arrow, c or nothing stands for the client, s for the server (s1, s2 to name one of several).
+// Sequence and acknowledgement numbers are relative to the initial numbers of the end that chose them. After the window
+// there may be `badsum` (a wrong checksum), `urg N`, `ttl N`, and options in angle brackets. `=` steps and `config` lines
+// consist of words. An ICMP error has an MSS, from which the MTU follows for each address family, and quotes a segment.
 package segscript
 
 import (
@@ -31,16 +31,16 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Kind is what a step is.
+// Kind is the kind of a step.
 type Kind uint8
 
 // The kinds.
 const (
 	Config  Kind = iota // Words
 	Segment             // Peer, In, and the segment
-	Nothing             // nothing more has come from us by this time
+	Nothing             // we send nothing more up to this time
 	Event               // Words
-	TooBig              // an ICMP error: MSS, and Seq, End and Len of the segment that it quotes
+	TooBig              // an ICMP error: MSS, and Seq, End and Len of the quoted segment
 )
 
 // Step is one line.
@@ -49,7 +49,7 @@ type Step struct {
 	Kind     Kind
 	Time     time.Duration // since the script's start
 	Server   bool          // the peer is a server
-	Peer     int           // which server, from 1; 0 if any
+	Peer     int           // which server, from 1; 0 for any
 	In       bool          // towards us
 	Words    []string
 	Flags    wire.Flags
@@ -63,13 +63,13 @@ type Step struct {
 	TTL      uint8
 	BadSum   bool
 	MSS      int
-	Options  *Options // nil if none are named
+	Options  *Options // nil if there are none
 }
 
-// Options are the options that a step names.
+// Options are the TCP options in a step.
 type Options struct {
 	MSS         uint16
-	Scale       int8 // wire.NoScale without
+	Scale       int8 // wire.NoScale if absent
 	SACKOK      bool
 	TS          bool
 	TSval       int64
@@ -77,7 +77,7 @@ type Options struct {
 	AnyVal      bool // `val *`
 	AnyEcr      bool
 	SACK        [][2]int64
-	LeadingNops int // before the first option: odd alignments
+	LeadingNops int // before the first option, for odd alignments
 }
 
 // Parse reads a script; errors name its line.
@@ -122,7 +122,7 @@ func parseLine(text string, now time.Duration) (Step, error) {
 	s := Step{Time: t}
 	if f[1] == "=" {
 		if len(f) == 2 {
-			return s, fmt.Errorf("%q: expected words behind =", text)
+			return s, fmt.Errorf("%q: expected words after =", text)
 		}
 		s.Kind, s.Words = Event, f[2:]
 		return s, nil
@@ -212,7 +212,7 @@ func (s *Step) segment(f []string) error {
 			continue
 		}
 		if i+1 == len(f) {
-			return fmt.Errorf("%q: expected a number behind it", f[i])
+			return fmt.Errorf("%q: expected a number after it", f[i])
 		}
 		n, err := strconv.ParseInt(f[i+1], 10, 64)
 		if err != nil {

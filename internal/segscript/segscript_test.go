@@ -25,7 +25,8 @@ func (c colour) String() string {
 	return "unknown"
 }
 
-// TestNames: the words of an enumeration are those of its String method, and the error for another word lists them.
+// TestNames checks that the words of an enumeration are those of its String method, and that the error for another word
+// lists them.
 func TestNames(t *testing.T) {
 	colours := segscript.Names[colour]("colour")
 	for word, want := range map[string]colour{"red": red, "green": green} {
@@ -41,19 +42,19 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestParseErrors: an error says the file, the line, what was found and what was expected.
+// TestParseErrors checks that an error has the file, the line, what was found and what was expected.
 func TestParseErrors(t *testing.T) {
 	for line, want := range map[string]string{
 		"+0":                         `expected a time and an arrow`,
 		"soon < S 0:0(0)":            `"soon": expected a time in seconds`,
-		"+0 =":                       `expected words behind =`,
+		"+0 =":                       `expected words after =`,
 		"+0 x< S 0:0(0)":             `expected c or s before the arrow`,
 		"+0 s0< S 0:0(0)":            `expected s1, s2 or so on`,
 		"+0 sx< S 0:0(0)":            `expected s1, s2 or so on`,
 		"+0 < X 0:0(0)":              `unknown flag 'X'`,
 		"+0 < S 0:5(4)":              `end - seq is not the length`,
 		"+0 < S 0:0(0) window 5":     `expected ack, win, urg, ttl or badsum`,
-		"+0 < S 0:0(0) win":          `"win": expected a number behind it`,
+		"+0 < S 0:0(0) win":          `"win": expected a number after it`,
 		"+0 < S 0:0(0) win 5 <mss>":  `expected mss N, sackOK`,
 		"+0 < icmp too_big mss 1200": `expected > icmp too_big`,
 	} {

@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// Vocabulary is the set of words that may stand in one place of a script. Each has a meaning.
+// Vocabulary is the set of words that may stand in one place of a script, each with its meaning.
 type Vocabulary[T any] struct {
 	place    string
 	words    []string // in the order of an error message
 	meanings map[string]T
 }
 
-// Words makes a vocabulary. The place names it in errors.
+// Words returns a vocabulary. The place is its name in errors.
 func Words[T any](place string, meanings map[string]T) *Vocabulary[T] {
 	return &Vocabulary[T]{place: place, words: slices.Sorted(maps.Keys(meanings)), meanings: meanings}
 }
 
-// unnamed is what the String methods of an enumeration return for a number that is none of its values.
+// unnamed is what the String method of an enumeration returns for a number without a name.
 const unnamed = "unknown"
 
-// Names makes the vocabulary of an enumeration: the words are those of its String method, from its first value to the
-// last that has a name.
+// Names returns the vocabulary of an enumeration: the words of its String method, from the first value to the last that has
+// a name.
 func Names[T interface {
 	~uint8
 	fmt.Stringer
@@ -43,7 +43,7 @@ func Names[T interface {
 	return v
 }
 
-// Read returns what a word means. The error for an unknown word lists those that are known.
+// Read returns the meaning of a word. The error for an unknown word lists the known ones.
 func (v *Vocabulary[T]) Read(word string) (meaning T, err error) {
 	meaning, ok := v.meanings[word]
 	if !ok {
@@ -52,7 +52,7 @@ func (v *Vocabulary[T]) Read(word string) (meaning T, err error) {
 	return meaning, err
 }
 
-// Pairs calls take for each word with the one behind it.
+// Pairs calls take for each word and the word after it.
 func Pairs(words []string, take func(word, value string) error) error {
 	for ; len(words) > 1; words = words[2:] {
 		if err := take(words[0], words[1]); err != nil {
@@ -60,12 +60,12 @@ func Pairs(words []string, take func(word, value string) error) error {
 		}
 	}
 	if len(words) == 1 {
-		return fmt.Errorf("%q: expected a value behind it", words[0])
+		return fmt.Errorf("%q: expected a value after it", words[0])
 	}
 	return nil
 }
 
-// Server reads the name of a server, as it may stand before an arrow: s1 is the first. It returns the number, from 1.
+// Server reads the name of a server as in an arrow: s1 is the first. It returns the number, from 1.
 func Server(word string) (int, error) {
 	number, isServer := strings.CutPrefix(word, "s")
 	n, err := strconv.Atoi(number)
@@ -75,7 +75,7 @@ func Server(word string) (int, error) {
 	return n, nil
 }
 
-// Count reads how many there are of something.
+// Count reads a number of things.
 func Count(word string) (uint64, error) {
 	n, err := strconv.ParseUint(word, 10, 32)
 	if err != nil {
@@ -84,11 +84,11 @@ func Count(word string) (uint64, error) {
 	return n, nil
 }
 
-// Duration reads a time with its unit.
+// Duration reads a duration with its unit.
 func Duration(word string) (time.Duration, error) {
 	d, err := time.ParseDuration(word)
 	if err != nil {
-		return 0, fmt.Errorf("%q: expected a time with its unit, as 30s or 100ms", word)
+		return 0, fmt.Errorf("%q: expected a duration with its unit, such as 30s or 100ms", word)
 	}
 	return d, nil
 }

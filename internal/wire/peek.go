@@ -22,8 +22,8 @@ func addressesOf(frame []byte) (src, dst Addr) {
 	return src, dst
 }
 
-// Opening reports whether a frame opens a connection (a SYN without ACK, RST or FIN), and returns its source and destination. It
-// does not look behind IPv6 extension headers. It does not check the frame otherwise: the Decoder does.
+// Opening reports whether a frame opens a connection (a SYN without ACK, RST or FIN), and returns its source and
+// destination. It does not look behind IPv6 extension headers. It does not check the frame otherwise: the Decoder does.
 func Opening(frame []byte) (src, dst Addr, ok bool) {
 	if len(frame) < PacketAt+ip4MinLen {
 		return src, dst, false

@@ -195,8 +195,8 @@ func (s *Segment) put32(at int, v uint32) {
 	binary.BigEndian.PutUint32(s.tcp[at:], v)
 }
 
-// change calls write for n octets of the TCP header at any alignment. The header's length is even, so that the range, widened to
-// whole words, stays in it.
+// change calls write for n octets of the TCP header at any alignment. The header's length is even, so that the range,
+// widened to whole words, stays in it.
 func (s *Segment) change(at, n int, write func([]byte)) {
 	words := s.tcp[at&^1 : (at+n+1)&^1]
 	s.fieldDelta += minus(sum(0, words))

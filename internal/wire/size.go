@@ -9,8 +9,8 @@ const vnetGSOSize = 4
 // headers, and the fixed part of the TCP header. Overhead and MSS add up to the MTU.
 func (s *Segment) Overhead() int { return len(s.ip) + tcpMinLen }
 
-// Size returns what the receiver's MSS bounds: the length of TCP options and payload (RFC 6691). For a super-frame it is the size
-// of the segments that it stands for.
+// Size returns what the receiver's MSS bounds: the length of TCP options and payload (RFC 6691). For a super-frame it is the
+// size of the segments that it stands for.
 func (s *Segment) Size() int {
 	n := len(s.tcp) - tcpMinLen
 	if s.SuperFrame() {
@@ -47,10 +47,10 @@ func (s *Segment) MinMTU() int {
 	return minMTU4
 }
 
-// AppendTooBig appends to dst the frame, with zero link addresses, of an error that tells the sender that its segment is too big
-// for a path with that MTU: ICMP "fragmentation needed" (RFC 1191 section 4) or ICMPv6 "packet too big" (RFC 4443 section 3.2).
-// It quotes as much of the packet as fits into an error of the smallest MTU (RFC 1812 section 4.3.2.3). A super-frame cannot be
-// quoted, because it never was a packet.
+// AppendTooBig appends to dst the frame, with zero link addresses, of an error that tells the sender that its segment is too
+// big for a path with that MTU: ICMP "fragmentation needed" (RFC 1191 section 4) or ICMPv6 "packet too big" (RFC 4443
+// section 3.2). It quotes as much of the packet as fits into an error of the smallest MTU (RFC 1812 section 4.3.2.3). A
+// super-frame cannot be quoted, because it never was a packet.
 func (s *Segment) AppendTooBig(dst []byte, from Addr, mtu int) []byte {
 	if s.v6 {
 		return s.appendTooBig6(dst, from, mtu)

@@ -69,8 +69,9 @@ const MaxScale = 14
 // NoScale is the WindowScale of an end that did not send the option: windows are scaled in neither direction.
 const NoScale int8 = -1
 
-// Options are the TCP options of one segment that hushgate understands. An option with a wrong length counts as absent. After an
-// option that exceeds the header the rest is ignored. MD5, AO and Fast Open are not understood, and so refused by silence.
+// Options are the TCP options of one segment that hushgate understands. An option with a wrong length counts as absent.
+// After an option that exceeds the header the rest is ignored. MD5, AO and Fast Open are not understood, and so refused by
+// silence.
 type Options struct {
 	MSS           uint16 // 0 if absent
 	WindowScale   int8   // NoScale if absent
