@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Version is the version of the conversation, and of everything in it but the records, which describe themselves.
+// Version is the version of the conversation and of all its parts except the records, which describe themselves.
 const Version = 1
 
-// Kind is what a message is.
+// Kind is the kind of a message.
 type Kind byte
 
 // The kinds.
@@ -41,10 +41,10 @@ const maxMessage = 64 << 20
 
 const headerSize = 5
 
-// RefusedError is what the other side said instead of going on.
+// RefusedError is the reason that the other side sent instead of continuing.
 type RefusedError struct{ Reason string }
 
-// Error quotes it.
+// Error quotes the reason.
 func (e *RefusedError) Error() string { return "the other hushgate refuses: " + e.Reason }
 
 // Conn is one end of the conversation.
@@ -52,22 +52,22 @@ type Conn struct {
 	unix *net.UnixConn
 	buf  []byte
 	ctx  context.Context // see New
-	stop func() bool     // ctx counts no more; false if it was done
+	stop func() bool     // detaches ctx; false if it was already done
 }
 
-// New returns an end of a conversation over a connection, which stays the caller's to close. When ctx is done, what it waits
-// for fails.
+// New returns an end of a conversation over a connection, which the caller must close. When ctx is done, all waiting
+// operations fail.
 func New(ctx context.Context, c *net.UnixConn) (conn *Conn, release func()) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	return &Conn{unix: c, ctx: ctx, stop: stop}, func() { stop() }
 }
 
-// Within bounds how long all that follows may take, until it is called again. It fails when New's ctx is done.
+// Within limits the time for all later operations, until it is called again. It fails when New's ctx is done.
 func (c *Conn) Within(d time.Duration) error {
 	return errors.Join(c.unix.SetDeadline(time.Now().Add(d)), c.ctx.Err())
 }
 
-// Commit has New's ctx count no more. It fails when that is done already.
+// Commit makes the conversation ignore New's ctx. It fails if ctx is already done.
 func (c *Conn) Commit() error {
 	if !c.stop() {
 		return c.ctx.Err()
@@ -76,7 +76,7 @@ func (c *Conn) Commit() error {
 	return nil
 }
 
-// Send sends a message, with a file if it is not nil.
+// Send sends a message, with a file if file is not nil.
 func (c *Conn) Send(k Kind, body []byte, file *os.File) error {
 	if len(body) > maxMessage {
 		return fmt.Errorf("a message of %d octets is too long to hand over", len(body))
@@ -88,7 +88,7 @@ func (c *Conn) Send(k Kind, body []byte, file *os.File) error {
 	} else {
 		err = c.sendFile(file)
 	}
-	if err == nil && len(body) > 0 { // an empty write could fail when all has been said
+	if err == nil && len(body) > 0 { // an empty write could fail although all was sent
 		_, err = c.unix.Write(body)
 	}
 	if err != nil {
@@ -99,7 +99,7 @@ func (c *Conn) Send(k Kind, body []byte, file *os.File) error {
 
 // sendFile sends the header with a file.
 func (c *Conn) sendFile(file *os.File) error {
-	raw, err := file.SyscallConn() // and not Fd, which would make it wait
+	raw, err := file.SyscallConn() // not Fd, which would make the file blocking
 	if err != nil {
 		return err
 	}
@@ -117,16 +117,16 @@ func (c *Conn) SendJSON(k Kind, v any, file *os.File) error {
 	return c.Send(k, body, file)
 }
 
-// Refuse tells the other side, if it still listens, why there is nothing more to say.
+// Refuse tells the other side, if it still listens, why the conversation ends.
 func (c *Conn) Refuse(reason error) {
-	_ = c.unix.SetDeadline(time.Now().Add(lastWord)) // the time for what went before may be over
+	_ = c.unix.SetDeadline(time.Now().Add(lastWord)) // the time limit of earlier operations may be over
 	_ = c.Send(No, []byte(reason.Error()), nil)
 }
 
-// lastWord is how long it may take to say why there is nothing more to say.
+// lastWord is how long Refuse may take.
 const lastWord = time.Second
 
-// Receive waits for a message of one of the kinds. The body is the caller's; the file is nil if there was none.
+// Receive waits for a message of one of the kinds. The caller owns the body. The file is nil if there was none.
 func (c *Conn) Receive(kinds ...Kind) (k Kind, body []byte, file *os.File, err error) {
 	k, size, file, err := c.header()
 	if err != nil {
@@ -135,7 +135,7 @@ func (c *Conn) Receive(kinds ...Kind) (k Kind, body []byte, file *os.File, err e
 	if k != No && !slices.Contains(kinds, k) || size > maxMessage {
 		return 0, nil, nil, errors.Join(fmt.Errorf("the other hushgate says %q with %d octets, expected one of %q", k, size, kinds), closeFile(file))
 	}
-	// What it says of its length is not believed before that much has come.
+	// The announced length is not trusted: memory grows only with the octets that are received.
 	var b bytes.Buffer
 	if n, err := io.CopyN(&b, c.unix, int64(size)); err != nil {
 		return 0, nil, nil, errors.Join(fmt.Errorf("listen to the other hushgate: %d of %d octets: %w", n, size, err), closeFile(file))
@@ -146,8 +146,8 @@ func (c *Conn) Receive(kinds ...Kind) (k Kind, body []byte, file *os.File, err e
 	return k, b.Bytes(), file, nil
 }
 
-// ReceiveJSON waits for a message of a kind and reads its body into v. A field that v does not have is an error: what it
-// means could matter.
+// ReceiveJSON waits for a message of a kind and reads its body into v. A field that v does not have is an error, because its
+// meaning could matter.
 func (c *Conn) ReceiveJSON(k Kind, v any) error {
 	_, body, file, err := c.Receive(k)
 	if err != nil {
@@ -197,7 +197,7 @@ func (c *Conn) header() (k Kind, size uint32, file *os.File, err error) {
 	return Kind(head[0]), binary.BigEndian.Uint32(head[1:]), file, nil
 }
 
-// maxFiles is how many files a message might bring; one is expected, and no others are kept.
+// maxFiles is how many files a message may bring. One is expected; others are closed.
 const maxFiles = 16
 
 func fileOf(oob []byte) (file *os.File, err error) {

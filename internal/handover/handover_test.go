@@ -20,7 +20,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// pair returns the two ends of a conversation, and the sockets that they use.
+// pair returns the two ends of a conversation, and their sockets.
 func pair(t testing.TB) (ends [2]*Conn, sockets [2]*net.UnixConn) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -44,7 +44,7 @@ func pair(t testing.TB) (ends [2]*Conn, sockets [2]*net.UnixConn) {
 	return ends, sockets
 }
 
-// TestFiles: a file comes with the message that it was sent with.
+// TestFiles: a file arrives with the message with which it was sent.
 func TestFiles(t *testing.T) {
 	ends, _ := pair(t)
 	r, w, err := os.Pipe()
@@ -89,7 +89,7 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-// TestStrangeFields: what this release does not know is refused, what it has learnt since may be missing.
+// TestStrangeFields: fields that this release does not know are refused; fields that it has learnt since may be missing.
 func TestStrangeFields(t *testing.T) {
 	var v struct{ A, B int }
 	for text, want := range map[string]string{
@@ -101,7 +101,7 @@ func TestStrangeFields(t *testing.T) {
 	}
 }
 
-// flow draws a connection with every field set to something.
+// flow draws a connection with every field set.
 func flow(t *rapid.T) dataplane.FlowState {
 	v := dataplane.FlowState{
 		Client: wire.Addr(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "client")), ClientPort: rapid.Uint16().Draw(t, "port"),
@@ -122,7 +122,7 @@ func flow(t *rapid.T) dataplane.FlowState {
 	return v
 }
 
-// TestRecords: connections arrive as they were sent; a stream with any octet changed, or cut off anywhere, is refused.
+// TestRecords: connections arrive as they were sent. A stream with any octet changed, or cut off anywhere, is refused.
 func TestRecords(t *testing.T) {
 	rapid.Check(t, func(t2 *rapid.T) {
 		flows := rapid.SliceOfN(rapid.Custom(flow), 0, 20).Draw(t2, "flows")
@@ -147,7 +147,7 @@ func TestRecords(t *testing.T) {
 		at := rapid.IntRange(0, len(stream)-1).Draw(t2, "at")
 		changed := bytes.Clone(stream)
 		changed[at] ^= byte(rapid.IntRange(1, 255).Draw(t2, "change"))
-		if bytes.EqualFold(changed, stream) { // a digit of the sum, which is read in either case
+		if bytes.EqualFold(changed, stream) { // a hexadecimal digit of the hash, which is read in either case
 			return
 		}
 		if got, err := read(t, changed); err == nil {
@@ -188,7 +188,7 @@ func read(t testing.TB, stream []byte) (flows []dataplane.FlowState, err error) 
 	return flows, err
 }
 
-// FuzzReceive: whatever comes, it is refused or understood, and never believed to be longer than it is.
+// FuzzReceive: any stream is refused or understood, and its announced lengths are not trusted.
 func FuzzReceive(f *testing.F) {
 	end, err := json.Marshal(sum{0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"})
 	if err != nil {
@@ -210,8 +210,8 @@ func FuzzReceive(f *testing.F) {
 	})
 }
 
-// TestCancelled: what ends the conversation ends it for good, whoever sets a new bound behind it; but behind Commit nothing
-// does, and there is no Commit behind the end.
+// TestCancelled: the end of the context ends the conversation for good, even if a new time limit is set afterwards. After
+// Commit it has no effect, and after the end of the context Commit fails.
 func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	_, sockets := pair(t)

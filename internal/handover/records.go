@@ -12,7 +12,7 @@ import (
 // batch is about how many octets of records go into one message.
 const batch = 256 << 10
 
-// Writer sends connections.
+// Writer sends connections as records.
 type Writer struct {
 	conn  *Conn
 	buf   []byte
@@ -29,7 +29,7 @@ type sum struct {
 // NewWriter returns a Writer.
 func (c *Conn) NewWriter() *Writer { return &Writer{conn: c, sum: sha256.New()} }
 
-// Write sends a connection, with others.
+// Write sends a connection, together with others.
 func (w *Writer) Write(f *dataplane.FlowState) error {
 	w.count++
 	w.buf = dataplane.AppendRecord(w.buf, f)
@@ -46,7 +46,7 @@ func (w *Writer) flush() error {
 	return err
 }
 
-// Close sends what is left, and End.
+// Close sends the remaining records, and End.
 func (w *Writer) Close() error {
 	if err := w.flush(); err != nil {
 		return err
@@ -54,8 +54,8 @@ func (w *Writer) Close() error {
 	return w.conn.SendJSON(End, sum{w.count, hex.EncodeToString(w.sum.Sum(nil))}, nil)
 }
 
-// ReadFlows receives connections up to End, and calls take for each; what take is given is valid until it returns. All of
-// them were taken before an error in the sum at the end is noticed.
+// ReadFlows receives connections up to End, and calls take for each. The argument of take is valid until it returns. An
+// error in the hash at the end is found only after take was called for all connections.
 func (c *Conn) ReadFlows(schema []dataplane.RecordField, take func(*dataplane.FlowState) error) (n int, err error) {
 	reader, err := dataplane.NewRecordReader(schema)
 	if err != nil {
