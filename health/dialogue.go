@@ -16,27 +16,27 @@ import (
 	"time"
 )
 
-// replyLimit bounds what a server may say in one check, in octets.
+// replyLimit bounds what a server may send in one check, in octets.
 const replyLimit = 64 << 10
 
-// Beyond is what a check does beside finding out whether the server is well.
+// Beyond says what a check does besides finding out whether the server is up.
 type Beyond struct {
-	// Look asks for the server's keywords, whatever the verb: a server's reply to HELO does not tell them. A check that only
-	// connects looks whether the server greets.
+	// Look asks for the server's keywords, whatever the verb, because the reply to HELO does not contain them. A check that
+	// only connects finds out whether the server greets.
 	Look bool
-	// Patient waits longer for the greeting than Config.Timeout, if that is short: a server behind postscreen greets a stranger
-	// late, and one whom it knows at once.
+	// Patient waits longer for the greeting than Config.Timeout, if that is short. A server behind postscreen greets an
+	// unknown client late, and a known one at once.
 	Patient bool
 }
 
 const (
-	// greetPatience is how long a patient check waits for a greeting: postscreen_greet_wait is 6 s.
+	// greetPatience is how long a patient check waits for a greeting. postscreen_greet_wait is 6 s by default.
 	greetPatience = 10 * time.Second
-	// peekLimit is how long a check that only connects waits for a greeting when it looks.
+	// peekLimit is how long a check that only connects waits for a greeting with Look.
 	peekLimit = 2 * time.Second
 )
 
-// Check runs one check: connect, and if the configuration says so an SMTP dialogue to its polite end.
+// Check runs one check: it connects and, if the configuration says so, holds an SMTP dialogue and ends it with QUIT.
 func Check(ctx context.Context, c *Config, dial Dialer, also Beyond) Result {
 	start := time.Now()
 	end := start.Add(c.Timeout)
@@ -60,7 +60,8 @@ func Check(ctx context.Context, c *Config, dial Dialer, also Beyond) Result {
 	return r
 }
 
-// connect connects, and sends the PROXY header if there is to be one. Without a connection the result is the check's.
+// connect connects, and sends the PROXY header if one is configured. Without a connection it returns the result of the
+// check.
 func connect(ctx context.Context, c *Config, dial Dialer, end time.Time) (net.Conn, Result) {
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
@@ -87,7 +88,7 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// endOf is a TCP address, the zero value if it is none.
+// endOf converts a TCP address. It returns the zero value for other addresses.
 func endOf(a net.Addr) netip.AddrPort {
 	t, ok := a.(*net.TCPAddr)
 	if !ok {
@@ -105,7 +106,7 @@ func connectCode(err error) Code {
 	return L4CON
 }
 
-// reason is an error in the system's own words: "Connection refused", as HAProxy writes it.
+// reason returns an error in the system's words: "Connection refused", as HAProxy writes it.
 func reason(err error) string {
 	var errno syscall.Errno
 	switch {
@@ -120,9 +121,10 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// dialogue speaks SMTP with one server: greeting, HELO or EHLO, QUIT, each after the reply before it.
+// dialogue is an SMTP dialogue with one server: greeting, HELO or EHLO, QUIT. Each command follows the reply to the one
+// before.
 type dialogue struct {
-	start        time.Time // of the whole check
+	start        time.Time // start of the whole check
 	greetBy, end time.Time
 	conn         net.Conn
 	text         *textproto.Reader
@@ -141,7 +143,7 @@ func (d *dialogue) run(c *Config, r *Result, look bool) {
 	if look && c.Verb != "EHLO" {
 		if text, ok = d.ask(r, "EHLO "+c.Domain); !ok && r.Code != L7STS {
 			return
-		} // a server that says no speaks plain SMTP: it has no keywords, and is well all the same
+		} // a server that refuses speaks plain SMTP: it has no keywords, but it is up
 	}
 	r.Pipeconnect = advertises(text, "PIPECONNECT") || advertises(text, "X_PIPE_CONNECT")
 	if _, ok := d.ask(r, "QUIT"); !ok {
@@ -150,7 +152,7 @@ func (d *dialogue) run(c *Config, r *Result, look bool) {
 	r.Code, r.Status, r.Info = L7OK, status, info
 }
 
-// greeting waits for the greeting. A late one leaves the time of a whole check for the rest.
+// greeting waits for the greeting. After a late greeting the full timeout remains for the rest of the dialogue.
 func (d *dialogue) greeting(c *Config, r *Result) bool {
 	_ = d.conn.SetDeadline(d.greetBy)
 	connected := time.Now()
@@ -175,7 +177,7 @@ func (d *dialogue) greeting(c *Config, r *Result) bool {
 	return true
 }
 
-// peek looks whether a server greets whose check only connects. If it does, it is left politely.
+// peek finds out whether a server greets if its check only connects. If it greets, the dialogue ends with QUIT.
 func (d *dialogue) peek(r *Result) {
 	connected := time.Now()
 	_ = d.conn.SetDeadline(connected.Add(peekLimit))
@@ -189,8 +191,8 @@ func (d *dialogue) peek(r *Result) {
 	}
 }
 
-// leave ends the connection politely: QUIT if the server has said no, and then its FIN is waited for, so that it is the
-// one that closes and finds nothing unread or reset.
+// leave ends the connection politely. It sends QUIT if the server has refused, and waits for the server's FIN. So the server
+// closes first and finds nothing unread or reset.
 func (d *dialogue) leave(r *Result) {
 	r.Duration = time.Since(d.start)
 	_ = d.conn.SetDeadline(time.Now().Add(politeness))
@@ -214,7 +216,7 @@ func (d *dialogue) ask(r *Result, command string) (string, bool) {
 	return d.reply(r)
 }
 
-// reply reads one reply, of several lines maybe (RFC 5321 section 4.2.1); good is 2xx alone.
+// reply reads one reply, which may have several lines (RFC 5321 section 4.2.1). good is true only for 2xx.
 func (d *dialogue) reply(r *Result) (string, bool) {
 	code, text, err := readReply(d.text)
 	if err != nil {
@@ -229,8 +231,8 @@ func (d *dialogue) reply(r *Result) (string, bool) {
 	return text, true
 }
 
-// readReply reads the lines of one reply. It is not textproto's ReadResponse, which refuses a code alone in its line: the
-// text and the space before it may be missing (RFC 5321 section 4.2).
+// readReply reads the lines of one reply. textproto's ReadResponse refuses a line with only a code, but the text and the
+// space before it may be missing (RFC 5321 section 4.2).
 func readReply(in *textproto.Reader) (code int, text string, err error) {
 	var lines []string
 	for more := true; more; {
@@ -247,7 +249,7 @@ func readReply(in *textproto.Reader) (code int, text string, err error) {
 	return code, strings.Join(lines, "\n"), nil
 }
 
-// replyLine takes a line of a reply apart: its code, whether it is the last one, and its text.
+// replyLine splits a line of a reply into its code, whether it is the last one, and its text.
 func replyLine(line string) (code int, last bool, text string, ok bool) {
 	if len(line) < 3 {
 		return 0, false, "", false
@@ -278,7 +280,7 @@ func oneLine(text string) string {
 	return strings.TrimSpace(line)
 }
 
-// advertises looks for a keyword in an EHLO reply, whose first line is a greeting (RFC 5321 section 4.1.1.1).
+// advertises finds a keyword in an EHLO reply, whose first line is a greeting (RFC 5321 section 4.1.1.1).
 func advertises(text, keyword string) bool {
 	lines := strings.Split(text, "\n")
 	for _, l := range lines[1:] {

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// postscreen is a server that greets a stranger after a while, and hands who has waited to a mail server that greets at once,
-// for as long as it remembers.
+// postscreen is a server that greets an unknown client after a while. A client that has waited goes to a mail server that
+// greets at once, as long as postscreen remembers it.
 type postscreen struct {
-	wait, ttl time.Duration // ttl 0: it remembers nobody
+	wait, ttl time.Duration // 0: it remembers no client
 
 	mu     sync.Mutex
 	passed time.Time
@@ -85,8 +85,8 @@ func watched(t *testing.T, c *Config, p *postscreen, d time.Duration, report fun
 	synctest.Wait()
 }
 
-// TestBehindPostscreen: a server that greets strangers after 6 s stays up with checks that wait for 2 s, also when it has
-// forgotten the gateway; it is said once what to do.
+// TestBehindPostscreen: a server that greets unknown clients after 6 s stays up with checks that wait 2 s, also when it has
+// forgotten the gateway. A warning says what to do, once.
 func TestBehindPostscreen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := smtp("HELO")
@@ -110,8 +110,8 @@ func TestBehindPostscreen(t *testing.T) {
 	})
 }
 
-// TestHangingServer: a server that takes connections and never greets falls at its first check, and one that begins to hang
-// at its third; who waits for its greeting meanwhile costs the time of one patient check.
+// TestHangingServer: a server that accepts connections and never greets goes down at its first check, and one that starts to
+// hang at its third. Waiting for its greeting costs the time of one patient check.
 func TestHangingServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := smtp("HELO")
@@ -145,7 +145,7 @@ func TestHangingServer(t *testing.T) {
 	})
 }
 
-// TestNoGreeting: the line of a check that got none says why that may be.
+// TestNoGreeting: the line of a check without a greeting says what the cause may be.
 func TestNoGreeting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := smtp("HELO")
@@ -158,8 +158,8 @@ func TestNoGreeting(t *testing.T) {
 	})
 }
 
-// TestSlowGreeting: a late greeting leaves a whole timeout for the rest of the dialogue, and it is said from where the server
-// should let checks pass.
+// TestSlowGreeting: after a late greeting a whole timeout remains for the rest of the dialogue. The warning names the
+// address from which the server should accept checks at once.
 func TestSlowGreeting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := smtp("EHLO")
@@ -180,8 +180,8 @@ func TestSlowGreeting(t *testing.T) {
 	})
 }
 
-// TestPlainCheckOfMailServer: a check that only connects says, at the first one that connects and then no more, that the server
-// greets; that check leaves politely, and none of them depends on what the server says.
+// TestPlainCheckOfMailServer: the first check that connects says that the server greets although the check only connects,
+// and ends with QUIT. Later checks say nothing. None depends on what the server sends.
 func TestPlainCheckOfMailServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := smtp("HELO")

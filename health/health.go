@@ -1,4 +1,4 @@
-// Package health asks the mail servers how they are, in SMTP.
+// Package health checks the mail servers, in SMTP or by connecting.
 package health
 
 import (
@@ -8,21 +8,21 @@ import (
 	"hushgate/internal/proxyproto"
 )
 
-// Config is one server's check, valid by construction.
+// Config describes one server's check. It must be valid.
 type Config struct {
 	Backend, Server string
 	Addr            netip.AddrPort     // where to connect
-	SMTP            bool               // speak SMTP after connecting; else the connection alone is the check
+	SMTP            bool               // speak SMTP after connecting; otherwise connecting is the whole check
 	Verb, Domain    string             // "HELO" or "EHLO", and its argument
-	Inter           time.Duration      // between checks while the state is settled and up
-	FastInter       time.Duration      // while it is changing
-	DownInter       time.Duration      // while it is settled and down
+	Inter           time.Duration      // between checks while the server is up and its state settled
+	FastInter       time.Duration      // while the state is changing
+	DownInter       time.Duration      // while the server is down and its state settled
 	Timeout         time.Duration      // of one whole check
-	Rise, Fall      int                // checks in a row that turn a server up, or down
-	Down            bool               // what is known of its state when the check begins
-	Counter         int                // and how settled that is: an earlier Report's; 0 if nothing is known of it
-	Proxy           proxyproto.Version // of the header that says that a check is nobody's connection; None: there is none
-	Observe         bool               // learn of the server (options, PIPECONNECT, greeting time), never change its state
+	Rise, Fall      int                // successive checks that turn a server up, or down
+	Down            bool               // the known state when the checks begin
+	Counter         int                // how settled that state is: the Counter of an earlier Report; 0 if nothing is known
+	Proxy           proxyproto.Version // version of the header that says that a check belongs to no client; None: no header
+	Observe         bool               // learn about the server (options, PIPECONNECT, greeting time), but never change its state
 }
 
 // Code is HAProxy's name for the outcome of a check.
@@ -30,25 +30,25 @@ type Code string
 
 // The outcomes.
 const (
-	L4OK   Code = "L4OK"   // connected, and that was all that was asked
+	L4OK   Code = "L4OK"   // connected, and that was the whole check
 	L4CON  Code = "L4CON"  // connection refused or unreachable
 	L4TOUT Code = "L4TOUT" // no connection in time
-	L7OK   Code = "L7OK"   // the dialogue went well
-	L7RSP  Code = "L7RSP"  // what came is not SMTP, or the server closed
-	L7STS  Code = "L7STS"  // an SMTP reply that is not 2xx
+	L7OK   Code = "L7OK"   // the dialogue succeeded
+	L7RSP  Code = "L7RSP"  // the reply is not SMTP, or the server closed
+	L7STS  Code = "L7STS"  // an SMTP reply other than 2xx
 	L7TOUT Code = "L7TOUT" // connected, then not answered in time
 )
 
-// Result is one check.
+// Result is the result of one check.
 type Result struct {
 	Code        Code
-	Status      int           // the SMTP reply code that decided, 0 without one
+	Status      int           // the SMTP reply code that decided, or 0
 	Info        string        // the reply's text, or the error
 	Duration    time.Duration // of the whole check
-	Local       netip.Addr    // where the check came from, as the server sees it
-	Greets      bool          // a greeting came that says 220
-	Greeting    time.Duration // connection to the greeting's last line
-	Silent      bool          // connected, and no greeting came in time
+	Local       netip.Addr    // the address from which the check came, as the server sees it
+	Greets      bool          // a greeting with 220 was received
+	Greeting    time.Duration // from connecting to the greeting's last line
+	Silent      bool          // connected, but no greeting was received in time
 	Pipeconnect bool          // the EHLO reply advertises PIPECONNECT or X_PIPE_CONNECT
 }
 

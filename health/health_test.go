@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// script is a server that says its lines, one after each line that it hears but the first.
+// script is a server that sends its lines: the first at once, the others after each line that it receives.
 type script struct {
 	mu    sync.Mutex
-	lines []string // "" says nothing and waits; "FIN" closes
+	lines []string // "" sends nothing and waits; "FIN" closes
 	heard []string
 }
 
@@ -45,7 +45,7 @@ func (s *script) serve(c net.Conn) {
 		case "FIN":
 			return
 		case "":
-			_, _ = in.ReadString('\n') // until the other side gives up
+			_, _ = in.ReadString('\n') // until the other side closes
 			return
 		}
 		if _, err := fmt.Fprint(c, strings.ReplaceAll(line, "|", "\r\n")+"\r\n"); err != nil {
@@ -134,7 +134,7 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// TestStatus follows HAProxy's counter with rise 2 and fall 3.
+// TestStatus tests HAProxy's counter with rise 2 and fall 3.
 func TestStatus(t *testing.T) {
 	c := smtp("HELO")
 	for _, k := range []struct {
@@ -143,7 +143,7 @@ func TestStatus(t *testing.T) {
 		wait   time.Duration
 	}{
 		{"", true, c.FastInter},
-		{"x", false, c.DownInter}, // a server falls at its first check
+		{"x", false, c.DownInter}, // a server goes down at its first check
 		{".", true, c.FastInter},
 		{"..", true, c.Inter},
 		{"..x", true, c.FastInter},
@@ -233,7 +233,7 @@ func TestWarnings(t *testing.T) {
 		{Result{Code: L7OK, Greeting: 11 * time.Second}, 20 * time.Second, 1},
 		{Result{Code: L7OK, Pipeconnect: true, Greeting: 11 * time.Second}, 20 * time.Second, 2},
 		{Result{Code: L7TOUT, Greeting: 11 * time.Second}, 20 * time.Second, 0},
-		{Result{Code: L7OK, Greeting: time.Millisecond}, 30 * time.Second, 0}, // the configuration's own check says so
+		{Result{Code: L7OK, Greeting: time.Millisecond}, 30 * time.Second, 0}, // the configuration's own check reports it
 	} {
 		if w := Warnings(c, &k.r, k.delay); len(w) != k.n {
 			t.Errorf("%+v: %+v", k, w)

@@ -11,7 +11,7 @@ type Dialer interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Report is one check and what it changed.
+// Report is one check and its effect on the server's state.
 type Report struct {
 	Result  Result
 	Up      bool // the server's state now
@@ -19,12 +19,12 @@ type Report struct {
 	Counter int  // how settled the state is, for Config.Counter
 }
 
-// lookEvery is how often a server is asked for its keywords, and how often one is looked at that is not checked.
+// lookEvery is how often a server is asked for its keywords, and how often a server without checks is visited.
 const lookEvery = 5 * time.Minute
 
-// Probe checks one server until ctx is done, and reports each check. The first comes at once: until it has come nobody
-// knows what the server grants. The second is put off by spread, so that the checks of many servers do not go on going
-// out together.
+// Probe checks one server until ctx is done, and reports each check. The first check comes at once, because before it the
+// server's TCP options are not known. The second is delayed by spread, so that the checks of many servers are not all sent
+// at the same time.
 func Probe(ctx context.Context, c *Config, spread time.Duration, dial Dialer, report func(Report)) {
 	status := NewStatus(c.Rise, c.Fall)
 	switch {
@@ -61,15 +61,15 @@ func Probe(ctx context.Context, c *Config, spread time.Duration, dial Dialer, re
 	}
 }
 
-// watch is when checks last went beyond what they are for.
+// watch records when checks last did more than usual.
 type watch struct {
 	looked, patient time.Time // zero: never
 	silent          bool      // the last check got no greeting in time
 }
 
-// next says what a check does that begins now. The first one is patient, and so is one behind a check that got no greeting,
-// but seldom: a server behind postscreen, which knows this machine for a day, would be taken for down each day, for good
-// if nobody waited; one that hangs is to be found out soon.
+// next says what the check that begins now does. The first check is patient, and so is, but seldom, one after a check that
+// got no greeting. A postscreen server remembers this machine for a day. Without a patient check it would count as down each
+// day, and never come up again. A server that hangs must be found out soon.
 func (w *watch) next(c *Config, now time.Time) Beyond {
 	return Beyond{
 		Look:    w.looked.IsZero() || c.SMTP && now.Sub(w.looked) >= lookEvery,

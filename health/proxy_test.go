@@ -11,8 +11,8 @@ import (
 	"hushgate/internal/proxyproto"
 )
 
-// TestProxyHeader: a check of a server that wants a PROXY header says in it that the connection is nobody else's, before
-// anything is read.
+// TestProxyHeader: a check of a server that wants a PROXY header sends one which says that the connection is the gateway's
+// own, before anything is read.
 func TestProxyHeader(t *testing.T) {
 	for v, want := range map[proxyproto.Version]string{proxyproto.V1: "PROXY TCP4 127.0.0.1 127.0.0.1 ", proxyproto.V2: "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// Status is a server's state as its checks have made it: HAProxy's counter, which runs from 0 to rise+fall-1 and means
-// up from rise on. A server starts up, and falls at its first failed check, as HAProxy's do: better a first connection
-// that is tried in vain than a site that is closed until its checks are through.
+// Status is a server's state according to its checks: HAProxy's counter, which runs from 0 to rise+fall-1 and means up from
+// rise on. As in HAProxy, a server starts up, and goes down at its first failed check: one failed attempt to connect at the
+// start does less harm than a site that is closed until its checks have succeeded.
 type Status struct{ health, rise, fall int }
 
 // NewStatus returns the state before the first check.
 func NewStatus(rise, fall int) Status { return Status{health: rise, rise: rise, fall: fall} }
 
-// Up reports whether the server takes connections.
+// Up reports whether the server accepts connections.
 func (s *Status) Up() bool { return s.health >= s.rise }
 
-// Note takes the outcome of a check; true if it turned the server up or down.
+// Note records the outcome of a check. It returns true if the check turned the server up or down.
 func (s *Status) Note(ok bool) (changed bool) {
 	was := s.Up()
 	switch {
@@ -37,8 +37,8 @@ func (s *Status) Note(ok bool) (changed bool) {
 	return s.Up() != was
 }
 
-// Wait returns how long to wait for the next check: fastinter while the state is on its way to another, downinter while
-// the server is down, inter else.
+// Wait returns how long to wait for the next check: fastinter while the state is changing, downinter while the server is
+// down, otherwise inter.
 func (s *Status) Wait(c *Config) time.Duration {
 	switch s.health {
 	case s.rise + s.fall - 1:
@@ -54,10 +54,10 @@ var descriptions = map[Code]string{
 	L7RSP: "Layer7 invalid response", L7STS: "Layer7 wrong status", L7TOUT: "Layer7 timeout",
 }
 
-// Left is what remains of a backend after a change.
+// Left is the number of servers that are up in a backend after a change.
 type Left struct{ Active, Backup int }
 
-// Line is the line that HAProxy logs when a server's state changes.
+// Line returns the line that HAProxy logs when a server's state changes.
 func Line(c *Config, r *Result, up bool, left Left) string {
 	var b strings.Builder
 	state, rest := "DOWN", "left"
@@ -69,7 +69,7 @@ func Line(c *Config, r *Result, up bool, left Left) string {
 	return b.String()
 }
 
-// String says in HAProxy's words how a check ended.
+// String describes in HAProxy's words how a check ended.
 func (r *Result) String() string {
 	s := descriptions[r.Code]
 	if r.Status != 0 {
@@ -81,41 +81,41 @@ func (r *Result) String() string {
 	return s
 }
 
-// knownPatience is how long the least patient senders wait for a greeting in all: nodemailer, and Exim's callouts.
+// knownPatience is how long the least patient known senders wait for a greeting in all: nodemailer, and Exim's callouts.
 const knownPatience = 30 * time.Second
 
-// Concern is what a warning is about: one of each kind is enough for a server.
+// Concern is the subject of a warning. One warning of each kind is enough for a server.
 type Concern uint8
 
 // The concerns.
 const (
 	Pipeconnect  Concern = iota // the server invites its clients to talk early
-	LateGreeting                // delay and greeting together are more than some senders wait
-	SlowGreeting                // it greets later than checks wait, as a rule
+	LateGreeting                // delay and greeting together exceed what some senders wait
+	SlowGreeting                // it usually greets later than checks wait
 	PlainCheck                  // its checks only connect, and it logs each as a lost connection
 )
 
-// Warning is something noteworthy about a server that is well.
+// Warning says something noteworthy about a server that is up.
 type Warning struct {
 	Concern Concern
 	Text    string
 }
 
-// Warnings says what is noteworthy about a server, given the delay that its clients are held for.
+// Warnings returns what is noteworthy about a server, given the delay of its clients.
 func Warnings(c *Config, r *Result, delay time.Duration) (list []Warning) {
 	if r.Pipeconnect {
 		list = append(list, Warning{Pipeconnect, fmt.Sprintf("server %s/%s advertises PIPECONNECT: Exim clients that believe it "+
-			"send EHLO before the banner and are taken for early talkers; empty pipelining_connect_advertise_hosts there",
+			"send EHLO before the banner and count as early talkers: set pipelining_connect_advertise_hosts to empty there",
 			c.Backend, c.Server)})
 	}
 	if r.OK() && delay < knownPatience && delay+r.Greeting > knownPatience {
 		list = append(list, Warning{LateGreeting, fmt.Sprintf("server %s/%s greets after %v: with the delay of %v that is more than "+
-			"the 30 s after which nodemailer and Exim callouts give up", c.Backend, c.Server, r.Greeting.Round(time.Millisecond), delay)})
+			"the 30 s after which nodemailer and Exim's callouts give up", c.Backend, c.Server, r.Greeting.Round(time.Millisecond), delay)})
 	}
 	if r.OK() && c.SMTP && r.Greeting > c.Timeout {
 		list = append(list, Warning{SlowGreeting, fmt.Sprintf("server %s/%s greets after %v, and its checks wait for %v (timeout "+
-			"check, else inter): it will be taken for down. If that is postscreen, permit %v in postscreen_access_list, or turn it "+
-			"off, as any greet delay, for hushgate's clients have waited; else raise timeout check above the server's delay",
+			"check, else inter): its checks will fail. If it is postscreen, permit %v in postscreen_access_list, or turn it "+
+			"off, like any greet delay, because hushgate's clients have already waited; else raise timeout check above the server's delay",
 			c.Backend, c.Server, r.Greeting.Round(time.Millisecond), c.Timeout, r.Local)})
 	}
 	if r.Greets && !c.SMTP {

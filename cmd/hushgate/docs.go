@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// The package's build adds a command that writes the manual pages and the shells' completions (internal/debian/build).
+// A build with the tag docs adds a command that writes the manual pages and the shells' completions (internal/debian/build).
 func init() { extraCommands = append(extraCommands, newDocsCommand) }
 
 func newDocsCommand() *cobra.Command {
@@ -31,7 +31,7 @@ func newDocsCommand() *cobra.Command {
 			return errors.Join(writePages(cmd.Root(), args[0], configuration, at), writeCompletions(cmd.Root(), args[0]))
 		},
 	}
-	cmd.Flags().StringVar(&configuration, "configuration", "docs/configuration.md", "what hushgate.yaml(5) is made of")
+	cmd.Flags().StringVar(&configuration, "configuration", "docs/configuration.md", "source of hushgate.yaml(5)")
 	cmd.Flags().Int64Var(&date, "date", 0, "the pages' date, in seconds since 1970")
 	return cmd
 }
@@ -51,7 +51,7 @@ func writePages(root *cobra.Command, dir, configuration, date string) error {
 	}
 	text, err := os.ReadFile(configuration)
 	if err != nil {
-		return fmt.Errorf("read what hushgate.yaml(5) is made of: %w", err)
+		return fmt.Errorf("read the source of hushgate.yaml(5): %w", err)
 	}
 	for file, page := range map[string]string{
 		"hushgate.8": commands, "hushgate.yaml.5": configurationPage(string(text), date),
@@ -124,7 +124,7 @@ func commandsPage(root *cobra.Command, date string) (string, error) {
 	return page.String(), err
 }
 
-// options lists a command's flags, a paragraph each.
+// options returns a command's flags, one paragraph each.
 func options(c *cobra.Command) string {
 	var b strings.Builder
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
@@ -149,11 +149,11 @@ var (
 	heading = regexp.MustCompile(`(?m)^#(#+ )`)
 	link    = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
 	table   = regexp.MustCompile(`(?m)(^\|.*\n)+`)
-	bar     = regexp.MustCompile(`(\\\|)|\|`) // one that separates cells, or one in a cell
+	bar     = regexp.MustCompile(`(\\\|)|\|`) // one that separates cells, or an escaped one in a cell
 )
 
-// configurationPage makes hushgate.yaml(5) of the page of the documentation: its title becomes the page's, its headings
-// go up by one, its tables become lists.
+// configurationPage makes hushgate.yaml(5) from the page of the documentation. The title becomes the manual page's, each
+// heading moves up one level, and each table becomes a list.
 func configurationPage(text, date string) string {
 	_, text, _ = strings.Cut(text, "\n")
 	text = table.ReplaceAllStringFunc(text, list)
@@ -163,13 +163,13 @@ func configurationPage(text, date string) string {
 		date, "hushgate "+versionString(), strings.Repeat("=", 40), text)
 }
 
-// list makes a table a list of definitions, as manual pages have them: a row is a term, its meaning, and what the other
-// columns' titles say of it.
+// list turns a table into a list of definitions, as manual pages have them. Each row becomes a term, its meaning, and the
+// other columns with their titles.
 func list(table string) string {
 	rows := strings.Split(strings.TrimSpace(table), "\n")
 	titles := cells(rows[0])
 	var b strings.Builder
-	for _, row := range rows[2:] { // the second is of dashes
+	for _, row := range rows[2:] { // the second row has the dashes
 		c := cells(row)
 		fmt.Fprintf(&b, "%s\n:", c[0])
 		separator := " "

@@ -11,14 +11,14 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// journalHandler writes lines for systemd's journal: the time is the journal's own, and the level goes before the line, as
-// sd-daemon(3) has it: <4>msg=...
+// journalHandler writes lines for systemd's journal. The journal adds the time, and the level stands before the line, as in
+// sd-daemon(3): <4>msg=...
 type journalHandler struct {
 	slog.Handler
 	out *journalLine
 }
 
-// journalLine is the line in the making, which all handlers of a logger share.
+// journalLine is the line being written, which all handlers of a logger share.
 type journalLine struct {
 	mu sync.Mutex
 	bytes.Buffer

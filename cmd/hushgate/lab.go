@@ -16,17 +16,17 @@ import (
 	"hushgate/internal/lab"
 )
 
-// insideEnv marks the copy of the command that runs in namespaces of its own.
+// insideEnv marks the copy of the command that runs in its own namespaces.
 const insideEnv = "HUSHGATE_LAB_INSIDE"
 
 func newLabCommand() *cobra.Command {
 	var o lab.ShowOptions
 	var noColour bool
 	cmd := &cobra.Command{
-		Use: "lab", Short: "Show hushgate at work, in network namespaces of its own", Args: cobra.NoArgs,
+		Use: "lab", Short: "Show hushgate at work, in its own network namespaces", Args: cobra.NoArgs,
 		Long: "Build a client, a gateway and two mail servers in network namespaces, run this program as the gateway with\n" +
 			"the reference configuration, and show bots being reset and mail being delivered. Needs root or user\n" +
-			"namespaces, and iptables. Nothing is left behind. Exit status 0 if all happened as it should.",
+			"namespaces, and iptables. Nothing is left behind. The exit status is 0 if every step succeeded.",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if os.Getenv(insideEnv) == "" {
 				return enter()
@@ -47,13 +47,13 @@ func newLabCommand() *cobra.Command {
 			return lab.Show(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().DurationVar(&o.Delay, "delay", 3*time.Second, "the delay before the banner")
-	cmd.Flags().BoolVar(&o.Shell, "shell", false, "leave the lab standing and open a shell on the client")
+	cmd.Flags().DurationVar(&o.Delay, "delay", 3*time.Second, "delay before the banner")
+	cmd.Flags().BoolVar(&o.Shell, "shell", false, "keep the lab running and open a shell on the client")
 	cmd.Flags().BoolVar(&noColour, "no-color", false, "no colours")
 	return cmd
 }
 
-// enter runs this command again in a mount namespace of its own and, without root, in a user namespace.
+// enter runs this command again in its own mount namespace and, without root, in a user namespace.
 func enter() error {
 	self, err := os.Executable()
 	if err != nil {
@@ -81,13 +81,13 @@ func enter() error {
 	return nil
 }
 
-// privateRun gives iptables a place for its lock that is not the system's.
+// privateRun gives iptables another place for its lock than the system's.
 func privateRun() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
-		return fmt.Errorf("mount a /run of the lab's own: %w", err)
+		return fmt.Errorf("mount the lab's own /run: %w", err)
 	}
 	return nil
 }

@@ -18,26 +18,26 @@ import (
 
 func newReloadCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "reload", Short: "Have the running gateway read its configuration anew", Args: cobra.NoArgs,
-		Long: "Have the gateway that runs in this network namespace read its configuration anew. Standing connections are\n" +
-			"not touched. A configuration with an error in it, or that changes what only an upgrade can change, is\n" +
-			"refused whole: the one before stays in force, and the exit status is 1.",
+		Use: "reload", Short: "Make the running gateway read its configuration again", Args: cobra.NoArgs,
+		Long: "Make the gateway that runs in this network namespace read its configuration again. Open connections are\n" +
+			"kept. A configuration that has an error, or that changes what only an upgrade can change, is refused as a\n" +
+			"whole: the previous one stays in force, and the exit status is 1.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, "reload") },
 	}
 }
 
 func newUpgradeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "upgrade", Short: "Have the running gateway start its program anew, and hand all connections over", Args: cobra.NoArgs,
-		Long: "Have the gateway that runs in this network namespace start its program anew, with the same arguments and the\n" +
-			"configuration as it is now: it may have been replaced by another release, or what a reload cannot change may\n" +
-			"have changed. The new process takes over all connections (`run --takeover`), which do not notice, and the old\n" +
-			"one ends. If the new one cannot, the old one goes on, and the exit status is 1; the log says why.",
+		Use: "upgrade", Short: "Make the running gateway start its program again and hand over all connections", Args: cobra.NoArgs,
+		Long: "Make the gateway that runs in this network namespace start its program again, with the same arguments and the\n" +
+			"present configuration. The program may have been replaced by another release, or settings that a reload cannot\n" +
+			"change may have changed. The new process takes over all connections without interruption (`run --takeover`), and\n" +
+			"the old one ends. If the takeover fails, the old process continues, and the exit status is 1; the log says why.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, "upgrade") },
 	}
 }
 
-// ask has the running gateway carry out a command, and prints its warnings.
+// ask sends a command to the running gateway, and prints its warnings.
 func ask(cmd *cobra.Command, command string) error {
 	a, err := instance.Ask(cmd.Context(), command)
 	if err != nil {
@@ -53,17 +53,17 @@ func ask(cmd *cobra.Command, command string) error {
 }
 
 func newFailCommand() *cobra.Command {
-	var s source
+	var s configFlags
 	var as string
 	cmd := &cobra.Command{
-		Use: "fail [-f FILE]", Short: "Do what the configuration says for when there is no gateway",
-		Long: "Install the firewall rules that are meant for when `run` is not there, as after a crash: with `fail: open`\n" +
-			"those that hand clients to the servers without any test, with `fail: closed` those that keep them out till\n" +
-			"the next start. While a gateway runs it does nothing and fails. A service manager runs it when the gateway\n" +
-			"has ended (systemd: ExecStopPost=). With --as off all rules of hushgate are taken away, by the names of their\n" +
-			"chains: it needs no configuration, and no interface or route.",
+		Use: "fail [-f FILE]", Short: "Install the firewall rules for the time without a gateway",
+		Long: "Install the firewall rules for the time when `run` does not run, for example after a crash: with `fail: open`\n" +
+			"rules that forward clients to the servers without any test, with `fail: closed` rules that keep clients out until\n" +
+			"the next start. While a gateway runs, the command fails and does nothing. A service manager runs it when the gateway\n" +
+			"has ended (systemd: ExecStopPost=). With --as off it removes all rules of hushgate, which it finds by the names\n" +
+			"of their chains; it needs no configuration, interface or route.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if as == "" && os.Getenv("SERVICE_RESULT") == "success" { // systemd.exec(5); `run` has left all in order
+			if as == "" && os.Getenv("SERVICE_RESULT") == "success" { // systemd.exec(5); `run` has already cleaned up
 				return nil
 			}
 			return service(cmd, func(messages *logqueue.Queue) error { return s.fail(cmd.Context(), as, messages) })
@@ -76,12 +76,13 @@ func newFailCommand() *cobra.Command {
 		}
 		return s.fileArgument(cmd, args)
 	}
-	cmd.Flags().StringVar(&as, "as", "", "open or closed, whatever the configuration says, or off: take all rules away")
+	cmd.Flags().StringVar(&as, "as", "", "open or closed, whatever the configuration says, or off: remove all rules")
 	return cmd
 }
 
-// fail does what is to be done when there is no gateway: what the configuration says, unless as says otherwise.
-func (s *source) fail(ctx context.Context, as string, messages io.Writer) error {
+// fail installs or removes the rules for the time without a gateway, as the configuration says or, if as is not empty, as
+// says.
+func (s *configFlags) fail(ctx context.Context, as string, messages io.Writer) error {
 	log := newLogger(messages, s.verbose)
 	if as == "off" {
 		return s.takeRulesAway(ctx, messages, log)
@@ -100,9 +101,9 @@ func (s *source) fail(ctx context.Context, as string, messages io.Writer) error 
 	return gateway.Fail(ctx, cfg, log)
 }
 
-// takeRulesAway takes all rules of hushgate away, unless the configuration says that they are not hushgate's to change. If
-// there is none, or one with errors in it, they are.
-func (s *source) takeRulesAway(ctx context.Context, messages io.Writer, log *slog.Logger) error {
+// takeRulesAway removes all rules of hushgate, unless the configuration says that hushgate does not manage them. It also
+// removes them if there is no configuration, or one with errors.
+func (s *configFlags) takeRulesAway(ctx context.Context, messages io.Writer, log *slog.Logger) error {
 	if s.file != "" {
 		if cfg, err := s.load(messages); err == nil && !cfg.Global.Firewall.Manage {
 			return gateway.ErrNotManaged

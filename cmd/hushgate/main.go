@@ -1,5 +1,5 @@
-// Hushgate is an early-talker gateway for SMTP: it keeps silent for a while before the banner, resets who talks into
-// the silence, and hands who waits to a mail server, which sees the client's own address.
+// Hushgate is an early-talker gateway for SMTP. It stays silent for a while before the banner, resets clients that talk
+// during the silence, and connects clients that wait to a mail server, which sees the client's own address.
 package main
 
 import (
@@ -21,10 +21,10 @@ import (
 	"hushgate/internal/replay"
 )
 
-// version is set by the build; a binary of `go install` knows its module's.
+// version is set by the build. A binary made by `go install` uses the version of its module.
 var version = ""
 
-// errReported ends a command whose error has been written already.
+// errReported ends a command whose error was already written.
 var errReported = errors.New("reported")
 
 func main() {
@@ -47,14 +47,14 @@ func run() int {
 	return 1
 }
 
-// extraCommands are those of a build with tags.
+// extraCommands are added by builds with tags.
 var extraCommands []func() *cobra.Command
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "hushgate",
 		Short:         "An early-talker gateway for SMTP",
-		Long:          "hushgate stands before mail servers as their default gateway, answers TCP for the service address\nitself, stays silent for a while, resets who talks before the banner, and hands who waits to a server.",
+		Long:          "hushgate stands before mail servers as their default gateway and answers TCP for the service address\nitself. It stays silent for a while, resets clients that talk before the banner, and connects clients\nthat wait to a server.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       versionString(),
@@ -84,8 +84,8 @@ func newVersionCommand() *cobra.Command {
 	}
 }
 
-// newLogger returns the log of everything but connections. It writes to w, which is standard error or a queue before it: for
-// people on a terminal in colour.
+// newLogger returns the log of everything except connections. It writes to w, which is standard error or a queue before it.
+// On a terminal the text has colours.
 func newLogger(w io.Writer, verbose bool) *slog.Logger {
 	level := slog.LevelInfo
 	if verbose {

@@ -14,23 +14,23 @@ import (
 	"hushgate/internal/logqueue"
 )
 
-// How long standard error may take at the end of a service: altogether, and without taking a line.
+// How long writing to standard error may take at the end of a service: altogether, and without progress.
 const (
 	messagesStall = time.Second
 	messagesAll   = 5 * time.Second
 )
 
-// service makes a command that people do not sit before: nobody may read what it writes to standard error, the disk behind
-// it may be full, and whoever reads may go away. The command goes on all the same, and ends. What it says goes through
-// messages; it may be nil.
+// service runs a command whose messages may not be read. Standard error may have no reader, its disk may be full, or its
+// reader may go away; the command must still run and end. It writes its messages to a queue, which do receives; do may
+// return nil.
 func service(cmd *cobra.Command, do func(messages *logqueue.Queue) error) error {
-	// Where a standard stream has no reader any more, the Go runtime ends a process that does not ask for SIGPIPE. To ignore it
-	// would be handed on to every program that is started from here.
+	// If a standard stream has no reader any more, the Go runtime ends a process that does not ask for SIGPIPE. Ignoring the
+	// signal instead would be inherited by every program that this process starts.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	messages := logqueue.New(logqueue.Options{
 		Out: logqueue.NewStream(int(os.Stderr.Fd())), Batch: logqueue.PipeBatch,
 		Lost: func(b []byte, lines uint64) []byte {
-			return fmt.Appendf(b, "hushgate: %d lines of this log were lost: it took them too slowly, or not at all\n", lines)
+			return fmt.Appendf(b, "hushgate: %d lines of this log were lost: the target took them too slowly, or not at all\n", lines)
 		},
 	})
 	cmd.SetErr(messages)
@@ -39,9 +39,9 @@ func service(cmd *cobra.Command, do func(messages *logqueue.Queue) error) error 
 		report(messages, err)
 		err = errReported
 	}
-	_ = messages.Close(messagesStall, messagesAll) // there is nobody left to tell
+	_ = messages.Close(messagesStall, messagesAll) // an error cannot be reported anywhere
 	return err
 }
 
-// report writes an error as every command ends with.
+// report writes an error in the form in which every command ends.
 func report(w io.Writer, err error) { fmt.Fprintln(w, "hushgate:", err) }

@@ -31,11 +31,11 @@ func newReplayCommand() *cobra.Command {
 	f := replayFlags{maxDelays: 1000, sweepSteps: 60}
 	cmd := &cobra.Command{
 		Use: "replay FILE...", Short: "Judge captures of SMTP offline", Args: cobra.MinimumNArgs(1),
-		Long: "Judge captures of ordinary SMTP traffic (pcap or pcapng, in gzip or zstd maybe; - is standard input): who talked\n" +
-			"before the banner, and how soon. Nothing is sent anywhere. Several files are one capture, in the order given.\n\n" +
-			"With --drive the clients' packets go through the gateway's own code, by the capture's clock, and what it would\n" +
-			"answer is shown. With --extract one connection is written to a file.\n\n" +
-			"The exit status is 2 if a capture could not be read to its end; what came before is reported.",
+		Long: "Judge captures of ordinary SMTP traffic (pcap or pcapng, also in gzip or zstd; - is standard input): which\n" +
+			"clients talked before the banner, and how soon. Nothing is sent. Several files are one capture, in the given order.\n\n" +
+			"With --drive the clients' packets are fed to the gateway's own code, with the capture's clock, and its answers\n" +
+			"are shown. With --extract one connection is written to a file.\n\n" +
+			"The exit status is 2 if a capture could not be read to its end; the part before is reported.",
 		Example: "  hushgate replay --delay 1s,5s,10s,30s port25.pcap\n" +
 			"  hushgate replay --sweep 0s..60s --plot curve.svg port25.pcap.gz\n" +
 			"  hushgate replay --extract 12 --anonymise -w one.pcapng port25.pcap\n" +
@@ -54,22 +54,22 @@ func newReplayCommand() *cobra.Command {
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVarP(&f.delays, "delay", "d", "30s", "inspect-delays to judge by, the first one in the table: 1s,5s,30s")
+	fl.StringVarP(&f.delays, "delay", "d", "30s", "inspect-delays to compare; the table shows the first: 1s,5s,30s")
 	fl.StringVar(&f.sweep, "sweep", "", "many delays: 0s..60s, in 60 steps, or 0s..60s/500ms")
 	fl.StringVarP(&f.format, "output", "o", "table", "table, json (an object on each line) or csv")
-	fl.StringVar(&f.q.Plot, "plot", "", "draw the cumulative curve of the time to the first octet: a name in .svg or .png")
+	fl.StringVar(&f.q.Plot, "plot", "", "draw the cumulative curve of the time to the first octet into a .svg or .png file")
 	fl.StringVarP(&f.ports, "port", "p", "25", "ports of services: 25,2525")
 	fl.StringVar(&f.from, "from", "", "leave out packets before this time: 2026-01-02T15:04:05Z")
-	fl.StringVar(&f.to, "to", "", "leave out packets behind this time")
+	fl.StringVar(&f.to, "to", "", "leave out packets after this time")
 	fl.StringSliceVar(&f.networks, "net", nil, "leave out connections with no end in these networks: 192.0.2.0/24,2001:db8::1")
-	fl.BoolVar(&f.q.IgnoreChecksums, "ignore-checksums", false, "take segments with wrong checksums too")
-	fl.IntVar(&f.q.MaxConnections, "max-connections", replay.DefaultMaxConnections, "live connections to keep: bounds the memory")
+	fl.BoolVar(&f.q.IgnoreChecksums, "ignore-checksums", false, "also accept segments with wrong checksums")
+	fl.IntVar(&f.q.MaxConnections, "max-connections", replay.DefaultMaxConnections, "limit of live connections, which bounds the memory")
 	fl.BoolVar(&f.q.Drive, "drive", false, "feed the clients' packets to the gateway's code and show its answers")
 	fl.BoolVar(&f.q.Reply, "reply", false, "with --drive: early talkers get a reply, not a reset")
 	fl.StringVar(&f.q.Extract, "extract", "", "write one connection, by its number or its client's address:port, to the file of -w")
-	fl.BoolVar(&f.q.Anonymise, "anonymise", false, "with --extract: other addresses, and no payload behind the first line")
-	fl.StringVarP(&f.q.Write, "write", "w", "", "pcapng to write: what --extract chose, or both sides of --drive with comments")
-	fl.BoolVar(&f.quiet, "no-progress", false, "no progress bar, on a terminal either")
+	fl.BoolVar(&f.q.Anonymise, "anonymise", false, "with --extract: change the addresses, and remove the payload after the first line")
+	fl.StringVarP(&f.q.Write, "write", "w", "", "pcapng file to write: the connection of --extract, or both sides of --drive with comments")
+	fl.BoolVar(&f.quiet, "no-progress", false, "no progress bar, even on a terminal")
 	return cmd
 }
 
@@ -112,7 +112,7 @@ func (f *replayFlags) parse() (err error) {
 	return nil
 }
 
-// parseDelays reads --delay, or --sweep which takes its place but for the table's.
+// parseDelays reads --delay, or --sweep, which replaces it except for the delay of the table.
 func (f *replayFlags) parseDelays() (delays []time.Duration, err error) {
 	for d := range strings.SplitSeq(f.delays, ",") {
 		v, err := time.ParseDuration(strings.TrimSpace(d))
@@ -153,7 +153,7 @@ func (f *replayFlags) parseDelays() (delays []time.Duration, err error) {
 	return delays, nil
 }
 
-// showProgress draws a bar on standard error until the returned function is called.
+// showProgress draws a progress bar on standard error until the returned function is called.
 func showProgress(q *replay.Request) (stop func()) {
 	w := progress.NewWriter()
 	w.SetOutputWriter(os.Stderr)

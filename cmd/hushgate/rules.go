@@ -15,19 +15,19 @@ import (
 )
 
 func newRulesCommand() *cobra.Command {
-	var s source
+	var s configFlags
 	var server, form string
 	var via []string
 	cmd := &cobra.Command{
 		Use: "rules -f FILE", Short: "Print the firewall rules that `run` installs, or what a server needs",
-		Long: "Print the firewall rules that `run` installs. With --for-server, print the commands for a mail server that keeps\n" +
-			"another default gateway: what it sends from its service port goes to this machine, everything else as before.\n" +
+		Long: "Print the firewall rules that `run` installs. With --for-server, print the commands for a mail server with\n" +
+			"another default gateway: packets from its service port then go to this machine, all others as before.\n" +
 			"Nothing is changed.",
 		Example: "  hushgate rules -f /etc/hushgate.cfg\n  hushgate rules -f /etc/hushgate.cfg --for-server smtp1 | ssh root@smtp1 sh",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, flag := range []string{"form", "via"} {
 				if server == "" && cmd.Flags().Changed(flag) {
-					return fmt.Errorf("--%s goes with --for-server", flag)
+					return fmt.Errorf("--%s needs --for-server", flag)
 				}
 			}
 			p, err := s.plan(cmd)
@@ -49,8 +49,8 @@ func newRulesCommand() *cobra.Command {
 	}
 	s.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&server, "for-server", "", "print what this server needs, by its name or BACKEND/NAME")
-	f.StringVar(&form, "form", policyroute.All, "in which form: "+strings.Join(policyroute.Forms(), ", "))
+	f.StringVar(&server, "for-server", "", "print what this server needs, named NAME or BACKEND/NAME")
+	f.StringVar(&form, "form", policyroute.All, "form of the output: "+strings.Join(policyroute.Forms(), ", "))
 	f.StringSliceVar(&via, "via", nil, "this machine's address on the servers' network (default: found from the interfaces)")
 	return cmd
 }

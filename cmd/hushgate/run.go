@@ -18,19 +18,19 @@ import (
 	"hushgate/internal/privilege"
 )
 
-// source is what every command with a configuration has in common.
-type source struct {
+// configFlags holds the flags that all commands with a configuration share.
+type configFlags struct {
 	file            string
 	outside, inside []string
 	verbose         bool
 }
 
-func (s *source) flags(cmd *cobra.Command) {
+func (s *configFlags) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&s.file, "file", "f", "", "configuration: HAProxy's syntax or, *.yaml, hushgate's own; -f may be left out")
+	f.StringVarP(&s.file, "file", "f", "", "configuration in HAProxy's syntax or, if named *.yaml, in hushgate's own; -f may be left out")
 	f.StringSliceVar(&s.outside, "outside", nil, "interface towards the clients (default: found from the addresses and routes)")
 	f.StringSliceVar(&s.inside, "inside", nil, "interface towards the servers (default: found from the routes)")
-	f.BoolVarP(&s.verbose, "verbose", "v", false, "log more")
+	f.BoolVarP(&s.verbose, "verbose", "v", false, "log more details")
 	_ = cmd.MarkFlagFilename("file", "cfg", "yaml", "yml")
 	cmd.Args = s.fileArgument
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -38,8 +38,8 @@ func (s *source) flags(cmd *cobra.Command) {
 	}
 }
 
-// fileArgument takes the configuration without -f, too.
-func (s *source) fileArgument(cmd *cobra.Command, args []string) error {
+// fileArgument also accepts the configuration as an argument without -f.
+func (s *configFlags) fileArgument(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) > 1:
 		return fmt.Errorf("expected one configuration, found %d: %s", len(args), strings.Join(args, " "))
@@ -54,8 +54,8 @@ func (s *source) fileArgument(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// load reads the configuration and writes every error and warning of it to w.
-func (s *source) load(w io.Writer) (*config.Config, error) {
+// load reads the configuration and writes its errors and warnings to w.
+func (s *configFlags) load(w io.Writer) (*config.Config, error) {
 	cfg, warnings, err := s.read()
 	for _, line := range warnings {
 		fmt.Fprintln(w, line)
@@ -67,8 +67,8 @@ func (s *source) load(w io.Writer) (*config.Config, error) {
 	return cfg, nil
 }
 
-// read reads the configuration, and the warnings about it as lines.
-func (s *source) read() (*config.Config, []string, error) {
+// read reads the configuration, and returns its warnings as lines.
+func (s *configFlags) read() (*config.Config, []string, error) {
 	cfg, warnings, err := config.Load(s.file)
 	var lines []string
 	for _, n := range warnings {
@@ -95,14 +95,14 @@ func (s *source) read() (*config.Config, []string, error) {
 }
 
 func newRunCommand() *cobra.Command {
-	var s source
+	var s configFlags
 	var user string
 	var takeOver bool
 	cmd := &cobra.Command{
 		Use: "run -f FILE", Short: "Run the gateway",
-		Long: "Run the gateway in the foreground until SIGTERM or SIGINT. Everything is checked before anything is changed.\n" +
-			"Asked to end, it takes no new connections, tells waiting clients 421, lets mail in flight go on for\n" +
-			"hard-stop-after, and takes its firewall rules away; asked again, it ends at once. SIGHUP reloads the\n" +
+		Long: "Run the gateway in the foreground until SIGTERM or SIGINT. It checks everything before it changes\n" +
+			"anything. When asked to end, it accepts no new connections, answers 421 to waiting clients, gives mail in flight the\n" +
+			"time hard-stop-after, and removes its firewall rules. When asked again, it ends at once. SIGHUP reloads the\n" +
 			"configuration, as `hushgate reload` does. Of the capabilities it keeps CAP_NET_ADMIN and CAP_NET_RAW.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			signals := gateway.CatchSignals(cmd.Context())
@@ -122,13 +122,13 @@ func newRunCommand() *cobra.Command {
 		},
 	}
 	s.flags(cmd)
-	cmd.Flags().BoolVar(&takeOver, "takeover", false, "go on with the connections of the gateway that runs here, if one does, and have it end")
-	cmd.Flags().StringVar(&user, "user", "", "run as this user, who must be able to read the configuration (default: who started it)")
+	cmd.Flags().BoolVar(&takeOver, "takeover", false, "take over the connections of the gateway that runs here, if there is one; that gateway ends")
+	cmd.Flags().StringVar(&user, "user", "", "run as this user, who must be able to read the configuration (default: the user who starts it)")
 	return cmd
 }
 
-// successor is the command that takes over from this process: the file that this program was started from, whatever is there
-// by then, with the same arguments.
+// successor returns the command of the process that takes over from this one: the file from which this program was started,
+// which may be another release by then, with the same arguments.
 func successor() []string {
 	program, err := os.Executable()
 	if err != nil {
@@ -142,7 +142,7 @@ func successor() []string {
 }
 
 // plan works out what a configuration means on this machine.
-func (s *source) plan(cmd *cobra.Command) (*plan.Plan, error) {
+func (s *configFlags) plan(cmd *cobra.Command) (*plan.Plan, error) {
 	cfg, err := s.load(cmd.ErrOrStderr())
 	if err != nil {
 		return nil, err
@@ -155,12 +155,12 @@ func (s *source) plan(cmd *cobra.Command) (*plan.Plan, error) {
 }
 
 func newCheckCommand() *cobra.Command {
-	var s source
+	var s configFlags
 	var offline bool
 	cmd := &cobra.Command{
 		Use: "check -f FILE", Short: "Check a configuration, and whether it fits this machine",
-		Long: "Check a configuration and report all that is wrong with it at once, then whether it fits this machine's\n" +
-			"interfaces and routes, and ask each server once how it is. Nothing is changed. Exit status 1 if `run` would not start.",
+		Long: "Check a configuration and report all of its errors at once, then check whether it fits this machine's\n" +
+			"interfaces and routes, and check each server once. Nothing is changed. The exit status is 1 if `run` would not start.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if offline {
 				if _, err := s.load(cmd.ErrOrStderr()); err != nil {
@@ -171,7 +171,7 @@ func newCheckCommand() *cobra.Command {
 			}
 			p, err := s.plan(cmd)
 			if err != nil && !errors.Is(err, errReported) {
-				return fmt.Errorf("the file is valid, and does not fit this machine: %w (--offline looks at the file alone)", err)
+				return fmt.Errorf("the file is valid but does not fit this machine: %w (--offline checks only the file)", err)
 			}
 			if err != nil {
 				return err
@@ -202,7 +202,7 @@ func newCheckCommand() *cobra.Command {
 				fmt.Fprintln(cmd.ErrOrStderr(), "note:", n)
 			}
 			if p.Routed {
-				fmt.Fprintln(out, "not to be seen from here: whether the servers' answers to clients come back this way; this machine is their "+
+				fmt.Fprintln(out, "this machine cannot check whether the servers' answers to clients come back through it: it must be their "+
 					"default gateway, or they need what `hushgate rules --for-server` prints")
 			}
 			fmt.Fprintln(out, "configuration is valid")
@@ -210,6 +210,6 @@ func newCheckCommand() *cobra.Command {
 		},
 	}
 	s.flags(cmd)
-	cmd.Flags().BoolVar(&offline, "offline", false, "look at the file alone, not at this machine")
+	cmd.Flags().BoolVar(&offline, "offline", false, "check only the file, not this machine")
 	return cmd
 }

@@ -81,7 +81,7 @@ func TestChecksAndPostfix(t *testing.T) {
 		elsewhere := bytes.ReplaceAll(cfg(families[0]), []byte(families[0].a), []byte("203.0.113.1"))
 		must(t, os.WriteFile(file+".yaml", elsewhere, 0o600))
 		out, err = l.hushgate(ctx, "check", "-f", file+".yaml")
-		if err == nil || !strings.Contains(out, "no route to the server 203.0.113.1") || !strings.Contains(out, "--offline looks at the file alone") {
+		if err == nil || !strings.Contains(out, "no route to the server 203.0.113.1") || !strings.Contains(out, "--offline checks only the file") {
 			t.Errorf("check on a machine that is not the gateway: %v, %s", err, out)
 		}
 		if n := strings.Count(read(t, screened), "HANGUP"); n != 0 {
