@@ -1,18 +1,18 @@
-# Two targets do all the set-up on a machine with Go, gcc, git and make: `make lab` shows hushgate at work, `make test`
-# runs every test. `make help` lists the others.
+# On a machine with Go, gcc, git and make, two targets install whatever else they need: `make lab` shows hushgate at work,
+# `make test` runs every test. `make help` lists the others.
 
 GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PEERS   := iptables nftables iproute2 ethtool postfix swaks netcat-openbsd haproxy procps gcc libc6-dev
-# What the tests of the package and of the Vagrantfile need: Debian machines, and who judges such files.
+# The tests of the package and of the Vagrantfile need Debian machines, and programs that check such files.
 PEERS   += mmdebstrap systemd-container lintian shellcheck vagrant ruby
 BENCH   ?= 1x
-# A number of runs, not a time: at the end of a time the fuzzer may take its own deadline for a failure.
+# A number of runs, not a time: when a time is over, the fuzzer may report its own deadline as a failure.
 FUZZ    ?= 50000x
 
-# The tools for the system's administration are in directories that a user's PATH may lack.
+# A user's PATH may lack the directories of the administration tools.
 export PATH := $(PATH):/usr/sbin:/sbin
-# The version is VERSION; git need not trust the owner of a checkout for the build to work.
+# VERSION has the version. Without Go's own stamp the build also works in a checkout of another owner, which git distrusts.
 export GOFLAGS += -buildvcs=false
 
 .PHONY: help build deb lab test lint fmt bench fuzz install-deps clean
@@ -27,13 +27,13 @@ build: ## build the static binary ./hushgate
 deb: ## build the Debian package dist/hushgate_VERSION_ARCH.deb
 	./internal/debian/build $(VERSION) dist
 
-lab: build ## show the gateway at work, in network namespaces of its own
+lab: build ## show the gateway at work, in its own network namespaces
 	@command -v iptables >/dev/null || ./.ci/install iptables
 	./hushgate lab
 
-# As root the tests of the whole gateway run too, and whatever keeps one from running is an error. A user's tests run
-# without them, and say so.
-test: build ## run everything: linters, tests, each benchmark once, each fuzz target for a moment
+# As root the tests of the whole gateway run too, and it is an error if one of them cannot run. For other users they are
+# skipped, and say so.
+test: build ## run everything: linters, tests, each benchmark once, each fuzz target briefly
 	./.ci/install $(PEERS) || [ "$$(id -u)" != 0 ]
 	$(MAKE) lint
 	[ "$$(id -u)" != 0 ] || export HUSHGATE_LAB=1; CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 30m ./...

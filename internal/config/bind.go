@@ -117,8 +117,8 @@ func bindTable() []setting[bindWords] {
 			word: "v6only", about: "families of `[::]`", otherwise: "`v4v6`",
 			kind: boolean(func(b *bindWords) *bool { return &b.only6 }, false),
 		},
-		{word: "name", about: "taken, no effect", kind: noEffect(1)},
-		{word: "transparent", about: "taken, no effect", kind: noEffect(0)},
+		{word: "name", about: "accepted, no effect", kind: noEffect(1)},
+		{word: "transparent", about: "accepted, no effect", kind: noEffect(0)},
 	}
 }
 

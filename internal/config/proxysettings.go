@@ -65,7 +65,7 @@ func frontendTable() []setting[rawProxy] {
 		},
 		{
 			word: "maxconn", in: frontendSide, anonymousToo: true, least: 1, want: "a number",
-			kind: number(func(p *rawProxy) *int { return &p.maxConn }, 0, 0, math.MaxInt32), about: "taken, no effect", otherwise: "none",
+			kind: number(func(p *rawProxy) *int { return &p.maxConn }, 0, 0, math.MaxInt32), about: "accepted, no effect", otherwise: "none",
 		},
 		{
 			word: "default_backend", key: "default_backend", in: frontendSide, structural: true, anonymousToo: true, least: 1,

@@ -48,7 +48,7 @@ func serverTable() []setting[rawServer] {
 	flag := func(field func(*rawServer) *bool) kind[rawServer] { return boolean(field, false) }
 	return []setting[rawServer]{
 		{
-			word: "check", not: "no-check", key: "check", about: "ask it how it is", otherwise: "off",
+			word: "check", not: "no-check", key: "check", about: "check its health", otherwise: "off",
 			kind: flag(func(s *rawServer) *bool { return &s.Check }),
 		},
 		{
