@@ -58,7 +58,8 @@ var rules = map[string]rule{
 		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/netenv internal/policyroute internal/proxyproto internal/wire",
 		"a plan describes what is to be done, and does nothing itself",
 	},
-	"internal/privilege": {"", "privileges know only the kernel"},
+	"internal/plan/plantest": {"internal/config internal/netenv", "tests start from a configuration and a machine"},
+	"internal/privilege":     {"", "privileges know only the kernel"},
 
 	"internal/policyroute": {"", "routes know only addresses"},
 
@@ -173,7 +174,7 @@ func TestRooms(t *testing.T) {
 // TestWhoKnowsTheConfiguration checks who imports the configuration: every other package has a small, already valid Config.
 func TestWhoKnowsTheConfiguration(t *testing.T) {
 	for what, by := range map[string][]string{
-		"internal/config":  {"cmd/hushgate", "internal/gateway", "internal/lab", "internal/plan", "internal/replay"},
+		"internal/config":  {"cmd/hushgate", "internal/gateway", "internal/lab", "internal/plan", "internal/plan/plantest", "internal/replay"},
 		"internal/gateway": {"cmd/hushgate"},
 	} {
 		for dir, r := range rules {

@@ -21,6 +21,7 @@ import (
 	"hushgate/internal/handover"
 	"hushgate/internal/mono"
 	"hushgate/internal/plan"
+	"hushgate/internal/plan/plantest"
 	"hushgate/internal/wire"
 )
 
@@ -35,7 +36,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // understand it: see handover.Version.
 func TestGiverSays(t *testing.T) {
 	const file = "testdata/giver.json"
-	b, err := plan.Build(parse(t, twoFrontends), chosen())
+	b, err := plan.Build(plantest.Parse(t, plantest.TwoFrontends), plantest.Chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func TestGiverSays(t *testing.T) {
 // TestStateOfServers: health checks continue from their state. What the new configuration has switched on or off starts
 // again.
 func TestStateOfServers(t *testing.T) {
-	old, err := plan.Build(parse(t, twoFrontends), chosen())
+	old, err := plan.Build(plantest.Parse(t, plantest.TwoFrontends), plantest.Chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +112,7 @@ func TestSpreadGoesOn(t *testing.T) {
 		t.Errorf("the secret is %v", g.spread)
 	}
 	selector := func() []bpf.RawInstruction {
-		b, err := plan.Build(parse(t, twoFrontends), chosen())
+		b, err := plan.Build(plantest.Parse(t, plantest.TwoFrontends), plantest.Chosen())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +134,7 @@ func TestSpreadGoesOn(t *testing.T) {
 // TestUsedCookiesGoOn: a cookie that has opened a connection opens no other after a takeover. If the number of shards
 // changes, its client may belong to any shard.
 func TestUsedCookiesGoOn(t *testing.T) {
-	b, err := plan.Build(parse(t, twoFrontends), chosen())
+	b, err := plan.Build(plantest.Parse(t, plantest.TwoFrontends), plantest.Chosen())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,13 @@ import (
 	"hushgate/dataplane"
 	"hushgate/internal/config"
 	"hushgate/internal/firewall"
+	"hushgate/internal/plan/plantest"
 	"hushgate/internal/proxyproto"
 	"hushgate/internal/wire"
 )
 
 func TestBuild(t *testing.T) {
-	b, err := Build(parse(t, twoFrontends), chosen())
+	b, err := Build(plantest.Parse(t, plantest.TwoFrontends), plantest.Chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func TestServersElsewhere(t *testing.T) {
 		}
 		return list
 	}
-	cfg := parse(t, twoFrontends)
+	cfg := plantest.Parse(t, plantest.TwoFrontends)
 	if err := serversElsewhere(cfg, own("10.0.0.1", "192.0.2.25", "2001:db8::1")); err != nil {
 		t.Error(err)
 	}
@@ -69,12 +70,12 @@ func TestServersElsewhere(t *testing.T) {
 // TestChecksElsewhere: what a server grants is learnt from the server itself. If its checks go to its own address, at any
 // port, they are used. If they go to another address, further visits are used, and the filters let their answers in.
 func TestChecksElsewhere(t *testing.T) {
-	text := strings.Replace(twoFrontends, "port: 26", "port: 26, addr: 10.0.0.99", 1)
+	text := strings.Replace(plantest.TwoFrontends, "port: 26", "port: 26, addr: 10.0.0.99", 1)
 	for _, c := range []struct{ text, beside, heard string }{
-		{twoFrontends, "[false false]", "[10.0.0.11:26 10.0.0.12:25]"},
+		{plantest.TwoFrontends, "[false false]", "[10.0.0.11:26 10.0.0.12:25]"},
 		{text, "[false true false]", "[10.0.0.11:25 10.0.0.12:25]"},
 	} {
-		b, err := Build(parse(t, c.text), chosen())
+		b, err := Build(plantest.Parse(t, c.text), plantest.Chosen())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,18 +98,18 @@ func TestChecksElsewhere(t *testing.T) {
 }
 
 func TestBoundInterfaces(t *testing.T) {
-	text := strings.Replace(twoFrontends, `bind: [":25"]`, `bind: [{address: ":25", interface: eth2}]`, 1)
-	b, err := Build(parse(t, text), chosen())
+	text := strings.Replace(plantest.TwoFrontends, `bind: [":25"]`, `bind: [{address: ":25", interface: eth2}]`, 1)
+	b, err := Build(plantest.Parse(t, text), plantest.Chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if b.Services[0].String() != "192.0.2.129:25" || len(b.Services) != 2 {
 		t.Errorf("services %v", b.Services)
 	}
-	if w := wanted(parse(t, text)); w.Outside != nil {
+	if w := wanted(plantest.Parse(t, text)); w.Outside != nil {
 		t.Errorf("outside %v: the other frontend names none", w.Outside)
 	}
-	_, err = Build(parse(t, strings.Replace(text, "eth2", "eth9", 1)), chosen())
+	_, err = Build(plantest.Parse(t, strings.Replace(text, "eth2", "eth9", 1)), plantest.Chosen())
 	if err == nil || !strings.Contains(err.Error(), "eth9 is not an outside interface") {
 		t.Errorf("%v", err)
 	}
@@ -117,7 +118,7 @@ func TestBoundInterfaces(t *testing.T) {
 // TestSources: a server-side address reaches the core, the rules and the filter. The kernel forwards no client to such a
 // server.
 func TestSources(t *testing.T) {
-	b, err := Build(parse(t, `
+	b, err := Build(plantest.Parse(t, `
 frontends:
   - {name: fe, bind: ["192.0.2.25:25"], inspect-delay: 1s, default_backend: bk}
 backends:
@@ -127,7 +128,7 @@ backends:
       - {name: a, address: "10.0.0.11:25", check: true, send-proxy-v2: true}
       - {name: b, address: "10.0.0.12:25", check: true, send-proxy: true, source: client, port: 2525}
       - {name: c, address: "10.0.0.13:25", source: client}
-`), chosen())
+`), plantest.Chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,12 +165,12 @@ func TestServiceAmongSources(t *testing.T) {
 	for source, fits := range map[string]bool{
 		"192.0.2.25:2000-2525": false, "192.0.2.25:2525-2525": false, "192.0.2.25:2526-2999": true, "192.0.2.129": true,
 	} {
-		_, err := Build(parse(t, `
+		_, err := Build(plantest.Parse(t, `
 frontends:
   - {name: fe, bind: [":2525"], inspect-delay: 1s, default_backend: bk}
 backends:
   - {name: bk, servers: [{name: a, address: "10.0.0.11:25", send-proxy: true, source: "`+source+`"}]}
-`), chosen())
+`), plantest.Chosen())
 		if fits != (err == nil) || err != nil && !strings.Contains(err.Error(), "the service 192.0.2.25:2525 uses a port of the server-side address") {
 			t.Errorf("source %s: %v", source, err)
 		}

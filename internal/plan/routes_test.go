@@ -5,17 +5,19 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"hushgate/internal/plan/plantest"
 )
 
 // TestServerRoutes: the return route uses an address of this machine in the server's own network, if possible not a service
 // address, because that may move away.
 func TestServerRoutes(t *testing.T) {
-	c := chosen()
+	c := plantest.Chosen()
 	c.Inside[0].Addrs = nil
 	for _, a := range []string{"192.0.2.129/24", "10.0.0.2/24", "10.0.0.1/24", "2001:db8:2::1/64", "fe80::1/64"} {
 		c.Inside[0].Addrs = append(c.Inside[0].Addrs, netip.MustParsePrefix(a))
 	}
-	b, err := Build(parse(t, `
+	b, err := Build(plantest.Parse(t, `
 frontends:
   - {name: f, bind: ["192.0.2.129:25"], inspect-delay: 1s, default_backend: bk}
 backends:

@@ -9,6 +9,7 @@ import (
 	"hushgate/internal/config"
 	"hushgate/internal/firewall"
 	"hushgate/internal/netenv"
+	"hushgate/internal/plan/plantest"
 	"hushgate/internal/wire"
 )
 
@@ -46,8 +47,8 @@ func ways(changed map[string]string) func(netip.Addr) (netip.Addr, error) {
 // TestRouteSources: a server-side address that is left to the route becomes the kernel's address, without the ports of
 // services on it. Other server-side addresses stay. If several servers have one address, each keeps its own setting.
 func TestRouteSources(t *testing.T) {
-	cfg := parse(t, throughRoutes)
-	services := chosen().Services
+	cfg := plantest.Parse(t, throughRoutes)
+	services := plantest.Chosen().Services
 	sourced, list, err := RouteSources(cfg, services, ways(nil))
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +56,7 @@ func TestRouteSources(t *testing.T) {
 	if !cfg.Backends[0].Servers[0].Source.ByRoute() {
 		t.Error("the configuration itself was changed")
 	}
-	b, err := Build(sourced, chosen())
+	b, err := Build(sourced, plantest.Chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +87,7 @@ func TestRouteSources(t *testing.T) {
 }
 
 func TestRouteSourcesThatCannotBe(t *testing.T) {
-	cfg := parse(t, throughRoutes)
+	cfg := plantest.Parse(t, throughRoutes)
 	if _, _, err := RouteSources(cfg, nil, ways(map[string]string{"10.0.0.11": ""})); err == nil {
 		t.Error("no route: no error")
 	}
@@ -100,7 +101,7 @@ func TestRouteSourcesThatCannotBe(t *testing.T) {
 
 // TestMovedSources: finds what the routes have changed for one configuration.
 func TestMovedSources(t *testing.T) {
-	cfg := parse(t, throughRoutes)
+	cfg := plantest.Parse(t, throughRoutes)
 	_, was, err := RouteSources(cfg, nil, ways(nil))
 	if err != nil {
 		t.Fatal(err)
@@ -148,17 +149,17 @@ func TestWidest(t *testing.T) {
 // TestForwards: if all servers answer this machine itself, nothing is forwarded unless the file says so, and there is no
 // warning about the return route.
 func TestForwards(t *testing.T) {
-	if !forwardsOthers(parse(t, throughRoutes)) || len(answering(parse(t, throughRoutes))) != 4 {
+	if !forwardsOthers(plantest.Parse(t, throughRoutes)) || len(answering(plantest.Parse(t, throughRoutes))) != 4 {
 		t.Error("server d answers clients by way of this machine")
 	}
 	const own = `
 frontends: [{name: f, bind: ["192.0.2.25:25"], inspect-delay: 1s, default_backend: bk}]
 backends: [{name: bk, source: gateway, servers: [{name: a, address: "10.0.0.11:25", send-proxy: true}]}]
 `
-	if forwardsOthers(parse(t, own)) {
+	if forwardsOthers(plantest.Parse(t, own)) {
 		t.Error("nothing is forwarded")
 	}
-	if !forwardsOthers(parse(t, own+"firewall: {forward: true}\n")) {
+	if !forwardsOthers(plantest.Parse(t, own+"firewall: {forward: true}\n")) {
 		t.Error("the servers' other traffic is forwarded")
 	}
 }

@@ -6,11 +6,12 @@ import (
 	"testing"
 
 	"hushgate/dataplane"
+	"hushgate/internal/plan/plantest"
 )
 
 // TestSaved: a process that takes over gets the tables of the process before it.
 func TestSaved(t *testing.T) {
-	b, err := Build(parse(t, twoFrontends), chosen())
+	b, err := Build(plantest.Parse(t, plantest.TwoFrontends), plantest.Chosen())
 	if err != nil {
 		t.Fatal(err)
 	}

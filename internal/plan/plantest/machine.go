@@ -1,4 +1,6 @@
-package gateway
+// Package plantest holds the machine and the configuration from which tests of the plan, and of the gateway that carries it
+// out, start.
+package plantest
 
 import (
 	"net/netip"
@@ -8,7 +10,8 @@ import (
 	"hushgate/internal/netenv"
 )
 
-func chosen() *netenv.Chosen {
+// Chosen returns the interfaces and service addresses of a machine with two outside interfaces and one inside.
+func Chosen() *netenv.Chosen {
 	link := func(index int, name string, mtu int, addrs ...string) *netenv.Link {
 		l := &netenv.Link{Name: name, Index: index, MTU: mtu, Up: true, Ethernet: true}
 		for _, a := range addrs {
@@ -26,7 +29,8 @@ func chosen() *netenv.Chosen {
 	return c
 }
 
-func parse(t *testing.T, text string) *config.Config {
+// Parse parses a configuration that has no error.
+func Parse(t testing.TB, text string) *config.Config {
 	t.Helper()
 	cfg, _, err := config.Parse("test.yaml", []byte(text))
 	if err != nil {
@@ -35,7 +39,9 @@ func parse(t *testing.T, text string) *config.Config {
 	return cfg
 }
 
-const twoFrontends = `
+// TwoFrontends is a configuration for the addresses of Chosen: two frontends that differ in all that concerns clients, and a
+// backend of three servers.
+const TwoFrontends = `
 frontends:
   - {name: slow, bind: [":25"], inspect-delay: 30s, reject: reply, timeout: {client: 10m}, default_backend: bk}
   - {name: fast, bind: ["192.0.2.25:2525"], inspect-delay: 1s, reject: reset, default_backend: bk}
