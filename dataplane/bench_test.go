@@ -81,9 +81,9 @@ func (d *driver) fromClient(n int, flags wire.Flags, seq, ack wire.Seq, payload 
 
 // last decodes the last frame that came out, and forgets the rest.
 func (d *driver) last() *wire.Segment {
-	d.tb.Helper()
 	out := d.shard.Drain().Out
 	if len(out) == 0 || d.dec.Decode(out[len(out)-1].Frame) != wire.KindTCP {
+		d.tb.Helper() // only here: it walks the stack, which takes longer than a segment
 		d.tb.Fatal("nothing was sent")
 	}
 	return &d.dec.Segment
@@ -91,7 +91,6 @@ func (d *driver) last() *wire.Segment {
 
 // hold brings client n into the hold and returns our ISS.
 func (d *driver) hold(n int) wire.Seq {
-	d.tb.Helper()
 	d.fromClient(n, wire.SYN, 1000, 0, "")
 	iss := d.last().Seq
 	d.fromClient(n, wire.ACK, 1001, iss+1, "")
@@ -118,8 +117,8 @@ func (d *driver) splice(n int) (iss wire.Seq, server wire.Addr) {
 }
 
 func (d *driver) phase(p Phase, want int64) {
-	d.tb.Helper()
 	if got := d.shard.stats.Phase[p]; got != want {
+		d.tb.Helper()
 		d.tb.Fatalf("%d flows are %v, want %d", got, p, want)
 	}
 }

@@ -209,10 +209,12 @@ func (w *world) serverAt(a wire.Addr) *simServer {
 
 // sent takes what an endpoint, or a host for it, sends.
 func (w *world) sent(_ *netsim.Endpoint, frame []byte) {
-	if kind := w.own.Decode(frame); kind != wire.KindTCP || !w.own.Segment.ChecksumOK() {
-		w.fatalf(nil, "the model built a frame of kind %d", kind)
-	}
+	kind := w.own.Decode(frame)
 	seg := &w.own.Segment
+	// That of a payload is verified when it leaves the shard, which translates it and does not compute it anew.
+	if kind != wire.KindTCP || len(seg.Payload) == 0 && !seg.ChecksumOK() {
+		w.fatalf(nil, "the model built a frame of kind %d, or with a wrong checksum", kind)
+	}
 	if v := w.serverAt(seg.Src); v != nil {
 		c := w.connOf(wire.Inside, &wire.Segment{Src: seg.Dst, SrcPort: seg.DstPort, Dst: seg.Src})
 		w.note(c, seg, "    g < s", w.ship(&v.from, frame, c, wire.Inside, false))
@@ -238,10 +240,7 @@ func (w *world) deliver(p *packet) {
 		return // corrupt
 	}
 	seg := &w.dec.Segment
-	if !seg.ChecksumOK() {
-		if !p.corrupt {
-			w.fatalf(p.conn, "a wrong checksum at %v", seg.Dst)
-		}
+	if p.corrupt && !seg.ChecksumOK() { // the others' were verified when they left the shard
 		return
 	}
 	if v := w.serverAt(seg.Dst); v != nil {

@@ -30,6 +30,7 @@ func TestNetsimProxied(t *testing.T) { simulate(t, true, 0) }
 
 // simulate makes worlds; in each of them so many shards take over from the one before.
 func simulate(t *testing.T, proxied bool, takeovers int) {
+	t.Parallel()
 	began := time.Now()
 	var sum tally
 	seed := *netsimSeed

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,13 +21,34 @@ func save(s *Shard) (v saved, err error) {
 	if v.state, err = json.Marshal(s.Save()); err != nil {
 		return v, err
 	}
-	if v.schema, err = json.Marshal(RecordSchema()); err != nil {
+	if v.schema, err = schemaText(); err != nil {
 		return v, err
 	}
 	return v, s.SaveFlows(func(f *FlowState) error {
 		v.records = AppendRecord(v.records, f)
 		return nil
 	})
+}
+
+// schemaText is the schema of this release's records.
+var schemaText = sync.OnceValues(func() ([]byte, error) { return json.Marshal(RecordSchema()) })
+
+// readers are those of schemas that were read before: tests resume thousands of times from records of few schemas.
+var readers sync.Map
+
+func readerOf(text []byte) (*RecordReader, error) {
+	if r, ok := readers.Load(string(text)); ok {
+		return r.(*RecordReader), nil
+	}
+	var schema []RecordField
+	if err := json.Unmarshal(text, &schema); err != nil {
+		return nil, err
+	}
+	r, err := NewRecordReader(schema)
+	if err == nil {
+		readers.Store(string(text), r)
+	}
+	return r, err
 }
 
 // resume makes a shard of what others gave; wants says which connections are its own.
@@ -46,11 +68,7 @@ func resume(cfg *Config, from []saved, wants func(*FlowState) bool) (*Shard, err
 		s.Count(states[i].Counters)
 	}
 	for _, v := range from {
-		var schema []RecordField
-		if err := json.Unmarshal(v.schema, &schema); err != nil {
-			return nil, err
-		}
-		r, err := NewRecordReader(schema)
+		r, err := readerOf(v.schema)
 		if err != nil {
 			return nil, err
 		}
@@ -107,6 +125,7 @@ func counts(s *Shard) string {
 // TestScriptsTakenOver runs every script with a takeover between any two steps and deadlines: what was saved and brought
 // back is all that there is to know.
 func TestScriptsTakenOver(t *testing.T) {
+	t.Parallel()
 	takeovers := 0
 	var seen [phases]bool
 	scripts := runScripts(t, func(p *player) {

@@ -17,7 +17,10 @@ import (
 
 // TestScripts runs the segment scripts of testdata: segments in, segments and events out. Each runs over IPv4 and IPv6,
 // and with numbers that wrap around in the middle of the connection.
-func TestScripts(t *testing.T) { runScripts(t, nil) }
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	runScripts(t, nil)
+}
 
 // runScripts runs all of them, and returns how many there are; between is called between any two steps and deadlines.
 func runScripts(t *testing.T, between func(*player)) int {

@@ -503,6 +503,7 @@ func (z *sim) audit() {
 }
 
 func TestSim(t *testing.T) {
+	t.Parallel()
 	for seed := *firstSeed; seed < *firstSeed+uint64(*simulations); seed++ {
 		ok := t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			z := newSim(t, seed)

@@ -2,10 +2,14 @@ package netsim
 
 import "encoding/binary"
 
-// Stream is an endless sequence of octets, told by its seed alone.
+// Stream is an endless sequence of octets, told by its seed alone. A simulation makes and compares each octet of its streams.
+// Its methods are not instrumented for the race detector, which would look at each of these octets several times: the
+// buffers are those of one stack, and a stack is used by one goroutine.
 type Stream uint64
 
 // word returns octets 8n to 8n+7 (splitmix64, Steele, Lea and Flood 2014).
+//
+//go:norace
 func (s Stream) word(n uint64) uint64 {
 	z := uint64(s) + (n+1)*0x9e3779b97f4a7c15
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
@@ -14,6 +18,8 @@ func (s Stream) word(n uint64) uint64 {
 }
 
 // Fill writes the octets that begin at offset into b.
+//
+//go:norace
 func (s Stream) Fill(offset uint64, b []byte) {
 	var w [8]byte
 	for n := offset / 8; len(b) > 0; n++ {
@@ -24,6 +30,8 @@ func (s Stream) Fill(offset uint64, b []byte) {
 }
 
 // Holds reports whether b is what stands at offset.
+//
+//go:norace
 func (s Stream) Holds(offset uint64, b []byte) bool {
 	for n := offset / 8; len(b) > 0; n++ {
 		w := s.word(n) >> (8 * (offset % 8))
