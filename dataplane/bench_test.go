@@ -1,127 +1,15 @@
 package dataplane
 
 import (
-	"encoding/binary"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
-	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 )
-
-// driver plays clients and servers against a shard without a script, as fast as it can.
-type driver struct {
-	tb    testing.TB
-	shard *Shard
-	build *wire.Builder
-	dec   *wire.Decoder
-	now   mono.Time
-	buf   []byte
-	text  []byte
-	v6    bool
-	to    ServiceID        // to which clients come
-	seen  map[int]addrPort // where servers see them, if not where they are
-}
-
-func newDriver(tb testing.TB, change func(*Config)) *driver { return newDriverOf(tb, false, change) }
-
-// newDriverOf is newDriver for clients of either family.
-func newDriverOf(tb testing.TB, v6 bool, change func(*Config)) *driver {
-	cfg := testConfig(v6)
-	cfg.Limits.Flows = 20_000_000
-	if change != nil {
-		change(cfg)
-	}
-	return &driver{
-		tb: tb, shard: New(cfg), build: wire.NewBuilder(), dec: wire.NewDecoder(), now: mono.Time(time.Hour),
-		buf: make([]byte, 0, 4096), v6: v6, seen: map[int]addrPort{},
-	}
-}
-
-// peer is client number n: 65,000 ports to an address.
-func peer(n int) (a wire.Addr, port uint16) {
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], 198<<24|18<<16|uint32(n/60000+2))
-	return wire.AddrFrom4(b[:]), uint16(n%60000 + 1024)
-}
-
-// peer is client number n in the driver's family.
-func (d *driver) peer(n int) (wire.Addr, uint16) {
-	a, port := peer(n)
-	if d.v6 {
-		b := addr("2001:db8:1::")
-		copy(b[12:], a.IP())
-		a = b
-	}
-	return a, port
-}
-
-func (d *driver) input(side wire.Side, h *wire.Header, payload string) {
-	d.text = append(d.text[:0], payload...)
-	d.buf = d.build.Append(d.buf[:0], h, d.text)
-	d.shard.Input(d.now, side, d.buf)
-}
-
-func (d *driver) fromClient(n int, flags wire.Flags, seq, ack wire.Seq, payload string) {
-	h := wire.Header{
-		Dst: d.shard.cfg.Services[d.to].Addr, DstPort: 25, Flags: flags, Seq: seq, Ack: ack, Wnd: 64240,
-		Timestamps: true, TSval: uint32(int64(d.now) / 1e6), TSecr: 0,
-	}
-	h.Src, h.SrcPort = d.peer(n)
-	if flags.Has(wire.SYN) {
-		h.MSS, h.Scale, h.WindowScale, h.SACKPermitted = 1460, true, 7, true
-	}
-	d.input(wire.Outside, &h, payload)
-}
-
-// last decodes the last frame that came out, and forgets the rest.
-func (d *driver) last() *wire.Segment {
-	out := d.shard.Drain().Out
-	if len(out) == 0 || d.dec.Decode(out[len(out)-1].Frame) != wire.KindTCP {
-		d.tb.Helper() // only here: it walks the stack, which takes longer than a segment
-		d.tb.Fatal("nothing was sent")
-	}
-	return &d.dec.Segment
-}
-
-// hold brings client n into the hold and returns our ISS.
-func (d *driver) hold(n int) wire.Seq {
-	d.fromClient(n, wire.SYN, 1000, 0, "")
-	iss := d.last().Seq
-	d.fromClient(n, wire.ACK, 1001, iss+1, "")
-	return iss
-}
-
-// splice brings client n to its banner.
-func (d *driver) splice(n int) (iss wire.Seq, server wire.Addr) {
-	iss = d.hold(n)
-	d.now = d.now.Add(31 * time.Second)
-	d.shard.Advance(d.now)
-	syn := d.last()
-	server = syn.Dst
-	a, port := d.peer(n)
-	h := wire.Header{
-		Src: server, SrcPort: 25, Dst: a, DstPort: port, Flags: wire.SYN | wire.ACK, Seq: 5000, Ack: 1001, Wnd: 65160,
-		MSS: 1460, SACKPermitted: true, Scale: true, WindowScale: 7, Timestamps: true, TSval: 99,
-	}
-	d.input(wire.Inside, &h, "")
-	h.MSS, h.SACKPermitted, h.Scale, h.Flags, h.Seq = 0, false, false, wire.ACK|wire.PSH, 5001
-	d.input(wire.Inside, &h, "220 ready\r\n")
-	d.shard.Drain()
-	return iss, server
-}
-
-func (d *driver) phase(p Phase, want int64) {
-	if got := d.shard.stats.Phase[p]; got != want {
-		d.tb.Helper()
-		d.tb.Fatalf("%d flows are %v, want %d", got, p, want)
-	}
-}
 
 // residentOctets is the process's resident memory.
 func residentOctets(tb testing.TB) int {

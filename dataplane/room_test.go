@@ -15,42 +15,6 @@ func eachFamily(t *testing.T, test func(t *testing.T, v6 bool)) {
 	}
 }
 
-// fromServer sends a segment of a server to client n.
-func (d *driver) fromServer(n int, server wire.Addr, flags wire.Flags, seq, ack wire.Seq, payload string) {
-	h := wire.Header{
-		Src: server, SrcPort: 25, DstPort: 0, Flags: flags, Seq: seq, Ack: ack, Wnd: 65160, Timestamps: true, TSval: 99,
-	}
-	h.Dst, h.DstPort = d.peer(n)
-	if at := d.seen[n]; at.port != 0 {
-		h.Dst, h.DstPort = at.addr, at.port
-	}
-	if flags.Has(wire.SYN) {
-		h.MSS, h.SACKPermitted, h.Scale, h.WindowScale = 1460, true, true, 7
-	}
-	d.input(wire.Inside, &h, payload)
-}
-
-// visit is a whole short connection of client n, without a delay: banner, and both close. It returns our ISS.
-func (d *driver) visit(n int) (iss wire.Seq, server wire.Addr) {
-	d.tb.Helper()
-	iss = d.hold(n)
-	syn := d.last()
-	if !syn.Flags.Has(wire.SYN) || syn.Flags.Has(wire.ACK) {
-		d.tb.Fatalf("client %d: no server is asked", n)
-	}
-	server = syn.Dst
-	if a, _ := d.peer(n); syn.Src != a {
-		d.seen[n] = addrPort{syn.Src, syn.SrcPort}
-	}
-	d.fromServer(n, server, wire.SYN|wire.ACK, 5000, 1001, "")
-	d.fromServer(n, server, wire.ACK|wire.PSH, 5001, 1001, "220 ready\r\n")
-	d.fromClient(n, wire.FIN|wire.ACK, 1001, iss+12, "")
-	d.fromServer(n, server, wire.FIN|wire.ACK, 5012, 1002, "")
-	d.fromClient(n, wire.ACK, 1002, iss+13, "")
-	d.shard.Drain()
-	return iss, server
-}
-
 // TestFinishedGiveWay: a table that is full of connections that are over takes new ones all the same, the oldest giving way.
 // Their late segments are those of no connection.
 func TestFinishedGiveWay(t *testing.T) {
