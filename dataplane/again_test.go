@@ -9,7 +9,7 @@ import (
 
 // TestAgain: what is sent for a second time is marked as such, so that whoever sends it can doubt the way; nothing else is.
 func TestAgain(t *testing.T) {
-	r := newRig(t, testConfig(false))
+	r := answered(t, testConfig(false), wire.Header{})
 	marked := func(what string, want bool) {
 		t.Helper()
 		if len(r.out) == 0 {
@@ -21,9 +21,6 @@ func TestAgain(t *testing.T) {
 			}
 		}
 	}
-	r.put(wire.Outside, wire.Header{Flags: wire.SYN, Seq: rigIRS, Wnd: 60000, MSS: 1460}, 0, nil)
-	r.d.Decode(r.out[0].Frame)
-	r.iss = r.d.Segment.Seq
 	marked("a SYN-ACK", false)
 	r.wait(time.Second)
 	marked("a SYN-ACK again", true)

@@ -77,13 +77,13 @@ func TestGarbageFIN(t *testing.T) {
 	fwd := len(r.out)
 	r.client(wire.ACK|wire.PSH, 2, 1, 6, nil)
 	for _, o := range r.out {
-		r.d.Decode(o.Frame)
-		if o.Side == wire.Outside && r.d.Segment.Ack == rigIRS+8 && !r.d.Segment.Flags.Has(wire.RST) {
+		r.dec.Decode(o.Frame)
+		if o.Side == wire.Outside && r.dec.Segment.Ack == rigIRS+8 && !r.dec.Segment.Flags.Has(wire.RST) {
 			t.Errorf("acknowledged 6 octets that no server has; FIN passed on: %v", fwd > 0)
 		}
 	}
-	if r.s.Flows() != 0 {
-		t.Errorf("flow lives on %v", r.s.stats.Phase)
+	if r.shard.Flows() != 0 {
+		t.Errorf("flow lives on %v", r.shard.stats.Phase)
 	}
 }
 
@@ -91,8 +91,8 @@ func TestGarbageFIN(t *testing.T) {
 func TestRSTWithText(t *testing.T) {
 	r := bannerPending(t)
 	r.client(wire.RST|wire.ACK, 1, 1, 8, nil)
-	if len(r.out) == 0 || r.s.stats.Phase[PhaseBannerPending] != 0 {
-		t.Errorf("RST with text was swallowed: out %d, phases %v", len(r.out), r.s.stats.Phase)
+	if len(r.out) == 0 || r.shard.stats.Phase[PhaseBannerPending] != 0 {
+		t.Errorf("RST with text was swallowed: out %d, phases %v", len(r.out), r.shard.stats.Phase)
 	}
 }
 
@@ -103,12 +103,12 @@ func TestServerFINThenTalk(t *testing.T) {
 	r.client(wire.ACK, 1, 2, 0, nil)
 	r.client(wire.ACK|wire.PSH, 1, 2, 6, nil)
 	r.noPayloadInside()
-	if r.s.Flows() != 0 {
+	if r.shard.Flows() != 0 {
 		for _, o := range r.out {
-			r.d.Decode(o.Frame)
-			t.Logf("%v seq iss%+d ack irs%+d %v", o.Side, int32(r.d.Segment.Seq-r.iss), int32(r.d.Segment.Ack-rigIRS), r.d.Segment.Flags)
+			r.dec.Decode(o.Frame)
+			t.Logf("%v seq iss%+d ack irs%+d %v", o.Side, int32(r.dec.Segment.Seq-r.iss), int32(r.dec.Segment.Ack-rigIRS), r.dec.Segment.Flags)
 		}
-		t.Errorf("the talker is neither served nor reset: %v", r.s.stats.Phase)
+		t.Errorf("the talker is neither served nor reset: %v", r.shard.stats.Phase)
 	}
 }
 
@@ -120,11 +120,11 @@ func TestServerFINThenRST(t *testing.T) {
 	r.client(wire.FIN|wire.ACK, 1, 2, 0, nil)
 	r.server(wire.RST, 2, 0, 0) // the orphan is gone: SEQ = SEG.ACK
 	if len(r.out) == 0 {
-		t.Errorf("the server's RST was swallowed; phases %v", r.s.stats.Phase)
+		t.Errorf("the server's RST was swallowed; phases %v", r.shard.stats.Phase)
 	}
 	r.wait(10 * time.Minute)
-	if r.s.Flows() != 0 {
-		t.Errorf("after 10 min: phases %v", r.s.stats.Phase)
+	if r.shard.Flows() != 0 {
+		t.Errorf("after 10 min: phases %v", r.shard.stats.Phase)
 	}
 }
 
@@ -133,7 +133,7 @@ func TestServerFINLostThenRST(t *testing.T) {
 	r.server(wire.FIN|wire.ACK, 1, 1, 0)
 	r.client(wire.ACK, 1, 2, 0, nil)
 	r.server(wire.RST, 1, 0, 0)
-	if r.s.stats.Phase[PhaseConnecting]+r.s.stats.Phase[PhaseWaiting] != 0 {
+	if r.shard.stats.Phase[PhaseConnecting]+r.shard.stats.Phase[PhaseWaiting] != 0 {
 		t.Errorf("redispatched a client that has already got a server's FIN")
 	}
 }
@@ -143,7 +143,7 @@ func TestClientFINThenRedispatch(t *testing.T) {
 	r.client(wire.FIN|wire.ACK, 1, 1, 0, nil)
 	r.server(wire.ACK, 1, 2, 0)
 	r.server(wire.RST, 1, 0, 0)
-	if r.s.stats.Phase[PhaseConnecting]+r.s.stats.Phase[PhaseWaiting] != 0 {
+	if r.shard.stats.Phase[PhaseConnecting]+r.shard.stats.Phase[PhaseWaiting] != 0 {
 		t.Errorf("redispatched a client whose FIN a server has acknowledged")
 	}
 }
@@ -157,12 +157,12 @@ func TestTrackPoisoned(t *testing.T) {
 	r.client(wire.FIN|wire.ACK, 1, 11, 0, nil)
 	r.server(wire.FIN|wire.ACK, 11, 2, 0)
 	r.client(wire.ACK, 2, 12, 0, nil)
-	if r.s.stats.Phase[PhaseLingering] != 1 {
-		t.Errorf("both ends have finished; phases %v", r.s.stats.Phase)
+	if r.shard.stats.Phase[PhaseLingering] != 1 {
+		t.Errorf("both ends have finished; phases %v", r.shard.stats.Phase)
 	}
 	r.wait(90 * time.Minute)
-	if r.s.Flows() != 0 {
-		t.Errorf("after 90 min: %v", r.s.stats.Phase)
+	if r.shard.Flows() != 0 {
+		t.Errorf("after 90 min: %v", r.shard.stats.Phase)
 	}
 	r.wait(60 * time.Minute)
 	for _, e := range r.events {
@@ -179,16 +179,11 @@ func TestTrackPoisoned(t *testing.T) {
 func TestNoRedispatch(t *testing.T) {
 	cfg := testConfig(false)
 	cfg.Backends[0].Redispatch = false
-	r := newRig(t, cfg)
-	r.put(wire.Outside, wire.Header{Flags: wire.SYN, Seq: rigIRS, Wnd: 60000, MSS: 1460}, 0, nil)
-	r.d.Decode(r.out[0].Frame)
-	r.iss = r.d.Segment.Seq
-	r.client(wire.ACK, 1, 1, 0, nil)
-	r.wait(30 * time.Second)
+	r := connecting(t, cfg)
 	r.server(wire.RST|wire.ACK, 0, 1, 0)
 	r.wait(time.Second)
-	r.d.Decode(r.out[0].Frame)
-	if d := r.d.Segment.Dst; d != addr("10.0.0.11") {
+	r.dec.Decode(r.out[0].Frame)
+	if d := r.dec.Segment.Dst; d != addr("10.0.0.11") {
 		t.Errorf("without redispatch, the retry went to %v", d)
 	}
 }
@@ -196,10 +191,7 @@ func TestNoRedispatch(t *testing.T) {
 // Follow takes anything.
 func TestFollowPoisoned(t *testing.T) {
 	cfg := testConfig(false)
-	r := newRig(t, cfg)
-	r.put(wire.Outside, wire.Header{Flags: wire.SYN, Seq: rigIRS, Wnd: 60000, MSS: 1460, Timestamps: true, TSval: 100}, 0, nil)
-	r.d.Decode(r.out[0].Frame)
-	r.iss = r.d.Segment.Seq
+	r := answered(t, cfg, wire.Header{Timestamps: true, TSval: 100})
 	r.put(wire.Outside, wire.Header{Flags: wire.ACK, Seq: rigIRS + 1, Ack: r.iss + 1, Wnd: 60000, Timestamps: true, TSval: 101}, 0, nil)
 	r.wait(30 * time.Second)
 	r.put(wire.Inside, wire.Header{Flags: wire.SYN | wire.ACK, Seq: rigServer, Ack: rigIRS + 1, Wnd: 60000, Timestamps: true, TSval: 7}, 0, nil)
@@ -207,12 +199,12 @@ func TestFollowPoisoned(t *testing.T) {
 	r.put(wire.Outside, wire.Header{Flags: wire.ACK, Seq: rigIRS + 1<<30, Ack: r.iss + 1<<30, Wnd: 1, Timestamps: true, TSval: 1 << 30}, 0,
 		func(f []byte) { f[wire.PacketAt+20+16] ^= 0x55 })
 	r.put(wire.Inside, wire.Header{Flags: wire.SYN | wire.ACK, Seq: rigServer, Ack: rigIRS + 1, Wnd: 60000, Timestamps: true, TSval: 7}, 0, nil)
-	r.d.Decode(r.out[0].Frame)
-	if r.d.Segment.Options.TSval != 101 {
-		t.Errorf("ACK to the server has TSval %d, win %d: the server drops all that the client sends from now on", r.d.Segment.Options.TSval, r.d.Segment.Wnd)
+	r.dec.Decode(r.out[0].Frame)
+	if r.dec.Segment.Options.TSval != 101 {
+		t.Errorf("ACK to the server has TSval %d, win %d: the server drops all that the client sends from now on", r.dec.Segment.Options.TSval, r.dec.Segment.Wnd)
 	}
 	r.put(wire.Outside, wire.Header{Flags: wire.ACK | wire.PSH, Seq: rigIRS + 1, Ack: r.iss + 1, Wnd: 60000, Timestamps: true, TSval: 30101}, 6, nil)
-	if r.s.stats.Verdict[VerdictEarlyTalker] != 1 {
+	if r.shard.stats.Verdict[VerdictEarlyTalker] != 1 {
 		t.Errorf("early talk was not seen")
 	}
 }
@@ -282,10 +274,10 @@ func TestRSTNumberAfterServerFIN(t *testing.T) {
 	r.server(wire.FIN|wire.ACK, 1, 1, 0)
 	r.client(wire.ACK|wire.PSH, 1, 1, 6, nil) // crosses the FIN
 	for _, o := range r.out {
-		r.d.Decode(o.Frame)
-		t.Logf("%v seq iss%+d ack irs%+d %v", o.Side, int32(r.d.Segment.Seq-r.iss), int32(r.d.Segment.Ack-rigIRS), r.d.Segment.Flags)
-		if o.Side == wire.Outside && r.d.Segment.Seq != r.iss+2 {
-			t.Errorf("RST at iss%+d, the client expects iss+2", int32(r.d.Segment.Seq-r.iss))
+		r.dec.Decode(o.Frame)
+		t.Logf("%v seq iss%+d ack irs%+d %v", o.Side, int32(r.dec.Segment.Seq-r.iss), int32(r.dec.Segment.Ack-rigIRS), r.dec.Segment.Flags)
+		if o.Side == wire.Outside && r.dec.Segment.Seq != r.iss+2 {
+			t.Errorf("RST at iss%+d, the client expects iss+2", int32(r.dec.Segment.Seq-r.iss))
 		}
 	}
 }
@@ -295,20 +287,15 @@ func TestSYNRSTInLinger(t *testing.T) {
 	r := bannerPending(t)
 	r.server(wire.ACK|wire.PSH, 1, 1, 10)
 	r.client(wire.RST, 1, 0, 0, nil)
-	n := r.s.Flows()
+	n := r.shard.Flows()
 	r.client(wire.SYN|wire.FIN, 77, 0, 0, nil)
-	if r.s.Flows() != n {
+	if r.shard.Flows() != n {
 		t.Errorf("SYN|FIN removed a lingering flow")
 	}
 }
 
 func TestStaleLoop(t *testing.T) {
-	r := newRig(t, testConfig(false))
-	r.put(wire.Outside, wire.Header{Flags: wire.SYN, Seq: rigIRS, Wnd: 60000, MSS: 1460}, 0, nil)
-	r.d.Decode(r.out[0].Frame)
-	r.iss = r.d.Segment.Seq
-	r.client(wire.ACK, 1, 1, 0, nil)
-	r.wait(30 * time.Second)
+	r := connecting(t, testConfig(false))
 	n := 0
 	for range 5000 {
 		r.server(wire.ACK, 5, 77, 0)
@@ -335,19 +322,15 @@ func TestSharedRSTBudget(t *testing.T) {
 
 // a keep-alive is not answered while somebody else uses up the challenge ACKs
 func TestSharedACKBudget(t *testing.T) {
-	r := newRig(t, testConfig(false))
-	r.put(wire.Outside, wire.Header{Flags: wire.SYN, Seq: rigIRS, Wnd: 60000, MSS: 1460}, 0, nil)
-	r.d.Decode(r.out[0].Frame)
-	r.iss = r.d.Segment.Seq
-	r.client(wire.ACK, 1, 1, 0, nil)
+	r := holding(t, testConfig(false))
 	// one other address holds a half-open flow and hammers it
 	h := wire.Header{Src: addr("198.18.9.9"), SrcPort: 5, Dst: addr("198.18.0.1"), DstPort: 25, Flags: wire.SYN, Seq: 9, Wnd: 5}
-	r.s.Input(r.now, wire.Outside, r.b.Append(nil, &h, nil))
+	r.shard.Input(r.now, wire.Outside, r.build.Append(nil, &h, nil))
 	h.Flags, h.Seq = wire.ACK, 1<<30
 	for range 1000 {
-		r.s.Input(r.now, wire.Outside, r.b.Append(nil, &h, nil))
+		r.shard.Input(r.now, wire.Outside, r.build.Append(nil, &h, nil))
 	}
-	r.s.Drain()
+	r.shard.Drain()
 	r.client(wire.ACK, 0, 1, 1, nil)
 	if len(r.out) != 1 {
 		t.Errorf("a quiet client's keep-alive gets no answer: %d", len(r.out))
@@ -358,16 +341,13 @@ func TestSharedACKBudget(t *testing.T) {
 func TestSayZeroWindow(t *testing.T) {
 	cfg := testConfig(false)
 	cfg.Servers[0].Up, cfg.Servers[1].Up = false, false
-	r := newRig(t, cfg)
-	r.put(wire.Outside, wire.Header{Flags: wire.SYN, Seq: rigIRS, Wnd: 60000, MSS: 1460}, 0, nil)
-	r.d.Decode(r.out[0].Frame)
-	r.iss = r.d.Segment.Seq
+	r := answered(t, cfg, wire.Header{})
 	r.put(wire.Outside, wire.Header{Flags: wire.ACK, Seq: rigIRS + 1, Ack: r.iss + 1, Wnd: 0}, 0, nil)
 	r.wait(31 * time.Second)
 	for i := range 12 {
 		for _, o := range r.out {
-			r.d.Decode(o.Frame)
-			s := &r.d.Segment
+			r.dec.Decode(o.Frame)
+			s := &r.dec.Segment
 			t.Logf("%d: %v iss%+d len %d", i, s.Flags, int32(s.Seq-r.iss), len(s.Payload))
 		}
 		r.wait(time.Second)
@@ -391,7 +371,7 @@ func TestServerNeverSpeaks(t *testing.T) {
 	for _, e := range r.events {
 		t.Logf("%v %v %v", e.Kind, e.Verdict, e.Cause)
 	}
-	if r.s.Flows() != 0 {
+	if r.shard.Flows() != 0 {
 		t.Error("left")
 	}
 }
@@ -405,13 +385,13 @@ func TestAfterResetBudget(t *testing.T) {
 	for range 5000 {
 		r.server(wire.ACK|wire.PSH, 1, 1, 10)
 		for _, o := range r.out {
-			if r.d.Decode(o.Frame); o.Side != wire.Inside || r.d.Segment.Flags != wire.RST || r.d.Segment.Seq != rigIRS+1 {
-				t.Fatalf("%v to the %v with %d", r.d.Segment.Flags, o.Side, r.d.Segment.Seq)
+			if r.dec.Decode(o.Frame); o.Side != wire.Inside || r.dec.Segment.Flags != wire.RST || r.dec.Segment.Seq != rigIRS+1 {
+				t.Fatalf("%v to the %v with %d", r.dec.Segment.Flags, o.Side, r.dec.Segment.Seq)
 			}
 			rsts++
 		}
 	}
-	if limited := r.s.stats.Dropped[DropRateLimited]; rsts < 500 || rsts >= 1500 || rsts+int(limited) != 5000 {
+	if limited := r.shard.stats.Dropped[DropRateLimited]; rsts < 500 || rsts >= 1500 || rsts+int(limited) != 5000 {
 		t.Errorf("%d RSTs, %d segments without one", rsts, limited)
 	}
 }

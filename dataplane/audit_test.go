@@ -1,58 +1,27 @@
 package dataplane
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // audit checks that the shard's tables agree with one another: every live flow is in the outside index once, in the
-// inside index if it says so, and counted in its phase; no id is in an index that is not live.
+// inside index if it says so, in the right queue, and counted wherever flows are counted; no index has an id that is not live.
 func (s *Shard) audit(t *testing.T) {
 	t.Helper()
-	var phases [phases]int64
-	seen, inside, counted := 0, 0, 0
-	for id := uint32(1); id <= fuzzFlows && s.flows.Len() > 0; id++ {
-		f := s.liveFlow(id)
-		if f == nil {
-			continue
-		}
-		seen++
-		phases[f.phase]++
-		if got := s.lookupOut(f.client, f.clientPort, f.service); got != id {
-			t.Fatalf("flow %d is found as %d", id, got)
-		}
-		if f.queue == 0 {
-			t.Fatalf("flow %d in phase %v waits for nothing", id, f.phase)
-		}
-		if c := s.queues.ClassOf(f.queue); c != classOf(f) {
-			t.Fatalf("flow %d in phase %v (settled: %v) waits in class %d", id, f.phase, f.tries == settled, c)
-		}
-		if f.ext == 0 {
-			continue
-		}
-		x := s.exts.At(f.ext)
-		if x.counted {
-			counted++
-		}
-		if x.indexed {
-			inside++
-			from, port := s.origin(f, x)
-			if got := s.lookupIn(from, port, x.endpoint); got != id {
-				t.Fatalf("flow %d is found from the inside as %d", id, got)
-			}
+	s.auditBy(t.Fatalf)
+}
+
+// auditBy is audit for a test with its own way to fail, which does not return.
+func (s *Shard) auditBy(fatalf func(format string, args ...any)) {
+	c := newCensus(s)
+	for id := uint32(1); id < s.flows.Bound(); id++ {
+		if f := s.liveFlow(id); f != nil {
+			c.count(f)
+			c.look(id, f, fatalf)
 		}
 	}
-	if seen != s.flows.Len() || s.byOut.Len() != seen || s.byIn.Len() != inside {
-		t.Fatalf("%d flows live, %d found; %d and %d in the outside and inside index, %d inside", s.flows.Len(), seen,
-			s.byOut.Len(), s.byIn.Len(), inside)
-	}
-	if phases != s.stats.Phase {
-		t.Fatalf("phases %v, counted as %v", phases, s.stats.Phase)
-	}
-	busy := 0
-	for _, n := range s.servers {
-		busy += n
-	}
-	if busy != counted || s.active < 0 {
-		t.Fatalf("the servers have %d flows, %d say so; %d active", busy, counted, s.active)
-	}
+	c.compare(fatalf)
 }
 
 // liveFlow returns the flow of an id, nil if it is free: a live one is in the index under its own key.
@@ -62,4 +31,107 @@ func (s *Shard) liveFlow(id uint32) *flow {
 		return nil
 	}
 	return f
+}
+
+// census is what a shard has, counted flow by flow.
+type census struct {
+	*Shard
+	seen, indexed, spliced int
+	live, idle             int // that no closing event was for yet; whose last words are acknowledged
+	inPhase                [phases]int64
+	ofService, ofFrontend  []int
+	ofServer, atServer     []int // that count as its connections; that the inside index has
+	sourced                []int // with a port of the server's source
+}
+
+func newCensus(s *Shard) *census {
+	servers := len(s.cfg.Servers)
+	return &census{
+		Shard: s, ofService: make([]int, len(s.cfg.Services)), ofFrontend: make([]int, len(s.cfg.Frontends)),
+		ofServer: make([]int, servers), atServer: make([]int, servers), sourced: make([]int, servers),
+	}
+}
+
+func (c *census) count(f *flow) {
+	c.seen++
+	c.inPhase[f.phase]++
+	c.ofService[f.service]++
+	if f.phase == PhaseSaying && f.tries == settled {
+		c.idle++
+	}
+	if f.phase != PhaseHalfOpen && f.words&told == 0 {
+		c.live++
+		c.ofFrontend[c.cfg.Services[f.service].Frontend]++
+	}
+	if f.ext == 0 {
+		return
+	}
+	c.spliced++
+	x := c.exts.At(f.ext)
+	if x.counted {
+		c.ofServer[x.server]++
+	}
+	if x.indexed {
+		c.indexed++
+		c.atServer[x.server]++
+		if c.cfg.Servers[x.server].Source.used() {
+			c.sourced[x.server]++
+		}
+	}
+}
+
+// look checks one flow.
+func (c *census) look(id uint32, f *flow, fatalf func(string, ...any)) {
+	if f.queue == 0 {
+		fatalf("flow %d in phase %v waits for nothing", id, f.phase)
+	}
+	if class := c.queues.ClassOf(f.queue); class != classOf(f) {
+		fatalf("flow %d in phase %v (settled: %v) waits in class %d", id, f.phase, f.tries == settled, class)
+	}
+	if (f.phase == PhaseSaying || f.phase == PhaseLingering) && f.words&told == 0 {
+		fatalf("flow %d in phase %v is over, and no event told of it", id, f.phase)
+	}
+	if f.ext == 0 {
+		return
+	}
+	x := c.exts.At(f.ext)
+	if x.indexed {
+		from, port := c.origin(f, x)
+		if got := c.lookupIn(from, port, x.endpoint); got != id {
+			fatalf("flow %d is found from the inside as %d", id, got)
+		}
+	}
+	if (f.phase == PhaseConnecting || f.phase == PhaseBannerPending || f.phase == PhaseSpliced) && !x.indexed {
+		fatalf("flow %d in phase %v is not in the inside index", id, f.phase)
+	}
+}
+
+// compare holds what was counted to what the shard counts.
+func (c *census) compare(fatalf func(string, ...any)) {
+	if c.seen != c.flows.Len() || c.byOut.Len() != c.seen || c.byIn.Len() != c.indexed || c.exts.Len() != c.spliced {
+		fatalf("%d flows live, %d found; %d and %d in the outside and inside index, %d inside; %d splice records, %d in use",
+			c.flows.Len(), c.seen, c.byOut.Len(), c.byIn.Len(), c.indexed, c.exts.Len(), c.spliced)
+	}
+	if c.inPhase != c.stats.Phase || c.live != c.active || c.idle != c.settled {
+		fatalf("phases %v, counted as %v; %d active, counted as %d; %d settled, counted as %d", c.inPhase, c.stats.Phase, c.live,
+			c.active, c.idle, c.settled)
+	}
+	for _, n := range []struct {
+		what       string
+		got, count []int
+	}{
+		{what: "flows by service", got: c.ofService, count: c.atSvc},
+		{what: "connections by frontend", got: c.ofFrontend, count: c.fronts},
+		{what: "connections by server", got: c.ofServer, count: c.servers},
+		{what: "flows in the inside index by server", got: c.atServer, count: c.atSrv},
+	} {
+		if !slices.Equal(n.got, n.count) {
+			fatalf("%s: %v, counted as %v", n.what, n.got, n.count)
+		}
+	}
+	for i, n := range c.sourced {
+		if busy := c.ports[i].Busy(); busy != n {
+			fatalf("%d ports of server %d's source are in use, by %d flows", busy, i, n)
+		}
+	}
 }

@@ -3,11 +3,11 @@ package dataplane
 import (
 	"flag"
 	"fmt"
+	"math"
 	"runtime"
 	"testing"
 	"time"
 
-	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 )
 
@@ -157,11 +157,7 @@ func (c *crowd) all(t *testing.T, flooded bool) {
 
 // judge lets everything run out and looks what became of it.
 func (c *crowd) judge(t *testing.T, flooded bool) {
-	for c.shard.NextDeadline() != mono.Never {
-		c.now = c.shard.NextDeadline()
-		c.shard.Advance(c.now)
-		c.shard.Drain()
-	}
+	c.runOut(math.MaxInt, func() { c.shard.Drain() })
 	s := &c.shard.stats
 	t.Logf("%+v", s)
 	told := uint64(0)

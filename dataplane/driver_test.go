@@ -5,22 +5,18 @@ import (
 	"testing"
 	"time"
 
-	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 )
 
 // driver plays clients and servers against a shard without a script, as fast as it can.
 type driver struct {
-	tb    testing.TB
-	shard *Shard
-	build *wire.Builder
-	dec   *wire.Decoder
-	now   mono.Time
-	buf   []byte
-	text  []byte
-	v6    bool
-	to    ServiceID        // to which clients come
-	seen  map[int]addrPort // where servers see them, if not where they are
+	stage
+	tb   testing.TB
+	buf  []byte
+	text []byte
+	v6   bool
+	to   ServiceID        // to which clients come
+	seen map[int]addrPort // where servers see them, if not where they are
 }
 
 func newDriver(tb testing.TB, change func(*Config)) *driver { return newDriverOf(tb, false, change) }
@@ -33,8 +29,7 @@ func newDriverOf(tb testing.TB, v6 bool, change func(*Config)) *driver {
 		change(cfg)
 	}
 	return &driver{
-		tb: tb, shard: New(cfg), build: wire.NewBuilder(), dec: wire.NewDecoder(), now: mono.Time(time.Hour),
-		buf: make([]byte, 0, 4096), v6: v6, seen: map[int]addrPort{},
+		stage: newStage(cfg), tb: tb, buf: make([]byte, 0, 4096), v6: v6, seen: map[int]addrPort{},
 	}
 }
 
@@ -135,7 +130,6 @@ func (d *driver) fromServer(n int, server wire.Addr, flags wire.Flags, seq, ack 
 
 // visit is a whole short connection of client n, without a delay: banner, and both close. It returns our ISS.
 func (d *driver) visit(n int) (iss wire.Seq, server wire.Addr) {
-	d.tb.Helper()
 	iss = d.hold(n)
 	syn := d.last()
 	if !syn.Flags.Has(wire.SYN) || syn.Flags.Has(wire.ACK) {

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 )
 
@@ -43,18 +42,15 @@ func FuzzShard(f *testing.F) {
 
 // fuzzed is a shard under attack, and what its peers know of it.
 type fuzzed struct {
+	stage
 	t      *testing.T
-	s      *Shard
-	build  *wire.Builder
-	dec    *wire.Decoder
-	now    mono.Time
 	iss    [4]wire.Seq // our number towards each client
 	server [4]wire.Addr
 	closed uint64
 }
 
 func newFuzzed(t *testing.T, cfg *Config) *fuzzed {
-	return &fuzzed{t: t, s: New(cfg), build: wire.NewBuilder(), dec: wire.NewDecoder(), now: mono.Time(time.Hour)}
+	return &fuzzed{stage: newStage(cfg), t: t}
 }
 
 // fuzzFlows is how many flows a fuzzed shard may have: they lie in one chunk of the slab.
@@ -67,24 +63,17 @@ func (z *fuzzed) run(program []byte) {
 	for ; len(program) >= 8; program = program[8:] {
 		z.instruction([8]byte(program[:8]))
 		z.collect()
-		z.s.audit(z.t)
+		z.shard.audit(z.t)
 	}
-	for range 400 { // everything runs out
-		if z.s.NextDeadline() == mono.Never {
-			break
-		}
-		z.now = max(z.now, z.s.NextDeadline())
-		z.s.Advance(z.now)
-		z.collect()
+	z.runOut(400, z.collect)
+	if n := z.shard.Flows(); n != 0 {
+		z.t.Fatalf("%d flows are left after a long silence: %v", n, z.shard.stats.Phase)
 	}
-	if n := z.s.Flows(); n != 0 {
-		z.t.Fatalf("%d flows are left after a long silence: %v", n, z.s.stats.Phase)
+	if z.shard.exts.Len()+z.shard.talks.Len() != 0 || z.shard.active != 0 {
+		z.t.Fatalf("%d splice records are left, %d active", z.shard.exts.Len(), z.shard.active)
 	}
-	if z.s.exts.Len()+z.s.talks.Len() != 0 || z.s.active != 0 {
-		z.t.Fatalf("%d splice records are left, %d active", z.s.exts.Len(), z.s.active)
-	}
-	if z.closed != z.s.stats.Opened {
-		z.t.Fatalf("%d connections were opened, %d told of", z.s.stats.Opened, z.closed)
+	if z.closed != z.shard.stats.Opened {
+		z.t.Fatalf("%d connections were opened, %d told of", z.shard.stats.Opened, z.closed)
 	}
 }
 
@@ -92,10 +81,10 @@ func (z *fuzzed) instruction(b [8]byte) {
 	switch b[0] & 0x1f {
 	case 31:
 		z.now = z.now.Add(time.Duration(1+binary.BigEndian.Uint16(b[1:])) * 31 * time.Millisecond * 32)
-		z.s.Advance(z.now)
+		z.shard.Advance(z.now)
 		return
 	case 30:
-		z.s.Apply(ServerState{Server: ServerID(b[1] & 1), Up: b[2]&1 == 0})
+		z.shard.Apply(ServerState{Server: ServerID(b[1] & 1), Up: b[2]&1 == 0})
 		return
 	}
 	n := int(b[0]>>1) & 3
@@ -104,7 +93,7 @@ func (z *fuzzed) instruction(b [8]byte) {
 	side := wire.Outside
 	move := wire.Seq(int8(b[5]))
 	if b[0]&1 == 0 {
-		h.Src, h.SrcPort, h.Dst, h.DstPort = client, 4000, z.s.cfg.Services[0].Addr, 25
+		h.Src, h.SrcPort, h.Dst, h.DstPort = client, 4000, z.shard.cfg.Services[0].Addr, 25
 		h.Seq = []wire.Seq{fuzzIRS, fuzzIRS + 1, fuzzIRS + 6, fuzzIRS + 4000}[b[2]&3] + move
 		h.Ack = []wire.Seq{0, z.iss[n] + 1, z.iss[n] + 10, z.iss[n] + 11}[b[3]&3]
 		if b[7]&2 != 0 {
@@ -114,7 +103,7 @@ func (z *fuzzed) instruction(b [8]byte) {
 		side = wire.Inside
 		srv := z.server[n]
 		if srv == (wire.Addr{}) {
-			srv = z.s.cfg.Servers[0].Addr
+			srv = z.shard.cfg.Servers[0].Addr
 		}
 		h.Src, h.SrcPort, h.Dst, h.DstPort = srv, 25, client, 4000
 		h.Seq = []wire.Seq{fuzzServer - 1, fuzzServer + 8, fuzzServer, fuzzServer + 1}[b[2]&3] + move
@@ -124,11 +113,11 @@ func (z *fuzzed) instruction(b [8]byte) {
 	if b[7]&4 != 0 {
 		frame[0] = 1 // a partial checksum: trusted
 	}
-	z.s.Input(z.now, side, frame)
+	z.shard.Input(z.now, side, frame)
 }
 
 func (z *fuzzed) collect() {
-	batch := z.s.Drain()
+	batch := z.shard.Drain()
 	for _, o := range batch.Out {
 		if z.dec.Decode(o.Frame) != wire.KindTCP || o.Dst != z.dec.Segment.Dst {
 			z.t.Fatalf("sent a frame that is not a segment to %v", o.Dst)

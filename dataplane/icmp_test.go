@@ -44,7 +44,7 @@ func TestUnreachableServer(t *testing.T) {
 		{"of our SYN", unreachable(syn, hostUnreachable), true},
 	} {
 		r.events = nil
-		r.s.Input(r.now, wire.Inside, e.frame)
+		r.shard.Input(r.now, wire.Inside, e.frame)
 		r.collect()
 		moved := len(r.events) == 1 && r.events[0].Kind == EventServerFailed && r.events[0].Cause == CauseServerUnreachable &&
 			len(r.out) > 0
@@ -52,8 +52,8 @@ func TestUnreachableServer(t *testing.T) {
 			t.Fatalf("an error %s: events %+v, %d frames", e.what, r.events, len(r.out))
 		}
 	}
-	r.d.Decode(r.out[len(r.out)-1].Frame)
-	if s := &r.d.Segment; s.Flags != wire.SYN || s.Dst != addr("10.0.0.12") {
+	r.dec.Decode(r.out[len(r.out)-1].Frame)
+	if s := &r.dec.Segment; s.Flags != wire.SYN || s.Dst != addr("10.0.0.12") {
 		t.Errorf("then sent %v to %v", s.Flags, s.Dst)
 	}
 }
@@ -72,17 +72,17 @@ func TestErrorWithSource(t *testing.T) {
 			payload = nil
 		}
 		h.Src, h.SrcPort, h.Dst, h.DstPort, h.Ack, h.Wnd = server, 25, own, 61000, rigIRS+1, 60000
-		r.s.Input(r.now, wire.Inside, r.b.Append(nil, &h, payload))
+		r.shard.Input(r.now, wire.Inside, r.build.Append(nil, &h, payload))
 		r.collect()
 	}
 	if len(r.out) != 1 || r.out[0].Side != wire.Outside {
 		t.Fatalf("the banner makes %d frames", len(r.out))
 	}
-	r.s.Input(r.now, wire.Outside, unreachable(r.out[0].Frame, tooBig))
+	r.shard.Input(r.now, wire.Outside, unreachable(r.out[0].Frame, tooBig))
 	r.collect()
 	var e wire.ICMPError
-	if len(r.out) != 1 || r.out[0].Side != wire.Inside || r.out[0].Dst != server || r.d.Decode(r.out[0].Frame) != wire.KindICMP ||
-		!r.d.ICMPError(&e) {
+	if len(r.out) != 1 || r.out[0].Side != wire.Inside || r.out[0].Dst != server || r.dec.Decode(r.out[0].Frame) != wire.KindICMP ||
+		!r.dec.ICMPError(&e) {
 		t.Fatalf("the error makes %+v", r.out)
 	}
 	if e.Src != own || e.Dst != server || e.QuoteSrc != server || e.QuoteSrcPort != 25 || e.QuoteDst != own || e.QuoteDstPort != 61000 ||

@@ -16,7 +16,7 @@ func TestOwnAddresses(t *testing.T) {
 		h := wire.Header{
 			Src: addr("10.0.0.11"), SrcPort: 25, Dst: addr(to), DstPort: 40000, Flags: wire.SYN | wire.ACK, Seq: 5, Ack: 6,
 		}
-		r.s.Input(r.now, wire.Inside, r.b.Append(nil, &h, nil))
+		r.shard.Input(r.now, wire.Inside, r.build.Append(nil, &h, nil))
 		r.collect()
 		return len(r.out)
 	}
@@ -26,7 +26,7 @@ func TestOwnAddresses(t *testing.T) {
 	if n := answer("198.18.0.7"); n != 1 {
 		t.Errorf("an answer to nobody was answered with %d segments", n)
 	}
-	r.s.Apply(LocalAddresses{addr("198.18.0.7")})
+	r.shard.Apply(LocalAddresses{addr("198.18.0.7")})
 	if n := answer("198.18.0.7"); n != 0 {
 		t.Errorf("an answer to an address that has come was answered with %d segments", n)
 	}

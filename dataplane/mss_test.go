@@ -27,8 +27,8 @@ func newBigRig(t *testing.T, v6 bool, serverMSS uint16, limits Limits) *bigRig {
 		b.headers = 60
 	}
 	b.send(wire.Header{Flags: wire.SYN, MSS: 1460}, 0, nil)
-	b.d.Decode(b.out[0].Frame)
-	b.iss = b.d.Segment.Seq
+	b.dec.Decode(b.out[0].Frame)
+	b.iss = b.dec.Segment.Seq
 	b.send(wire.Header{Flags: wire.ACK, Seq: 1, Ack: 1}, 0, nil)
 	b.wait(30 * time.Second)
 	for _, h := range []wire.Header{
@@ -39,11 +39,11 @@ func newBigRig(t *testing.T, v6 bool, serverMSS uint16, limits Limits) *bigRig {
 		if h.Flags.Has(wire.SYN) {
 			payload = nil
 		}
-		b.s.Input(b.now, wire.Inside, b.b.Append(nil, &h, payload))
+		b.shard.Input(b.now, wire.Inside, b.build.Append(nil, &h, payload))
 		b.collect()
 	}
-	if b.s.stats.Phase[PhaseSpliced] != 1 {
-		t.Fatalf("phases %v", b.s.stats.Phase)
+	if b.shard.stats.Phase[PhaseSpliced] != 1 {
+		t.Fatalf("phases %v", b.shard.stats.Phase)
 	}
 	return b
 }
@@ -52,11 +52,11 @@ func newBigRig(t *testing.T, v6 bool, serverMSS uint16, limits Limits) *bigRig {
 func (b *bigRig) send(h wire.Header, payload int, change func(frame []byte)) {
 	h.Src, h.SrcPort, h.Dst, h.DstPort, h.Wnd = b.client, 40000, b.vip, 25, 60000
 	h.Seq, h.Ack = h.Seq+rigIRS, h.Ack+b.iss
-	f := b.b.Append(nil, &h, bytes.Repeat([]byte("x"), payload))
+	f := b.build.Append(nil, &h, bytes.Repeat([]byte("x"), payload))
 	if change != nil {
 		change(f)
 	}
-	b.s.Input(b.now, wire.Outside, f)
+	b.shard.Input(b.now, wire.Outside, f)
 	b.collect()
 }
 
@@ -66,13 +66,13 @@ func (b *bigRig) data(seq wire.Seq, payload int, change func(frame []byte)) {
 
 // passed reports that one segment went on, of so many octets.
 func (b *bigRig) passed(payload int) bool {
-	return len(b.out) == 1 && b.out[0].Side == wire.Inside && b.d.Decode(b.out[0].Frame) == wire.KindTCP && len(b.d.Segment.Payload) == payload
+	return len(b.out) == 1 && b.out[0].Side == wire.Inside && b.dec.Decode(b.out[0].Frame) == wire.KindTCP && len(b.dec.Segment.Payload) == payload
 }
 
 // told returns the MTU that the client is told of, 0 if it is told of none.
 func (b *bigRig) told() int {
 	var e wire.ICMPError
-	if len(b.out) != 1 || b.out[0].Side != wire.Outside || b.d.Decode(b.out[0].Frame) != wire.KindICMP || !b.d.ICMPError(&e) {
+	if len(b.out) != 1 || b.out[0].Side != wire.Outside || b.dec.Decode(b.out[0].Frame) != wire.KindICMP || !b.dec.ICMPError(&e) {
 		return 0
 	}
 	return e.MTU()
@@ -111,10 +111,10 @@ func TestTooBig(t *testing.T) {
 			if got := b.told(); got != c.fits+b.headers {
 				t.Errorf("MSS %d: a segment of %d is answered by the MTU %d, want %d", c.mss, c.fits+1, got, c.fits+b.headers)
 			}
-			if n := b.s.stats.Dropped[DropTooBig]; n != 1 {
+			if n := b.shard.stats.Dropped[DropTooBig]; n != 1 {
 				t.Errorf("MSS %d: %d were counted", c.mss, n)
 			}
-			if x := b.s.exts.At(1); x.track.Client.Next != rigIRS+1+wire.Seq(c.fits) {
+			if x := b.shard.exts.At(1); x.track.Client.Next != rigIRS+1+wire.Seq(c.fits) {
 				t.Errorf("MSS %d: what did not go on counts as sent", c.mss)
 			}
 		}
@@ -159,8 +159,8 @@ func TestTooBigPassed(t *testing.T) {
 				continue
 			}
 			b := newBigRig(t, v6, 1300, Limits{})
-			if b.data(wire.Seq(c.seq), 1460, c.change); !b.passed(1460) || b.s.stats.Oversize != 1 {
-				t.Errorf("%s: %d frames, told %d, counted %d", what, len(b.out), b.told(), b.s.stats.Oversize)
+			if b.data(wire.Seq(c.seq), 1460, c.change); !b.passed(1460) || b.shard.stats.Oversize != 1 {
+				t.Errorf("%s: %d frames, told %d, counted %d", what, len(b.out), b.told(), b.shard.stats.Oversize)
 			}
 		}
 		b := newBigRig(t, v6, 1300, Limits{RSTsPerS: 10})
@@ -204,7 +204,7 @@ func TestSuperFrameCut(t *testing.T) {
 			if got := binary.NativeEndian.Uint16(b.out[0].Frame[4:]); got != c.want {
 				t.Errorf("segments of %d octets, now of %d, want %d", c.gso, got, c.want)
 			}
-			if n := b.s.stats.CutSmaller; (n == 1) != (c.gso != c.want) {
+			if n := b.shard.stats.CutSmaller; (n == 1) != (c.gso != c.want) {
 				t.Errorf("segments of %d octets: %d were counted", c.gso, n)
 			}
 		}
@@ -217,7 +217,7 @@ func TestTooBigTakenOver(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		b := newBigRig(t, false, 1300, Limits{})
 		schema, record := RecordSchema(), []byte(nil)
-		if err := b.s.SaveFlows(func(v *FlowState) error {
+		if err := b.shard.SaveFlows(func(v *FlowState) error {
 			record = AppendRecord(nil, v)
 			return nil
 		}); err != nil {
@@ -234,7 +234,7 @@ func TestTooBigTakenOver(t *testing.T) {
 		if _, err := r.Read(record, &v); err != nil {
 			t.Fatal(err)
 		}
-		next, err := Resume(b.s.cfg, b.s.Save())
+		next, err := Resume(b.shard.cfg, b.shard.Save())
 		if err == nil {
 			err = next.Restore(&v)
 		}
@@ -242,7 +242,7 @@ func TestTooBigTakenOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		next.Settle()
-		b.s = next
+		b.shard = next
 		b.data(1, 1460, nil)
 		if told := b.told() != 0; told != known || b.passed(1460) == known {
 			t.Errorf("the MSS is known: %v; told: %v", known, told)

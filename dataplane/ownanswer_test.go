@@ -52,11 +52,11 @@ func TestOwnAnswers(t *testing.T) {
 					Src: addr(s1), SrcPort: c.fromPort, Dst: addr(c.to), DstPort: c.toPort, Flags: c.flags, Seq: 5, Ack: 6, Wnd: 1026,
 					MSS: 1460, Scale: true, WindowScale: 7, SACKPermitted: true, Timestamps: true,
 				}
-				f := r.b.Append(nil, &h, make([]byte, 10))
+				f := r.build.Append(nil, &h, make([]byte, 10))
 				if c.change != nil {
 					c.change(f)
 				}
-				r.s.Input(r.now, side, f)
+				r.shard.Input(r.now, side, f)
 				r.collect()
 				if len(r.out) != c.answers {
 					t.Errorf("%v, %s: answered with %d segments", side, c.what, len(r.out))
@@ -72,7 +72,7 @@ func TestOwnAnswers(t *testing.T) {
 					told[0].ClientPort != h.DstPort || told[0].Source != h.Src || told[0].SourcePort != h.SrcPort) {
 					t.Errorf("%v, %s: told %+v", side, c.what, told)
 				}
-				for d, n := range r.s.stats.Dropped {
+				for d, n := range r.shard.stats.Dropped {
 					if (n > 0) != slices.Contains(c.dropped, Drop(d)) {
 						t.Errorf("%v, %s: %d were dropped as %v", side, c.what, n, Drop(d))
 					}
@@ -89,11 +89,11 @@ func TestOwnAnswersLimited(t *testing.T) {
 	r := newRig(t, cfg)
 	h := wire.Header{Src: addr("10.0.0.11"), SrcPort: 25, Dst: addr("10.0.0.1"), Flags: wire.SYN | wire.ACK}
 	for h.DstPort = 1; h.DstPort <= 1000; h.DstPort++ {
-		r.s.Input(r.now, wire.Inside, r.b.Append(nil, &h, nil))
+		r.shard.Input(r.now, wire.Inside, r.build.Append(nil, &h, nil))
 		r.collect()
 	}
-	if n := len(r.events); n < 5 || n > 15 || r.s.stats.Dropped[DropRateLimited] != uint64(1000-n) {
-		t.Errorf("told of %d, dropped %d: the limit is 10 a second", n, r.s.stats.Dropped[DropRateLimited])
+	if n := len(r.events); n < 5 || n > 15 || r.shard.stats.Dropped[DropRateLimited] != uint64(1000-n) {
+		t.Errorf("told of %d, dropped %d: the limit is 10 a second", n, r.shard.stats.Dropped[DropRateLimited])
 	}
 }
 
@@ -109,20 +109,20 @@ func TestServerWithoutMSS(t *testing.T) {
 		cfg := testConfig(v6)
 		cfg.Local = []wire.Addr{addr(own)}
 		r := newRig(t, cfg)
-		r.s.Input(r.now, wire.Inside, r.b.Append(nil, &wire.Header{
+		r.shard.Input(r.now, wire.Inside, r.build.Append(nil, &wire.Header{
 			Src: addr(s1), SrcPort: 25, Dst: addr(own), DstPort: 40000, Flags: wire.SYN | wire.ACK,
 		}, nil))
 		r.collect()
 		if len(r.events) != 1 {
 			t.Fatalf("events %+v", r.events)
 		}
-		r.s.Apply(ServerGrants{Server: 0, Options: r.events[0].ServerOptions})
-		r.s.Input(r.now, wire.Outside, r.b.Append(nil, &wire.Header{
+		r.shard.Apply(ServerGrants{Server: 0, Options: r.events[0].ServerOptions})
+		r.shard.Input(r.now, wire.Outside, r.build.Append(nil, &wire.Header{
 			Src: addr(client), SrcPort: 40000, Dst: addr(vip), DstPort: 25, Flags: wire.SYN, MSS: 1460,
 		}, nil))
 		r.collect()
-		if r.d.Decode(r.out[0].Frame); r.d.Segment.Options.MSS != want {
-			t.Errorf("the client is told %d, want %d", r.d.Segment.Options.MSS, want)
+		if r.dec.Decode(r.out[0].Frame); r.dec.Segment.Options.MSS != want {
+			t.Errorf("the client is told %d, want %d", r.dec.Segment.Options.MSS, want)
 		}
 	})
 }

@@ -5,47 +5,31 @@ import (
 	"testing"
 	"time"
 
-	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 )
 
 // rig drives one client and one server by hand.
 type rig struct {
-	t      *testing.T
-	s      *Shard
-	now    mono.Time
-	b      *wire.Builder
-	d      *wire.Decoder
-	out    []Out
-	events []Event
-	iss    wire.Seq
+	stage
+	drained // out: since the last input or wait; events: all
+	t       *testing.T
+	iss     wire.Seq
 }
 
 const rigIRS, rigServer = wire.Seq(1000), wire.Seq(900000)
 
 func newRig(t *testing.T, cfg *Config) *rig {
-	return &rig{t: t, s: New(cfg), now: mono.Time(time.Hour), b: wire.NewBuilder(), d: wire.NewDecoder()}
+	return &rig{stage: newStage(cfg), t: t}
 }
 
 func (r *rig) collect() {
-	batch := r.s.Drain()
 	r.out = r.out[:0]
-	for _, o := range batch.Out {
-		o.Frame = append([]byte{}, o.Frame...)
-		r.out = append(r.out, o)
-	}
-	r.events = append(r.events, batch.Events...)
+	r.take(r.shard)
 }
 
 func (r *rig) wait(d time.Duration) {
-	end := r.now.Add(d)
-	for r.s.NextDeadline() <= end {
-		r.now = r.s.NextDeadline()
-		r.s.Advance(r.now)
-	}
-	r.now = end
-	r.s.Advance(end)
-	r.collect()
+	r.out = r.out[:0]
+	r.elapse(r.now.Add(d), func() { r.take(r.shard) })
 }
 
 func (r *rig) put(side wire.Side, h wire.Header, payload int, mod func([]byte)) {
@@ -54,11 +38,11 @@ func (r *rig) put(side wire.Side, h wire.Header, payload int, mod func([]byte)) 
 	} else {
 		h.Src, h.SrcPort, h.Dst, h.DstPort = addr("10.0.0.11"), 25, addr("198.18.0.7"), 40000
 	}
-	f := r.b.Append(nil, &h, make([]byte, payload))
+	f := r.build.Append(nil, &h, make([]byte, payload))
 	if mod != nil {
 		mod(f)
 	}
-	r.s.Input(r.now, side, f)
+	r.shard.Input(r.now, side, f)
 	r.collect()
 }
 
@@ -81,13 +65,26 @@ func ttl1(f []byte) {
 // bannerPending brings a quiet client to a server that has not said a word.
 func bannerPending(t *testing.T) *rig { return pending(t, testConfig(false)) }
 
+// answered sends a client's SYN and learns our number from the answer.
+func answered(t *testing.T, cfg *Config, syn wire.Header) *rig {
+	r := newRig(t, cfg)
+	syn.Flags, syn.Seq, syn.Wnd, syn.MSS = wire.SYN, rigIRS, 60000, 1460
+	r.put(wire.Outside, syn, 0, nil)
+	r.dec.Decode(r.out[0].Frame)
+	r.iss = r.dec.Segment.Seq
+	return r
+}
+
+// holding brings a client into the hold.
+func holding(t *testing.T, cfg *Config) *rig {
+	r := answered(t, cfg, wire.Header{})
+	r.client(wire.ACK, 1, 1, 0, nil)
+	return r
+}
+
 // connecting brings a quiet client to where our SYN has gone to a server.
 func connecting(t *testing.T, cfg *Config) *rig {
-	r := newRig(t, cfg)
-	r.put(wire.Outside, wire.Header{Flags: wire.SYN, Seq: rigIRS, Wnd: 60000, MSS: 1460}, 0, nil)
-	r.d.Decode(r.out[0].Frame)
-	r.iss = r.d.Segment.Seq
-	r.client(wire.ACK, 1, 1, 0, nil)
+	r := holding(t, cfg)
 	r.wait(30 * time.Second)
 	return r
 }
@@ -95,8 +92,8 @@ func connecting(t *testing.T, cfg *Config) *rig {
 func pending(t *testing.T, cfg *Config) *rig {
 	r := connecting(t, cfg)
 	r.server(wire.SYN|wire.ACK, 0, 1, 0)
-	if r.s.stats.Phase[PhaseBannerPending] != 1 {
-		t.Fatalf("phases %v", r.s.stats.Phase)
+	if r.shard.stats.Phase[PhaseBannerPending] != 1 {
+		t.Fatalf("phases %v", r.shard.stats.Phase)
 	}
 	return r
 }
@@ -104,9 +101,9 @@ func pending(t *testing.T, cfg *Config) *rig {
 func (r *rig) noPayloadInside() {
 	r.t.Helper()
 	for _, o := range r.out {
-		r.d.Decode(o.Frame)
-		if o.Side == wire.Inside && len(r.d.Segment.Payload) > 0 {
-			r.t.Errorf("%d octets of early talk reached the server (phase counts %v)", len(r.d.Segment.Payload), r.s.stats.Phase)
+		r.dec.Decode(o.Frame)
+		if o.Side == wire.Inside && len(r.dec.Segment.Payload) > 0 {
+			r.t.Errorf("%d octets of early talk reached the server (phase counts %v)", len(r.dec.Segment.Payload), r.shard.stats.Phase)
 		}
 	}
 }

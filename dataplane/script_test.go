@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,23 +51,19 @@ func runScripts(t *testing.T, between func(*player)) int {
 
 // player runs one script.
 type player struct {
-	t     *testing.T
-	file  string
-	step  *segscript.Step
-	v6    bool
-	shard *Shard
-	cfg   *Config
-	start mono.Time
+	stage   // without a shard as long as the script configures one
+	drained // what no step has expected yet
+	t       *testing.T
+	file    string
+	step    *segscript.Step
+	v6      bool
+	cfg     *Config
 
 	irs, iss wire.Seq // client's and ours
 	server   wire.Seq // the server's
 	haveISS  bool
 	ourTS    uint32 // what our timestamps are ahead of the script's clock
 	haveTS   bool
-	out      []Out
-	events   []Event
-	build    *wire.Builder
-	dec      *wire.Decoder
 	client   netip.AddrPort
 	origin   netip.AddrPort // where servers see the client
 	header   []byte         // the PROXY header
@@ -108,8 +105,8 @@ func testConfig(v6 bool) *Config {
 func runScript(t *testing.T, file string, steps []segscript.Step, v6 bool, isn wire.Seq, between func(*player)) {
 	client, _, _, _ := addrs(v6)
 	p := &player{
-		t: t, file: file, v6: v6, cfg: testConfig(v6), start: mono.Time(time.Hour), irs: isn, server: isn - 7,
-		build: wire.NewBuilder(), dec: wire.NewDecoder(), between: between, client: netip.AddrPortFrom(netip.MustParseAddr(client), 40000),
+		t: t, file: file, v6: v6, cfg: testConfig(v6), irs: isn, server: isn - 7, between: between,
+		client: netip.AddrPortFrom(netip.MustParseAddr(client), 40000),
 	}
 	p.origin = p.client
 	for i := range steps {
@@ -121,7 +118,7 @@ func runScript(t *testing.T, file string, steps []segscript.Step, v6 bool, isn w
 			continue
 		}
 		if p.shard == nil {
-			p.shard = New(p.cfg)
+			p.stage = newStage(p.cfg)
 		}
 		p.play()
 	}
@@ -142,14 +139,13 @@ func (p *player) must(err error) {
 }
 
 func (p *player) play() {
-	now := p.start.Add(p.step.Time)
-	p.advanceTo(now)
+	p.advanceTo(opening.Add(p.step.Time))
 	switch s := p.step; s.Kind {
 	case segscript.Segment:
 		if s.In {
 			p.quiet()
-			p.shard.Input(now, map[bool]wire.Side{true: wire.Inside, false: wire.Outside}[s.Server], p.frame())
-			p.shard.Advance(now)
+			p.shard.Input(p.now, map[bool]wire.Side{true: wire.Inside, false: wire.Outside}[s.Server], p.frame())
+			p.shard.Advance(p.now)
 			p.collect()
 			return
 		}
@@ -165,13 +161,11 @@ func (p *player) play() {
 }
 
 func (p *player) advanceTo(now mono.Time) {
-	for p.pause(); p.shard.NextDeadline() < now; p.pause() {
-		p.shard.Advance(p.shard.NextDeadline())
-		p.collect()
-	}
-	p.shard.Advance(now)
-	p.collect()
 	p.pause()
+	p.elapse(now, func() {
+		p.collect()
+		p.pause()
+	})
 }
 
 func (p *player) pause() {
@@ -181,16 +175,8 @@ func (p *player) pause() {
 }
 
 func (p *player) collect() {
-	batch := p.shard.Drain()
-	for _, o := range batch.Out {
-		o.Frame = append([]byte{}, o.Frame...)
-		p.out = append(p.out, o)
-	}
-	for _, e := range batch.Events {
-		if e.Kind != EventServerOptions {
-			p.events = append(p.events, e)
-		}
-	}
+	p.take(p.shard)
+	p.events = slices.DeleteFunc(p.events, func(e Event) bool { return e.Kind == EventServerOptions })
 }
 
 func (p *player) quiet() {

@@ -202,7 +202,7 @@ func (p *player) shutdown(words []string) error {
 		}
 	}
 	p.shard.Apply(Shutdown{Now: now})
-	p.shard.Advance(p.start.Add(p.step.Time))
+	p.shard.Advance(p.now)
 	p.collect()
 	return nil
 }
@@ -236,8 +236,8 @@ var figures = segscript.Words("figure", map[string]func(p *player, e *Event, val
 	"to-server": figure(segscript.Count, func(_ *player, e *Event) uint64 { return e.BytesToServer }),
 	"talk":      figure(segscript.Count, func(_ *player, e *Event) uint64 { return uint64(e.TalkLen) }),
 	"retries":   figure(segscript.Count, func(_ *player, e *Event) uint64 { return uint64(e.Retries) }),
-	"first-byte": figure(segscript.Duration, func(p *player, e *Event) time.Duration {
-		return e.FirstByte.Sub(p.start).Truncate(time.Millisecond)
+	"first-byte": figure(segscript.Duration, func(_ *player, e *Event) time.Duration {
+		return e.FirstByte.Sub(opening).Truncate(time.Millisecond)
 	}),
 })
 

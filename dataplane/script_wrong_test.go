@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"hushgate/internal/mono"
 	"hushgate/internal/segscript"
 )
 
@@ -44,7 +43,7 @@ func TestWrongWords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := &player{t: t, cfg: testConfig(false), start: mono.Time(1), step: &steps[0]}
+		p := &player{t: t, cfg: testConfig(false), step: &steps[0]}
 		if steps[0].Kind == segscript.Config {
 			err = p.configure(steps[0].Words)
 		} else {

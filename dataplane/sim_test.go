@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 )
 
@@ -41,13 +40,10 @@ type believed struct {
 // sim plays clients and servers at random, some of them hostile, and looks after each step whether the shard's tables
 // agree, whether early talk has got through, and whether a stranger got more out than he put in.
 type sim struct {
-	t      *testing.T
-	r      *rand.Rand
-	s      *Shard
+	t *testing.T
+	r *rand.Rand
+	stage
 	cfg    *Config
-	now    mono.Time
-	b      *wire.Builder
-	d      *wire.Decoder
 	m      map[ckey]*believed
 	log    []string // what happened, for a failure
 	closed uint64
@@ -96,7 +92,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	cfg.Limits.Flows = 5 + r.IntN(30)
 	cfg.Limits.HalfOpen = 1 + r.IntN(20)
 	return &sim{
-		t: t, r: r, s: New(cfg), cfg: cfg, now: mono.Time(time.Hour), b: wire.NewBuilder(), d: wire.NewDecoder(), m: map[ckey]*believed{},
+		stage: newStage(cfg), t: t, r: r, cfg: cfg, m: map[ckey]*believed{},
 		v6: v6, ports: []uint16{0, 25, 4000}, svcs: []wire.Addr{addr(vip), addr(vip2)},
 	}
 }
@@ -154,31 +150,31 @@ func (z *sim) reload() {
 		cfg.Servers[i].Weight = z.r.IntN(3)
 		cfg.Servers[i].Up = z.r.IntN(5) > 0
 	}
-	if err := z.s.CanReload(&cfg); err != nil {
+	if err := z.shard.CanReload(&cfg); err != nil {
 		z.fail("%v", err)
 	}
 	z.note("-- reload")
-	z.s.Apply(Reload{&cfg})
+	z.shard.Apply(Reload{&cfg})
 }
 
 // shutDown ends everything, half of the time after a while in which who is spliced may finish.
 func (z *sim) shutDown() {
 	for _, now := range []bool{z.r.IntN(2) == 0, true} {
 		z.note("-- shutdown %v", now)
-		z.s.Apply(Shutdown{Now: now})
+		z.shard.Apply(Shutdown{Now: now})
 		for range 300 {
 			z.now++
-			z.s.Advance(z.now)
+			z.shard.Advance(z.now)
 			z.collect(-1, nil)
 			if z.r.IntN(2) == 0 {
 				z.fromClient()
 			} else {
 				z.fromServer()
 			}
-			z.audit()
+			z.shard.auditBy(z.fail)
 		}
 	}
-	if n := z.s.Remaining(); n != 0 {
+	if n := z.shard.Remaining(); n != 0 {
 		z.fail("%d remain", n)
 	}
 }
@@ -205,19 +201,11 @@ func (z *sim) step() {
 	case 0:
 		d := []time.Duration{time.Millisecond, time.Second, 5 * time.Second, 31 * time.Second, 2 * time.Minute}[z.r.IntN(5)]
 		z.note("-- %v", d)
-		end := z.now.Add(d)
-		for z.s.NextDeadline() <= end {
-			z.now = max(z.now, z.s.NextDeadline())
-			z.s.Advance(z.now)
-			z.collect(-1, nil)
-		}
-		z.now = end
-		z.s.Advance(z.now)
-		z.collect(-1, nil)
+		z.elapse(z.now.Add(d), func() { z.collect(-1, nil) })
 	case 1:
 		c := ServerState{Server: ServerID(z.r.IntN(3)), Up: z.r.IntN(3) > 0}
 		z.note("-- %+v", c)
-		z.s.Apply(c)
+		z.shard.Apply(c)
 		if z.r.IntN(4) == 0 {
 			z.reload()
 		}
@@ -226,7 +214,7 @@ func (z *sim) step() {
 	default:
 		z.fromClient()
 	}
-	z.audit()
+	z.shard.auditBy(z.fail)
 }
 
 var clientFlags = []wire.Flags{wire.SYN, wire.SYN, wire.ACK, wire.ACK, wire.ACK | wire.PSH, wire.ACK | wire.PSH, wire.FIN | wire.ACK, wire.RST, wire.RST | wire.ACK}
@@ -263,7 +251,7 @@ func (z *sim) fromClient() {
 		h.Timestamps, h.TSval, h.TSecr = true, uint32(z.now/1e6), uint32(z.jitter())
 	}
 	h.Src, h.SrcPort, h.Dst, h.DstPort = z.caddr(k.client), k.port, z.svcs[k.svc], 25
-	f := z.b.Append(nil, &h, make([]byte, n))
+	f := z.build.Append(nil, &h, make([]byte, n))
 	if z.r.IntN(10) == 0 {
 		f[0] = 1
 		f[1] = 1
@@ -280,10 +268,10 @@ func (z *sim) fromClient() {
 	}
 	z.note("c%d:%d>svc%d %v seq %d(%+d) ack %d(%+d) len %d f0=%d", k.client, k.port, k.svc, fl, h.Seq, int32(h.Seq-b.sndNxt), h.Ack, int32(h.Ack-b.rcvNxt), n, f[0:1])
 	verified := false
-	if id := z.s.lookupOut(h.Src, h.SrcPort, ServiceID(k.svc)); id != 0 {
-		verified = z.s.flows.At(id).phase != PhaseHalfOpen
+	if id := z.shard.lookupOut(h.Src, h.SrcPort, ServiceID(k.svc)); id != 0 {
+		verified = z.shard.flows.At(id).phase != PhaseHalfOpen
 	}
-	z.s.Input(z.now, wire.Outside, f)
+	z.shard.Input(z.now, wire.Outside, f)
 	if h.Seq == b.sndNxt && !fl.Has(wire.SYN) && z.r.IntN(3) > 0 {
 		b.sndNxt += wire.Seq(n)
 		if fl.Has(wire.FIN) {
@@ -291,10 +279,10 @@ func (z *sim) fromClient() {
 		}
 	}
 	lim := -1
-	if id := z.s.lookupOut(h.Src, h.SrcPort, ServiceID(k.svc)); !verified && (id == 0 || z.s.flows.At(id).phase == PhaseHalfOpen) {
+	if id := z.shard.lookupOut(h.Src, h.SrcPort, ServiceID(k.svc)); !verified && (id == 0 || z.shard.flows.At(id).phase == PhaseHalfOpen) {
 		lim = 1
 	}
-	if z.s.cfg.Frontends[z.s.cfg.Services[k.svc].Frontend].Delay == 0 {
+	if z.shard.cfg.Frontends[z.shard.cfg.Services[k.svc].Frontend].Delay == 0 {
 		lim = -1
 	}
 	z.collect(lim, nil)
@@ -333,13 +321,13 @@ func (z *sim) fromServer() {
 		h.Timestamps, h.TSval, h.TSecr = true, uint32(z.now/1e6), uint32(z.jitter())
 	}
 	h.Src, h.SrcPort, h.Dst, h.DstPort = b.srv, 25, z.caddr(k.client), k.port
-	f := z.b.Append(nil, &h, make([]byte, n))
+	f := z.build.Append(nil, &h, make([]byte, n))
 	if z.r.IntN(10) == 0 {
 		f[0] = 1
 		f[1] = 1
 	}
 	z.note("s%v>c%d:%d %v seq %d(%+d) ack %d len %d", b.srv, k.client, k.port, fl, h.Seq, int32(h.Seq-b.srvNxt), h.Ack, n)
-	z.s.Input(z.now, wire.Inside, f)
+	z.shard.Input(z.now, wire.Inside, f)
 	if h.Seq == b.srvNxt && !fl.Has(wire.SYN) {
 		b.srvNxt += wire.Seq(n)
 		if fl.Has(wire.FIN) {
@@ -351,19 +339,19 @@ func (z *sim) fromServer() {
 
 // collect takes what came out; more than limit frames for an unverified one is amplification.
 func (z *sim) collect(limit int, from *wire.Header) {
-	batch := z.s.Drain()
+	batch := z.shard.Drain()
 	if limit >= 0 && len(batch.Out) > limit {
 		for _, o := range batch.Out {
-			z.d.Decode(o.Frame)
-			z.note("   > %v %v len %d", o.Side, z.d.Segment.Flags, len(z.d.Segment.Payload))
+			z.dec.Decode(o.Frame)
+			z.note("   > %v %v len %d", o.Side, z.dec.Segment.Flags, len(z.dec.Segment.Payload))
 		}
 		z.fail("%d frames for one unverified", len(batch.Out))
 	}
 	for _, o := range batch.Out {
-		if k := z.d.Decode(o.Frame); k != wire.KindTCP {
+		if k := z.dec.Decode(o.Frame); k != wire.KindTCP {
 			z.fail("sent kind %d", k)
 		}
-		s := &z.d.Segment
+		s := &z.dec.Segment
 		if o.Dst != s.Dst {
 			z.fail("dst")
 		}
@@ -400,9 +388,9 @@ func (z *sim) collect(limit int, from *wire.Header) {
 					b.srv = s.Dst
 				}
 			}
-			e := z.s.endpoints[addrPort{s.Dst, s.DstPort}]
-			id := z.s.lookupIn(s.Src, s.SrcPort, e)
-			if len(s.Payload) > 0 && (id == 0 || !z.get(ckey{c, port, int(z.s.flows.At(id).service)}).banner) {
+			e := z.shard.endpoints[addrPort{s.Dst, s.DstPort}]
+			id := z.shard.lookupIn(s.Src, s.SrcPort, e)
+			if len(s.Payload) > 0 && (id == 0 || !z.get(ckey{c, port, int(z.shard.flows.At(id).service)}).banner) {
 				z.fail("early talk reached a server")
 			}
 		}
@@ -425,83 +413,6 @@ func (z *sim) collect(limit int, from *wire.Header) {
 	}
 }
 
-// audit is the fuzzer's audit and more.
-func (z *sim) audit() {
-	s := z.s
-	seen, in := 0, 0
-	var ph [phases]int64
-	active := 0
-	exts := 0
-	counted, atSrv := make([]int, len(z.cfg.Servers)), make([]int, len(z.cfg.Servers))
-	atSvc, fronts := make([]int, len(z.cfg.Services)), make([]int, len(z.cfg.Frontends))
-	sourced := make([]int, len(z.cfg.Servers)) // with a port of a source
-	idle := 0                                  // saying no more
-	for id := uint32(1); id <= uint32(z.cfg.Limits.Flows) && s.flows.Len() > 0; id++ {
-		f := s.liveFlow(id)
-		if f == nil {
-			continue
-		}
-		seen++
-		ph[f.phase]++
-		atSvc[f.service]++
-		if f.phase == PhaseSaying && f.tries == settled {
-			idle++
-		}
-		if f.queue == 0 {
-			z.fail("flow %d in %v in no queue", id, f.phase)
-		} else if c := s.queues.ClassOf(f.queue); c != classOf(f) {
-			z.fail("flow %d in %v in a queue of class %d", id, f.phase, c)
-		}
-		if f.phase != PhaseHalfOpen && f.words&told == 0 {
-			active++
-			fronts[z.cfg.Services[f.service].Frontend]++
-		}
-		if f.ext != 0 {
-			exts++
-			x := s.exts.At(f.ext)
-			if x.counted {
-				counted[x.server]++
-			}
-			if x.indexed {
-				in++
-				atSrv[x.server]++
-				if from, port := s.origin(f, x); s.lookupIn(from, port, x.endpoint) != id {
-					z.fail("inside")
-				}
-				if src := &s.cfg.Servers[x.server].Source; src.used() {
-					sourced[x.server]++
-				}
-			}
-			if (f.phase == PhaseConnecting || f.phase == PhaseBannerPending || f.phase == PhaseSpliced) && !x.indexed {
-				z.fail("%v not indexed", f.phase)
-			}
-		}
-		if f.phase == PhaseSaying && f.words&told == 0 {
-			z.fail("saying, not told")
-		}
-		if f.phase == PhaseLingering && f.words&told == 0 {
-			z.fail("lingering, not told")
-		}
-	}
-	if seen != s.flows.Len() || s.byOut.Len() != seen || s.byIn.Len() != in || ph != s.stats.Phase || active != s.active || exts != s.exts.Len() {
-		z.fail("seen %d len %d out %d in %d/%d phases %v %v active %d/%d exts %d/%d", seen, s.flows.Len(), s.byOut.Len(), s.byIn.Len(), in, ph, s.stats.Phase, active, s.active, exts, s.exts.Len())
-	}
-	if !slices.Equal(atSvc, s.atSvc) || !slices.Equal(atSrv, s.atSrv) || !slices.Equal(fronts, s.fronts) || idle != s.settled {
-		z.fail("at services %v/%v, at servers %v/%v, of frontends %v/%v, settled %d/%d", atSvc, s.atSvc, atSrv, s.atSrv,
-			fronts, s.fronts, idle, s.settled)
-	}
-	for i, n := range sourced {
-		if busy := s.ports[i].Busy(); busy != n {
-			z.fail("%d ports of server %d's source are in use, by %d flows", busy, i, n)
-		}
-	}
-	for i := range counted {
-		if counted[i] != s.servers[i] {
-			z.fail("server %d: %d/%d", i, counted[i], s.servers[i])
-		}
-	}
-}
-
 func TestSim(t *testing.T) {
 	t.Parallel()
 	for seed := *firstSeed; seed < *firstSeed+uint64(*simulations); seed++ {
@@ -513,19 +424,12 @@ func TestSim(t *testing.T) {
 			if seed%4 > 1 {
 				z.shutDown()
 			}
-			for range 200000 {
-				if z.s.NextDeadline() == mono.Never {
-					break
-				}
-				z.now = max(z.now, z.s.NextDeadline())
-				z.s.Advance(z.now)
-				z.collect(-1, nil)
+			z.runOut(200000, func() { z.collect(-1, nil) })
+			if z.shard.Flows() != 0 || z.shard.exts.Len()+z.shard.talks.Len() != 0 || z.shard.active != 0 {
+				z.fail("left: %v", z.shard.stats.Phase)
 			}
-			if z.s.Flows() != 0 || z.s.exts.Len()+z.s.talks.Len() != 0 || z.s.active != 0 {
-				z.fail("left: %v", z.s.stats.Phase)
-			}
-			if z.closed != z.s.stats.Opened {
-				z.fail("opened %d closed %d", z.s.stats.Opened, z.closed)
+			if z.closed != z.shard.stats.Opened {
+				z.fail("opened %d closed %d", z.shard.stats.Opened, z.closed)
 			}
 		})
 		if !ok {

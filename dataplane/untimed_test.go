@@ -16,12 +16,12 @@ func TestUntimedServersComeLast(t *testing.T) {
 		r := newRig(t, testConfig(v6))
 		in := func(side wire.Side, h wire.Header) *wire.Segment {
 			t.Helper()
-			r.s.Input(r.now, side, r.b.Append(nil, &h, nil))
+			r.shard.Input(r.now, side, r.build.Append(nil, &h, nil))
 			r.collect()
 			if len(r.out) > 0 {
-				r.d.Decode(r.out[len(r.out)-1].Frame)
+				r.dec.Decode(r.out[len(r.out)-1].Frame)
 			}
-			return &r.d.Segment
+			return &r.dec.Segment
 		}
 		const clients = 4
 		for port := uint16(40000); port < 40000+clients; port++ {
@@ -33,10 +33,10 @@ func TestUntimedServersComeLast(t *testing.T) {
 		}
 		var to []wire.Addr
 		for range clients {
-			r.wait(r.s.NextDeadline().Sub(r.now))
+			r.wait(r.shard.NextDeadline().Sub(r.now))
 			for len(r.out) > 0 {
-				r.d.Decode(r.out[len(r.out)-1].Frame)
-				syn := r.d.Segment
+				r.dec.Decode(r.out[len(r.out)-1].Frame)
+				syn := r.dec.Segment
 				if syn.Flags != wire.SYN { // it was given up, and will be tried again
 					break
 				}
@@ -51,7 +51,7 @@ func TestUntimedServersComeLast(t *testing.T) {
 				}
 			}
 			if len(to) == 4 {
-				r.s.Apply(ServerState{Server: 1, Up: false})
+				r.shard.Apply(ServerState{Server: 1, Up: false})
 			}
 		}
 		want := []wire.Addr{addr(s1), addr(s2), addr(s2), addr(s2), addr(s1)}
