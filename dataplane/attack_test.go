@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 	"time"
 
@@ -337,20 +338,26 @@ func TestSharedACKBudget(t *testing.T) {
 	}
 }
 
-// zero window at the last words, then a probe
+// A client closes its window before our last words: it is probed with their first octet, less and less often.
 func TestSayZeroWindow(t *testing.T) {
 	cfg := testConfig(false)
 	cfg.Servers[0].Up, cfg.Servers[1].Up = false, false
 	r := answered(t, cfg, wire.Header{})
 	r.put(wire.Outside, wire.Header{Flags: wire.ACK, Seq: rigIRS + 1, Ack: r.iss + 1, Wnd: 0}, 0, nil)
 	r.wait(31 * time.Second)
+	var probes []int // by second
 	for i := range 12 {
 		for _, o := range r.out {
 			r.dec.Decode(o.Frame)
-			s := &r.dec.Segment
-			t.Logf("%d: %v iss%+d len %d", i, s.Flags, int32(s.Seq-r.iss), len(s.Payload))
+			if s := &r.dec.Segment; s.Seq != r.iss+1 || len(s.Payload) != 1 {
+				t.Errorf("%d s: %v at iss%+d with %d octets into a closed window", i, s.Flags, int32(s.Seq-r.iss), len(s.Payload))
+			}
+			probes = append(probes, i)
 		}
 		r.wait(time.Second)
+	}
+	if !slices.Equal(probes, []int{0, 2, 6}) { // each after twice the time
+		t.Errorf("the closed window was probed after %v s", probes)
 	}
 }
 
