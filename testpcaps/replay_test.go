@@ -1,4 +1,4 @@
-// Package testpcaps holds captures of real clients, each with what is to be made of it.
+// Package testpcaps holds captures of real clients, each with the expected output of `hushgate replay`.
 package testpcaps
 
 import (
@@ -19,7 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestReplay judges every capture, and has the gateway's own code answer it. The golden file beside each has both.
+// TestReplay judges every capture, and lets the gateway's code answer it. The golden file beside it has both outputs.
 func TestReplay(t *testing.T) {
 	captures, err := filepath.Glob("*.pcap*")
 	if err != nil || len(captures) == 0 {

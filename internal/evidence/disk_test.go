@@ -15,10 +15,10 @@ import (
 	"hushgate/internal/needroot"
 )
 
-// onDisk is where the tests below find a disk of their own, in a process with mounts of its own.
+// onDisk names the directory in which the tests below mount a disk of their own. They run in a process with its own mounts.
 const onDisk = "HUSHGATE_EVIDENCE_DISK"
 
-// TestRealDisk runs the tests below in a namespace of mounts.
+// TestRealDisk runs the tests below in a mount namespace.
 func TestRealDisk(t *testing.T) {
 	needroot.Skip(t, "a namespace of mounts with a small tmpfs")
 	for _, test := range []string{"TestTmpfsFull", "TestNoInodes", "TestReadOnly", "TestNoDescriptors"} {
@@ -33,7 +33,7 @@ func TestRealDisk(t *testing.T) {
 	}
 }
 
-// small is a Keeper on a small tmpfs. Its reports come in a channel.
+// small is a Keeper on a small tmpfs. Its reports are sent to a channel.
 type small struct {
 	*Keeper
 	t       *testing.T
@@ -70,11 +70,11 @@ func (s *small) fails(want error) {
 			s.t.Fatalf("%v, want %v", r.Err, want)
 		}
 	case <-time.After(20 * time.Second):
-		s.t.Fatal("nothing is said")
+		s.t.Fatal("no report of an error")
 	}
 }
 
-// ends closes and counts what is on the disk: so many packets in so many files at most, none of them empty.
+// ends closes the Keeper and checks the disk: the number of packets, the largest number of files, and that none is empty.
 func (s *small) ends(packets, files int) {
 	s.t.Helper()
 	if err := s.Close(); err != nil {
@@ -109,10 +109,10 @@ func (s *small) settle(n int) {
 			return
 		}
 	}
-	s.t.Fatalf("%d packets do not come", n)
+	s.t.Fatalf("the files do not reach %d packets", n)
 }
 
-// count counts the packets of a file that is written meanwhile, or put aside.
+// count counts the packets of a file that may be written or renamed meanwhile.
 func count(name string) (n int) {
 	r, err := capture.Open(name)
 	if err != nil {
@@ -130,7 +130,7 @@ func (s *small) keep(n int) {
 	}
 }
 
-// TestTmpfsFull: the disk fills, and somebody makes room again.
+// TestTmpfsFull checks a disk that is full until room is made.
 func TestTmpfsFull(t *testing.T) {
 	s := onSmall(t, "size=64k")
 	if s == nil {
@@ -142,7 +142,7 @@ func TestTmpfsFull(t *testing.T) {
 	if err := os.WriteFile(ballast, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
 		t.Fatal(err)
 	}
-	s.keep(80) // more than the rest of the last page takes
+	s.keep(80) // more than fits into the rest of the last page
 	s.fails(unix.ENOSPC)
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestTmpfsFull(t *testing.T) {
 	s.ends(90, 3)
 }
 
-// TestNoInodes: there is room, and no place for another file.
+// TestNoInodes checks a disk with room, but without inodes for another file.
 func TestNoInodes(t *testing.T) {
 	s := onSmall(t, "size=1m,nr_inodes=3") // the directory itself is one
 	if s == nil {
@@ -171,7 +171,7 @@ func TestNoInodes(t *testing.T) {
 	s.ends(110, 3)
 }
 
-// TestReadOnly: a disk that cannot be written any more, as one with errors.
+// TestReadOnly checks a disk that becomes read-only, as after errors.
 func TestReadOnly(t *testing.T) {
 	s := onSmall(t, "size=1m")
 	if s == nil {
@@ -192,7 +192,7 @@ func TestReadOnly(t *testing.T) {
 	s.ends(10, 1)
 }
 
-// TestNoDescriptors: the process has as many files open as it may.
+// TestNoDescriptors checks a process that has no file descriptors left.
 func TestNoDescriptors(t *testing.T) {
 	s := onSmall(t, "size=1m")
 	if s == nil {

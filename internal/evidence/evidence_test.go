@@ -24,8 +24,8 @@ func tPeer(n int) dataplane.Peer {
 	return dataplane.Peer{Client: wire.AddrFrom4([]byte{198, 18, 0, byte(n)}), Port: uint16(n), Service: 1}
 }
 
-// TestMemory: against a list of everything, what is taken is the latest packets, whole and in order; small rings forget the
-// oldest first.
+// TestMemory compares a Memory with a list of everything: Take returns the latest packets, complete and in order, and a full
+// ring drops the oldest first.
 func TestMemory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := NewMemory(rapid.IntRange(0, 20_000).Draw(t, "size"))
@@ -51,16 +51,16 @@ func TestMemory(t *testing.T) {
 			compare(t, want, got)
 			last := want[len(want)-1]
 			if len(got) == 0 && last.At == mono.Time(299) {
-				t.Fatal("the very latest packet is gone")
+				t.Fatal("the latest packet is gone")
 			}
 		}
 		if len(m.last) != 0 {
-			t.Fatalf("%d connections are remembered for nothing", len(m.last))
+			t.Fatalf("%d connections are left in the index", len(m.last))
 		}
 	})
 }
 
-// compare: what was got are the last ones of what was put in.
+// compare checks that got is the end of put.
 func compare(t *rapid.T, put, got []Packet) {
 	t.Helper()
 	if len(got) > len(put) {
@@ -74,7 +74,7 @@ func compare(t *rapid.T, put, got []Packet) {
 	}
 }
 
-// TestMemoryIsEnough: in a ring of the usual size nothing is lost of what it is meant for.
+// TestMemoryIsEnough checks that a ring of the default size loses nothing in the expected use.
 func TestMemoryIsEnough(t *testing.T) {
 	m := NewMemory(DefaultMemory)
 	frame := make([]byte, wire.PacketAt+60)
@@ -124,7 +124,7 @@ func kept(t *testing.T, file string) (n int) {
 func TestKeeper(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "rejected.pcapng")
-	for _, name := range []string{"rejected-notes.pcapng", "rejected-20010101T000000.txt", "other-20010101T000000.pcapng"} { // not ours
+	for _, name := range []string{"rejected-notes.pcapng", "rejected-20010101T000000.txt", "other-20010101T000000.pcapng"} { // not the Keeper's
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestKeeper(t *testing.T) {
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
 	}
-	k.Keep(cases) // too late, and no harm
+	k.Keep(cases) // too late, and harmless
 	b, err := os.ReadFile(file)
 	if err != nil || kept(t, file) != 2 || !bytes.Contains(b, []byte("hushgate: early-talker")) {
 		t.Errorf("%d octets, %v", len(b), err)
@@ -179,21 +179,21 @@ func TestKeeper(t *testing.T) {
 	}
 }
 
-// TestSucceed: a process that is to take over touches nothing of the one before until it has something to keep; nothing is lost
-// of either.
+// TestSucceed checks that a successor touches no file of its predecessor before it has a case to keep, and that neither
+// loses any.
 func TestSucceed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		file := filepath.Join(dir, "rejected.pcapng")
 		bounds, report := Bounds{Size: 4000, Files: 3, Age: 3 * time.Hour}, func(r Report) { t.Error(r) }
-		now := func() time.Time { return time.Unix(1_700_000_000, 0) } // files are younger, and never too old
+		now := func() time.Time { return time.Unix(1_700_000_000, 0) } // the files are younger than this, so none is too old
 		before, err := NewKeeper(file, bounds, "before", now, report)
 		if err != nil {
 			t.Fatal(err)
 		}
 		before.Keep(tCase())
 		synctest.Wait()
-		for range 5 { // they do not come to it
+		for range 5 { // these do not take over
 			k, err := Succeed(file, bounds, "fails", now, report)
 			if err != nil {
 				t.Fatal(err)
@@ -208,7 +208,7 @@ func TestSucceed(t *testing.T) {
 		}
 		next.Keep(tCase())
 		synctest.Wait()
-		before.Keep(tCase()) // goes where the one before it is
+		before.Keep(tCase()) // goes into the same file as the one before
 		next.Keep(tCase())
 		if err := errors.Join(next.Close(), before.Close()); err != nil {
 			t.Error(err)
@@ -223,7 +223,7 @@ func TestSucceed(t *testing.T) {
 	})
 }
 
-// tCase is a connection of one packet.
+// tCase is a case with one packet.
 func tCase() Case {
 	return Case{Wall: func(mono.Time) time.Time { return time.Unix(1, 0) }, Packets: []Packet{{Data: make([]byte, 40), Length: 40}}, Comment: "x"}
 }

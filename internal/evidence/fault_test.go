@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// faulty is a disk that fails as it is told to.
+// faulty is a disk that fails as configured.
 type faulty struct {
 	osDisk
 	mu                                           sync.Mutex // guards what follows
-	room                                         int        // octets that there is room for
+	room                                         int        // octets of free space
 	onCreate, onWrite, onCut, onRename, onRemove error
 }
 
@@ -55,7 +55,7 @@ func (d *faulty) remove(name string) error {
 	return d.osDisk.remove(name)
 }
 
-// Write writes what there is room for, as the kernel does.
+// Write writes as much as there is room for, as the kernel does.
 func (f faultyFile) Write(b []byte) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
@@ -80,7 +80,7 @@ func (f faultyFile) Truncate(size int64) error {
 	return f.file.Truncate(size)
 }
 
-// failing is a Keeper on a disk that fails, and what it reports.
+// failing is a Keeper on a disk that fails, with its reports.
 type failing struct {
 	*Keeper
 	t       *testing.T
@@ -94,7 +94,7 @@ const plenty = 1 << 30
 
 var tBounds = Bounds{Size: 4000, Files: 3, Age: 1000 * time.Hour}
 
-// withFailing runs f in a bubble whose clock costs nothing.
+// withFailing runs f in a bubble with simulated time.
 func withFailing(t *testing.T, f func(t *testing.T, k *failing)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -116,14 +116,14 @@ func withFailing(t *testing.T, f func(t *testing.T, k *failing)) {
 	})
 }
 
-// disk tells the disk how it is to fail from now on.
+// disk sets how the disk fails from now on.
 func (k *failing) disk(set func(d *faulty)) {
 	k.d.mu.Lock()
 	defer k.d.mu.Unlock()
 	set(k.d)
 }
 
-// keep hands over cases, one after the other.
+// keep passes n cases to the Keeper, one after the other.
 func (k *failing) keep(n int) {
 	for range n {
 		k.Keep(tCase())
@@ -144,7 +144,7 @@ func (k *failing) names() string {
 	return strings.Join(names, " ")
 }
 
-// all counts the packets in all files, none of which may be empty or end in the midst of a packet.
+// all counts the packets in all files. No file may be empty or end in the middle of a packet.
 func (k *failing) all() (n uint64) {
 	k.t.Helper()
 	files, err := filepath.Glob(filepath.Join(k.dir, "*.pcapng"))
@@ -161,8 +161,8 @@ func (k *failing) all() (n uint64) {
 	return n
 }
 
-// TestFullDisk: a disk that is full is waited for. What was written stays as it is, no file is made or removed, one line a minute says
-// how many were lost, and when there is room again all goes on, with what could wait.
+// TestFullDisk checks a full disk. Written files stay unchanged, no file is made or removed, and one report a minute has the
+// number of lost cases. When there is room again, writing continues, with the cases that could wait.
 func TestFullDisk(t *testing.T) {
 	withFailing(t, func(t *testing.T, k *failing) {
 		k.keep(200) // several files
@@ -179,7 +179,7 @@ func TestFullDisk(t *testing.T) {
 		if k.names() != before || k.all() != had {
 			t.Errorf("%s with %d packets have become %s with %d", before, had, k.names(), k.all())
 		}
-		if len(k.reports) != 3 { // at once, when some are lost after 103 s, and a minute later
+		if len(k.reports) != 3 { // at once, when the first are lost after 103 s, and a minute later
 			t.Errorf("%d reports: %v", len(k.reports), k.reports)
 		}
 		for _, r := range k.reports {
@@ -201,15 +201,15 @@ func TestFullDisk(t *testing.T) {
 			said += r.Lost
 		}
 		if said != k.Lost() {
-			t.Errorf("%d were said to be lost, of %d", said, k.Lost())
+			t.Errorf("%d were reported as lost, of %d", said, k.Lost())
 		}
-		if k.Lost() != 2000-backlog-1 { // one was tried, a thousand waited
+		if k.Lost() != 2000-backlog-1 { // one was tried, and as many waited as fit into the backlog
 			t.Errorf("%d were lost", k.Lost())
 		}
 	})
 }
 
-// TestFullAtRotation: when the present file is full too, those before it stay until another has taken its place.
+// TestFullAtRotation checks that old files stay until a new file has taken its place, if the disk is full at that moment.
 func TestFullAtRotation(t *testing.T) {
 	withFailing(t, func(t *testing.T, k *failing) {
 		for k.sent == 0 || k.files.room() > 0 {
@@ -232,11 +232,11 @@ func TestFullAtRotation(t *testing.T) {
 	})
 }
 
-// TestFaults: whatever fails, and while a file is written or a new one is begun: nothing is lost that can wait, and when it has passed
-// all is written.
+// TestFaults checks every kind of failure, while a file is written and while a new one is begun: nothing is lost that can
+// wait, and everything is written afterwards.
 func TestFaults(t *testing.T) {
 	for name, set := range map[string]func(d *faulty, err error){
-		"create": func(d *faulty, err error) { d.onCreate, d.onWrite = err, err }, // the present one fails, and there is no other
+		"create": func(d *faulty, err error) { d.onCreate, d.onWrite = err, err }, // the present file fails, and no other can be made
 		"write":  func(d *faulty, err error) { d.onWrite = err },
 		"rename": func(d *faulty, err error) { d.onRename, d.onWrite = err, err },
 		"cut": func(d *faulty, err error) {
@@ -259,7 +259,7 @@ func TestFaults(t *testing.T) {
 				k.disk(func(d *faulty) { set(d, nil) })
 				time.Sleep(2 * retry)
 				synctest.Wait()
-				if name == "cut" { // the file may end in the midst of a packet, and another one goes on
+				if name == "cut" { // the file may end in the middle of a packet, and another one is begun
 					return
 				}
 				if k.all() != 7 || k.Lost() != 0 {
@@ -270,7 +270,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestCutFails: if not even the piece of a packet can be taken away again, the file is left as it is, and another one has all the rest.
+// TestCutFails checks that the file is left as it is if a partial packet cannot be removed from it, and that another file
+// gets the rest.
 func TestCutFails(t *testing.T) {
 	withFailing(t, func(t *testing.T, k *failing) {
 		k.keep(3)
@@ -285,7 +286,7 @@ func TestCutFails(t *testing.T) {
 	})
 }
 
-// TestCannotRemove: that old files cannot be removed is said, and what is new is written.
+// TestCannotRemove checks that a failure to remove old files is reported, and that new cases are written.
 func TestCannotRemove(t *testing.T) {
 	withFailing(t, func(t *testing.T, k *failing) {
 		k.disk(func(d *faulty) { d.onRemove = unix.EACCES })
@@ -302,7 +303,7 @@ func TestCannotRemove(t *testing.T) {
 	})
 }
 
-// TestRemoved: a file or a directory that somebody has removed is made again, the directory when it is there again.
+// TestRemoved checks that a removed file is made again, and a file in a removed directory when the directory exists again.
 func TestRemoved(t *testing.T) {
 	withFailing(t, func(t *testing.T, k *failing) {
 		k.keep(3)
@@ -333,7 +334,8 @@ func TestRemoved(t *testing.T) {
 	})
 }
 
-// TestEmptyFiles: those that an earlier version has left go, and are not counted; an empty present one is not put aside.
+// TestEmptyFiles checks that empty files of an earlier version are removed and not counted, and that an empty present file
+// is not kept.
 func TestEmptyFiles(t *testing.T) {
 	withFailing(t, func(t *testing.T, k *failing) {
 		for _, name := range []string{
@@ -367,7 +369,7 @@ func TestEmptyFiles(t *testing.T) {
 	})
 }
 
-// TestNoReportStorm: a disk that comes and goes gives one line a minute all the same.
+// TestNoReportStorm checks that there is one report a minute if the disk fails again and again.
 func TestNoReportStorm(t *testing.T) {
 	withFailing(t, func(t *testing.T, k *failing) {
 		for range 300 {
@@ -400,7 +402,7 @@ func (d stuck) create(string) (file, error) {
 	return nil, unix.EIO
 }
 
-// TestStuckDisk: the end does not wait for a disk that does not answer.
+// TestStuckDisk checks that Close does not wait for a disk that does not answer.
 func TestStuckDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, err := newKeeper(filepath.Join(t.TempDir(), "x.pcapng"), tBounds, "test", time.Now, func(Report) {})

@@ -17,50 +17,50 @@ import (
 	"hushgate/internal/capture"
 )
 
-// disk is what may fail.
+// disk has the operations that may fail.
 type disk interface {
-	create(name string) (file, error) // which must not exist
+	create(name string) (file, error) // name must not exist
 	rename(from, to string) error
 	remove(name string) error
 }
 
-// file is one that is written at its end.
+// file is a file that is appended to.
 type file interface {
 	io.WriteCloser
 	Truncate(size int64) error
-	gone() bool // it has no name any more
+	gone() bool // it was removed: it has no name any more
 }
 
-// files are the present file, and those before it. A new one takes its place when it has the first connection in it, and not before: so
-// there are no empty files, and none is removed for one.
+// files are the present file and the older ones. A new file takes its place when its first case is written, and not before:
+// so there are no empty files, and no old file is removed for an empty one.
 type files struct {
 	disk
 	path   string
 	bounds Bounds
-	header []byte // that a file begins with
+	header []byte // the beginning of each file
 	now    func() time.Time
 
 	present file // nil before the first connection
 	size    int64
 	begun   time.Time
-	untidy  error // why old files could not be removed, the last time
+	untidy  error // why old files could not be removed at the last attempt
 }
 
-// drafts counts the drafts of this process.
+// drafts counts the drafts that this process has made.
 var drafts atomic.Uint64
 
 const (
 	suffix = ".pcapng"
 	stamp  = "20060102T150405"
-	draft  = ".new"      // of a file that has not taken its place yet
-	stale  = time.Minute // an older one is a crash's
-	tiny   = 512         // octets: a smaller file may have no connection
+	draft  = ".new"      // suffix of a file that has not taken its place yet
+	stale  = time.Minute // an older draft was left by a crash
+	tiny   = 512         // octets: a smaller file may be without a case
 )
 
-// probe makes a file and removes it.
+// probe makes a file and removes it, to see whether that is possible.
 func (f *files) probe() error {
 	if info, err := os.Stat(f.path); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("keep captures: %s is no regular file", f.path)
+		return fmt.Errorf("keep captures: %s is not a regular file", f.path)
 	}
 	name, n, err := f.fresh()
 	if err != nil {
@@ -76,14 +76,14 @@ func wrap(err error) error {
 	return nil
 }
 
-// fresh makes a file beside the present one, under a name that nobody else uses.
+// fresh makes a draft beside the present file, with a unique name.
 func (f *files) fresh() (name string, n file, err error) {
 	name = fmt.Sprintf("%s.%d-%d%s", f.path, os.Getpid(), drafts.Add(1), draft)
 	n, err = f.create(name)
 	return name, n, wrap(err)
 }
 
-// room is how many octets the present file takes before a new one is begun, 0 if there is none.
+// room returns how many octets the present file takes before a new one is begun; 0 if there is none.
 func (f *files) room() int64 {
 	if f.present == nil {
 		return 0
@@ -91,14 +91,14 @@ func (f *files) room() int64 {
 	return f.bounds.Size - f.size
 }
 
-// aged reports whether the present file has had its time.
+// aged reports whether the present file is old enough for a new one to begin.
 func (f *files) aged() bool {
 	return f.now().Sub(f.begun) >= f.bounds.Age/time.Duration(f.bounds.Files)
 }
 
-// write writes whole connections, all of them or none.
+// write writes whole cases, all of them or none.
 func (f *files) write(b []byte) error {
-	if f.present != nil && f.present.gone() { // somebody has removed it: nobody would find what is written
+	if f.present != nil && f.present.gone() { // it was removed: what is written there would be lost
 		_ = f.close()
 	}
 	if f.present == nil || f.room() <= 0 || f.aged() {
@@ -110,12 +110,12 @@ func (f *files) write(b []byte) error {
 		return nil
 	}
 	if cut := f.present.Truncate(f.size); cut != nil || !passing(err) || errors.Is(err, unix.EIO) {
-		err = errors.Join(err, cut, f.close()) // the next one may fare better elsewhere
+		err = errors.Join(err, cut, f.close()) // a new file may have more success
 	}
 	return f.named(err)
 }
 
-// named says the name that the present file goes by, not the one that it was made under.
+// named replaces the draft's name in an error by the present file's name.
 func (f *files) named(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -124,7 +124,7 @@ func (f *files) named(err error) error {
 	return fmt.Errorf("keep captures: write %s: %w", f.path, err)
 }
 
-// begin begins a new file with its first connections, which then takes the place of the present one.
+// begin writes the first cases to a new file, which then takes the place of the present one.
 func (f *files) begin(b []byte) error {
 	name, n, err := f.fresh()
 	if err != nil {
@@ -139,7 +139,7 @@ func (f *files) begin(b []byte) error {
 	if err != nil {
 		return f.named(errors.Join(err, n.Close(), f.remove(name)))
 	}
-	err = f.close() // the one before: it is where it belongs, whatever this says
+	err = f.close() // the previous file is in its place, whatever this returns
 	f.present, f.size, f.begun = n, int64(len(first)), f.now()
 	f.untidy = errors.Join(err, f.prune())
 	return nil
@@ -155,7 +155,7 @@ func (f *files) close() error {
 	return wrap(err)
 }
 
-// look puts the present file aside if it has had its time, and removes what is too old.
+// look renames the present file if it is old enough, and removes files that are too old.
 func (f *files) look() error {
 	if f.present != nil && f.aged() {
 		if err := errors.Join(f.close(), f.putAside()); err != nil {
@@ -165,7 +165,7 @@ func (f *files) look() error {
 	return f.prune()
 }
 
-// putAside names the file by its time. One that was begun in the same second gets a number too. An empty one goes.
+// putAside renames the present file by its time, with a number if the name exists. An empty file is removed.
 func (f *files) putAside() error {
 	info, err := os.Stat(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -175,7 +175,7 @@ func (f *files) putAside() error {
 		return wrap(err)
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("keep captures: %s is no regular file", f.path)
+		return fmt.Errorf("keep captures: %s is not a regular file", f.path)
 	}
 	if empty(f.path, info) {
 		return wrap(f.remove(f.path))
@@ -192,7 +192,7 @@ func (f *files) putAside() error {
 	}
 }
 
-// empty reports whether a file has no connection in it: no octet, or a capture's header and no packet.
+// empty reports whether a file has no case: no octets, or only the header of a capture.
 func empty(name string, info fs.FileInfo) bool {
 	if info.Size() == 0 || info.Size() > tiny {
 		return info.Size() == 0
@@ -206,7 +206,7 @@ func empty(name string, info fs.FileInfo) bool {
 	return errors.Is(r.Next(&p), io.EOF)
 }
 
-// prune removes files that are empty, too many or too old, and drafts that a crash has left.
+// prune removes files that are empty, too many or too old, and drafts left by a crash.
 func (f *files) prune() error {
 	aside, left, err := f.list()
 	if err != nil {
@@ -216,7 +216,7 @@ func (f *files) prune() error {
 	for _, name := range left {
 		errs = append(errs, f.remove(name))
 	}
-	kept := 1 // the present one
+	kept := 1 // the present file
 	for _, info := range aside {
 		name := filepath.Join(filepath.Dir(f.path), info.Name())
 		if kept < f.bounds.Files && !f.old(info) && !empty(name, info) {
@@ -225,7 +225,7 @@ func (f *files) prune() error {
 		}
 		errs = append(errs, f.remove(name))
 	}
-	if info, err := os.Lstat(f.path); err == nil && f.present == nil && info.Mode().IsRegular() && f.old(info) { // of a process before this one
+	if info, err := os.Lstat(f.path); err == nil && f.present == nil && info.Mode().IsRegular() && f.old(info) { // left by an earlier process
 		errs = append(errs, f.remove(f.path))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -236,7 +236,7 @@ func (f *files) prune() error {
 
 func (f *files) old(info fs.FileInfo) bool { return f.now().Sub(info.ModTime()) > f.bounds.Age }
 
-// list finds the files that were put aside, the newest first, and drafts that are left. Only names of the Keeper's own making count.
+// list returns the old files, the newest first, and the drafts that were left. It considers only names that a Keeper makes.
 func (f *files) list() (aside []fs.FileInfo, left []string, err error) {
 	dir, name := filepath.Split(f.path)
 	entries, err := os.ReadDir(filepath.Dir(f.path))
@@ -264,7 +264,7 @@ func (f *files) list() (aside []fs.FileInfo, left []string, err error) {
 	return aside, left, nil
 }
 
-// isAside reports whether a name is that of a file that was put aside: FILE-20060102T150405.pcapng, with a number perhaps.
+// isAside reports whether a name is that of an old file: FILE-20060102T150405.pcapng, possibly with a number.
 func isAside(base, name string) bool {
 	rest, ours := strings.CutPrefix(name, base)
 	rest, ends := strings.CutSuffix(rest, suffix)
@@ -273,7 +273,7 @@ func isAside(base, name string) bool {
 	return ours && ends && err == nil
 }
 
-// osDisk is the operating system's.
+// osDisk is the operating system's file system.
 type osDisk struct{}
 
 func (osDisk) rename(from, to string) error { return os.Rename(from, to) }

@@ -15,30 +15,30 @@ import (
 	"hushgate/internal/mono"
 )
 
-// Bounds are how much is kept.
+// Bounds limit what is kept.
 type Bounds struct {
-	Size  int64         // octets of one file, about: a connection is not split
-	Files int           // how many there are, the one that is written included
-	Age   time.Duration // what is older goes; a file is begun anew after a Files-th of it
+	Size  int64         // approximate octets of one file: a case is not split
+	Files int           // number of files, the present one included
+	Age   time.Duration // older files are removed; a new file is begun after Age/Files
 }
 
-// Case is a connection to be kept.
+// Case is a connection to keep.
 type Case struct {
-	Wall    func(mono.Time) time.Time // what the packets' clock says on the wall
+	Wall    func(mono.Time) time.Time // converts the packets' time to wall-clock time
 	Packets []Packet
-	Comment string // why it is kept; on the last packet
+	Comment string // why it is kept; written with the last packet
 }
 
-// Report is what is to be known about a Keeper, since the report before.
+// Report is the state of a Keeper and what has changed since the last report.
 type Report struct {
-	Err  error  // why nothing can be written at present, or old files not be removed; nil: all is well
-	Lost uint64 // cases that were lost: the disk was too slow, or failed for so long that no more could wait
+	Err  error  // why nothing can be written, or old files cannot be removed; nil if all is well
+	Lost uint64 // lost cases: the disk was too slow, or failed for too long
 }
 
-// Keeper writes cases to pcapng files, in a goroutine of its own. The latest are in FILE.pcapng; older ones are beside it,
-// named by when they were begun: FILE-20060102T150405.pcapng.
+// Keeper writes cases to pcapng files, in its own goroutine. The latest are in FILE.pcapng. Older files are named by their
+// time: FILE-20060102T150405.pcapng.
 //
-// What goes wrong is a state and no end: what cannot be written waits, some of it, and is tried again each second.
+// After an error the Keeper goes on: a number of cases wait, and writing is tried again each second.
 type Keeper struct {
 	files  *files
 	report func(Report)
@@ -50,14 +50,14 @@ type Keeper struct {
 	done   chan struct{}
 	lost   atomic.Uint64
 
-	// What follows is the goroutine's.
+	// The fields below are used only by the goroutine.
 	packets *capture.Writer // encodes into encoded
-	encoded bytes.Buffer    // cases that are not written yet
-	waiting uint64          // how many they are
+	encoded bytes.Buffer    // cases that were not written yet
+	waiting uint64          // their number
 	err     error           // why they could not be written
 	untidy  error           // why old files could not be removed
-	again   *time.Timer     // fires when they are to be tried again
-	speak   *time.Timer     // fires when there may be a report
+	again   *time.Timer     // fires when writing is tried again
+	speak   *time.Timer     // fires when the next report is allowed
 	said    struct {
 		at   time.Time
 		err  bool
@@ -66,16 +66,16 @@ type Keeper struct {
 }
 
 const (
-	backlog  = 1024     // cases that wait to be written
+	backlog  = 1024     // the largest number of cases that wait
 	lot      = 64 << 10 // octets of cases that are written together
 	lookAway = time.Hour
 	retry    = time.Second
-	silence  = time.Minute // between two reports, at least
+	silence  = time.Minute // smallest interval between two reports
 	patience = 5 * time.Second
 )
 
-// NewKeeper returns a Keeper; the file's name ends in .pcapng. It is an error if no file can be made there; that a disk is full is none,
-// for that may pass. Reports come once a minute at most; now is the wall clock.
+// NewKeeper returns a Keeper; the file's name must end in .pcapng. It fails if no file can be made there, but not if the
+// disk is full, because that may change. There is at most one report a minute; now is the wall clock.
 func NewKeeper(path string, b Bounds, application string, now func() time.Time, report func(Report)) (*Keeper, error) {
 	k, err := newKeeper(path, b, application, now, report)
 	if err != nil {
@@ -91,8 +91,8 @@ func NewKeeper(path string, b Bounds, application string, now func() time.Time, 
 	return k, nil
 }
 
-// Succeed is NewKeeper for a process that may take over from another, which writes the file yet: nothing is touched before
-// the first case. That files can be made there is looked at now.
+// Succeed is NewKeeper for a process that may take over from another one, which still writes the file. No file is touched
+// before the first case. It only checks that the directory is writable.
 func Succeed(path string, b Bounds, application string, now func() time.Time, report func(Report)) (*Keeper, error) {
 	k, err := newKeeper(path, b, application, now, report)
 	if err != nil {
@@ -127,7 +127,7 @@ func newKeeper(path string, b Bounds, application string, now func() time.Time, 
 	return k, nil
 }
 
-// passing reports whether an error may go away without anybody changing the configuration: no room, no inodes, no quota, no file
+// passing reports whether an error may go away without a change of the configuration: no room, no inodes, no quota, no file
 // descriptors.
 func passing(err error) bool {
 	for _, e := range []error{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EIO} {
@@ -138,7 +138,7 @@ func passing(err error) bool {
 	return false
 }
 
-// Keep hands a case over. It does not wait: when the disk is too slow, or fails for long, cases are lost, and counted.
+// Keep passes a case to the Keeper without waiting. If the disk is too slow or fails for too long, cases are lost and counted.
 func (k *Keeper) Keep(c Case) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -152,10 +152,10 @@ func (k *Keeper) Keep(c Case) {
 	}
 }
 
-// Lost is how many cases were lost.
+// Lost returns the number of lost cases.
 func (k *Keeper) Lost() uint64 { return k.lost.Load() }
 
-// Close writes what waits, as far as it can be written, and ends. It does not wait for a disk that does not answer.
+// Close writes the waiting cases if that is possible, and ends the Keeper. It does not wait for a disk that does not answer.
 func (k *Keeper) Close() error {
 	k.mu.Lock()
 	if !k.closed {
@@ -182,7 +182,7 @@ func (k *Keeper) run() {
 		k.tell()
 		cases := k.cases
 		if k.err != nil {
-			cases = nil // they wait where they are
+			cases = nil // leave them in the channel
 		}
 		select {
 		case <-k.stop:
@@ -201,7 +201,7 @@ func (k *Keeper) run() {
 	}
 }
 
-// take encodes a case, and writes it unless the next one is here already and goes to the same file.
+// take encodes a case, and writes it unless the next one is waiting already and goes into the same file.
 func (k *Keeper) take(c *Case) {
 	k.encode(c)
 	if len(k.cases) > 0 && k.encoded.Len() < lot && k.files.room() > int64(k.encoded.Len()) {
@@ -226,7 +226,7 @@ func (k *Keeper) encode(c *Case) {
 	k.waiting++
 }
 
-// write writes what waits; if it cannot, it is tried again.
+// write writes the encoded cases; if that fails, it is tried again later.
 func (k *Keeper) write() {
 	write := func() error { return k.files.write(k.encoded.Bytes()) }
 	if k.encoded.Len() == 0 {
@@ -249,7 +249,7 @@ func (k *Keeper) fail(err error) {
 	k.again.Reset(retry)
 }
 
-// finish writes what waits, and tries no more than once what cannot be written.
+// finish writes all waiting cases, and stops at the first failure.
 func (k *Keeper) finish() {
 	k.write()
 	for c := range k.cases {
@@ -265,7 +265,7 @@ func (k *Keeper) finish() {
 	}
 }
 
-// tell reports what has changed, once a minute at most.
+// tell reports changes, at most once a minute.
 func (k *Keeper) tell() {
 	err := k.err
 	if err == nil {

@@ -9,27 +9,27 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Memory is a ring of the latest packets of connections, all of them together in a fixed number of octets. It belongs to one
-// shard, and is its Witness.
+// Memory is a ring of the latest packets of all connections, in a fixed number of octets. It belongs to one shard, and is its
+// dataplane.Witness.
 type Memory struct {
 	ring []byte
-	head uint64 // where the next record goes, counted from the beginning of time
-	tail uint64 // the oldest record that is whole
+	head uint64 // where the next entry goes, as a count of all octets so far
+	tail uint64 // the oldest complete entry
 	last map[dataplane.Peer]uint64
 }
 
-// Keep is how many octets are kept of each packet: an IPv6 header, the longest TCP header, and some words.
+// Keep is how many octets of each packet are kept: an IPv6 header, the longest TCP header, and some text.
 const Keep = 256
 
-// DefaultMemory is the usual size of a Memory in octets: some 100,000 packets.
+// DefaultMemory is the default size of a Memory in octets: some 100,000 packets.
 const DefaultMemory = 16 << 20
 
-// A record: its length, that of the packet, where its connection's last one is, when, whether it is ours, whose it is, the
-// packet. Records are never split: what does not fit before the ring's end is left empty.
+// An entry has its length, the packet's length, the place of the connection's previous entry, the time, the sender, the
+// connection, and the packet. Entries are never split: if one does not fit before the ring's end, the rest stays empty.
 const (
 	atSize   = 0
 	atLength = 4
-	atPrev   = 8 // the record before it of the same connection, plus 1
+	atPrev   = 8 // place of the previous entry of the connection, plus 1
 	atTime   = 16
 	atOurs   = 24
 	atPeer   = 25
@@ -37,7 +37,7 @@ const (
 	atPacket = atPeer + peerSize
 )
 
-// NewMemory returns a Memory of so many octets, at least enough for a few packets.
+// NewMemory returns a Memory of the given size in octets, or large enough for a few packets.
 func NewMemory(size int) *Memory {
 	return &Memory{ring: make([]byte, max(size, 16*(atPacket+Keep))), last: map[dataplane.Peer]uint64{}}
 }
@@ -74,7 +74,7 @@ func (m *Memory) Witness(p dataplane.Peer, at mono.Time, frame []byte, ours bool
 	m.head += size
 }
 
-// free gives up the oldest records until the ring has room for so many octets more.
+// free removes the oldest entries until the ring has room for size octets.
 func (m *Memory) free(size uint64) {
 	n := uint64(len(m.ring))
 	for m.head+size-m.tail > n {
@@ -97,15 +97,15 @@ func (m *Memory) free(size uint64) {
 	}
 }
 
-// Packet is what is left of a packet.
+// Packet is what is kept of a packet.
 type Packet struct {
 	At     mono.Time
 	Data   []byte // from the IP header on, at most Keep octets
-	Length int    // octets that it had
-	Ours   bool   // from hushgate
+	Length int    // octets of the whole packet
+	Ours   bool   // sent by hushgate
 }
 
-// Take returns the packets of a connection that are left, the oldest first, and forgets the connection.
+// Take returns the packets that are left of a connection, the oldest first, and forgets the connection.
 func (m *Memory) Take(p dataplane.Peer) (packets []Packet) {
 	at, known := m.last[p]
 	delete(m.last, p)
@@ -123,7 +123,7 @@ func (m *Memory) Take(p dataplane.Peer) (packets []Packet) {
 	return packets
 }
 
-// Forget lets a connection's packets go: it was not rejected.
+// Forget forgets a connection that was not rejected.
 func (m *Memory) Forget(p dataplane.Peer) { delete(m.last, p) }
 
 func putPeer(b []byte, p dataplane.Peer) {

@@ -12,7 +12,7 @@ import (
 // State is a state of RFC 9293 section 3.3.2.
 type State uint8
 
-// The states. LISTEN is the host's.
+// The states. LISTEN belongs to the host.
 const (
 	Closed State = iota
 	SynSent
@@ -31,53 +31,53 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	Open     Outcome = iota // it has not
-	Clean                   // both ends have finished, and know
+	Open     Outcome = iota // it has not ended
+	Clean                   // both FINs were acknowledged
 	Refused                 // an RST answered its SYN
-	Reset                   // by the other end
-	Aborted                 // by its own application, by script or out of patience
-	TimedOut                // nobody answers
-	Vanished                // its host is gone
+	Reset                   // by an RST of the other end
+	Aborted                 // by its own application: by its script, or because it waited too long
+	TimedOut                // no answer
+	Vanished                // its host disappeared
 )
 
-// String returns the outcome's word.
+// String returns the outcome's name.
 func (o Outcome) String() string {
 	return [...]string{"open", "clean", "refused", "reset", "aborted", "timed out", "vanished"}[o]
 }
 
-// Config is how an endpoint is made: where it is, what its TCP can do, what its application wants.
+// Config describes an endpoint: its addresses, the options of its TCP, and its application.
 type Config struct {
 	Local, Remote         wire.Addr
 	LocalPort, RemotePort uint16
 
 	ISS         wire.Seq
-	Clock       uint32        // what its timestamps begin with
-	Tick        time.Duration // of its timestamps; 0: 1 ms
+	Clock       uint32        // the initial value of its timestamp clock
+	Tick        time.Duration // the period of its timestamp clock; 0: 1 ms
 	MSS         uint16        // 0: the option is not sent
 	WindowScale int8          // wire.NoScale: not sent
 	SACK        bool
 	Timestamps  bool
 
-	Buffer     uint32        // octets that it receives ahead of its application
-	DelayedACK time.Duration // 0: each segment is acknowledged at once
+	Buffer     uint32        // size of the receive buffer in octets
+	DelayedACK time.Duration // 0: every segment is acknowledged at once
 	KeepAlive  time.Duration // silence before the first probe; 0: none
 	Garbage    bool          // keep-alives and probes of a closed window carry an octet
-	Patience   time.Duration // how long its application waits for anything to happen; 0: for ever
+	Patience   time.Duration // how long its application waits without progress; 0: forever
 
 	Out    Stream
-	In     func(offset uint64, octets []byte) bool // whether that is what should stand there
+	In     func(offset uint64, octets []byte) bool // reports whether the octets at that offset are right
 	Script []Step
 }
 
 // Endpoint is one end of a TCP connection. The names are RFC 9293's.
 type Endpoint struct {
-	// What there is to see of it.
-	EOF      bool   // the other end's FIN has been reached
+	// Results.
+	EOF      bool   // the other end's FIN was received in order
 	FinAcked bool   // the other end has acknowledged ours
 	Written  uint64 // octets that its application has sent
 	Acked    uint64 // of these, acknowledged
 	Received uint64 // octets received in order
-	Wrong    string // what the other end did that no TCP does; empty if nothing
+	Wrong    string // the first violation of TCP by the other end; empty if there is none
 
 	cfg     Config
 	stack   *Stack
@@ -94,15 +94,15 @@ type Endpoint struct {
 	cwnd, ssthresh              uint32
 	dupACKs                     int
 	recovering                  bool
-	recover, again              wire.Seq // where recovery ends, and how far it has retransmitted
+	recover, again              wire.Seq // the end of recovery, and how far it has retransmitted
 	sacked                      ranges
 	rto, srtt, rttvar           time.Duration
 	retries                     int
-	timed                       wire.Seq // acknowledged beyond this, timedAt gives a sample; without timestamps
+	timed                       wire.Seq // an acknowledgement of this number gives an RTT sample from timedAt; without timestamps
 	timedAt                     mono.Time
 
 	// Receiving; see receive.go.
-	irs, rcvNxt, edge wire.Seq // edge: the furthest right edge that was offered
+	irs, rcvNxt, edge wire.Seq // edge: the highest right edge that was offered
 	early             ranges   // received beyond a hole
 	finKnown          bool
 	fin               wire.Seq
@@ -117,7 +117,7 @@ type Endpoint struct {
 
 	retransmit, delayed, keepAlive, timeWait, wake mono.Time // deadlines
 	lastProgress                                   mono.Time
-	probes                                         int // keep-alives without an answer
+	probes                                         int // unanswered keep-alives
 }
 
 func newEndpoint(s *Stack, cfg Config) *Endpoint {
@@ -128,7 +128,7 @@ func newEndpoint(s *Stack, cfg Config) *Endpoint {
 	}
 }
 
-// Dial opens actively.
+// Dial opens a connection actively.
 func Dial(s *Stack, cfg Config, now mono.Time) *Endpoint {
 	e := newEndpoint(s, cfg)
 	e.state = SynSent
@@ -141,7 +141,7 @@ func Dial(s *Stack, cfg Config, now mono.Time) *Endpoint {
 	return e
 }
 
-// Accept opens passively, for a SYN.
+// Accept opens a connection passively, for a SYN.
 func Accept(s *Stack, cfg Config, now mono.Time, syn *wire.Segment) *Endpoint {
 	e := newEndpoint(s, cfg)
 	e.state = SynReceived
@@ -156,7 +156,7 @@ func Accept(s *Stack, cfg Config, now mono.Time, syn *wire.Segment) *Endpoint {
 	return e
 }
 
-// agree takes the options of the other end's SYN: what both have sent holds.
+// agree applies the options of the other end's SYN: those that both have sent are used.
 func (e *Endpoint) agree(syn *wire.Segment) {
 	o := &syn.Options
 	e.mss = uint32(o.MSS)
@@ -175,7 +175,7 @@ func (e *Endpoint) agree(syn *wire.Segment) {
 	e.cwnd = 10 * e.mss
 }
 
-// defaultMSS is what a SYN without the option means (RFC 9293 section 3.7.1).
+// defaultMSS is the MSS of a SYN without the option (RFC 9293 section 3.7.1).
 func defaultMSS(is4 bool) uint32 {
 	if is4 {
 		return 536
@@ -183,16 +183,16 @@ func defaultMSS(is4 bool) uint32 {
 	return 1220
 }
 
-// State returns the state it is in.
+// State returns the endpoint's TCP state.
 func (e *Endpoint) State() State { return e.state }
 
-// Outcome returns how it ended.
+// Outcome returns how the endpoint ended.
 func (e *Endpoint) Outcome() Outcome { return e.outcome }
 
-// SndMax is the number behind all that it has sent.
+// SndMax returns the number after everything that was sent.
 func (e *Endpoint) SndMax() wire.Seq { return e.sndMax }
 
-// String describes it for a failure.
+// String describes the endpoint for a failure message.
 func (e *Endpoint) String() string {
 	return fmt.Sprintf("%v: state %d step %d/%d written %d acked %d received %d EOF %v FIN acked %v "+
 		"una %d nxt %d max %d wnd %d cwnd %d rcv %d edge %d", e.outcome, e.state, e.step, len(e.cfg.Script), e.Written,
@@ -201,7 +201,7 @@ func (e *Endpoint) String() string {
 
 func (e *Endpoint) synchronised() bool { return e.state >= Established }
 
-// End ends the endpoint where it stands; nothing is sent.
+// End closes the endpoint without sending anything.
 func (e *Endpoint) End(o Outcome) {
 	if e.state == Closed {
 		return
@@ -223,12 +223,12 @@ func (e *Endpoint) clock(now mono.Time) uint32 {
 
 func (e *Endpoint) tick() time.Duration { return cmp.Or(e.cfg.Tick, time.Millisecond) }
 
-// Deadline is when Advance is next needed.
+// Deadline returns when Advance must be called next.
 func (e *Endpoint) Deadline() mono.Time {
 	return min(e.retransmit, e.delayed, e.keepAlive, e.timeWait, e.wake, e.patienceOver())
 }
 
-// Advance does what is due.
+// Advance handles all deadlines that are due.
 func (e *Endpoint) Advance(now mono.Time) {
 	if now >= e.timeWait {
 		e.End(Clean)
@@ -253,7 +253,7 @@ func (e *Endpoint) Advance(now mono.Time) {
 }
 
 const (
-	twoMSL     = time.Minute // as Linux has it
+	twoMSL     = time.Minute // as in Linux
 	maxRetries = 12
 	maxSYNs    = 7
 	maxProbes  = 12

@@ -6,7 +6,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Stack is what the endpoints of a run share: how frames are built, and where they go.
+// Stack is shared by the endpoints of a run: it builds their frames and emits them.
 type Stack struct {
 	build   *wire.Builder
 	frame   []byte
@@ -14,13 +14,13 @@ type Stack struct {
 	emit    func(e *Endpoint, frame []byte)
 }
 
-// NewStack returns a Stack whose endpoints send by emit, which may keep nothing of the frame. The endpoint is nil for
-// what Refuse sends.
+// NewStack returns a Stack whose endpoints send by emit, which must not keep the frame. The endpoint is nil for segments
+// from Refuse.
 func NewStack(emit func(e *Endpoint, frame []byte)) *Stack {
 	return &Stack{build: wire.NewBuilder(), emit: emit}
 }
 
-// Refuse answers a segment for which there is no endpoint (RFC 9293 section 3.10.7.1).
+// Refuse answers a segment that belongs to no endpoint (RFC 9293 section 3.10.7.1).
 func (s *Stack) Refuse(seg *wire.Segment) {
 	if seg.Flags.Has(wire.RST) {
 		return
@@ -34,7 +34,7 @@ func (s *Stack) Refuse(seg *wire.Segment) {
 	s.send(nil, &h, nil, nil)
 }
 
-// send builds a frame. Edges are those of SACK blocks, left and right in turn.
+// send builds and emits a frame. Edges are those of SACK blocks, left and right in turn.
 func (s *Stack) send(e *Endpoint, h *wire.Header, payload []byte, edges []wire.Seq) {
 	s.frame = s.build.Append(s.frame[:0], h, payload)
 	if len(edges) > 0 {
@@ -51,14 +51,14 @@ func (s *Stack) scratch(n int) []byte {
 	return s.payload[:n]
 }
 
-// Where the fields lie that a longer TCP header changes.
+// Offsets of the fields that a longer TCP header changes.
 const (
 	ip4Len, ip4Length, ip4Checksum = 20, 2, 10
 	ip6Len, ip6Length              = 40, 4
 	tcpDataOffset, tcpChecksum     = 12, 16
 )
 
-// withSACK adds a SACK option (RFC 2018 section 3) to a frame that the Builder has built, behind its other options.
+// withSACK adds a SACK option (RFC 2018 section 3) after the other options of a frame from the Builder.
 func withSACK(frame []byte, edges []wire.Seq) []byte {
 	ip := frame[wire.PacketAt:]
 	v6 := ip[0]>>4 == 6
@@ -91,7 +91,7 @@ func withSACK(frame []byte, edges []wire.Seq) []byte {
 	return frame
 }
 
-// checksum is the Internet checksum of b, beginning with the sum s (RFC 1071).
+// checksum computes the Internet checksum of b, starting with the sum s (RFC 1071).
 func checksum(s uint64, b []byte) uint16 {
 	s += words(b)
 	for s > 0xffff {

@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// Link is one direction of a path. The probabilities are those of each frame.
+// Link is one direction of a path. The probabilities are for each frame.
 type Link struct {
 	Delay     time.Duration // of propagation
-	Late      time.Duration // up to so much more for a frame that is overtaken
-	Reorder   float64       // overtaken by those behind it
+	Late      time.Duration // the largest extra delay of a frame that is overtaken
+	Reorder   float64       // being overtaken by later frames
 	Duplicate float64
-	Corrupt   float64 // one octet of it arrives changed
+	Corrupt   float64 // arriving with a changed octet
 	Loss      float64
-	BurstLoss float64 // while the link is bad, instead of Loss
+	BurstLoss float64 // loss while the link is bad, in place of Loss
 	Begin     float64 // of a good link to become bad
 	End       float64 // of a bad link to become good
 
 	bad bool
 }
 
-// Carry calls arrive for each copy of a frame that reaches the other end: after how long, and whether corrupted. It
-// reports whether there was any.
+// Carry calls arrive for each copy of a frame that reaches the other end, with its delay and whether it is corrupted. It
+// reports whether any copy arrives.
 func (l *Link) Carry(r *rand.Rand, arrive func(after time.Duration, corrupt bool)) bool {
 	change, loss := l.Begin, l.Loss
 	if l.bad {

@@ -18,11 +18,11 @@ func TestStream(t *testing.T) {
 		part := make([]byte, 37)
 		s.Fill(from, part)
 		if string(part) != string(whole[from:from+37]) || !s.Holds(from, part) || s.Holds(from+1, part) {
-			t.Fatalf("at %d it is not what the whole is there", from)
+			t.Fatalf("at %d the part differs from the whole", from)
 		}
 		part[36] ^= 1
 		if s.Holds(from, part) {
-			t.Fatalf("at %d it does not notice the last octet", from)
+			t.Fatalf("at %d a wrong last octet is not noticed", from)
 		}
 	}
 }
@@ -46,7 +46,7 @@ func TestRanges(t *testing.T) {
 	}
 }
 
-// pair is a client and a server with nothing but two links between them.
+// pair is a client and a server, connected by two links.
 type pair struct {
 	r              *rand.Rand
 	now            mono.Time
@@ -64,7 +64,7 @@ type flight struct {
 	frame    []byte
 }
 
-// TestEndpoints: two endpoints understand one another over bad links, with whatever options they have.
+// TestEndpoints checks that two endpoints communicate over bad links, with any options.
 func TestEndpoints(t *testing.T) {
 	sacks := 0
 	for seed := range uint64(300) {
@@ -128,10 +128,10 @@ func (p *pair) config(local, remote wire.Addr) Config {
 	}
 }
 
-// carry puts a frame on the link that it belongs on.
+// carry puts a frame on the link to its destination.
 func (p *pair) carry(_ *Endpoint, frame []byte) {
 	if p.dec.Decode(frame) != wire.KindTCP || !p.dec.Segment.ChecksumOK() {
-		panic("a frame that is none")
+		panic("an endpoint sent an invalid frame")
 	}
 	if p.dec.Segment.Options.SACKBlocks > 0 {
 		p.sacks++
@@ -149,7 +149,7 @@ func (p *pair) carry(_ *Endpoint, frame []byte) {
 	})
 }
 
-// next lets the next thing happen; false if there is none.
+// next handles the next event; false if there is none.
 func (p *pair) next() bool {
 	at, first := p.client.Deadline(), -1
 	if p.server != nil {

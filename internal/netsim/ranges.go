@@ -2,13 +2,13 @@ package netsim
 
 import "hushgate/internal/wire"
 
-// span is a stretch of sequence numbers: from its first to before its last.
+// span is an interval of sequence numbers, without its end.
 type span struct{ from, to wire.Seq }
 
-// ranges are stretches in ascending order that do not touch.
+// ranges are disjoint intervals in ascending order.
 type ranges []span
 
-// add puts one more stretch in.
+// add adds an interval.
 func (r *ranges) add(n span) {
 	out := (*r)[:0:0]
 	for _, s := range *r {
@@ -30,7 +30,7 @@ func (r *ranges) add(n span) {
 	*r = append(out, n)
 }
 
-// passed drops what lies before seq, and returns seq moved behind the stretch that it reaches or lies in.
+// passed drops the intervals up to seq. If seq reaches an interval, it returns the end of that interval, and otherwise seq.
 func (r *ranges) passed(seq wire.Seq) wire.Seq {
 	for len(*r) > 0 && (*r)[0].from.AtOrBefore(seq) {
 		if (*r)[0].to.After(seq) {
@@ -41,7 +41,7 @@ func (r *ranges) passed(seq wire.Seq) wire.Seq {
 	return seq
 }
 
-// behind returns where seq leads when the stretch it lies in is skipped, and where the next stretch begins.
+// behind returns the end of the interval that contains seq, or seq, and the beginning of the next interval.
 func (r ranges) behind(seq wire.Seq) (at, next wire.Seq, more bool) {
 	for _, s := range r {
 		switch {

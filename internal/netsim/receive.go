@@ -5,7 +5,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Arrive takes a segment whose checksum is right, in the order of RFC 9293 section 3.10.7.
+// Arrive handles a segment with a correct checksum, in the order of RFC 9293 section 3.10.7.
 func (e *Endpoint) Arrive(now mono.Time, seg *wire.Segment) {
 	switch e.state {
 	case Closed:
@@ -23,7 +23,7 @@ func (e *Endpoint) Arrive(now mono.Time, seg *wire.Segment) {
 	e.acknowledgeText(now)
 }
 
-// Reopens reports whether a SYN may open the connection of this endpoint, in TIME-WAIT, anew (RFC 6191).
+// Reopens reports whether a SYN may open a new connection in place of this endpoint in TIME-WAIT (RFC 6191).
 func (e *Endpoint) Reopens(syn *wire.Segment) bool {
 	if e.state != TimeWait {
 		return false
@@ -34,7 +34,7 @@ func (e *Endpoint) Reopens(syn *wire.Segment) bool {
 	return syn.Seq.After(e.rcvNxt)
 }
 
-// answered is SYN-SENT (section 3.10.7.3). The other end of a simultaneous open is not modelled.
+// answered handles a segment in SYN-SENT (section 3.10.7.3). A simultaneous open is not modelled.
 func (e *Endpoint) answered(now mono.Time, seg *wire.Segment) {
 	ours := seg.Flags.Has(wire.ACK) && seg.Ack == e.iss+1
 	switch {
@@ -57,7 +57,7 @@ func (e *Endpoint) answered(now mono.Time, seg *wire.Segment) {
 	}
 }
 
-// checkOffer looks for options that a SYN-ACK may not have.
+// checkOffer checks that a SYN-ACK has only options that were offered.
 func (e *Endpoint) checkOffer(now mono.Time, seg *wire.Segment) {
 	o := &seg.Options
 	switch {
@@ -74,7 +74,7 @@ func (e *Endpoint) opened(now mono.Time) {
 	e.heard(now)
 }
 
-// heard puts the keep-alive off.
+// heard restarts the keep-alive timer.
 func (e *Endpoint) heard(now mono.Time) {
 	e.probes = 0
 	if e.cfg.KeepAlive > 0 && e.state != TimeWait && e.state != Closed {
@@ -82,7 +82,7 @@ func (e *Endpoint) heard(now mono.Time) {
 	}
 }
 
-// segment is section 3.10.7.4.
+// segment implements section 3.10.7.4.
 func (e *Endpoint) segment(now mono.Time, seg *wire.Segment) {
 	o := &seg.Options
 	if e.ts && !seg.Flags.Has(wire.RST|wire.SYN) {
@@ -149,26 +149,26 @@ func (e *Endpoint) segment(now mono.Time, seg *wire.Segment) {
 	}
 }
 
-// acceptable is the first check, at the edges as Linux has it: what is known already and ends at RCV.NXT may bring an
-// acknowledgement, and so may what begins where the window ends.
+// acceptable is the first check, with the limits of Linux: an old segment that ends at RCV.NXT may carry an acknowledgement,
+// and so may one that begins at the window's end.
 func (e *Endpoint) acceptable(seg *wire.Segment) bool {
 	return seg.End().AtOrAfter(e.rcvNxt) && seg.Seq.AtOrBefore(e.edge)
 }
 
-// checkEcho notices a timestamp that comes back although it was never sent.
+// checkEcho notices an echo of a timestamp that was never sent.
 func (e *Endpoint) checkEcho(now mono.Time, seg *wire.Segment) {
 	if echo := seg.Options.TSecr; int32(echo-e.tsFirst) < 0 || int32(e.clock(now)-echo) < 0 {
 		e.wrong("echoes the timestamp %d, of %d to %d that were sent", echo, e.tsFirst, e.clock(now))
 	}
 }
 
-// text takes payload and FIN.
+// text handles payload and FIN.
 func (e *Endpoint) text(now mono.Time, seg *wire.Segment) {
 	if seg.Len() == 0 {
 		return
 	}
 	if e.state != Established && e.state != FinWait1 && e.state != FinWait2 {
-		e.unacked = 2 // known already: say so at once
+		e.unacked = 2 // a retransmission: acknowledge at once
 		return
 	}
 	from, payload := seg.Seq, seg.Payload
@@ -196,13 +196,13 @@ func (e *Endpoint) text(now mono.Time, seg *wire.Segment) {
 	}
 }
 
-// take checks octets in the window, and takes them.
+// take checks and accepts octets in the window.
 func (e *Endpoint) take(now mono.Time, s span, payload []byte) {
 	if e.finKnown && s.to.After(e.fin) {
-		e.wrong("octets to %d behind the FIN at %d", s.to, e.fin)
+		e.wrong("octets up to %d after the FIN at %d", s.to, e.fin)
 	}
 	if !e.cfg.In(uint64(uint32(s.from-e.irs-1)), payload) {
-		e.wrong("octet %d and the %d behind it are not what was sent", s.from-e.irs-1, len(payload)-1)
+		e.wrong("octet %d or one of the %d after it is not what was sent", s.from-e.irs-1, len(payload)-1)
 	}
 	if s.from != e.rcvNxt || len(e.early) > 0 {
 		e.unacked = 2 // RFC 5681 section 4.2
@@ -217,7 +217,7 @@ func (e *Endpoint) take(now mono.Time, s span, payload []byte) {
 	e.progress(now)
 }
 
-// finished takes the other end's FIN.
+// finished handles the other end's FIN.
 func (e *Endpoint) finished(now mono.Time) {
 	e.rcvNxt++
 	if e.edge.Before(e.rcvNxt) {
@@ -242,7 +242,7 @@ func (e *Endpoint) enterTimeWait(now mono.Time) {
 	e.timeWait = now.Add(twoMSL)
 }
 
-// acknowledgeText sends the ACK that is due, if nothing has carried it, now or later.
+// acknowledgeText sends the pending ACK now or later, if no segment has carried it.
 func (e *Endpoint) acknowledgeText(now mono.Time) {
 	switch {
 	case e.unacked == 0 || e.state == Closed:
@@ -253,7 +253,7 @@ func (e *Endpoint) acknowledgeText(now mono.Time) {
 	}
 }
 
-// window returns the window field. Its right edge never moves back, and not in small steps either (RFC 9293 section
+// window returns the window field. Its right edge never moves back, and not forward in small steps (RFC 9293 section
 // 3.8.6.2.2).
 func (e *Endpoint) window() uint16 {
 	edge := e.edge
@@ -275,12 +275,12 @@ func (e *Endpoint) freeTo() wire.Seq {
 	return e.rcvNxt + wire.Seq(e.cfg.Buffer) - wire.Seq(e.Received-e.consumed)
 }
 
-// room reports whether there is so much more room than was told that it is worth telling.
+// room reports whether the window can grow by enough to announce it.
 func (e *Endpoint) room() bool {
 	return int32(e.freeTo()-e.edge) >= int32(min(e.cfg.Buffer/2, uint32(max(e.cfg.MSS, 536))))
 }
 
-// offerRoom tells the other end of a window that has opened.
+// offerRoom announces a window that has opened.
 func (e *Endpoint) offerRoom(now mono.Time) {
 	if e.synchronised() && !e.finKnown && e.state != TimeWait && e.room() {
 		e.sendACK(now)

@@ -13,21 +13,21 @@ type Action uint8
 const (
 	Send     Action = iota // N octets
 	Await                  // until N octets in all have been read
-	AwaitEOF               // until the other end has finished
-	Pause                  // for Time, reading nothing: a receiver that stalls
-	Close                  // finish sending, and read on
+	AwaitEOF               // until the other end has sent its FIN
+	Pause                  // for Time, without reading: a receiver that stalls
+	Close                  // stop sending, and continue to read
 	Abort                  // reset the connection
-	Vanish                 // the host is gone, without a word
+	Vanish                 // the host disappears without sending anything
 )
 
-// Step is one thing that an application does. Behind its last step it reads until the other end has finished, and closes.
+// Step is a step of an application. After its last step it reads until the other end has sent its FIN, and closes.
 type Step struct {
 	Action Action
 	N      uint64
 	Time   time.Duration
 }
 
-// run does the steps that can be done now.
+// run performs all steps that are possible now.
 func (e *Endpoint) run(now mono.Time) {
 	e.read()
 	for e.synchronised() && e.state != TimeWait {
@@ -45,13 +45,13 @@ func (e *Endpoint) run(now mono.Time) {
 	}
 }
 
-// do does one step; false if it has to wait.
+// do performs a step; false if it has to wait.
 func (e *Endpoint) do(now mono.Time, s Step) bool {
 	switch s.Action {
 	case Send:
 		e.Written += s.N
 	case Await:
-		if e.EOF && e.Received < s.N { // cut short: the rest of the script makes no sense
+		if e.EOF && e.Received < s.N { // cut short: skip the rest of the script
 			e.step = len(e.cfg.Script) - 1
 			return true
 		}
@@ -77,15 +77,14 @@ func (e *Endpoint) do(now mono.Time, s Step) bool {
 	return true
 }
 
-// read takes what has been received out of the buffer, unless the application stalls. It reports whether the other end
-// should hear of the room.
+// read takes the received octets out of the buffer, unless the application stalls.
 func (e *Endpoint) read() {
 	if e.wake == mono.Never {
 		e.consumed = e.Received
 	}
 }
 
-// patienceOver is when the application gives up. One that pauses is not waiting.
+// patienceOver returns when the application gives up. It does not while it pauses.
 func (e *Endpoint) patienceOver() mono.Time {
 	if e.cfg.Patience == 0 || e.wake != mono.Never || e.state == TimeWait || e.state == Closed {
 		return mono.Never

@@ -7,7 +7,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// header returns what all segments have in common.
+// header returns the fields that all segments share.
 func (e *Endpoint) header(now mono.Time, flags wire.Flags, seq wire.Seq) wire.Header {
 	c := &e.cfg
 	h := wire.Header{
@@ -40,7 +40,7 @@ func (e *Endpoint) sendSYN(now mono.Time) {
 	e.stack.send(e, &h, nil, nil)
 }
 
-// sendACK sends an ACK alone, with a number that is in the other end's window even if a probe's is not.
+// sendACK sends a bare ACK, with a number in the other end's window even if a probe has exceeded it.
 func (e *Endpoint) sendACK(now mono.Time) {
 	seq := e.sndMax
 	if edge := e.sndUna + wire.Seq(e.sndWnd); e.synchronised() && seq.After(edge) {
@@ -49,7 +49,7 @@ func (e *Endpoint) sendACK(now mono.Time) {
 	e.transmit(now, seq, 0, wire.ACK)
 }
 
-// transmit sends n octets of the stream that begin at seq, and the ACK that goes with everything.
+// transmit sends n octets of the stream from seq on, with an ACK.
 func (e *Endpoint) transmit(now mono.Time, seq wire.Seq, n int, flags wire.Flags) {
 	h := e.header(now, flags, seq)
 	payload := e.stack.scratch(n)
@@ -58,7 +58,8 @@ func (e *Endpoint) transmit(now mono.Time, seq wire.Seq, n int, flags wire.Flags
 	e.stack.send(e, &h, payload, e.blocks())
 }
 
-// blocks are the edges of what was received beyond a hole (RFC 2018 section 4), as many as fit beside a timestamp.
+// blocks returns the edges of SACK blocks for what was received beyond a hole (RFC 2018 section 4), as many as fit with a
+// timestamp.
 func (e *Endpoint) blocks() (edges []wire.Seq) {
 	if !e.sack {
 		return nil
@@ -79,7 +80,7 @@ func (e *Endpoint) abort(now mono.Time) {
 	e.End(Aborted)
 }
 
-// end is the number behind the last octet that the application has sent: where the FIN is.
+// end returns the number after the last octet that the application has sent: that of the FIN.
 func (e *Endpoint) end() wire.Seq { return e.iss + 1 + wire.Seq(e.Written) }
 
 func (e *Endpoint) finSent() bool { return e.sndMax == e.end()+1 }
@@ -89,7 +90,7 @@ func (e *Endpoint) mayTransmit() bool {
 	return e.synchronised() && e.state != FinWait2 && e.state != TimeWait
 }
 
-// output sends what the windows have room for.
+// output sends what the windows allow.
 func (e *Endpoint) output(now mono.Time) {
 	if !e.mayTransmit() {
 		return
@@ -118,7 +119,7 @@ func (e *Endpoint) sendNext(now mono.Time) bool {
 	case left > 0 && n <= 0:
 		return false
 	case n < left && uint32(n) < e.mss && uint32(n) < e.maxWnd/2 && at != e.sndUna && !more:
-		return false // silly window syndrome (RFC 9293 section 3.8.6.2.1): an ACK is on its way
+		return false // silly window syndrome (RFC 9293 section 3.8.6.2.1): an ACK will come
 	}
 	n = max(n, 0)
 	e.emit(now, at, n)
@@ -128,7 +129,7 @@ func (e *Endpoint) sendNext(now mono.Time) bool {
 	return true
 }
 
-// emit sends n octets at a number, the FIN too if it is behind them, and notes how far that is.
+// emit sends n octets at a number, and the FIN if it follows them.
 func (e *Endpoint) emit(now mono.Time, at wire.Seq, n int32) {
 	to, flags := at+wire.Seq(n), wire.ACK
 	if to == e.end() {
@@ -155,7 +156,7 @@ func (e *Endpoint) emit(now mono.Time, at wire.Seq, n int32) {
 	e.transmit(now, at, int(n), flags)
 }
 
-// closed follows our FIN, sent or sent again.
+// closed changes the state when our FIN is sent.
 func (e *Endpoint) closed() {
 	switch e.state {
 	case Established:
@@ -166,13 +167,13 @@ func (e *Endpoint) closed() {
 	}
 }
 
-// retransmitHole sends the first segment again that the other end does not have, at or behind a number.
+// retransmitHole retransmits the first segment at or after a number that the other end does not have.
 func (e *Endpoint) retransmitHole(now mono.Time, from wire.Seq) bool {
 	at, next, more := e.sacked.behind(from)
 	if !at.Before(e.sndMax) || !more && at != e.sndUna {
 		return false
 	}
-	n := min(int32(e.end()-at), int32(e.sndMax-at), int32(e.mss)) // nothing new, for which there may be no room
+	n := min(int32(e.end()-at), int32(e.sndMax-at), int32(e.mss)) // nothing new, because there may be no room for it
 	if more {
 		n = min(n, int32(next-at))
 	}
@@ -182,7 +183,7 @@ func (e *Endpoint) retransmitHole(now mono.Time, from wire.Seq) bool {
 	return true
 }
 
-// acknowledged is the fifth check; false if the segment goes no further.
+// acknowledged is the fifth check; false if the segment is not processed further.
 func (e *Endpoint) acknowledged(now mono.Time, seg *wire.Segment) bool {
 	if seg.Ack.After(e.sndMax) || seg.Ack.Before(e.sndUna-wire.Seq(e.maxWnd)) { // RFC 5961 section 5.2
 		e.sendACK(now)
@@ -209,7 +210,7 @@ func (e *Endpoint) acknowledged(now mono.Time, seg *wire.Segment) bool {
 	return true
 }
 
-// selective takes SACK blocks.
+// selective handles SACK blocks.
 func (e *Endpoint) selective(seg *wire.Segment) {
 	for i := range seg.Options.SACKBlocks {
 		s := span{seg.SACKEdge(2 * i), seg.SACKEdge(2*i + 1)}
@@ -224,7 +225,7 @@ func (e *Endpoint) selective(seg *wire.Segment) {
 	}
 }
 
-// advance takes an acknowledgement of something new.
+// advance handles an acknowledgement of new data.
 func (e *Endpoint) advance(now mono.Time, seg *wire.Segment) {
 	newly := uint32(seg.Ack - e.sndUna)
 	e.sample(now, seg)
@@ -239,7 +240,7 @@ func (e *Endpoint) advance(now mono.Time, seg *wire.Segment) {
 	switch {
 	case e.recovering && e.sndUna.AtOrAfter(e.recover):
 		e.recovering, e.cwnd = false, e.ssthresh
-	case e.recovering: // a partial one (RFC 6582)
+	case e.recovering: // a partial acknowledgement (RFC 6582)
 		e.retransmitHole(now, e.sndUna)
 		e.cwnd = max(e.cwnd-min(newly, e.cwnd), e.mss) + e.mss
 	case e.cwnd < e.ssthresh:
@@ -269,7 +270,7 @@ func (e *Endpoint) finAcked(now mono.Time) {
 	}
 }
 
-// duplicate counts duplicate ACKs: the third is taken for a loss (RFC 5681 section 3.2).
+// duplicate handles a duplicate ACK; the third one indicates a loss (RFC 5681 section 3.2).
 func (e *Endpoint) duplicate(now mono.Time) {
 	e.dupACKs++
 	switch {
@@ -285,7 +286,7 @@ func (e *Endpoint) duplicate(now mono.Time) {
 	}
 }
 
-// sample takes a measurement of the round-trip time (RFC 6298 section 2).
+// sample measures the round-trip time (RFC 6298 section 2).
 func (e *Endpoint) sample(now mono.Time, seg *wire.Segment) {
 	var rtt time.Duration
 	switch {
@@ -306,8 +307,8 @@ func (e *Endpoint) sample(now mono.Time, seg *wire.Segment) {
 	e.rto = min(max(e.srtt+4*e.rttvar, minRTO), maxRTO)
 }
 
-// TooBig takes the word of an ICMP error that a segment with a number was too big: what was not acknowledged goes again, in
-// segments that fit the MSS (RFC 1191 section 6.4).
+// TooBig handles an ICMP error that reports a too big segment: unacknowledged data is sent again in segments that fit the
+// MSS (RFC 1191 section 6.4).
 func (e *Endpoint) TooBig(now mono.Time, seq wire.Seq, mss int) {
 	if e.ts {
 		mss -= 12
@@ -320,11 +321,10 @@ func (e *Endpoint) TooBig(now mono.Time, seq wire.Seq, mss int) {
 	e.output(now)
 }
 
-// arm starts the timer for retransmission and for probes of a closed window.
+// arm starts the timer for retransmissions and probes of a closed window.
 func (e *Endpoint) arm(now mono.Time) { e.retransmit = now.Add(e.rto) }
 
-// timeout sends again what was not acknowledged, or probes a closed window (RFC 6298 section 5, RFC 9293 section
-// 3.8.6.1).
+// timeout retransmits unacknowledged data, or probes a closed window (RFC 6298 section 5, RFC 9293 section 3.8.6.1).
 func (e *Endpoint) timeout(now mono.Time) {
 	e.retries++
 	if e.retries > maxRetries || !e.synchronised() && e.retries > maxSYNs {
@@ -342,14 +342,13 @@ func (e *Endpoint) timeout(now mono.Time) {
 		e.ssthresh = max(uint32(e.sndMax-e.sndUna)/2, 2*e.mss)
 		e.cwnd, e.sndNxt, e.sacked = e.mss, e.sndUna, nil
 		e.recovering, e.dupACKs = false, 0
-		if !e.sendNext(now) { // the window has been taken back, against all advice
+		if !e.sendNext(now) { // the other end has shrunk its window, which RFC 9293 discourages
 			e.emit(now, e.sndUna, min(1, max(0, int32(e.end()-e.sndUna))))
 		}
 	}
 }
 
-// probeWindow asks whether a closed window has opened: with the next octet, as the RFC has it, or with an old number and
-// nothing, as Linux does.
+// probeWindow probes a closed window: with the next octet as in the RFC, or with an old number and no payload as in Linux.
 func (e *Endpoint) probeWindow(now mono.Time) {
 	if e.sndWnd > 0 || !e.cfg.Garbage {
 		if !e.sendNext(now) {
@@ -361,7 +360,7 @@ func (e *Endpoint) probeWindow(now mono.Time) {
 	e.sndNxt = e.sndUna // not counted as sent until it is acknowledged
 }
 
-// probe is a keep-alive (RFC 9293 section 3.8.4).
+// probe sends a keep-alive (RFC 9293 section 3.8.4).
 func (e *Endpoint) probe(now mono.Time) {
 	e.keepAlive = now.Add(min(e.cfg.KeepAlive, 10*time.Second))
 	if !e.synchronised() || e.sndUna != e.sndMax {

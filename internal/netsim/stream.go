@@ -2,7 +2,7 @@ package netsim
 
 import "encoding/binary"
 
-// Stream is an endless sequence of octets, told by its seed alone. A simulation makes and compares each octet of its streams.
+// Stream is an endless sequence of octets, determined by its seed. A simulation makes and compares each octet of its streams.
 // Its methods are not instrumented for the race detector, which would look at each of these octets several times: the
 // buffers are those of one stack, and a stack is used by one goroutine.
 type Stream uint64
@@ -17,7 +17,7 @@ func (s Stream) word(n uint64) uint64 {
 	return z ^ z>>31
 }
 
-// Fill writes the octets that begin at offset into b.
+// Fill fills b with the octets from offset on.
 //
 //go:norace
 func (s Stream) Fill(offset uint64, b []byte) {
@@ -29,7 +29,7 @@ func (s Stream) Fill(offset uint64, b []byte) {
 	}
 }
 
-// Holds reports whether b is what stands at offset.
+// Holds reports whether b equals the octets at offset.
 //
 //go:norace
 func (s Stream) Holds(offset uint64, b []byte) bool {

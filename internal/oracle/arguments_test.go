@@ -1,6 +1,6 @@
 package oracle
 
-// arguments are tried in this order. Those at the top are for single scripts that a later, wider one would take too.
+// arguments are tried in this order. The first ones are for single scripts that a later, wider one would match too.
 var arguments = []argument{
 	{
 		title: "The window is smaller",

@@ -10,7 +10,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// segment is what goes on the wire, mistakes included. Its fields are octets, not what they mean.
+// segment is a segment as on the wire, errors included. Its fields are not interpreted.
 type segment struct {
 	src, dst         netip.Addr
 	srcPort, dstPort uint16
@@ -20,13 +20,13 @@ type segment struct {
 	wnd, urgent      uint16
 	options          []byte
 	payload          []byte
-	dataOffset       uint8 // 0: the right one
+	dataOffset       uint8 // 0: the correct one
 	badSum           bool
 	ip4Options       []layers.IPv4Option
 	extensions       []extension
 }
 
-// extension is an IPv6 extension header: body is all of it, the first octet, which names the next header, left open.
+// extension is an IPv6 extension header; body is the whole header, and its first octet, the next header, is filled in later.
 type extension struct {
 	kind layers.IPProtocol
 	body []byte
@@ -34,7 +34,7 @@ type extension struct {
 
 const tcpHeader = 20
 
-// frame builds the frame, with a virtio header that asks nothing of the kernel.
+// frame builds the frame, with a virtio header of zeros.
 func (s *segment) frame(dstMAC, srcMAC []byte) ([]byte, error) {
 	tcp := s.tcp()
 	eth := &layers.Ethernet{SrcMAC: srcMAC, DstMAC: dstMAC, EthernetType: layers.EthernetTypeIPv4}
@@ -91,7 +91,7 @@ func (s *segment) tcp() []byte {
 	return b
 }
 
-// checksum is RFC 1071's, over the pseudo-header and b.
+// checksum computes the Internet checksum (RFC 1071) over the pseudo-header and b.
 func (s *segment) checksum(b []byte) uint16 {
 	covered := append(s.src.AsSlice(), s.dst.AsSlice()...)
 	covered = append(covered, 0, byte(layers.IPProtocolTCP), byte(len(b)>>8), byte(len(b)))
@@ -109,7 +109,7 @@ func (s *segment) checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// answer is a packet that a target sent: a segment, or an ICMP message.
+// answer is a packet from a target: a segment, or an ICMP message.
 type answer struct {
 	dst     netip.Addr
 	tcp     *layers.TCP
@@ -117,7 +117,7 @@ type answer struct {
 	options bool   // the IPv4 header has options
 }
 
-// decode looks into a received frame; false if it is neither TCP nor an ICMP error.
+// decode decodes a received frame; false if it is neither TCP nor an ICMP error.
 func decode(frame []byte) (answer, bool) {
 	p := gopacket.NewPacket(frame[wire.VnetLen:], layers.LayerTypeEthernet, gopacket.Default)
 	var a answer

@@ -11,9 +11,9 @@ import (
 	"hushgate/internal/lab"
 )
 
-// listener is the application on the kernel's side: silent, unless a script has it do what hushgate does by itself. It
-// runs in no goroutine of its own and does nothing between two segments: a socket that an application is busy with takes
-// segments later.
+// listener is the application on the kernel's side. It is silent, unless a script makes it do what hushgate does by itself.
+// It has no goroutine and does nothing between two segments, because a socket that an application is using takes segments
+// later.
 type listener struct {
 	fds map[netip.AddrPort]int // listening, by service
 }
@@ -50,7 +50,7 @@ func listenAt(at netip.AddrPort) (int, error) {
 	return fd, errors.Join(unix.Bind(fd, address), unix.Listen(fd, unix.SOMAXCONN))
 }
 
-// accept takes the connection of a client's port, which the kernel has.
+// accept accepts the kernel's connection from a client's port.
 func (l *listener) accept(service netip.AddrPort, client uint16) (int, error) {
 	for {
 		fd, from, err := unix.Accept4(l.fds[service], unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
@@ -67,22 +67,22 @@ func (l *listener) accept(service netip.AddrPort, client uint16) (int, error) {
 				return fd, nil
 			}
 		}
-		_ = unix.Close(fd) // a former script's
+		_ = unix.Close(fd) // from an earlier script
 	}
 }
 
-// do is "finish", which closes as the client has, or "say", which answers early talk with the words and closes.
+// do is "finish", which closes after the client has, or "say", which answers early talk with the reply and closes.
 func (l *listener) do(what string, service netip.AddrPort, client uint16) error {
 	fd, err := l.accept(service, client)
 	if err != nil {
 		return err
 	}
-	n, err := unix.Read(fd, make([]byte, 4096)) // all that there is
+	n, err := unix.Read(fd, make([]byte, 4096)) // everything that was received
 	switch {
 	case err != nil:
 	case what == "finish" && n == 0:
 	case what == "say" && n > 0:
-		if err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_CORK, 1); err == nil { // the FIN goes with the words
+		if err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_CORK, 1); err == nil { // so that the FIN goes with the reply
 			_, err = unix.Write(fd, []byte(words))
 		}
 	default:
@@ -94,7 +94,7 @@ func (l *listener) do(what string, service netip.AddrPort, client uint16) error 
 	return nil
 }
 
-// forget drops all connections that nobody has accepted.
+// forget closes all connections that were not accepted.
 func (l *listener) forget() {
 	for service := range l.fds {
 		_, _ = l.accept(service, 0) // fails when there are no more

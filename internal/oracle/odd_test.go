@@ -7,7 +7,7 @@ import (
 	"github.com/google/gopacket/layers"
 )
 
-// synOptions are SYNs with odd options, to LISTEN: the SYN-ACK tells what was understood.
+// synOptions are SYNs with odd options in LISTEN: the SYN-ACK shows what was understood.
 var synOptions = []probe{
 	line("SYN without options", "S 0:0(0) win 65535", fresh...),
 	line("SYN with all options", richSYN[2:], fresh...),
@@ -62,19 +62,19 @@ var synOptions = []probe{
 	odd("SYN to a port without service", func(s *segment) { s.dstPort = 27 }),
 }
 
-// odd makes a probe of a SYN that is changed.
+// odd returns a probe with a changed SYN.
 func odd(name string, change func(*segment)) probe {
 	p := line(name, plainSYN[2:], fresh...)
 	p.change = change
 	return p
 }
 
-// raw makes a probe of a SYN with these octets for options.
+// raw returns a probe with a SYN with these octets as options.
 func raw(name string, options ...byte) probe {
 	return odd(name, func(s *segment) { s.options = options })
 }
 
-// packets are about the IP header: the same SYN, or a keep-alive, behind odd ones.
+// packets are probes about the IP header: the same SYN, or a keep-alive, in packets with odd headers.
 var packets = func() (out []probe) {
 	for _, o := range []struct {
 		name    string

@@ -16,14 +16,14 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata/differences.txt and docs/differential.md")
 
-// The outcome, as text and as a page. Both are generated, and reviewed like code.
+// The results, as text and as a page. Both are generated, and reviewed like code.
 const (
 	goldenFile = "testdata/differences.txt"
 	pageFile   = "../../docs/differential.md"
 )
 
-// TestAgainstLinux plays every script with both targets. The answers that differ must be those of the golden file, and
-// each must have an argument.
+// TestAgainstLinux runs every script with both targets. The differences must be those of the golden file, and each must have an
+// argument.
 func TestAgainstLinux(t *testing.T) {
 	onOneProcessor(t)
 	linux, hushgate := newTargets(t)
@@ -75,11 +75,11 @@ func TestAgainstLinux(t *testing.T) {
 	expect(t, pageFile, found.page())
 }
 
-// surprises is how often a script is played until it goes as it did when the golden file was written: here and there an answer
-// depends on timers, and so on what else the machine does.
+// surprises is how often a script is run until its result is that of the golden file: a few answers depend on timers, and so
+// on the load of the machine.
 const surprises = 5
 
-// scripts puts each probe into each state that it is for.
+// scripts combines each state with each probe for it.
 func scripts() (all []*script, err error) {
 	for i := range states {
 		for j := range probes {
@@ -97,8 +97,8 @@ func scripts() (all []*script, err error) {
 	return all, nil
 }
 
-// onOneProcessor keeps this test, and the gateway that it starts, on one processor, so that the kernel's queues cannot
-// change the order of frames that were sent one after the other.
+// onOneProcessor keeps this test, and the gateway that it starts, on one processor, so that the kernel's queues do not
+// change the order of frames.
 func onOneProcessor(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -134,7 +134,7 @@ func kernelRelease(t *testing.T) string {
 	return parts[0] + "." + parts[1]
 }
 
-// learn waits until hushgate has learnt from a check what its server grants, and offers that.
+// learn waits until hushgate has learnt from a health check what its server grants, and offers that.
 func learn(t *testing.T, x *target, f *family) {
 	t.Helper()
 	script, err := states[0].write(&probe{name: "SYN", lines: []string{richSYN, "< R 1:1(0) win 0"}})
@@ -146,23 +146,23 @@ func learn(t *testing.T, x *target, f *family) {
 		if strings.Contains(strings.Join(out[0].answers, ""), "TS ecr") {
 			return
 		}
-		time.Sleep(10 * time.Millisecond) // no event tells of it
+		time.Sleep(10 * time.Millisecond) // no event reports it
 	}
-	t.Fatal("hushgate does not learn that its server has timestamps")
+	t.Fatal("hushgate has not learnt that its server grants timestamps")
 }
 
-// runner plays scripts.
+// runner runs scripts.
 type runner struct {
 	linux, hushgate *target
-	port            uint16 // the client's, of the last conversation
+	port            uint16 // the client's port in the last conversation
 	second          time.Time
-	limited         int // answers of hushgate since then whose rate it limits
+	limited         int // answers of hushgate in this second that count for its rate limit
 }
 
-// maxTries is how often a script may be played until it is played in time.
+// maxTries is how often a script may be run until it is fast enough.
 const maxTries = 100
 
-// compare plays a script with both, over both families that it exists in, and notes what differs.
+// compare runs a script with both targets, over both address families that it exists in, and records the differences.
 func (r *runner) compare(x *script, found *outcome) error {
 	found.scripts++
 	var last *difference
@@ -189,8 +189,8 @@ func (r *runner) compare(x *script, found *outcome) error {
 	return nil
 }
 
-// both plays a script with both. A difference is believed when it comes twice in a row: on a busy machine a timer of either
-// may have had its say.
+// both runs a script with both targets. A difference counts only if it occurs twice in a row, because on a busy machine a
+// timer of either may have fired.
 func (r *runner) both(f *family, x *script) (linux, hushgate []exchange, err error) {
 	for range maxTries {
 		wasLinux, wasHushgate := linux, hushgate
@@ -224,11 +224,11 @@ func (r *runner) play(t *target, f *family, x *script) ([]exchange, error) {
 			return out, nil
 		}
 	}
-	return nil, errors.New(x.name + ": the machine is too slow: answers may be repetitions")
+	return nil, errors.New(x.name + ": the machine is too slow: answers may be retransmissions")
 }
 
-// pace stays below the rate of RSTs and challenge ACKs that hushgate allows, which is 500 a second when it is least. Two
-// of our seconds can fall into one of its own.
+// pace stays below hushgate's rate limit for RSTs and challenge ACKs, which is at least 500 a second. Two of our seconds may
+// overlap one of its own.
 func (r *runner) pace() {
 	if r.limited >= 240 {
 		time.Sleep(time.Until(r.second.Add(time.Second)))

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// difference is a script to which the targets answer differently.
+// difference is a script that the targets answer differently.
 type difference struct {
 	script          *script
 	families        []string
@@ -18,7 +18,7 @@ type difference struct {
 	argument        *argument
 }
 
-// first returns what they answered to the first segment that they answer differently.
+// first returns the first segment that is answered differently, and both answers.
 func (d *difference) first() (sent, linux, hushgate string) {
 	for i := range d.linux {
 		if l, h := d.linux[i].said(), d.hushgate[i].said(); l != h {
@@ -35,16 +35,16 @@ func (e *exchange) said() string {
 	return strings.Join(e.answers, " and ")
 }
 
-// outcome is what a run found.
+// outcome is the result of a run.
 type outcome struct {
 	kernel            string // major and minor version
 	scripts, segments int
 	differences       []*difference
 }
 
-// argument says why hushgate answers otherwise. It fits the scripts whose names match a pattern (of path.Match) and where
-// the answers to the first segment that is answered differently match the two regular expressions. The first argument that
-// fits a difference is its own.
+// argument says why hushgate answers otherwise. It matches a difference if the script's name matches a pattern (of
+// path.Match), and the answers to the first segment that is answered differently match the two regular expressions. A
+// difference gets the first argument that matches.
 type argument struct {
 	title, text     string
 	scripts         []string
@@ -66,8 +66,8 @@ func (a *argument) fits(d *difference) (pattern int, ok bool) {
 	return pattern, pattern >= 0
 }
 
-// argue gives each difference its argument, and returns the differences that have none, and the arguments, with their
-// patterns, that have no difference.
+// argue assigns an argument to each difference. It returns the differences without an argument, and the patterns of
+// arguments without a difference.
 func (o *outcome) argue() (missing, unused []string) {
 	used := map[string]bool{}
 	for _, d := range o.differences {
@@ -106,7 +106,7 @@ func (d *difference) text() string {
 	return b.String()
 }
 
-// is reports whether what a script has come to is what the golden file has of it; expected are that file's paragraphs.
+// is reports whether the result of a script is that of the golden file; expected are the paragraphs of that file.
 func (o *outcome) is(x *script, expected []string) bool {
 	was := 0
 	for _, e := range expected {
@@ -119,14 +119,14 @@ func (o *outcome) is(x *script, expected []string) bool {
 	})
 }
 
-// add takes what another run found.
+// add adds the result of another run.
 func (o *outcome) add(part *outcome) {
 	o.scripts += part.scripts
 	o.segments += part.segments
 	o.differences = append(o.differences, part.differences...)
 }
 
-// text is the golden file.
+// text returns the golden file.
 func (o *outcome) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Linux %s, %d scripts, %d differences\n", o.kernel, o.scripts, len(o.differences))
@@ -136,7 +136,7 @@ func (o *outcome) text() string {
 	return b.String()
 }
 
-// expect compares with a file that was written before.
+// expect compares a result with the file that was written before.
 func expect(t *testing.T, file, got string) {
 	t.Helper()
 	want, err := os.ReadFile(file)
@@ -146,8 +146,8 @@ func expect(t *testing.T, file, got string) {
 	}
 }
 
-// sameKernel reports whether the golden file was written with this version of the kernel. Another one answers otherwise
-// here and there.
+// sameKernel reports whether the golden file was written with this version of the kernel. Other versions give a few other
+// answers.
 func (o *outcome) sameKernel(t *testing.T) bool {
 	t.Helper()
 	golden, err := os.ReadFile(goldenFile)

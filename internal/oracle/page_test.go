@@ -24,7 +24,7 @@ The tables show the first segment that is answered differently, in packetdrill's
 numbers relative to the initial ones. An MSS without a value is what the link can carry.
 `
 
-// page is the table for people.
+// page returns the page for docs/differential.md.
 func (o *outcome) page() string {
 	var b strings.Builder
 	differ := map[string]bool{}
@@ -42,7 +42,7 @@ func (o *outcome) page() string {
 	return b.String()
 }
 
-// rows are the table's for one argument. Flags tests that are answered alike share one.
+// rows returns the table for one argument. Tests of flags with the same answers share a row.
 func (a *argument) rows(o *outcome) (rows [][]string) {
 	for _, d := range o.differences {
 		if d.argument != a {

@@ -7,7 +7,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// Which states some probes are for.
+// The states for some probes.
 var (
 	fresh      = []string{"LISTEN"}
 	halfOpen   = []string{"SYN-RECEIVED", "SYN-RECEIVED with timestamps"}
@@ -17,15 +17,15 @@ var (
 	flagTests  = []string{"LISTEN", "SYN-RECEIVED", "ESTABLISHED", "CLOSED"}
 )
 
-// line makes a probe of one segment.
+// line returns a probe with one segment.
 func line(name, text string, states ...string) probe {
 	return probe{name: name, lines: []string{"< " + text}, states: states}
 }
 
-// beyond is a distance that lies outside the kernel's window too.
+// beyond is a distance outside the kernel's window too.
 const beyond = 200000
 
-// segments are the kinds of segment that every state meets, by what RFC 9293 section 3.10.7.4 looks at.
+// segments are the kinds of segment for every state, in the order of the checks of RFC 9293 section 3.10.7.4.
 var segments = []probe{
 	{name: "SYN again", lines: []string{"< S 0:0(0) win 65535 <mss 1460>"}, absolute: true},
 	{name: "SYN again with payload", lines: []string{"< S 0:8(8) win 65535 <mss 1460>"}, absolute: true},
@@ -113,7 +113,7 @@ var segments = []probe{
 	},
 }
 
-// stamps are about RFC 7323. The client's timestamp in the setup was at least 1000.
+// stamps are probes for RFC 7323. The client's timestamp in the setup was at least 1000.
 var stamps = []probe{
 	line("ACK, timestamp earlier", ". 0:0(0) ack 0 win 65535 <TS val 900 ecr 0>", withStamps...),
 	line("ACK, timestamp much earlier", ". 0:0(0) ack 0 win 65535 <TS val -2000000000 ecr 0>", withStamps...),
@@ -146,7 +146,7 @@ var stamps = []probe{
 	line("payload, timestamp not agreed on", "P. 0:8(8) ack 0 win 65535 <TS val 5 ecr 5>", noStamps...),
 }
 
-// ways are sequences of several segments.
+// ways are probes with several segments.
 var ways = []probe{
 	{
 		name:   "wrong ACK, then the right one",
@@ -240,7 +240,7 @@ var ways = []probe{
 	},
 }
 
-// flags makes a probe of each set of the six old flags, without and with payload.
+// flags returns a probe for each combination of the six original flags, without and with payload.
 func flags() (out []probe) {
 	for f := range wire.Flags(64) {
 		for _, seq := range []string{"0:0(0)", "0:8(8)"} {

@@ -13,48 +13,48 @@ import (
 	"hushgate/internal/wire"
 )
 
-// state is where a connection is brought to before it is tested. The setup is lines of package segscript's notation
-// without their times: only the client's segments, and = lines for what the kernel's application does there. Numbers are
-// relative to the initial ones; ecr counts from the last timestamp that the target sent.
+// state is the state in which a connection is tested. The setup consists of lines in the notation of package segscript
+// without times: the client's segments, and = lines for what the kernel's application does. Numbers are relative to the
+// initial ones; ecr is relative to the last timestamp from the target.
 type state struct {
 	name       string
 	setup      []string
 	port       uint16
-	timestamps bool  // they were agreed on: segments that name no options carry one
+	timestamps bool  // agreed on: segments without named options carry one
 	rcv, snd   int64 // RCV.NXT and SND.NXT of the target
 }
 
-// probe is what is sent to a connection in a state, in the same notation but with numbers relative to RCV.NXT and SND.NXT
-// of the target there.
+// probe is what is sent to a connection in a state, in the same notation, but with numbers relative to RCV.NXT and SND.NXT
+// of the target.
 type probe struct {
 	name     string
 	lines    []string
-	absolute bool     // numbers count from the initial ones all the same
-	states   []string // where it is sent; all of them without
-	only     string   // the one family that it exists in
+	absolute bool     // numbers are relative to the initial ones
+	states   []string // where it is sent; nil means everywhere
+	only     string   // the only address family in which it exists
 	change   func(*segment)
 }
 
 // script is a probe in a state.
 type script struct {
 	name  string // "ESTABLISHED: RST at RCV.NXT"
-	only  string // the one family that it exists in
+	only  string // the only address family in which it exists
 	port  uint16
 	setup []step
 	probe []step
 }
 
-// step is one line: a segment, or a word to the kernel's application.
+// step is one line: a segment, or an order to the kernel's application.
 type step struct {
 	segscript.Step
 	text   string
 	change func(*segment)
 }
 
-// follow asks a connection whether it is still there, and with which numbers: a keep-alive is always answered.
+// follow checks whether a connection still exists, and its numbers: a keep-alive is always answered.
 const follow = "< . -1:-1(0) ack 0 win 65535"
 
-// write makes the script.
+// write returns the script for a probe in a state.
 func (s *state) write(p *probe) (*script, error) {
 	x := &script{name: s.name + ": " + p.name, only: p.only, port: s.port}
 	var err error
@@ -77,10 +77,10 @@ func (s *state) write(p *probe) (*script, error) {
 	return x, nil
 }
 
-// deeds are the words of = lines: what the kernel's application does, for which the client has to have closed, or not.
+// deeds are the words of = lines: what the kernel's application does. The value says whether the client must have closed.
 var deeds = segscript.Words("deed of the application", map[string]bool{"finish": true, "say": false})
 
-// laterTimestamp is the client's in segments that do not say theirs; its SYN has 1000.
+// laterTimestamp is the client's timestamp in segments that name none; its SYN has 1000.
 const laterTimestamp = 1100
 
 func (s *state) steps(lines []string, relative bool) ([]step, error) {
@@ -110,7 +110,7 @@ func (s *state) steps(lines []string, relative bool) ([]step, error) {
 	return steps, nil
 }
 
-// describe writes a step with the numbers that it has.
+// describe returns a step as text, with its absolute numbers.
 func describe(p *segscript.Step) string {
 	if p.Kind != segscript.Segment {
 		return "= " + strings.Join(p.Words, " ")
@@ -148,7 +148,7 @@ func describe(p *segscript.Step) string {
 	return b + " <" + strings.Join(named, ",") + ">"
 }
 
-// exchange is a step with what a target answered to it.
+// exchange is a step with a target's answers to it.
 type exchange struct {
 	sent    string
 	answers []string
@@ -162,20 +162,20 @@ type conversation struct {
 	port   uint16
 	iss    uint32
 	known  bool   // iss is the target's
-	tsval  uint32 // the target's last
+	tsval  uint32 // the target's latest
 	heard  []string
 }
 
-// The numbers of the client, and of targets that have not chosen any: they wrap soon.
+// The initial numbers of the client, and of targets that have not chosen one: they wrap soon.
 const (
 	irs        = 0xfffffff0
 	unknownISS = 0xfffff000
 )
 
-// budget is how long a script may take: nothing is repeated within it. Linux waits for 200 ms at least, hushgate for 1 s.
+// budget is the time for a script, in which nothing is retransmitted: Linux waits for at least 200 ms, hushgate for 1 s.
 const budget = 150 * time.Millisecond
 
-// converse runs a script, and returns the answers to the probe; in time is false if there may be repetitions among them.
+// converse runs a script, and returns the answers to the probe. If inTime is false, there may be retransmissions among them.
 func converse(t *target, f *family, x *script, port uint16) (out []exchange, inTime bool, err error) {
 	c := &conversation{target: t, family: f, client: netip.AddrPortFrom(f.client, port), port: x.port, iss: unknownISS}
 	start := time.Now()
@@ -208,7 +208,7 @@ func (c *conversation) play(steps []step) (all []exchange, err error) {
 		}
 		if s.Kind == segscript.Segment {
 			all = append(all, exchange{s.text, c.heard})
-		} else { // hushgate did it with the segment before
+		} else { // hushgate did this after the segment before
 			all[len(all)-1].answers = append(all[len(all)-1].answers, c.heard...)
 		}
 	}
@@ -237,7 +237,7 @@ func (c *conversation) send(s *step) error {
 	return c.exchange(c.family, [][]byte{frame}, c.hear)
 }
 
-// options lays out what a step names.
+// options encodes the options of a step.
 func (c *conversation) options(o *segscript.Options) (b []byte) {
 	if o == nil {
 		return nil
@@ -264,14 +264,14 @@ func (c *conversation) options(o *segscript.Options) (b []byte) {
 	return b
 }
 
-// hear writes an answer down, in the notation of the scripts.
+// hear records an answer in the notation of the scripts.
 func (c *conversation) hear(a answer) {
 	if a.tcp == nil {
 		c.heard = append(c.heard, "> "+a.icmp)
 		return
 	}
 	t := a.tcp
-	if uint16(t.DstPort) != c.client.Port() { // an earlier script's, sent again
+	if uint16(t.DstPort) != c.client.Port() { // a retransmission from an earlier script
 		return
 	}
 	flags := wire.Flags(t.Contents[13])
@@ -284,7 +284,7 @@ func (c *conversation) hear(a answer) {
 	}
 	seq := int32(t.Seq - c.iss)
 	b := fmt.Sprintf("> %v %d:%d(%d)", flags, seq, int(seq)+len(t.Payload), len(t.Payload))
-	if t.Seq == 0 && flags.Has(wire.RST) { // the answer to a segment without ACK
+	if t.Seq == 0 && flags.Has(wire.RST) { // answer to a segment without ACK
 		b = fmt.Sprintf("> %v seq 0", flags)
 	}
 	if flags.Has(wire.ACK) {
@@ -334,7 +334,7 @@ func (c *conversation) optionNames(t *layers.TCP) string {
 	return " <" + strings.Join(names, ",") + ">"
 }
 
-// mss names the MSS: without its value if it is what the link can carry (RFC 9293 section 3.7.1).
+// mss formats the MSS, without its value if it is what the link can carry (RFC 9293 section 3.7.1).
 func (c *conversation) mss(v uint16) string {
 	const mtu, headers4, headers6 = 1500, 40, 60
 	if c.client.Addr().Is4() && v == mtu-headers4 || c.client.Addr().Is6() && v == mtu-headers6 {

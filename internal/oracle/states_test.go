@@ -1,6 +1,6 @@
 package oracle
 
-// The client's SYN, without and with the options that most have.
+// The client's SYN, without and with the usual options, and other segments.
 const (
 	plainSYN = "< S 0:0(0) win 65535 <mss 1460>"
 	richSYN  = "< S 0:0(0) win 65535 <mss 1460,sackOK,TS val 1000 ecr 0,nop,wscale 7>"
@@ -8,11 +8,11 @@ const (
 	talk     = "< P. 1:9(8) ack 1 win 65535"
 )
 
-// said is SND.NXT after the words and the FIN.
+// said is SND.NXT after the reply and the FIN.
 const said = 1 + int64(len(words)) + 1
 
-// states are all those of a passive open. CLOSE-WAIT is not among them: hushgate passes through it at once, and the
-// kernel's application is made to do so.
+// states are the states of a passive open, except CLOSE-WAIT: hushgate leaves it at once, and the kernel's application is
+// made to do the same.
 var states = []state{
 	{name: "LISTEN", port: silentPort},
 	{name: "SYN-RECEIVED", port: silentPort, setup: []string{plainSYN}, rcv: 1, snd: 1},

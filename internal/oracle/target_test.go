@@ -20,14 +20,14 @@ import (
 	"hushgate/internal/wire"
 )
 
-// The services: one that stays silent for longer than the test lasts, one that says its words to early talkers.
+// The services: one that stays silent for longer than the test, one that replies to early talkers.
 const (
 	silentPort = 25
 	replyPort  = 26
 	words      = "554 5.5.1 Protocol error\r\n"
 )
 
-// family is the addresses of one of the two. The clients' are nobody's: no kernel answers for them.
+// family has the addresses of one address family. No kernel has the clients' addresses, so that none answers for them.
 type family struct {
 	name                   string
 	client, marker, server netip.Addr
@@ -38,7 +38,7 @@ var families = []family{
 	{"ipv6", netip.MustParseAddr("2001:db8:1::200"), netip.MustParseAddr("2001:db8:1::201"), netip.MustParseAddr(lab.VIP6)},
 }
 
-// target is one of the two that are compared, seen from the client host through a packet socket.
+// target is one of the two that are compared, reached from the client host through a packet socket.
 type target struct {
 	name      string
 	port      *port.AFPacket
@@ -46,15 +46,15 @@ type target struct {
 	mac, own  net.HardwareAddr
 	listener  *listener // the kernel's application; hushgate needs none
 	markers   uint16    // client port of the last marker
-	farewell  []byte    // takes the last marker's connection down, with the next frames
+	farewell  []byte    // ends the last marker's connection; sent with the next frames
 	listening [port.Batch][]byte
 }
 
-// patience bounds each wait for a target; only a broken one is waited for so long.
+// patience bounds each wait for a target; only a broken target takes so long.
 const patience = 5 * time.Second
 
-// exchange sends frames, and a SYN after them from another address. Both targets handle frames in order and answer a SYN
-// always, so that what comes before the marker's SYN-ACK is all that they have to say. It goes to handle.
+// exchange sends frames, and then a SYN from another address as a marker. Both targets handle frames in order and always
+// answer a SYN. So everything before the marker's SYN-ACK is the answer to the frames, and is passed to handle.
 func (t *target) exchange(f *family, frames [][]byte, handle func(answer)) error {
 	t.markers = max(t.markers+1, 1024)
 	marker := segment{
@@ -103,8 +103,8 @@ func (t *target) exchange(f *family, frames [][]byte, handle func(answer)) error
 	return fmt.Errorf("%s does not answer a SYN from port %d", t.name, t.markers)
 }
 
-// newTargets builds the site: the lab with hushgate in it, and a second link of the client host to the kernel's host. It
-// needs root.
+// newTargets builds the network: the lab with hushgate in it, and a second link from the client host to the kernel's host.
+// It needs root.
 func newTargets(t *testing.T) (linux, hushgate *target) {
 	t.Helper()
 	needroot.Skip(t, "the comparison with the kernel")
@@ -133,7 +133,7 @@ func newTargets(t *testing.T) (linux, hushgate *target) {
 		must(t, err)
 		t.Cleanup(func() { _ = server.Close() })
 	}
-	must(t, l.Gateway.Do(func() error { // the program inherits it
+	must(t, l.Gateway.Do(func() error { // the gateway's process inherits it
 		var here unix.CPUSet
 		if err := unix.SchedGetaffinity(unix.Getpid(), &here); err != nil {
 			return err
@@ -154,7 +154,7 @@ func newTargets(t *testing.T) (linux, hushgate *target) {
 	return linux, hushgate
 }
 
-// configuration has both services, and a server, for each family.
+// configuration has both services, and a server, for each address family.
 func configuration() []byte {
 	var fronts, backs string
 	for i, f := range families {
@@ -169,7 +169,7 @@ func configuration() []byte {
 	return []byte("#yaml\nshards: 1\nfrontends:" + fronts + "\nbackends:" + backs + "\n")
 }
 
-// newTarget opens a packet socket on the client host's link to a target, and has the target know where the clients are.
+// newTarget opens a packet socket on the client host's link to a target, and enters the clients' link addresses at the target.
 func newTarget(ctx context.Context, t *testing.T, name string, client *lab.Host, ifname string, host *lab.Host) *target {
 	t.Helper()
 	x := &target{name: name, markers: 1024}
@@ -198,8 +198,7 @@ func newTarget(ctx context.Context, t *testing.T, name string, client *lab.Host,
 	return x
 }
 
-// settle takes everything out of a kernel that depends on time or on what it answered before: rate limits, delayed ACKs,
-// tail loss probes.
+// settle turns off what depends on time or on earlier answers in the kernel: rate limits, delayed ACKs, tail loss probes.
 func settle(ctx context.Context, t *testing.T, kernel *lab.Host) {
 	t.Helper()
 	for _, s := range [][2]string{
@@ -229,7 +228,7 @@ func run(ctx context.Context, t *testing.T, h *lab.Host, name string, args ...st
 	must(t, err)
 }
 
-// build makes the binary.
+// build builds the binary.
 func build(ctx context.Context, t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "hushgate")
