@@ -77,7 +77,7 @@ func TestDialogue(t *testing.T) {
 		{"EHLO", "EHLO", false, []string{"220 hi", "250-me|250-SIZE 1|250 HELP", "221 bye"}, L7OK, 250, "EHLO d.example,QUIT", false},
 		{"PIPECONNECT", "EHLO", false, []string{"220 hi", "250-me|250-PIPECONNECT|250 HELP", "221 bye"}, L7OK, 250, "EHLO d.example,QUIT", true},
 		{"a name is no keyword", "EHLO", false, []string{"220 hi", "250-PIPECONNECT|250 HELP", "221 bye"}, L7OK, 250, "EHLO d.example,QUIT", false},
-		{"looking behind HELO", "HELO", true, []string{"220 hi", "250 me", "250-me|250 X_PIPE_CONNECT", "221 bye"}, L7OK, 250, "HELO d.example,EHLO d.example,QUIT", true},
+		{"looking after HELO", "HELO", true, []string{"220 hi", "250 me", "250-me|250 X_PIPE_CONNECT", "221 bye"}, L7OK, 250, "HELO d.example,EHLO d.example,QUIT", true},
 		{"looking at plain SMTP", "HELO", true, []string{"220 hi", "250 me", "502 what", "221 bye"}, L7OK, 250, "HELO d.example,EHLO d.example,QUIT", false},
 		{"codes alone", "HELO", false, []string{"220", "250", "221"}, L7OK, 250, "HELO d.example,QUIT", false},
 		{"codes alone in several lines", "EHLO", false, []string{"220-|220", "250-|250-PIPECONNECT|250", "221"}, L7OK, 250, "EHLO d.example,QUIT", true},

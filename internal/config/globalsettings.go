@@ -47,7 +47,7 @@ func globalTable() []setting[rawGlobal] {
 			}),
 		},
 		{
-			key: "fail", about: "what clients find when there is no hushgate",
+			key: "fail", about: "what happens to clients while hushgate does not run",
 			kind: word(func(g *rawGlobal) *Fail { return &g.Fail }, FailClosed, FailClosed, FailOpen),
 		},
 		{
@@ -55,7 +55,7 @@ func globalTable() []setting[rawGlobal] {
 			kind: boolean(func(g *rawGlobal) *bool { return &g.Announce }, false),
 		},
 		{
-			key: "reverse-path", about: "where an answer to a client may leave",
+			key: "reverse-path", about: "by which interfaces answers to clients may leave",
 			kind: word(func(g *rawGlobal) *ReversePath { return &g.ReversePath }, PathStrict, PathStrict, PathLoose, PathOff),
 		},
 	}, append(firewallTable(), captureTable()...)...)
@@ -99,7 +99,7 @@ func firewallTable() []setting[rawGlobal] {
 			otherwise: "what `masquerade` says", kind: ofNode((*yamlReader).snat),
 		},
 		{
-			key: "firewall.clamp-mss", about: "bring the MSS of the servers' other connections down",
+			key: "firewall.clamp-mss", about: "reduce the MSS of the servers' other connections",
 			kind: boolean(func(g *rawGlobal) *bool { return &g.Firewall.ClampMSS }, false),
 		},
 		{
@@ -127,7 +127,7 @@ func captureTable() []setting[rawGlobal] {
 			kind: number(func(g *rawGlobal) *int { return &g.Capture.Files }, 7, 1, 1000),
 		},
 		{
-			key: "capture.age", about: "how old packets get",
+			key: "capture.age", about: "how long packets are kept",
 			kind: period(func(g *rawGlobal) *time.Duration { return &g.Capture.Age }, 7*24*time.Hour),
 		},
 		{

@@ -268,7 +268,7 @@ func TestPortsOfOthers(t *testing.T) {
 		}
 		old := strings.Replace(strings.Replace(text, "    bind ", "#", 1), "frontend f\n", fmt.Sprintf("frontend f 192.0.2.1:%d\n", port), 1)
 		if got = said("a.cfg", old); len(got) != 2 || !strings.Contains(strings.Join(got, "\n"), "leave this frontend to HAProxy") {
-			t.Errorf("port %d behind the section's name: got %q", port, got)
+			t.Errorf("port %d after the section's name: got %q", port, got)
 		}
 		both := said("a.cfg", strings.Replace(text, "    bind", "    bind :25\n    bind", 1))
 		if !slices.ContainsFunc(both, func(s string) bool { return strings.Contains(s, "an early-talker gateway needs") }) {

@@ -80,9 +80,9 @@ func startHAProxy(t *testing.T, text string) *proxyProcess {
 		p.logs[name] = receiver
 		words = append(words, "{LOG"+name+"}", receiver.LocalAddr().String())
 	}
-	nobody := p.listen("tcp", "127.0.0.1:0")
-	words = append(words, "{NONE}", nobody.Addr().String())
-	_ = nobody.Close()
+	unused := p.listen("tcp", "127.0.0.1:0")
+	words = append(words, "{NONE}", unused.Addr().String())
+	_ = unused.Close()
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
 	text = "global\n    stats socket fd@4 level admin\n" + strings.NewReplacer(words...).Replace(text)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

@@ -45,7 +45,7 @@ func frontendTable() []setting[rawProxy] {
 				f.tried[key] = true
 				r.list(key, node, true, func(item ast.Node) { f.binds = append(f.binds, r.bind(key, item)...) })
 			}),
-			about: "where clients connect", otherwise: "must be there",
+			about: "where clients connect", otherwise: "required",
 		},
 		{
 			word: "tcp-request", in: frontendSide, structural: true, notServed: true, least: 1,
@@ -76,7 +76,7 @@ func frontendTable() []setting[rawProxy] {
 					f.backend = s
 				}
 			}),
-			about: "where quiet clients go", otherwise: "must be there",
+			about: "where quiet clients go", otherwise: "required",
 		},
 		{
 			word: "use_backend", in: inFrontend | inListen, structural: true, least: 1, want: "a backend's name",
@@ -98,7 +98,7 @@ func frontendTable() []setting[rawProxy] {
 		},
 		{
 			word: "timeout client-fin", key: "timeout.client-fin", in: frontendSide,
-			about: "silence of a client that has not closed when its server has",
+			about: "silence of a client that has not closed although its server has",
 			kind:  timeout("client-fin", func(p *rawProxy) *time.Duration { return &p.front.ClientFIN }, 0),
 		},
 	}, nativeFrontendTable()...)
@@ -119,7 +119,7 @@ func nativeFrontendTable() []setting[rawProxy] {
 				"an SMTP reply", checkReply),
 		},
 		{
-			key: "no-server-text", about: "what a quiet client is told when no server can be had",
+			key: "no-server-text", about: "what a quiet client is told when no server is available",
 			kind: text(func(p *rawProxy) *string { return &p.front.NoServerText },
 				"421 4.3.2 Service not available, try again later", "an SMTP reply", checkReply),
 		},
@@ -167,7 +167,7 @@ func backendTable() []setting[rawProxy] {
 			kind: ofLine((*haproxyParser).server).byNode(func(_ *yamlReader, b *rawProxy, _ string, node ast.Node) {
 				b.serverNodes, b.tried["server"] = node, true
 			}),
-			about: "one mail server", otherwise: "must be there",
+			about: "one mail server", otherwise: "required",
 		},
 		{
 			word: "default-server", key: "default-server", in: backendSide, structural: true, anonymousToo: true, least: 1,
@@ -185,7 +185,7 @@ func backendTable() []setting[rawProxy] {
 			kind: ofLine((*haproxyParser).smtpchk).byNode((*yamlReader).smtpchk), about: "checks speak SMTP",
 		},
 		{
-			word: "option tcp-check", in: backendSide, about: "checks connect, no more", otherwise: "yes",
+			word: "option tcp-check", in: backendSide, about: "checks only connect", otherwise: "yes",
 			kind: tcpCheck(),
 		},
 	}, backendTimeouts()...)
@@ -199,7 +199,7 @@ func backendTimeouts() []setting[rawProxy] {
 		},
 		{
 			word: "timeout queue", key: "timeout.queue", in: backendSide,
-			about: "how long a client that waited may wait on for a server",
+			about: "how long a client may wait for a server after the delay",
 			kind:  timeout("queue", func(p *rawProxy) *time.Duration { return &p.back.Queue }, 0),
 		},
 		{
@@ -208,7 +208,7 @@ func backendTimeouts() []setting[rawProxy] {
 		},
 		{
 			word: "timeout server-fin", key: "timeout.server-fin", in: backendSide,
-			about: "the same of a server when its client has closed",
+			about: "the same for a server whose client has closed",
 			kind:  timeout("server-fin", func(p *rawProxy) *time.Duration { return &p.back.ServerFIN }, 0),
 		},
 		{

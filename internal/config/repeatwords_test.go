@@ -41,7 +41,7 @@ func TestRepeatedServerWords(t *testing.T) {
 		{"port 9", "port {PORTB}", "check", last, checked},
 		{"inter 1h", "inter 20ms", "check", last, func(p *proxyProcess) winner {
 			_ = p.accept("A").Close()
-			_ = p.accept("A").Close() // or it waits in vain
+			_ = p.accept("A").Close() // otherwise HAProxy waits for a reply
 			return last
 		}},
 		{"id 5", "id 6", "", last, nil},

@@ -166,7 +166,7 @@ func host(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String()
 
 func port(a netip.AddrPort) string { return strconv.Itoa(int(a.Port())) }
 
-// inForward puts a rule of filter FORWARD on the list; its comment goes before the target.
+// inForward adds a rule of filter FORWARD. Its comment stands before the target.
 func (p *Plan) inForward(a netip.Addr, comment string, spec ...string) {
 	at := len(spec) - 2
 	p.addTo(a, "filter", "FORWARD", comment, spec[:at:at], spec[at:])
@@ -177,7 +177,7 @@ func (p *Plan) addTo(a netip.Addr, table, hook, comment string, match, target []
 	*p = append(*p, Rule{V6: a.Is6(), Table: table, Hook: hook, Spec: spec})
 }
 
-// chainKey names one of our chains, but for its generation.
+// chainKey identifies a chain of ours, apart from its generation.
 type chainKey struct {
 	v6          bool
 	table, hook string
@@ -202,14 +202,14 @@ func (p Plan) of(k chainKey) (rules []Rule) {
 	return rules
 }
 
-// chain is the name of a chain of ours. There are two generations, so that a new set of rules can be complete before
-// the old one goes.
+// chain returns the name of a chain of ours. There are two generations, so that a new set of rules is complete before the
+// old one is removed.
 func (k chainKey) chain(generation int) string {
 	short := map[string]string{"PREROUTING": "PRE", "FORWARD": "FWD", "POSTROUTING": "POST"}[k.hook]
 	return fmt.Sprintf("HUSHGATE-%s-%d", short, generation)
 }
 
-// jumpSpec is the rule in the built-in chain.
+// jumpSpec returns the rule in the built-in chain that jumps to ours.
 func (k chainKey) jumpSpec(generation int) []string {
 	return []string{"-m", "comment", "--comment", "hushgate", "-j", k.chain(generation)}
 }

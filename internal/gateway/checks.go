@@ -120,10 +120,10 @@ func (t *serverStates) status() string {
 // proberKey distinguishes the checks of one server.
 type proberKey struct {
 	server dataplane.ServerID
-	beside bool
+	visit  bool
 }
 
-func keyOf(c *plan.Check) proberKey { return proberKey{c.ServerID, c.Beside} }
+func keyOf(c *plan.Check) proberKey { return proberKey{c.ServerID, c.Visit} }
 
 // prober is a running health check.
 type prober struct {
@@ -142,7 +142,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tabl
 		if wanted[key] != p.check {
 			p.stop()
 			delete(g.probers, key)
-			if !key.beside {
+			if !key.visit {
 				g.state.note(key.server, 0) // a different check starts counting again
 			}
 		}
@@ -153,7 +153,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tabl
 		}
 		probe, stop := context.WithCancel(ctx)
 		g.probers[keyOf(&c)] = prober{c, stop}
-		if c.Observe && !c.Beside && !g.state.isUp(c.ServerID) { // no check decides its state any more
+		if c.Observe && !c.Visit && !g.state.isUp(c.ServerID) { // no check decides its state any more
 			g.state.change(c.ServerID, true)
 			g.tellShards(ctx, dataplane.ServerState{Server: c.ServerID, Up: true})
 		}
@@ -177,7 +177,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tabl
 func (g *gateway) follow(ctx context.Context, c *plan.Check) func(health.Report) {
 	told := map[health.Concern]bool{}
 	return func(r health.Report) {
-		if !c.Beside {
+		if !c.Visit {
 			g.state.note(c.ServerID, r.Counter)
 		}
 		if !r.Result.OK() {

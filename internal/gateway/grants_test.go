@@ -67,7 +67,7 @@ func TestAnswersToChecks(t *testing.T) {
 				1460, false,
 			},
 			{"a forged one before it", []dataplane.Event{ownAnswer(f.local, f.server, 500), ownAnswer(f.local, f.server, 1460)}, nil, 0, false},
-			{"a forged one behind it", []dataplane.Event{ownAnswer(f.local, f.server, 1460)}, []dataplane.Event{ownAnswer(f.local, f.server, 500)}, 0, false},
+			{"a forged one after it", []dataplane.Event{ownAnswer(f.local, f.server, 1460)}, []dataplane.Event{ownAnswer(f.local, f.server, 500)}, 0, false},
 		} {
 			synctest.Test(t, func(t *testing.T) {
 				var a answers

@@ -27,7 +27,7 @@ type command struct {
 // errEnding is the result of a command after the end has begun.
 var errEnding = errors.New("hushgate is ending")
 
-// command passes a command to live and waits for its result. An upgrade runs beside live, because live is what hands the
+// command passes a command to live and waits for its result. An upgrade runs in parallel with live, because live is what hands the
 // connections over.
 func (g *gateway) command(ctx context.Context, name string) (a instance.Answer) {
 	if name == upgradeCommand {

@@ -95,7 +95,7 @@ func (r *rules) tellBlind() {
 		r.log.Info("iptables has no match u32 (kernel module xt_u32): the guard alone keeps ICMP errors about connections from the kernel", "err", err)
 	default:
 		r.log.Warn("iptables has no match u32 (kernel module xt_u32): the kernel forwards ICMP errors about connections to clients, "+
-			"with the server's address in them, beside those that hushgate translates", "err", err)
+			"with the server's address in them, in addition to the errors that hushgate translates", "err", err)
 	}
 	r.blind = r.blind || err != nil
 }

@@ -43,7 +43,7 @@ type gateway struct {
 	waysOf   uint64
 	waysTold map[string]bool
 
-	messages *logqueue.Queue // the queue behind log; nil if it loses nothing
+	messages *logqueue.Queue // the queue to which log writes; nil if it loses nothing
 
 	mu      sync.Mutex // for what a reload changes, and for replacing sockets
 	cfg     *config.Config

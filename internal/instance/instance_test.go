@@ -62,7 +62,7 @@ func TestAdopt(t *testing.T) {
 
 func TestAsk(t *testing.T) {
 	if _, err := Ask(t.Context(), "reload"); !errors.Is(err, ErrNone) {
-		t.Errorf("with nobody there: %v", err)
+		t.Errorf("without a hushgate: %v", err)
 	}
 	l := acquire(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -375,7 +375,7 @@ func (c *Chosen) wayOf(n neighbourhood, w Wanted, a netip.Addr, leave *Link) str
 			a, leave.Name)
 	}
 	return fmt.Sprintf("the default route for answers from %v leaves by %s, which is not an outside interface: clients beyond the "+
-		"networks of %s get no answer. Name both (in YAML `outside: [%s]`), or none (no `outside`, no `interface` behind "+
+		"networks of %s get no answer. Name both (in YAML `outside: [%s]`), or none (no `outside`, no `interface` after "+
 		"`bind`): hushgate finds them", a, leave.Name, names(c.Outside), strings.ReplaceAll(names(c.Outside)+" "+leave.Name, " ", ", "))
 }
 

@@ -26,7 +26,7 @@ const (
 	doubtCalm      = time.Minute
 )
 
-// Doubt says that a frame that was sent by way of a hop had no effect. It returns true if a question about the hop is now
+// Doubt says that a frame that was sent to a hop had no effect. It returns true if a question about the hop is now
 // under way that was not before. It neither blocks nor allocates.
 func (m *Mirror) Doubt(hop Hop) bool {
 	n := hop.entry

@@ -26,7 +26,7 @@ func TestDoubt(t *testing.T) {
 		a := wire.AddrFrom(netip.MustParseAddr(dst))
 		state := func() string { return run(p.here, "ip neigh show "+dst) }
 		p.until(t, dst+" to be known", func() bool {
-			p.mirror.Probe(nobody, a)
+			p.mirror.Probe(anySource, a)
 			_, ok := p.resolved(dst)
 			return ok && strings.Contains(state(), "REACHABLE")
 		})
@@ -69,7 +69,7 @@ func TestDoubt(t *testing.T) {
 		p.until(t, "the kernel to look after an entry that is used", func() bool { return !strings.Contains(state(), "STALE") })
 	}
 	dst := wire.AddrFrom(netip.MustParseAddr("10.0.0.11"))
-	hop, _ := p.mirror.Resolve(nobody, dst)
+	hop, _ := p.mirror.Resolve(anySource, dst)
 	if n := testing.AllocsPerRun(1000, func() { p.mirror.Doubt(hop) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

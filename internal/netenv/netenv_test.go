@@ -154,8 +154,8 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// nobody is a source address that matches no policy rule.
-var nobody = wire.AddrFrom(netip.IPv4Unspecified())
+// anySource is a source address that matches no policy rule.
+var anySource = wire.AddrFrom(netip.IPv4Unspecified())
 
 // pair is a machine with a mirror, and its neighbour.
 type pair struct {
@@ -225,7 +225,7 @@ func (p *pair) until(t *testing.T, what string, ok func() bool) {
 }
 
 func (p *pair) resolved(dst string) (Hop, bool) {
-	hop, state := p.mirror.Resolve(nobody, wire.AddrFrom(netip.MustParseAddr(dst)))
+	hop, state := p.mirror.Resolve(anySource, wire.AddrFrom(netip.MustParseAddr(dst)))
 	return hop, state == Resolved
 }
 
@@ -245,16 +245,16 @@ func TestMirror(t *testing.T) {
 	p := newPair(t)
 	for _, dst := range []string{"10.0.0.11", "2001:db8:2::11"} {
 		a := wire.AddrFrom(netip.MustParseAddr(dst))
-		if _, state := p.mirror.Resolve(nobody, a); state != Unresolved {
+		if _, state := p.mirror.Resolve(anySource, a); state != Unresolved {
 			t.Errorf("%s is %v before any question", dst, state)
 		}
 		p.until(t, dst+" to be resolved", func() bool {
-			p.mirror.Probe(nobody, a)
+			p.mirror.Probe(anySource, a)
 			hop, ok := p.resolved(dst)
 			return ok && hop.Dst == macOf(t, p.there) && hop.Src == macOf(t, p.here) && hop.MTU == 1400
 		})
 	}
-	if _, state := p.mirror.Resolve(nobody, wire.AddrFrom(netip.MustParseAddr("192.0.2.7"))); state != NoRoute {
+	if _, state := p.mirror.Resolve(anySource, wire.AddrFrom(netip.MustParseAddr("192.0.2.7"))); state != NoRoute {
 		t.Errorf("without a route: %v", state)
 	}
 	ip := func(h *lab.Host, args ...string) {
@@ -270,7 +270,7 @@ func TestMirror(t *testing.T) {
 	ip(p.here, "route", "add", "blackhole", "192.0.2.0/25")
 	ip(p.here, "route", "replace", "default", "via", "10.0.0.12")
 	p.until(t, "the new gateway", func() bool {
-		_, state := p.mirror.Resolve(nobody, wire.AddrFrom(netip.MustParseAddr("192.0.2.200")))
+		_, state := p.mirror.Resolve(anySource, wire.AddrFrom(netip.MustParseAddr("192.0.2.200")))
 		return state == Unresolved
 	})
 
@@ -291,12 +291,12 @@ func TestMirror(t *testing.T) {
 
 	ip(p.there, "link", "set", "eth0", "down")
 	p.until(t, "the link to go down", func() bool {
-		_, state := p.mirror.Resolve(nobody, wire.AddrFrom(netip.MustParseAddr("10.0.0.11")))
+		_, state := p.mirror.Resolve(anySource, wire.AddrFrom(netip.MustParseAddr("10.0.0.11")))
 		return state == LinkDown
 	})
 	ip(p.there, "link", "set", "eth0", "up")
 	p.until(t, "the link to come back", func() bool {
-		p.mirror.Probe(nobody, wire.AddrFrom(netip.MustParseAddr("10.0.0.11")))
+		p.mirror.Probe(anySource, wire.AddrFrom(netip.MustParseAddr("10.0.0.11")))
 		_, ok := p.resolved("10.0.0.11")
 		return ok
 	})
@@ -304,7 +304,7 @@ func TestMirror(t *testing.T) {
 		t.Errorf("addresses %v", a)
 	}
 	dst := wire.AddrFrom(netip.MustParseAddr("10.0.0.11"))
-	if n := testing.AllocsPerRun(1000, func() { p.mirror.Resolve(nobody, dst) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { p.mirror.Resolve(anySource, dst) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

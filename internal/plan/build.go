@@ -36,9 +36,9 @@ type Check struct {
 	health.Config
 	ServerID dataplane.ServerID
 	Delay    time.Duration // the longest delay of a client of that server
-	// Beside marks a visit that only learns what a server grants. The server's checks go to another address, which says
+	// Visit marks a visit that only learns what a server grants. The server's checks go to another address, which says
 	// nothing about what the server itself grants.
-	Beside bool
+	Visit bool
 }
 
 // Own reports whether the check goes to the server's own address.
@@ -203,7 +203,7 @@ func (b *Tables) backend(c *config.Backend) {
 		if !s.Disabled {
 			b.Checks = append(b.Checks, Check{Config: healthConfig(c, s), ServerID: id})
 			if s.Check && s.CheckAddr != s.Addr {
-				b.Checks = append(b.Checks, Check{Config: visitOf(c, s), ServerID: id, Beside: true})
+				b.Checks = append(b.Checks, Check{Config: visitOf(c, s), ServerID: id, Visit: true})
 			}
 		}
 	}

@@ -82,13 +82,13 @@ func TestChecksElsewhere(t *testing.T) {
 		for _, b := range []*Tables{b, b.Inherit(b, Uses{make([]bool, len(b.Shard.Services)), make([]bool, len(b.Shard.Servers))})} {
 			var beside []bool
 			for _, check := range b.Checks {
-				beside = append(beside, check.Beside)
-				if check.Beside && (!check.Observe || !check.Own(&b.Shard.Servers[check.ServerID])) {
-					t.Errorf("beside the check there is %+v", check)
+				beside = append(beside, check.Visit)
+				if check.Visit && (!check.Observe || !check.Own(&b.Shard.Servers[check.ServerID])) {
+					t.Errorf("besides the check there is %+v", check)
 				}
 			}
 			if got := fmt.Sprint(beside); got != c.beside {
-				t.Errorf("visits beside checks: %s, want %s", got, c.beside)
+				t.Errorf("visits: %s, want %s", got, c.beside)
 			}
 			if got := fmt.Sprint(b.Filter(wire.Inside, [2]uint64{}).Checks); got != c.heard {
 				t.Errorf("answers are heard from %s, want %s", got, c.heard)

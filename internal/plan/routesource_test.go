@@ -150,7 +150,7 @@ func TestWidest(t *testing.T) {
 // warning about the return route.
 func TestForwards(t *testing.T) {
 	if !forwardsOthers(plantest.Parse(t, throughRoutes)) || len(answering(plantest.Parse(t, throughRoutes))) != 4 {
-		t.Error("server d answers clients by way of this machine")
+		t.Error("server d answers clients through this machine")
 	}
 	const own = `
 frontends: [{name: f, bind: ["192.0.2.25:25"], inspect-delay: 1s, default_backend: bk}]
