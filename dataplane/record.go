@@ -10,29 +10,28 @@ import (
 	"hushgate/tcpstate"
 )
 
-// A FlowState travels as a record: one octet that says which parts are in it beside the flow's, and the fields in the order
-// of a schema, each a whole number of 1, 2, 4 or 8 octets, big-endian. The schema goes ahead of the records, so that a reader
-// of another release knows what they are, and can tell before it has read one of them whether it knows all that is in them
-// and finds all that it needs.
+// A FlowState is transferred as a record: one octet that says which parts it has beside the flow's, and the fields in the
+// order of a schema, each of 1, 2, 4 or 8 octets, big-endian. The schema is sent before the records. So a reader of another
+// release can check, before it reads a record, whether it knows all fields and finds those that it needs.
 
 // RecordField is a field of a schema.
 type RecordField struct {
 	Name  string   `json:"name"`
 	Size  int      `json:"size"`            // octets
-	Part  string   `json:"part"`            // "flow"; "server": only in records of flows that look for, or have, one; or "talk"
-	Names []string `json:"names,omitempty"` // what the values 0, 1, ... are called
+	Part  string   `json:"part"`            // "flow"; "server": only for flows that look for, or have, a server; or "talk"
+	Names []string `json:"names,omitempty"` // names of the values 0, 1, ...
 }
 
-// field is a RecordField and its place in a FlowState.
+// field is a RecordField with its access to a FlowState.
 type field struct {
 	RecordField
 	get func(*FlowState) uint64
-	put func(*FlowState, uint64) bool // false: no such value
+	put func(*FlowState, uint64) bool // false: invalid value
 
-	added bool // writers of before the field was there do not have it; that means 0
+	added bool // older releases do not write it; then it is 0
 }
 
-// added marks a field that the first release did not have.
+// added marks a field that is not in the first release.
 func added(f field) field {
 	f.added = true
 	return f
@@ -42,7 +41,7 @@ type whole interface {
 	~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64
 }
 
-// number is a field that is a whole number.
+// number is a field with an integer.
 func number[T whole](name string, at func(*FlowState) *T) field {
 	size := binary.Size(*at(new(FlowState)))
 	return field{
@@ -57,7 +56,7 @@ func number[T whole](name string, at func(*FlowState) *T) field {
 	}
 }
 
-// mark is a field that is true or false.
+// mark is a boolean field.
 func mark(name string, at func(*FlowState) *bool) field {
 	return field{
 		RecordField: RecordField{Name: name, Size: 1},
@@ -74,7 +73,7 @@ func mark(name string, at func(*FlowState) *bool) field {
 	}
 }
 
-// array is a field in eight octets of several.
+// array is one of several fields of eight octets.
 func array(name string, n int, at func(v *FlowState, i int) []byte) (list []field) {
 	for i := range n {
 		list = append(list, field{
@@ -103,8 +102,7 @@ const (
 	talkPart   = "talk"
 )
 
-// fields are what this release writes and reads, those of the flow first. All of them must be there but those that are marked
-// as added later.
+// fields are what this release writes and reads, the flow's first. All must be present except those marked as added.
 var fields = slices.Concat(
 	in(flowPart, slices.Concat(
 		array("client", 2, func(v *FlowState, i int) []byte { return v.Client[8*i:] }),
@@ -192,7 +190,7 @@ func eachAdded(list []field) []field {
 	return list
 }
 
-// nanoseconds and seq are times and numbers of TCP as they travel.
+// nanoseconds and seq are the types of times and sequence numbers in a record.
 type (
 	nanoseconds int64
 	seq         uint32
@@ -217,7 +215,7 @@ func in(part string, list []field) []field {
 	return list
 }
 
-// RecordSchema returns what AppendRecord writes.
+// RecordSchema returns the schema of what AppendRecord writes.
 func RecordSchema() (schema []RecordField) {
 	for _, f := range fields {
 		f.Names = slices.Clone(f.Names)
@@ -226,14 +224,14 @@ func RecordSchema() (schema []RecordField) {
 	return schema
 }
 
-// The first octet of a record says which parts beside the flow's are in it. An older release knows the server's alone.
+// The first octet of a record says which parts it has beside the flow's. An older release knows only the server's part.
 const (
 	hasServer byte = 1 << iota
 	hasTalk
 	allParts = hasServer | hasTalk
 )
 
-// partBit is the bit of a part, 0 for the flow's, which is always there.
+// partBit returns the bit of a part; 0 for the flow's, which is always present.
 func partBit(part string) byte {
 	switch part {
 	case serverPart:
@@ -244,7 +242,7 @@ func partBit(part string) byte {
 	return 0
 }
 
-// partsOf is the first octet of a connection's record.
+// partsOf returns the first octet of a connection's record.
 func partsOf(v *FlowState) (parts byte) {
 	if v.Sought {
 		parts |= hasServer
@@ -278,11 +276,11 @@ func AppendRecord(b []byte, v *FlowState) []byte {
 	return b
 }
 
-// RecordReader reads records that were written by a schema.
+// RecordReader reads records by the schema of their writer.
 type RecordReader struct {
 	plan  []planned
 	parts byte              // those that the writer can write
-	size  [allParts + 1]int // by the parts of a record, the first octet included
+	size  [allParts + 1]int // by the parts of a record, including the first octet
 }
 
 // planned is a field of the writer's schema.
@@ -290,13 +288,13 @@ type planned struct {
 	*field
 	size  int
 	part  byte     // the bit of its part
-	value []uint64 // by the writer's value, for what has names
+	value []uint64 // by the writer's value, for fields with names
 }
 
-// unknownValue marks in planned.value what this release has no name for.
+// unknownValue in planned.value marks a name that this release does not know.
 const unknownValue = ^uint64(0)
 
-// NewRecordReader returns a reader; the error says what of the schema this release does not know, or misses.
+// NewRecordReader returns a reader; the error says what this release does not know or misses in the schema.
 func NewRecordReader(schema []RecordField) (*RecordReader, error) {
 	r := &RecordReader{}
 	seen := map[string]bool{}
@@ -338,7 +336,7 @@ func NewRecordReader(schema []RecordField) (*RecordReader, error) {
 	return r, nil
 }
 
-// errCut reports a record that is not whole.
+// errCut reports a truncated record.
 var errCut = errors.New("a connection's record is cut off")
 
 // Read reads the first record of b into v and returns what follows it.

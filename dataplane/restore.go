@@ -12,9 +12,9 @@ import (
 	"hushgate/tcpstate"
 )
 
-// Resume returns a shard that goes on from another's state, as yet without its connections: Restore brings them, and Settle
-// ends that. Of cfg the keys count only as far as no connection depends on them. What differs between cfg and the
-// configuration that the state comes from means what it means for Reload.
+// Resume returns a shard that continues from another's state, at first without its connections: Restore adds them, and
+// Settle ends that. The keys in cfg are used only where no connection depends on the old ones. Differences between cfg and
+// the configuration that the state comes from have the same effect as in a Reload.
 func Resume(cfg *Config, v *ShardState) (*Shard, error) {
 	if v.Now < 0 || len(v.Texts) > generations || int(v.Texted) >= generations || len(v.Services) > len(cfg.Services) ||
 		len(v.Backends) > len(cfg.Backends) {
@@ -44,7 +44,7 @@ func Resume(cfg *Config, v *ShardState) (*Shard, error) {
 	return s, nil
 }
 
-// resumeTreatments takes the treatments of all generations.
+// resumeTreatments restores the treatments of all generations.
 func (s *Shard) resumeTreatments(v *ShardState) error {
 	s.undecided = v.Treatments == nil
 	s.treatments = [generations][]treatment{}
@@ -83,7 +83,7 @@ func (t *treatment) resume(texts []string, rest TreatmentState) error {
 	return nil
 }
 
-// resumePools gives servers the state that they had, as inherit does.
+// resumePools restores the health and options of servers, as inherit does.
 func (s *Shard) resumePools(v *ShardState) {
 	for i, members := range v.Backends {
 		p := &s.pools[i]
@@ -93,7 +93,7 @@ func (s *Shard) resumePools(v *ShardState) {
 				continue
 			}
 			m := &members[was]
-			if s.cfg.Servers[id].Up == m.Enabled { // neither came out of maintenance nor went into it
+			if s.cfg.Servers[id].Up == m.Enabled { // it neither entered nor left maintenance
 				p.SetUp(slot, m.Up)
 			}
 			p.SetOptions(slot, m.Options)
@@ -103,8 +103,8 @@ func (s *Shard) resumePools(v *ShardState) {
 	}
 }
 
-// Restore takes one connection. One that is over is left out, or gives way, where there is no room. The error says what is
-// wrong with a connection; the shard is then of no use any more.
+// Restore adds one connection. If there is no room, a connection that has ended is left out or freed. An error says what is
+// wrong with a connection; the shard must not be used any more then.
 func (s *Shard) Restore(v *FlowState) error {
 	conn, err := tcpstate.Restore(&v.Conn)
 	if err == nil {
@@ -161,7 +161,7 @@ func (s *Shard) Restore(v *FlowState) error {
 	return nil
 }
 
-// restorable reports why a flow cannot be one of this shard's.
+// restorable returns why a flow cannot belong to this shard; nil if it can.
 func (s *Shard) restorable(v *FlowState) error {
 	switch {
 	case int(v.Service) >= len(s.cfg.Services) || s.cfg.Services[v.Service].Addr == wire.Addr{}:
@@ -189,15 +189,15 @@ func (s *Shard) restorable(v *FlowState) error {
 	return nil
 }
 
-// decided reports whether a flow comes with the treatment that was decided for it.
+// decided reports whether a flow was saved with its treatment.
 func (s *Shard) decided(v *FlowState) bool {
 	return v.Phase == PhaseSaying || v.Phase != PhaseHalfOpen && !s.undecided
 }
 
-// over reports whether a connection has ended, and nothing is left to be said.
+// over reports whether a connection has ended and nothing is left to send.
 func (v *FlowState) over() bool { return v.Phase == PhaseLingering || v.Settled }
 
-// has reports whether our end of a flow in this phase can be in a state.
+// has reports whether our end of a flow in this phase can be in that TCP state.
 func (p Phase) has(state tcpstate.State) bool {
 	switch p {
 	case PhaseHalfOpen:
@@ -212,7 +212,7 @@ func (p Phase) has(state tcpstate.State) bool {
 // seeks reports whether a server has been looked for in this phase.
 func (p Phase) seeks() bool { return p != PhaseHalfOpen && p != PhaseHeld }
 
-// connected reports whether a flow in this phase is at a server, or on its way to it.
+// connected reports whether a flow in this phase has, or opens, a connection to a server.
 func (p Phase) connected() bool {
 	return p == PhaseConnecting || p == PhaseIntroducing || p.translated()
 }

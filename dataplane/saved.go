@@ -11,28 +11,28 @@ import (
 	"hushgate/tcpstate"
 )
 
-// A shard can be given to another process, maybe of another release: as a ShardState, and a FlowState for each connection.
-// Ids in both are those of a Config whose tables extend those of the old one, as for Reload.
+// A shard can be transferred to another process, even of another release, as a ShardState and a FlowState for each
+// connection. Ids in both are those of a Config whose tables extend the old ones, as for Reload.
 
-// FlowState is one connection. Nothing in it depends on how a shard keeps its records.
+// FlowState is one connection, independent of the layout of a shard's records.
 type FlowState struct {
 	Client     wire.Addr
 	ClientPort uint16
 	Service    ServiceID
 	Phase      Phase
 	Tries      uint8
-	Settled    bool  // all is said and acknowledged
-	Words      uint8 // which of our texts is being said, 0 for none
-	Generation uint8 // the texts of which configuration: an index of ShardState.Texts
+	Settled    bool  // everything was sent and acknowledged
+	Words      uint8 // which of our texts is being sent; 0 for none
+	Generation uint8 // the generation of the flow's treatment: an index of ShardState.Texts
 	Told       bool  // EventClosed was emitted
 	Observed   bool
 
 	SYN, Established mono.Time
 	Due              mono.Time     // the deadline
-	Wait             time.Duration // how long a flow waits that has this kind of deadline
+	Wait             time.Duration // the duration of the wait that ends at Due
 	Conn             tcpstate.Saved
 
-	// Sought: a server was looked for, and all that follows counts.
+	// Sought: a server was looked for, and the following fields are valid.
 	Sought                                                     bool
 	Splice                                                     nat.Saved
 	FromClient, FromServer                                     tcpstate.Half
@@ -42,44 +42,44 @@ type FlowState struct {
 	ServerTS, ClientTS                                         uint32
 	Server                                                     ServerID
 	Slot, Port                                                 uint16
-	ServerMSS                                                  uint16 // 0: unknown
+	ServerMSS                                                  uint16 // 0 if unknown
 	Retries, Tellings                                          uint8
 	Indexed, Stale, Counted                                    bool
 
-	// Quoted: the connection talked early and is passed on, and what follows tells of it.
+	// Quoted: the connection talked early and goes on, and the following fields quote the talk.
 	Quoted     bool
 	TalkOctets uint32
 	TalkHead   [(TalkSample + 7) / 8 * 8]uint8
 }
 
-// ShardState is what a shard knows beside its connections.
+// ShardState is the state of a shard without its connections.
 type ShardState struct {
 	Now       mono.Time         `json:"now"`
 	Flood     mono.Time         `json:"flood"`
 	Secret    [2]uint64         `json:"secret"`
 	OldSecret [2]uint64         `json:"old_secret"`
 	Clock     [2]uint64         `json:"clock_secret"`
-	Texts     [][][]string      `json:"texts"`    // by generation, service and which
-	Texted    uint8             `json:"texted"`   // the generation of who comes from now on
+	Texts     [][][]string      `json:"texts"`    // by generation, service and kind of text
+	Texted    uint8             `json:"texted"`   // the generation for new clients
 	Services  []BackendID       `json:"services"` // the backend of each
 	Backends  [][]MemberState   `json:"backends"`
-	Ports     []uint16          `json:"ports"` // whose turn it is among the ports of each server's Source
+	Ports     []uint16          `json:"ports"` // the next port of each server's Source
 	Counters  map[string]uint64 `json:"counters"`
 
-	// Treatments are the rest of what Texts are a part of. A release that does not have them says the generation of those
-	// connections alone that are being told something.
+	// Treatments are the other parts of the treatments that Texts belong to. A release without them writes the generation only of
+	// connections that are being sent a reply.
 	Treatments [][]TreatmentState `json:"treatments,omitempty"`
 
 	UsedCookies []byte `json:"used_cookies,omitempty"` // see Shard.Remember
 }
 
-// TreatmentState is how the clients of a service are treated, but for what they are told.
+// TreatmentState is how the clients of a service are treated, except the texts.
 type TreatmentState struct {
 	Delay time.Duration `json:"delay_ns"`
 	Talk  Action        `json:"talk"`
 }
 
-// MemberState is a server in a backend.
+// MemberState is the state of a server in a backend.
 type MemberState struct {
 	Server  ServerID      `json:"server"`
 	Enabled bool          `json:"enabled"` // Server.Up in the configuration
@@ -88,7 +88,7 @@ type MemberState struct {
 	Options ServerOptions `json:"options"`
 }
 
-// Save returns the shard's state but for its flows. It is called between batches, after Drain.
+// Save returns the shard's state without its flows. It must be called between batches, after Drain.
 func (s *Shard) Save() *ShardState {
 	v := &ShardState{
 		Now: s.now, Flood: s.flood, Secret: s.secret, OldSecret: s.oldSecret, Clock: s.clock,
@@ -113,7 +113,7 @@ func (s *Shard) Save() *ShardState {
 	return v
 }
 
-// saveTreatments saves all generations: a flow may be of any of them.
+// saveTreatments saves all generations, because a flow may belong to any of them.
 func (s *Shard) saveTreatments(v *ShardState) {
 	for _, services := range s.treatments {
 		texts, rest := make([][]string, len(services)), make([]TreatmentState, len(services))
@@ -128,7 +128,7 @@ func (s *Shard) saveTreatments(v *ShardState) {
 	}
 }
 
-// savePorts returns whose turn it is among each server's ports.
+// savePorts returns the next port of each server.
 func (s *Shard) savePorts() (list []uint16) {
 	for i := range s.ports {
 		list = append(list, uint16(s.ports[i].Next()))
@@ -136,8 +136,8 @@ func (s *Shard) savePorts() (list []uint16) {
 	return list
 }
 
-// SaveFlows calls yield for each connection, in the order in which Restore is quickest. What yield is given is valid until
-// it returns; an error of it ends the walk. The shard is not changed.
+// SaveFlows calls yield for each connection, in the order in which Restore is fastest. The argument is valid until yield
+// returns; an error from yield ends the walk. The shard is not changed.
 func (s *Shard) SaveFlows(yield func(*FlowState) error) (err error) {
 	var v FlowState
 	n := 0
@@ -183,7 +183,7 @@ func (s *Shard) saveFlow(v *FlowState, f *flow) {
 	}
 }
 
-// counters names every counter that only grows.
+// counters lists the names of all counters.
 func (t *Stats) counters() map[string]uint64 {
 	list := map[string]uint64{}
 	t.eachCounter(func(name string, n *uint64) { list[name] = *n })
@@ -207,7 +207,7 @@ func (t *Stats) eachCounter(f func(name string, n *uint64)) {
 	}
 }
 
-// Count adds another shard's counters. One that is not known is left out: it counts what is counted no more.
+// Count adds another shard's counters. Unknown ones are ignored: this release does not count them any more.
 func (s *Shard) Count(counters map[string]uint64) {
 	s.stats.eachCounter(func(name string, n *uint64) { *n += counters[name] })
 }
