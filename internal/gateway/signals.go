@@ -15,14 +15,14 @@ type Signals struct {
 	tell   chan os.Signal
 }
 
-// CatchSignals catches signals from now on, to the end of the process. Before, the Go runtime ignores SIGUSR1, and SIGHUP ends
-// the process: so a command calls this before it reads its configuration. The end of ctx counts as asking for ours.
+// CatchSignals catches signals from now on until the process ends. Before, the Go runtime ignores SIGUSR1, and SIGHUP ends the
+// process, so a command calls this before it reads its configuration. The end of ctx counts as a request to end.
 func CatchSignals(ctx context.Context) *Signals {
 	asked, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	ask := func() { cancel(errEnding) }
 	s := &Signals{asked: asked, hurry: make(chan struct{}), reload: make(chan os.Signal, 1), tell: make(chan os.Signal, 1)}
 	requests := []func(){ask, func() { close(s.hurry) }}
-	if ctx.Err() != nil { // the first request came before
+	if ctx.Err() != nil { // the process was already asked to end
 		ask()
 		requests = requests[1:]
 	}

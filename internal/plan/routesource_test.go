@@ -79,7 +79,7 @@ func TestRouteSources(t *testing.T) {
 		}
 	}
 	if len(list) != 3 || list[0].String() != "server bk/a sees connections from 10.0.0.1, ports 1024 to 32767: the route to it prefers that address" {
-		t.Errorf("told of %v", list)
+		t.Errorf("sources %v", list)
 	}
 	if n := len(firewall.NewPlan(b.Firewall)); len(b.Firewall.Sources) != 4 || n == 0 {
 		t.Errorf("sources %v", b.Firewall.Sources)
