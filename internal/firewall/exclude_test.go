@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -122,5 +123,41 @@ REAL "$@"`)
 	in(t, h, f.Remove)
 	if after := saved(t, h); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+// TestTry: what a machine lacks is found out without any change: what only rules about ICMP errors need, and what all need.
+func TestTry(t *testing.T) {
+	for _, c := range []struct {
+		name, lacks, text   string
+		status              int
+		lacking, impossible bool
+	}{
+		{"nothing", "none", "", 0, false, false},
+		{"the kernel's u32", "u32", "Warning: Extension u32 revision 0 not supported, missing kernel module?", 1, true, false},
+		{"iptables' u32", "u32", "Couldn't load match `u32': No such file or directory", 2, true, false},
+		{"the kernel's TCPMSS", "TCPMSS", "Warning: Extension TCPMSS revision 0 not supported, missing kernel module?", 1, false, true},
+		{"iptables' comment", "comment", "Couldn't load match `comment': No such file or directory", 2, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := stranger(t)
+			before := saved(t, h)
+			wrap(t, fmt.Sprintf(`case "$*" in *" -C "*%s*) echo "%s" >&2; exit %d;; esac
+REAL "$@"`, c.lacks, strings.ReplaceAll(c.text, "`", "\\`"), c.status))
+			f := newFirewall(t, everything())
+			in(t, h, func(ctx context.Context) error {
+				lacking, err := f.Try(ctx)
+				if (lacking != nil) != c.lacking || (err != nil) != c.impossible {
+					t.Errorf("lacking: %v, impossible: %v", lacking, err)
+				}
+				if text := fmt.Sprint(lacking, err); !strings.Contains(text, c.text) {
+					t.Errorf("%q is not in %q", c.text, text)
+				}
+				return nil
+			})
+			if after := saved(t, h); after != before {
+				t.Errorf("before:\n%s\nafter:\n%s", before, after)
+			}
+		})
 	}
 }

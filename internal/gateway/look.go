@@ -69,6 +69,14 @@ func CheckFirewall(ctx context.Context, p *plan.Plan) (warnings []string, err er
 		if err := f.Check(ctx); err != nil {
 			return nil, err
 		}
+		lacking, err := f.Try(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("the firewall rules cannot be installed: %w", err)
+		}
+		if lacking != nil {
+			warnings = append(warnings, fmt.Sprintf("iptables has no match u32 (kernel module xt_u32): only the guard in nftables keeps ICMP "+
+				"errors about connections from the kernel, and without nftables nothing does: %v", lacking))
+		}
 	}
-	return f.Warnings(ctx), nil
+	return append(warnings, f.Warnings(ctx)...), nil
 }

@@ -2,6 +2,10 @@ package lab
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -17,12 +21,35 @@ func check(ctx context.Context, t *testing.T, l *Lab, name string) string {
 	return out
 }
 
+// withoutU32 is a directory with an iptables of both families for whose kernel there is no match u32.
+func withoutU32(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"iptables", "ip6tables"} {
+		path, err := exec.LookPath(name)
+		must(t, err)
+		script := fmt.Sprintf("#!/bin/bash\ncase \"$*\" in *u32*) echo 'Extension u32 revision 0 not supported, missing kernel module?' >&2; exit 1;; esac\n"+
+			"exec %s \"$@\"\n", path)
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755))
+	}
+	return dir
+}
+
 // TestCheck: what is not as it should be on a machine is said by `check`, and again at the start; where all is well,
 // nothing is.
 func TestCheck(t *testing.T) {
 	ctx, l := shape(t, TwoArms)
 	if out := check(ctx, t, l, "two-arms.cfg"); strings.Contains(out, "warning:") || !strings.Contains(out, "configuration is valid") {
 		t.Errorf("all is well, but:\n%s", out)
+	}
+	_, file := example(t, "two-arms.cfg")
+	rules := sh(ctx, t, l.Gateway, "nft list ruleset")
+	if out := sh(ctx, t, l.Gateway, "PATH="+withoutU32(t)+":$PATH "+binary+" check -f "+file); !strings.Contains(out, "warning: iptables has no match u32 (kernel module xt_u32)") ||
+		!strings.Contains(out, "configuration is valid") {
+		t.Errorf("without u32 check says:\n%s", out)
+	}
+	if after := sh(ctx, t, l.Gateway, "nft list ruleset"); after != rules {
+		t.Errorf("check has changed the rules from\n%s\nto\n%s", rules, after)
 	}
 	sh(ctx, t, l.Gateway, `
 		sysctl -qw net.ipv4.ip_forward=0
