@@ -139,9 +139,11 @@ func announce(t *testing.T, h *Host) {
 
 // TestChanges: whatever happens to the network in the middle of a mail, the mail goes on, and new ones come.
 func TestChanges(t *testing.T) {
+	beside(t)
 	for _, f := range families {
 		for _, c := range changes {
 			t.Run(fmt.Sprintf("%s/%s", f.name, c.name), func(t *testing.T) {
+				beside(t)
 				ctx, l := site(t, Options{})
 				m := mtas(t, l, f)
 				cfg := strings.Replace(string(life(f, "", "100ms", f.a)), "inter 1s", "inter 1s fall 100", 1)

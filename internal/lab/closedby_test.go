@@ -81,6 +81,7 @@ var quitters = []quitter{
 
 // TestClosedBy: the log tells a reset behind the end from one that cut something off, as real stacks send them.
 func TestClosedBy(t *testing.T) {
+	beside(t)
 	ctx, l := site(t, Options{})
 	var cfg strings.Builder
 	cfg.WriteString("#yaml\nfrontends:\n")

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -28,7 +27,10 @@ import (
 func TestLoad(t *testing.T) {
 	for _, f := range families {
 		for _, offloads := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s/offloads=%v", f.name, offloads), func(t *testing.T) { load(t, f, offloads) })
+			t.Run(fmt.Sprintf("%s/offloads=%v", f.name, offloads), func(t *testing.T) {
+				beside(t)
+				load(t, f, offloads)
+			})
 		}
 	}
 }
@@ -72,6 +74,7 @@ func load(t *testing.T, f family, offloads bool) {
 	if n := seen(); n != 0 {
 		t.Errorf("%d frames of the bots were seen on the inside", n)
 	}
+	waitFor(t, "a line of each bot", func() bool { return g.Count(" PR ") >= talkers })
 	if n := g.Count(" PR "); n != talkers {
 		t.Errorf("%d lines with PR, want %d", n, talkers)
 	}
@@ -207,15 +210,7 @@ func watch(t *testing.T, h *Host, ifname, addr string) func() int {
 
 // TestLargeMail delivers 50 MB intact, with and without super-frames.
 func TestLargeMail(t *testing.T) {
-	body := make([]byte, 0, 50<<20)
-	rng := rand.New(rand.NewPCG(1, 2))
-	for len(body) < 50<<20 {
-		for range 70 {
-			body = append(body, byte('!'+rng.IntN(90)))
-		}
-		body = append(body, '\r', '\n')
-	}
-	// A line that begins with a dot is sent with two, and arrives with one; the sum is of what arrives.
+	body := bulkMail(50 << 20)
 	sum := sha256.Sum256(body)
 	for _, f := range families {
 		for _, offloads := range []bool{true, false} {
@@ -226,9 +221,7 @@ func TestLargeMail(t *testing.T) {
 					t.Fatal(err)
 				}
 				g := gateway(ctx, t, l, f.config(100*time.Millisecond))
-				if _, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), bytes.NewReader(body)); err != nil {
-					t.Fatal(err)
-				}
+				must(t, l.DeliverBulk(ctx, f.client, net.JoinHostPort(f.vip, "25"), body))
 				mails := m.Mails()
 				if len(mails) != 1 || mails[0].SHA256 != hex.EncodeToString(sum[:]) || mails[0].Client != f.client {
 					t.Errorf("arrived: %+v", mails)
@@ -243,6 +236,7 @@ func TestLargeMail(t *testing.T) {
 
 // TestServerTrouble has servers that refuse, that are silent, and none at all.
 func TestServerTrouble(t *testing.T) {
+	beside(t)
 	f := families[0]
 	vip := net.JoinHostPort(f.vip, "25")
 	ctx, l := site(t, Options{})
@@ -292,6 +286,7 @@ func TestServerTrouble(t *testing.T) {
 
 // TestRulesComeAndGo kills the gateway in every way and looks what is left in the tables.
 func TestRulesComeAndGo(t *testing.T) {
+	beside(t)
 	f := families[0]
 	ctx, l := site(t, Options{})
 	if _, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), nil); err != nil {
@@ -330,6 +325,7 @@ func TestRulesComeAndGo(t *testing.T) {
 
 // TestSwaks delivers with a tool that administrators know.
 func TestSwaks(t *testing.T) {
+	beside(t)
 	f := families[0]
 	ctx, l := site(t, Options{})
 	got := make(chan Mail, 1)
@@ -351,46 +347,45 @@ func TestSwaks(t *testing.T) {
 
 // TestManners holds hushgate to the table of what clients do in the hold.
 func TestManners(t *testing.T) {
-	const delay = 700 * time.Millisecond
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			ctx, l := site(t, Options{})
-			m, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			g := gateway(ctx, t, l, f.config(delay))
-			vip := net.JoinHostPort(f.vip, "25")
-			for _, text := range []string{"EHLO x\r\n", "x", "\r\n", strings.Repeat("y", 3000)} {
-				for _, wait := range []time.Duration{0, delay / 2} {
-					seen, err := l.Bot(ctx, f.talker, vip, wait, text, 5*time.Second)
-					if err != nil || seen.End != EndReset || seen.Text != "" || seen.After > wait+delay/2 {
-						t.Errorf("%d octets after %v: %+v, %v", len(text), wait, seen, err)
-					}
+	beside(t)
+	const delay = 2 * time.Second
+	eachFamily(t, func(t *testing.T, f family) {
+		ctx, l := site(t, Options{})
+		m, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := gateway(ctx, t, l, f.config(delay))
+		vip := net.JoinHostPort(f.vip, "25")
+		for _, text := range []string{"EHLO x\r\n", "x", "\r\n", strings.Repeat("y", 3000)} {
+			for _, wait := range []time.Duration{0, delay / 2} {
+				seen, err := l.Bot(ctx, f.talker, vip, wait, text, 5*time.Second)
+				if err != nil || seen.End != EndReset || seen.Text != "" || seen.After > wait+delay/2 {
+					t.Errorf("%d octets after %v: %+v, %v", len(text), wait, seen, err)
 				}
 			}
-			for _, reset := range []bool{false, true} {
-				if err := l.HangUp(ctx, f.talker, vip, delay/2, reset); err != nil {
-					t.Errorf("hang-up (RST %v): %v", reset, err)
-				}
+		}
+		for _, reset := range []bool{false, true} {
+			if err := l.HangUp(ctx, f.talker, vip, delay/2, reset); err != nil {
+				t.Errorf("hang-up (RST %v): %v", reset, err)
 			}
-			halfClose(ctx, t, l, f.talker, vip)
-			if n, _ := m.Connections(f.talker); n != 0 {
-				t.Errorf("the server saw %d connections of clients that did not wait", n)
-			}
-			patientWithKeepAlives(ctx, t, l, f.client, vip, delay)
-			for _, want := range []struct {
-				words string
-				n     int
-			}{{" PR ", 8}, {" CR ", 3}} {
-				waitFor(t, fmt.Sprintf("%d lines with%s", want.n, want.words), func() bool { return g.Count(want.words) == want.n })
-			}
-		})
-	}
+		}
+		halfClose(ctx, t, l, f.talker, vip, delay/2)
+		if n, _ := m.Connections(f.talker); n != 0 {
+			t.Errorf("the server saw %d connections of clients that did not wait", n)
+		}
+		patientWithKeepAlives(ctx, t, l, f.client, vip, delay)
+		for _, want := range []struct {
+			words string
+			n     int
+		}{{" PR ", 8}, {" CR ", 3}} {
+			waitFor(t, fmt.Sprintf("%d lines with%s", want.n, want.words), func() bool { return g.Count(want.words) == want.n })
+		}
+	})
 }
 
 // halfClose sends a FIN in the hold: it gets one back, at once, and no banner.
-func halfClose(ctx context.Context, t *testing.T, l *Lab, from, to string) {
+func halfClose(ctx context.Context, t *testing.T, l *Lab, from, to string, most time.Duration) {
 	t.Helper()
 	c, err := l.Client.Dial(ctx, from, to)
 	if err != nil {
@@ -401,7 +396,7 @@ func halfClose(ctx context.Context, t *testing.T, l *Lab, from, to string) {
 	_ = c.CloseWrite()
 	_ = c.SetDeadline(start.Add(10 * time.Second))
 	said, err := io.ReadAll(c)
-	if err != nil || len(said) > 0 || time.Since(start) > 500*time.Millisecond {
+	if err != nil || len(said) > 0 || time.Since(start) > most {
 		t.Errorf("half-close: %q after %v, %v", said, time.Since(start), err)
 	}
 }
@@ -409,6 +404,7 @@ func halfClose(ctx context.Context, t *testing.T, l *Lab, from, to string) {
 // patientWithKeepAlives waits through the delay; its kernel probes the connection meanwhile.
 func patientWithKeepAlives(ctx context.Context, t *testing.T, l *Lab, from, to string, delay time.Duration) {
 	t.Helper()
+	start := time.Now() // before the delay begins
 	c, err := l.Client.Dial(ctx, from, to)
 	if err != nil {
 		t.Fatal(err)
@@ -417,11 +413,10 @@ func patientWithKeepAlives(ctx context.Context, t *testing.T, l *Lab, from, to s
 	if err := c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 3}); err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
-	_ = c.SetDeadline(start.Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	b := make([]byte, 100)
 	n, err := c.Read(b)
-	if err != nil || !strings.HasPrefix(string(b[:n]), "220 ") || time.Since(start) < delay-5*time.Millisecond {
+	if err != nil || !strings.HasPrefix(string(b[:n]), "220 ") || time.Since(start) < delay {
 		t.Errorf("patient: %q after %v, %v", b[:n], time.Since(start), err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 // what to do about it is said; and so it is of a server whose checks only connect, of which Postfix logs each as a lost
 // connection. `check` says both without a gateway.
 func TestChecksAndPostfix(t *testing.T) {
-	t.Parallel() // it is nearly all waiting
+	beside(t)
 	ctx, l := site(t, Options{})
 	settings := "postscreen_greet_wait = 3s\npostscreen_greet_action = enforce\n"
 	screened := postfixBehind(ctx, t, l.Servers[0], Server4a+", ["+Server6a+"]",

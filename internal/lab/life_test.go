@@ -162,9 +162,8 @@ func saved(ctx context.Context, t *testing.T, l *Lab) string {
 // TestReload: a mail in flight and a client in the delay do not notice that the configuration changes under them; new
 // clients get the new one. What is wrong, or cannot change, is refused whole.
 func TestReload(t *testing.T) {
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) { reload(t, f) })
-	}
+	beside(t)
+	eachFamily(t, func(t *testing.T, f family) { reload(t, f) })
 }
 
 // delayedTwice adds a second inspect-delay, which nobody could wait for, and has the rule name a predefined acl. As in HAProxy
@@ -178,7 +177,7 @@ func reload(t *testing.T, f family) {
 	ctx, l := site(t, Options{})
 	m := mtas(t, l, f)
 	vip := net.JoinHostPort(f.vip, "25")
-	g := gateway(ctx, t, l, delayedTwice(life(f, "", "1s", f.a)))
+	g := gateway(ctx, t, l, delayedTwice(life(f, "", "4s", f.a))) // the client in the delay has to stay there till the reload
 	configure := func(cfg []byte) {
 		if err := os.WriteFile(g.File, cfg, 0o600); err != nil {
 			t.Fatal(err)
@@ -210,7 +209,7 @@ func reload(t *testing.T, f family) {
 		}
 	}
 
-	configure(delayedTwice(life(f, "", "3s", f.b)))
+	configure(delayedTwice(life(f, "", "6s", f.b)))
 	if out, err := l.hushgate(ctx, "reload"); err != nil {
 		t.Fatal(err, out)
 	}
@@ -225,7 +224,7 @@ func reload(t *testing.T, f family) {
 		t.Errorf("the client in the delay got %q, %v", banner, err)
 	}
 	seen, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello"))
-	if err != nil || seen.After < 2500*time.Millisecond {
+	if err != nil || seen.After < 5500*time.Millisecond {
 		t.Errorf("a new client waited for %v, %v", seen.After, err)
 	}
 	if s := saved(ctx, t, l); !strings.Contains(s, f.a) || !strings.Contains(s, f.b) {
@@ -246,6 +245,7 @@ func reload(t *testing.T, f family) {
 
 // TestReloadForgets: the rules of what was taken out go when its last connection has. That is no reload.
 func TestReloadForgets(t *testing.T) {
+	beside(t)
 	f := families[0]
 	ctx, l := site(t, Options{})
 	mtas(t, l, f)
@@ -261,7 +261,7 @@ func TestReloadForgets(t *testing.T) {
 	_ = c.c.SetLinger(0)
 	_ = c.c.Close()
 	waitFor(t, "the rules to go", func() bool { return !strings.Contains(saved(ctx, t, l), f.b) })
-	if line, err := g.WaitLine(ctx, "is forgotten"); err != nil || !strings.Contains(line, "names=[bk_smtp/smtp2]") {
+	if line, err := g.WaitLine(ctx, "and are forgotten"); err != nil || !strings.Contains(line, "names=[bk_smtp/smtp2]") {
 		t.Errorf("%q, %v", line, err)
 	}
 	if n := g.Count("configuration reloaded"); n != 1 {
@@ -275,48 +275,48 @@ func TestReloadForgets(t *testing.T) {
 // TestStop: at SIGTERM the mail in flight goes on, who waits is told 421, nobody new is taken; each has its line, and
 // nothing is left.
 func TestStop(t *testing.T) {
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			ctx, l := site(t, Options{})
-			m := mtas(t, l, f)
-			before := saved(ctx, t, l)
-			g := gateway(ctx, t, l, life(f, "", "1s", f.a, f.b))
-			vip := net.JoinHostPort(f.vip, "25")
-			slow := beginMail(ctx, t, l, f.client, vip)
-			held, err := l.Client.Dial(ctx, f.client, vip)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = held.Close() }()
-			if err := g.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			if text, end := fate(held, 5*time.Second); end != EndFIN || !strings.HasPrefix(text, "421 4.3.2 ") {
-				t.Errorf("the client in the delay got %q, %s", text, end)
-			}
-			if c, err := l.Client.Dial(ctx, f.client, vip); err == nil || !strings.Contains(err.Error(), "refused") {
-				t.Errorf("a new client got %v, %v", c, err)
-			}
-			slow.end()
-			if err := g.Wait(); err != nil {
-				t.Error(err)
-			}
-			if n := len(m[0].Mails()) + len(m[1].Mails()); n != 1 {
-				t.Errorf("%d mails arrived", n)
-			}
-			if g.Count(" KR ") != 1 || g.Count(" -- ") != 1 {
-				t.Errorf("lines: %q", g.Lines())
-			}
-			if after := saved(ctx, t, l); strings.Contains(after, "HUSHGATE") {
-				t.Errorf("rules before:\n%s\nafter:\n%s", before, after)
-			}
-		})
-	}
+	beside(t)
+	eachFamily(t, func(t *testing.T, f family) {
+		ctx, l := site(t, Options{})
+		m := mtas(t, l, f)
+		before := saved(ctx, t, l)
+		g := gateway(ctx, t, l, life(f, "", "3s", f.a, f.b))
+		vip := net.JoinHostPort(f.vip, "25")
+		slow := beginMail(ctx, t, l, f.client, vip)
+		held, err := l.Client.Dial(ctx, f.client, vip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = held.Close() }()
+		if err := g.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if text, end := fate(held, 5*time.Second); end != EndFIN || !strings.HasPrefix(text, "421 4.3.2 ") {
+			t.Errorf("the client in the delay got %q, %s", text, end)
+		}
+		if c, err := l.Client.Dial(ctx, f.client, vip); err == nil || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("a new client got %v, %v", c, err)
+		}
+		slow.end()
+		if err := g.Wait(); err != nil {
+			t.Error(err)
+		}
+		if n := len(m[0].Mails()) + len(m[1].Mails()); n != 1 {
+			t.Errorf("%d mails arrived", n)
+		}
+		if g.Count(" KR ") != 1 || g.Count(" -- ") != 1 {
+			t.Errorf("lines: %q", g.Lines())
+		}
+		if after := saved(ctx, t, l); strings.Contains(after, "HUSHGATE") {
+			t.Errorf("rules before:\n%s\nafter:\n%s", before, after)
+		}
+	})
 }
 
 // TestHardStop: what has not ended when hard-stop-after is over, or when SIGTERM comes a second time, is reset on both
 // sides and has its line.
 func TestHardStop(t *testing.T) {
+	beside(t)
 	for name, c := range map[string]struct {
 		global string
 		twice  bool
@@ -326,6 +326,7 @@ func TestHardStop(t *testing.T) {
 		"twice":           {"hard-stop-after 1h", true, "asked a second time"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			beside(t)
 			f := families[0]
 			ctx, l := site(t, Options{})
 			m := mtas(t, l, f)
@@ -372,39 +373,39 @@ func established(ctx context.Context, t *testing.T, h *Host, peer string) int {
 // TestCrash: after kill -9 and a new start the rules are right, what the client or the server sends on a connection that
 // nobody knows is answered with an RST, and mail goes.
 func TestCrash(t *testing.T) {
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			ctx, l := site(t, Options{})
-			m := mtas(t, l, f)
-			cfg := life(f, "", "100ms", f.a)
-			vip := net.JoinHostPort(f.vip, "25")
-			g := gateway(ctx, t, l, cfg)
-			slow := beginMail(ctx, t, l, f.client, vip)
-			rules := saved(ctx, t, l)
-			g.Kill()
-			if s := saved(ctx, t, l); strings.Count(s, "hushgate: ") != strings.Count(rules, "hushgate: ") {
-				t.Errorf("rules after the crash:\n%s", s)
-			}
-			gateway(ctx, t, l, cfg)
-			if s := saved(ctx, t, l); strings.Count(s, "hushgate: ") != strings.Count(rules, "hushgate: ") ||
-				strings.Count(s, "--comment hushgate -j") != strings.Count(rules, "--comment hushgate -j") {
-				t.Errorf("rules after the restart:\n%s", s)
-			}
-			slow.isReset("a line for nobody")
-			if n := established(ctx, t, l.Servers[0], f.client); n != 1 {
-				t.Fatalf("the server has %d connections", n)
-			}
-			m[0].GiveUp()
-			waitFor(t, "the server to be free", func() bool { return established(ctx, t, l.Servers[0], f.client) == 0 })
-			if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	beside(t)
+	eachFamily(t, func(t *testing.T, f family) {
+		ctx, l := site(t, Options{})
+		m := mtas(t, l, f)
+		cfg := life(f, "", "100ms", f.a)
+		vip := net.JoinHostPort(f.vip, "25")
+		g := gateway(ctx, t, l, cfg)
+		slow := beginMail(ctx, t, l, f.client, vip)
+		rules := saved(ctx, t, l)
+		g.Kill()
+		if s := saved(ctx, t, l); strings.Count(s, "hushgate: ") != strings.Count(rules, "hushgate: ") {
+			t.Errorf("rules after the crash:\n%s", s)
+		}
+		gateway(ctx, t, l, cfg)
+		if s := saved(ctx, t, l); strings.Count(s, "hushgate: ") != strings.Count(rules, "hushgate: ") ||
+			strings.Count(s, "--comment hushgate -j") != strings.Count(rules, "--comment hushgate -j") {
+			t.Errorf("rules after the restart:\n%s", s)
+		}
+		slow.isReset("a line for nobody")
+		if n := established(ctx, t, l.Servers[0], f.client); n != 1 {
+			t.Fatalf("the server has %d connections", n)
+		}
+		m[0].GiveUp()
+		waitFor(t, "the server to be free", func() bool { return established(ctx, t, l.Servers[0], f.client) == 0 })
+		if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestOneInstance: a second gateway in the namespace is refused, before it touches anything, and told whom to look for.
 func TestOneInstance(t *testing.T) {
+	beside(t)
 	f := families[0]
 	ctx, l := site(t, Options{})
 	mtas(t, l, f)
@@ -431,9 +432,13 @@ func TestOneInstance(t *testing.T) {
 // TestFail: after kill -9, with `fail: open` clients reach the servers by the kernel alone, from their own address and by
 // weight; with `fail: closed` nobody answers. Both end with the next start.
 func TestFail(t *testing.T) {
+	beside(t)
 	for _, f := range families {
 		for _, fail := range []string{"open", "closed"} {
-			t.Run(f.name+"/"+fail, func(t *testing.T) { failing(t, f, fail) })
+			t.Run(f.name+"/"+fail, func(t *testing.T) {
+				beside(t)
+				failing(t, f, fail)
+			})
 		}
 	}
 }
@@ -444,7 +449,7 @@ func failing(t *testing.T, f family, fail string) {
 	cfg := fmt.Appendf(nil, `#yaml
 fail: %s
 frontends:
-  - {name: ft, bind: "%s", inspect-delay: 2s, default_backend: bk}
+  - {name: ft, bind: "%s", inspect-delay: 3s, default_backend: bk}
 backends:
   - name: bk
     servers: [{name: a, address: "%s", weight: 1}, {name: b, address: "%s", weight: 2}]
@@ -472,7 +477,7 @@ backends:
 	const mails = 60
 	for range mails {
 		seen, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello"))
-		if err != nil || seen.After > time.Second {
+		if err != nil || seen.After > 2*time.Second {
 			t.Fatalf("banner after %v, %v; rules:\n%s", seen.After, err, saved(ctx, t, l))
 		}
 	}
@@ -487,7 +492,7 @@ backends:
 	}
 	slow.isReset("a line that no server can place")
 	g = gateway(ctx, t, l, cfg)
-	if seen, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil || seen.After < 1500*time.Millisecond {
+	if seen, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil || seen.After < 2500*time.Millisecond {
 		t.Errorf("after the restart a client waited for %v, %v", seen.After, err)
 	}
 	if s := saved(ctx, t, l); strings.Contains(s, "DNAT") {
@@ -496,7 +501,7 @@ backends:
 	if err := g.Stop(); err != nil {
 		t.Error(err)
 	}
-	if seen, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil || seen.After > time.Second {
+	if seen, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil || seen.After > 2*time.Second {
 		t.Errorf("after an orderly end a client waited for %v, %v", seen.After, err)
 	}
 	if _, err := l.hushgate(ctx, "fail", "-f", g.File, "--as", "off"); err != nil {
@@ -509,6 +514,7 @@ backends:
 
 // TestSignalDuringStart: SIGUSR1 at the gateway's first line of log is answered when the gateway is ready.
 func TestSignalDuringStart(t *testing.T) {
+	beside(t)
 	f := families[0]
 	ctx, l := site(t, Options{})
 	file := filepath.Join(t.TempDir(), "hushgate.cfg")
@@ -558,6 +564,7 @@ func whileRead(ctx context.Context, t *testing.T, pipe string, text []byte, do f
 
 // TestSignalsWhileReading: signals that come while the gateway still reads its configuration neither kill it nor are lost.
 func TestSignalsWhileReading(t *testing.T) {
+	beside(t)
 	f := families[0]
 	cfg := life(f, "", "1s", f.a)
 	for _, c := range []struct {
@@ -569,6 +576,7 @@ func TestSignalsWhileReading(t *testing.T) {
 		{"the end", []os.Signal{syscall.SIGTERM}, []string{`msg="stopped: the end was asked for before the start"`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			beside(t)
 			ctx, l := site(t, Options{})
 			ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 			defer cancel()

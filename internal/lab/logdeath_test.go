@@ -214,6 +214,7 @@ var logDeaths = []struct {
 // TestLogDeaths: whatever becomes of those who read the log, mail goes through, a reload works, and the end comes in time,
 // with the rules taken away and the right status.
 func TestLogDeaths(t *testing.T) {
+	beside(t)
 	ctx, l := site(t, Options{})
 	for _, f := range families {
 		mtas(t, l, f)
@@ -234,7 +235,7 @@ func TestLogDeaths(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			within, cancel := context.WithTimeout(ctx, 10*time.Second)
+			within, cancel := context.WithTimeout(ctx, 30*time.Second)
 			defer cancel()
 			if out, err := l.hushgate(within, "reload"); err != nil {
 				t.Errorf("reload: %v, %q", err, out)
@@ -256,6 +257,7 @@ func TestLogDeaths(t *testing.T) {
 
 // TestFailWithoutReader: what systemd runs when the gateway is gone installs its rules although nobody reads what it says.
 func TestFailWithoutReader(t *testing.T) {
+	beside(t)
 	f := families[0]
 	ctx, l := site(t, Options{})
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")

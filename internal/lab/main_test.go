@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -18,8 +19,7 @@ var binary string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Tests that run beside others wait out a delay and use next to no processor time.
-	if err := flag.Set("test.parallel", "16"); err != nil {
+	if err := flag.Set("test.parallel", strconv.Itoa(atOnce)); err != nil {
 		panic(err)
 	}
 	os.Exit(func() int {
@@ -43,7 +43,8 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// site builds a lab for a test, which needs root. The context ends with the test's patience.
+// site builds a lab for a test, which needs root. The test runs alone, unless it has called beside. The context ends when the
+// test has taken too long.
 func site(t *testing.T, o Options) (context.Context, *Lab) {
 	t.Helper()
 	needroot.Skip(t, "tests of the whole gateway")

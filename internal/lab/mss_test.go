@@ -15,9 +15,11 @@ import (
 // TestSmallerMSS: while a client is in the delay its server begins to take smaller segments than the client was promised. The
 // client's kernel hears of it and sends what fits; what our kernel cuts into segments anyhow, it cuts smaller. The mail arrives.
 func TestSmallerMSS(t *testing.T) {
+	beside(t)
 	for i, f := range families {
 		for _, offloads := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/offloads=%v", f.name, offloads), func(t *testing.T) {
+				beside(t)
 				ctx, l := site(t, Options{NoOffloads: !offloads})
 				got := make(chan Mail, 1)
 				if _, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), got); err != nil {
@@ -63,8 +65,10 @@ func TestSmallerMSS(t *testing.T) {
 // TestGrantsFromTheWire: a server with a tiny window offers the MSS of its link, and so clients are told, though our kernel
 // would send it segments of half the window: a check at its port, one at another, and a visit alike.
 func TestGrantsFromTheWire(t *testing.T) {
+	beside(t)
 	for i, f := range families {
 		t.Run(f.name, func(t *testing.T) {
+			beside(t)
 			ctx, l := site(t, Options{})
 			inside := []string{Inside4, "[" + Inside6 + "]"}
 			must(t, l.Servers[0].Sysctl("net/ipv4/tcp_rmem", "4096 2304 2304"))
@@ -108,45 +112,44 @@ backend bk_smtp
 // TestTimestampsLost: while a client is in the delay all servers stop granting the timestamps that it was promised. It is told
 // 421, the administrator is told why, and when it comes again it is promised none, and served.
 func TestTimestampsLost(t *testing.T) {
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			ctx, l := site(t, Options{})
-			mtas(t, l, f)
-			g := gateway(ctx, t, l, life(f, "", "3s", f.a, f.b))
-			for _, s := range []string{"bk_smtp/smtp1", "bk_smtp/smtp2"} {
-				if _, err := g.WaitLine(ctx, "TCP options learnt", s, "Timestamps:true"); err != nil {
-					t.Fatal(err)
-				}
+	beside(t)
+	eachFamily(t, func(t *testing.T, f family) {
+		ctx, l := site(t, Options{})
+		mtas(t, l, f)
+		g := gateway(ctx, t, l, life(f, "", "3s", f.a, f.b))
+		for _, s := range []string{"bk_smtp/smtp1", "bk_smtp/smtp2"} {
+			if _, err := g.WaitLine(ctx, "TCP options learnt", s, "Timestamps:true"); err != nil {
+				t.Fatal(err)
 			}
-			vip := net.JoinHostPort(f.vip, "25")
-			var c *net.TCPConn
-			const timestamps = 1
-			waitFor(t, "a client to be promised timestamps", func() bool {
-				var err error
-				c, err = l.Client.Dial(ctx, f.client, vip)
-				must(t, err)
-				if info(t, c).Options&timestamps != 0 {
-					return true
-				}
-				_ = c.Close()
-				return false
-			})
-			defer func() { _ = c.Close() }()
-			for _, s := range l.Servers {
-				must(t, s.Sysctl("net/ipv4/tcp_timestamps", "0"))
+		}
+		vip := net.JoinHostPort(f.vip, "25")
+		var c *net.TCPConn
+		const timestamps = 1
+		waitFor(t, "a client to be promised timestamps", func() bool {
+			var err error
+			c, err = l.Client.Dial(ctx, f.client, vip)
+			must(t, err)
+			if info(t, c).Options&timestamps != 0 {
+				return true
 			}
-			_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
-			if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.HasPrefix(line, "421 ") {
-				t.Errorf("the client in the delay hears %q, %v", line, err)
-			}
-			line, err := g.WaitLine(ctx, "clients are told 421", "backend=bk_smtp", `servers="[bk_smtp/smtp1 bk_smtp/smtp2]"`, f.client)
-			if err != nil {
-				t.Error(err)
-			}
-			t.Log(line)
-			if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("Subject: again\r\n\r\nx\r\n")); err != nil {
-				t.Errorf("when it comes again: %v", err)
-			}
+			_ = c.Close()
+			return false
 		})
-	}
+		defer func() { _ = c.Close() }()
+		for _, s := range l.Servers {
+			must(t, s.Sysctl("net/ipv4/tcp_timestamps", "0"))
+		}
+		_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.HasPrefix(line, "421 ") {
+			t.Errorf("the client in the delay hears %q, %v", line, err)
+		}
+		line, err := g.WaitLine(ctx, "clients are told 421", "backend=bk_smtp", `servers="[bk_smtp/smtp1 bk_smtp/smtp2]"`, f.client)
+		if err != nil {
+			t.Error(err)
+		}
+		t.Log(line)
+		if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("Subject: again\r\n\r\nx\r\n")); err != nil {
+			t.Errorf("when it comes again: %v", err)
+		}
+	})
 }

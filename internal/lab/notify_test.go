@@ -12,6 +12,7 @@ import (
 // TestNotify: systemd hears when the gateway is ready, that it goes round, reloads and stops; a gateway that stands still
 // is not called alive.
 func TestNotify(t *testing.T) {
+	beside(t)
 	ctx, l := site(t, Options{})
 	f := families[0]
 	mtas(t, l, f)

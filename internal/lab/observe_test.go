@@ -19,10 +19,12 @@ import (
 // TestObserve: with on-early-talk: observe nobody is rejected. What 100 kB of early talk say arrives to the octet, in good
 // weather and in bad, and the log has what would have been.
 func TestObserve(t *testing.T) {
+	beside(t)
 	burst := noise(100 << 10)
 	for _, f := range families {
 		for _, bad := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/bad links=%v", f.name, bad), func(t *testing.T) {
+				beside(t)
 				o := Options{}
 				if bad {
 					o = Options{

@@ -28,12 +28,14 @@ func plainMail(n int) []byte {
 // TestServersThatGrantLess: servers without an option that most have, from the start and all of a sudden, still get
 // their mail whole.
 func TestServersThatGrantLess(t *testing.T) {
+	beside(t)
 	f := families[0]
 	vip := net.JoinHostPort(f.vip, "25")
 	body := plainMail(5 << 20)
 	sum := sha256.Sum256(body)
 	for _, sysctl := range []string{"tcp_sack", "tcp_timestamps", "tcp_window_scaling"} {
 		t.Run(sysctl, func(t *testing.T) {
+			beside(t)
 			ctx, l := site(t, Options{})
 			got := make(chan Mail, 10)
 			for i, a := range []string{f.a, f.b} {
@@ -46,7 +48,7 @@ func TestServersThatGrantLess(t *testing.T) {
 			}
 			gateway(ctx, t, l, f.config(200*time.Millisecond))
 			deliver := func(what string) error {
-				if _, err := l.Deliver(ctx, f.client, vip, bytes.NewReader(body)); err != nil {
+				if err := l.DeliverBulk(ctx, f.client, vip, body); err != nil {
 					return fmt.Errorf("%s: %w", what, err)
 				}
 				if m := <-got; m.SHA256 != hex.EncodeToString(sum[:]) {
@@ -116,9 +118,11 @@ func far(ctx context.Context, t *testing.T, l *Lab) *Host {
 // TestPathMTU: a router behind the client says that the server's segments are too big; the server hears of it, in its
 // own numbers, and sends smaller ones.
 func TestPathMTU(t *testing.T) {
+	beside(t)
 	for _, f := range families {
 		for _, offloads := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/offloads=%v", f.name, offloads), func(t *testing.T) {
+				beside(t)
 				ctx, l := site(t, Options{NoOffloads: !offloads})
 				h := far(ctx, t, l)
 				listener, err := l.Servers[0].Listen(net.JoinHostPort(f.a, "25"))
@@ -203,9 +207,11 @@ func deep(ctx context.Context, t *testing.T, l *Lab) *Host {
 // TestPathMTUInside: a router before the server says that the client's segments are too big; the client hears of it, from
 // the service address, and sends smaller ones. What the router said of the server's address the kernel does not forward.
 func TestPathMTUInside(t *testing.T) {
+	beside(t)
 	for i, f := range families {
 		for _, offloads := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/offloads=%v", f.name, offloads), func(t *testing.T) {
+				beside(t)
 				ctx, l := site(t, Options{NoOffloads: !offloads})
 				h := deep(ctx, t, l)
 				address := net.JoinHostPort([]string{"10.0.1.2", "2001:db8:8::2"}[i], "25")
@@ -225,9 +231,7 @@ backends:
 				}
 				defer func() { _ = heard.Close() }()
 				body := plainMail(2 << 20)
-				if _, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), bytes.NewReader(body)); err != nil {
-					t.Fatal(err)
-				}
+				must(t, l.DeliverBulk(ctx, f.client, net.JoinHostPort(f.vip, "25"), body))
 				sum := sha256.Sum256(body)
 				if m := <-got; m.SHA256 != hex.EncodeToString(sum[:]) {
 					t.Errorf("arrived as %+v", m)
@@ -271,9 +275,7 @@ func TestJumboFrames(t *testing.T) {
 	}
 	gateway(ctx, t, l, f.config(200*time.Millisecond))
 	body := plainMail(5 << 20)
-	if _, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), bytes.NewReader(body)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, l.DeliverBulk(ctx, f.client, net.JoinHostPort(f.vip, "25"), body))
 	sum := sha256.Sum256(body)
 	if m := <-got; m.SHA256 != hex.EncodeToString(sum[:]) {
 		t.Errorf("arrived as %+v", m)
@@ -310,8 +312,7 @@ func TestLoss(t *testing.T) {
 			var group errgroup.Group
 			for range mails {
 				group.Go(func() error {
-					_, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), bytes.NewReader(body))
-					return err
+					return l.DeliverBulk(ctx, f.client, net.JoinHostPort(f.vip, "25"), body)
 				})
 			}
 			if err := group.Wait(); err != nil {
@@ -328,6 +329,7 @@ func TestLoss(t *testing.T) {
 
 // TestFragments: a SYN in two fragments is put together by the kernel and answered.
 func TestFragments(t *testing.T) {
+	beside(t)
 	f := families[0]
 	ctx, l := site(t, Options{})
 	g := gateway(ctx, t, l, f.config(time.Second))

@@ -145,65 +145,69 @@ func TestTakeOverWithSource(t *testing.T) {
 // TestReloadOfSource: mail in flight goes on from the source that it began with; new mail, and the health checks, come from
 // the new one.
 func TestReloadOfSource(t *testing.T) {
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			ctx, l := site(t, Options{})
-			withoutDefault(t, l.Servers[0])
-			one, other, bits := "10.0.0.1", "10.0.0.9", "/24"
-			if f.vip == VIP6 {
-				one, other, bits = "2001:db8:2::1", "2001:db8:2::9", "/64"
-			}
-			must(t, l.Gateway.Addr("inside", other+bits))
-			m := mtas(t, l, f)[0]
-			cfg := func(source string) []byte {
-				return fmt.Appendf(nil, `#yaml
+	beside(t)
+	eachFamily(t, func(t *testing.T, f family) {
+		ctx, l := site(t, Options{})
+		withoutDefault(t, l.Servers[0])
+		one, other, bits := "10.0.0.1", "10.0.0.9", "/24"
+		if f.vip == VIP6 {
+			one, other, bits = "2001:db8:2::1", "2001:db8:2::9", "/64"
+		}
+		must(t, l.Gateway.Addr("inside", other+bits))
+		m := mtas(t, l, f)[0]
+		cfg := func(source string) []byte {
+			return fmt.Appendf(nil, `#yaml
 frontends:
   - {name: ft, bind: %q, inspect-delay: 200ms, default_backend: bk}
 backends:
   - {name: bk, source: %q, default-server: {check: true, inter: 100ms}, servers: [{name: smtp1, address: %q}]}
 `, net.JoinHostPort(f.vip, "25"), strings.TrimSuffix(net.JoinHostPort(source, ""), ":"), net.JoinHostPort(f.a, "25"))
-			}
-			vip := net.JoinHostPort(f.vip, "25")
-			g := gateway(ctx, t, l, cfg(one))
-			slow := beginMail(ctx, t, l, f.client, vip)
-			waitFor(t, "checks from the first source", func() bool { n, _ := m.Connections(one); return n > 2 })
-			if n, _ := m.Connections(other); n != 0 {
-				t.Errorf("%d connections from %s", n, other)
-			}
+		}
+		vip := net.JoinHostPort(f.vip, "25")
+		g := gateway(ctx, t, l, cfg(one))
+		slow := beginMail(ctx, t, l, f.client, vip)
+		waitFor(t, "checks from the first source", func() bool { n, _ := m.Connections(one); return n > 2 })
+		if n, _ := m.Connections(other); n != 0 {
+			t.Errorf("%d connections from %s", n, other)
+		}
 
-			must(t, os.WriteFile(g.File, cfg(other), 0o600))
-			if out, err := l.hushgate(ctx, "reload"); err != nil {
-				t.Fatal(err, out)
-			}
-			if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil {
-				t.Error(err)
-			}
-			waitFor(t, "checks from the second source", func() bool { n, _ := m.Connections(other); return n > 3 })
-			before, _ := m.Connections(one)
-			waitFor(t, "more of them", func() bool { n, _ := m.Connections(other); return n > 6 })
-			if now, _ := m.Connections(one); now > before+1 { // a check may have been on its way
-				t.Errorf("there are checks from %s yet: %d, %d", one, before, now)
-			}
-			must(t, os.WriteFile(g.File, cfg(f.talker), 0o600)) // which is not the gateway's
-			const warning = "is not an address of this machine"
-			if out, err := l.hushgate(ctx, "reload"); err != nil || !strings.Contains(out, warning) || g.Count(warning) != 1 {
-				t.Errorf("a reload with a source of nobody's: %v, %s", err, out)
-			}
-			if out, err := l.hushgate(ctx, "check", "-f", g.File); err != nil || !strings.Contains(out, warning) {
-				t.Errorf("check with a source of nobody's: %v, %s", err, out)
-			}
-			slow.end()
-			mails := m.Mails()
-			if len(mails) != 2 || mails[0].Client != other || mails[1].Client != one {
-				t.Errorf("mails %+v, want one from %s and then that from %s", mails, other, one)
-			}
-		})
-	}
+		must(t, os.WriteFile(g.File, cfg(other), 0o600))
+		if out, err := l.hushgate(ctx, "reload"); err != nil {
+			t.Fatal(err, out)
+		}
+		if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil {
+			t.Error(err)
+		}
+		waitFor(t, "checks from the second source", func() bool { n, _ := m.Connections(other); return n > 3 })
+		before, _ := m.Connections(one)
+		waitFor(t, "more of them", func() bool { n, _ := m.Connections(other); return n > 6 })
+		if now, _ := m.Connections(one); now > before+1 { // a check may have been on its way
+			t.Errorf("there are checks from %s yet: %d, %d", one, before, now)
+		}
+		must(t, os.WriteFile(g.File, cfg(f.talker), 0o600)) // which is not the gateway's
+		const warning = "is not an address of this machine"
+		if out, err := l.hushgate(ctx, "reload"); err != nil || !strings.Contains(out, warning) {
+			t.Errorf("a reload with a source of nobody's: %v, %s", err, out)
+		}
+		waitForLine(ctx, t, g, warning)
+		if out, err := l.hushgate(ctx, "check", "-f", g.File); err != nil || !strings.Contains(out, warning) {
+			t.Errorf("check with a source of nobody's: %v, %s", err, out)
+		}
+		slow.end()
+		if n := g.Count(warning); n != 1 {
+			t.Errorf("the log has the warning %d times", n)
+		}
+		mails := m.Mails()
+		if len(mails) != 2 || mails[0].Client != other || mails[1].Client != one {
+			t.Errorf("mails %+v, want one from %s and then that from %s", mails, other, one)
+		}
+	})
 }
 
 // TestSourcePortsInUse: with one port only one client at a time reaches the server; the next one is told 421, and the log why.
 // When the first has finished its port is free for others at once, though the server's kernel remembers it.
 func TestSourcePortsInUse(t *testing.T) {
+	beside(t)
 	ctx, l := site(t, Options{})
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {

@@ -71,84 +71,83 @@ func answerTo(query []byte) ([]byte, error) {
 // nothing by itself; the world sees the gateway's address. The outside's links are smaller than the inside's, and nobody is
 // told by ICMP: the MSS is brought down.
 func TestOtherTraffic(t *testing.T) {
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			ctx, l := site(t, Options{MTU: 1400, InsideMTU: 1500})
-			relay := ClientAddr4(3)
-			iptables := "iptables"
-			if f.name == "ipv6" {
-				relay, iptables = ClientAddr6(3), "ip6tables"
-			}
-			for _, rule := range [][]string{
-				{"-P", "FORWARD", "DROP"}, // as Docker and firewalls leave it
-				{"-A", "OUTPUT", "-p", map[string]string{"ipv4": "icmp", "ipv6": "icmpv6"}[f.name], "-m", "length", "--length", "500:", "-j", "DROP"},
-			} {
-				if _, err := l.Gateway.Run(ctx, iptables, rule...); err != nil {
-					t.Fatal(err)
-				}
-			}
-			// The world outside lies about its MSS, as hosts behind tunnels do.
-			lie := []string{"-4", "route", "change", "198.18.0.0/24", "dev", "eth0", "advmss", "1460"}
-			if f.name == "ipv6" {
-				lie = []string{"-6", "route", "add", "2001:db8:1::/64", "dev", "eth0", "metric", "128", "advmss", "1440"}
-			}
-			if _, err := l.Client.Run(ctx, "ip", lie...); err != nil {
+	beside(t)
+	eachFamily(t, func(t *testing.T, f family) {
+		ctx, l := site(t, Options{MTU: 1400, InsideMTU: 1500})
+		relay := ClientAddr4(3)
+		iptables := "iptables"
+		if f.name == "ipv6" {
+			relay, iptables = ClientAddr6(3), "ip6tables"
+		}
+		for _, rule := range [][]string{
+			{"-P", "FORWARD", "DROP"}, // as Docker and firewalls leave it
+			{"-A", "OUTPUT", "-p", map[string]string{"ipv4": "icmp", "ipv6": "icmpv6"}[f.name], "-m", "length", "--length", "500:", "-j", "DROP"},
+		} {
+			if _, err := l.Gateway.Run(ctx, iptables, rule...); err != nil {
 				t.Fatal(err)
 			}
-			askers := make(chan string, 100)
-			nameserver(t, l.Client, net.JoinHostPort(relay, "53"), func(a net.Addr) {
-				host, _, _ := net.SplitHostPort(a.String())
-				askers <- host
-			})
-			in, out := make(chan Mail, 100), make(chan Mail, 100)
-			if _, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), in); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := NewMTA(l.Client, net.JoinHostPort(relay, "25"), out); err != nil {
-				t.Fatal(err)
-			}
-			gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
+		}
+		// The world outside lies about its MSS, as hosts behind tunnels do.
+		lie := []string{"-4", "route", "change", "198.18.0.0/24", "dev", "eth0", "advmss", "1460"}
+		if f.name == "ipv6" {
+			lie = []string{"-6", "route", "add", "2001:db8:1::/64", "dev", "eth0", "metric", "128", "advmss", "1440"}
+		}
+		if _, err := l.Client.Run(ctx, "ip", lie...); err != nil {
+			t.Fatal(err)
+		}
+		askers := make(chan string, 100)
+		nameserver(t, l.Client, net.JoinHostPort(relay, "53"), func(a net.Addr) {
+			host, _, _ := net.SplitHostPort(a.String())
+			askers <- host
+		})
+		in, out := make(chan Mail, 100), make(chan Mail, 100)
+		if _, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), in); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := NewMTA(l.Client, net.JoinHostPort(relay, "25"), out); err != nil {
+			t.Fatal(err)
+		}
+		gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
 firewall: {forward: true, masquerade: true, clamp-mss: true}
 frontends:
   - {name: ft, bind: "%s", inspect-delay: 200ms, default_backend: bk}
 backends:
   - {name: bk, servers: [{name: smtp1, address: "%s"}]}
 `, net.JoinHostPort(f.vip, "25"), net.JoinHostPort(f.a, "25")))
-			const mails = 5
-			body := plainMail(1 << 20)
-			var both errgroup.Group
-			both.Go(func() error {
-				for range mails {
-					if _, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), bytes.NewReader(body)); err != nil {
-						return fmt.Errorf("inbound: %w", err)
-					}
-				}
-				return nil
-			})
-			both.Go(func() error {
-				for range mails {
-					if err := relayed(ctx, l.Servers[0], relay, body); err != nil {
-						return fmt.Errorf("outbound: %w", err)
-					}
-				}
-				return nil
-			})
-			if err := both.Wait(); err != nil {
-				t.Fatal(err)
-			}
+		const mails = 5
+		body := plainMail(1 << 20)
+		var both errgroup.Group
+		both.Go(func() error {
 			for range mails {
-				if m := <-in; m.Client != f.client || m.Size != int64(len(body)) {
-					t.Errorf("inbound mail arrived as %+v", m)
-				}
-				if m := <-out; m.Client != f.vip || m.Size != int64(len(body)) {
-					t.Errorf("outbound mail arrived as %+v, want it from the gateway", m)
-				}
-				if who := <-askers; who != f.vip {
-					t.Errorf("%s asked for a name, want the gateway", who)
+				if _, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), bytes.NewReader(body)); err != nil {
+					return fmt.Errorf("inbound: %w", err)
 				}
 			}
+			return nil
 		})
-	}
+		both.Go(func() error {
+			for range mails {
+				if err := relayed(ctx, l.Servers[0], relay, body); err != nil {
+					return fmt.Errorf("outbound: %w", err)
+				}
+			}
+			return nil
+		})
+		if err := both.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		for range mails {
+			if m := <-in; m.Client != f.client || m.Size != int64(len(body)) {
+				t.Errorf("inbound mail arrived as %+v", m)
+			}
+			if m := <-out; m.Client != f.vip || m.Size != int64(len(body)) {
+				t.Errorf("outbound mail arrived as %+v, want it from the gateway", m)
+			}
+			if who := <-askers; who != f.vip {
+				t.Errorf("%s asked for a name, want the gateway", who)
+			}
+		}
+	})
 }
 
 // relayed resolves a name on a server, by the nameserver at a relay, and delivers a mail to what it stands for.

@@ -13,6 +13,7 @@ import (
 // TestPostscreenLines: what postscreen's format says of real clients, each line a message of its own, when it happens and in
 // postscreen's order.
 func TestPostscreenLines(t *testing.T) {
+	beside(t)
 	ctx, l := site(t, Options{})
 	path := filepath.Join(t.TempDir(), "log")
 	log, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

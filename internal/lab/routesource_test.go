@@ -44,75 +44,74 @@ func bracketed(a string) string {
 // served by a file written for HAProxy: it sees the clients' addresses, in the header. When it is shown the client's address on
 // the wire, as without source before, it takes the header for talk, and every mail fails.
 func TestProxyFromTheGateway(t *testing.T) {
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			ctx, l := site(t, Options{})
-			inside := map[string]string{VIP4: Inside4, VIP6: Inside6}[f.vip]
-			mail := postfix(ctx, t, l.Servers[0], "127.0.0.1", "haproxy")
-			haproxyTrusting(t, l.Servers[0], f.a, inside)
-			vip := net.JoinHostPort(f.vip, "25")
-			t.Cleanup(func() {
-				if t.Failed() {
-					t.Log(read(t, mail))
-				}
-			})
-
-			g := gateway(ctx, t, l, plainHAProxy(f, "    source 0.0.0.0 usesrc clientip\n    default-server send-proxy\n"))
-			_, err := l.Deliver(ctx, f.client, vip, bytes.NewReader(plainMail(1000)))
-			taken := regexp.MustCompile(`disconnect from unknown\[` + regexp.QuoteMeta(f.client) + `\] .* unknown=0/1 `)
-			waitFor(t, "Postfix to have taken the header for a command that it does not know", func() bool {
-				return taken.MatchString(read(t, mail))
-			})
-			if err == nil { // the answer to the header is taken for that to EHLO, and so on
-				t.Error("with the client's address on the wire a mail was delivered")
+	beside(t)
+	eachFamily(t, func(t *testing.T, f family) {
+		ctx, l := site(t, Options{})
+		inside := map[string]string{VIP4: Inside4, VIP6: Inside6}[f.vip]
+		mail := postfix(ctx, t, l.Servers[0], "127.0.0.1", "haproxy")
+		haproxyTrusting(t, l.Servers[0], f.a, inside)
+		vip := net.JoinHostPort(f.vip, "25")
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Log(read(t, mail))
 			}
-			must(t, g.Stop())
+		})
 
-			withoutDefault(t, l.Servers[0])
-			for i, version := range []string{"send-proxy", "send-proxy-v2"} {
-				proxied := plainHAProxy(f, "    default-server "+version+"\n")
-				begin := [][]byte{proxied, plainHAProxy(f, "    source 0.0.0.0 usesrc clientip\n")}[i]
-				g := gateway(ctx, t, l, begin)
-				if i == 1 { // by a reload
-					must(t, os.WriteFile(g.File, proxied, 0o600))
-					if out, err := l.hushgate(ctx, "reload"); err != nil {
-						t.Fatal(err, out)
-					}
+		g := gateway(ctx, t, l, plainHAProxy(f, "    source 0.0.0.0 usesrc clientip\n    default-server send-proxy\n"))
+		_, err := l.Deliver(ctx, f.client, vip, bytes.NewReader(plainMail(1000)))
+		taken := regexp.MustCompile(`disconnect from unknown\[` + regexp.QuoteMeta(f.client) + `\] .* unknown=0/1 `)
+		waitFor(t, "Postfix to have taken the header for a command that it does not know", func() bool {
+			return taken.MatchString(read(t, mail))
+		})
+		if err == nil { // the answer to the header is taken for that to EHLO, and so on
+			t.Error("with the client's address on the wire a mail was delivered")
+		}
+		must(t, g.Stop())
+
+		withoutDefault(t, l.Servers[0])
+		for i, version := range []string{"send-proxy", "send-proxy-v2"} {
+			proxied := plainHAProxy(f, "    default-server "+version+"\n")
+			begin := [][]byte{proxied, plainHAProxy(f, "    source 0.0.0.0 usesrc clientip\n")}[i]
+			g := gateway(ctx, t, l, begin)
+			if i == 1 { // by a reload
+				must(t, os.WriteFile(g.File, proxied, 0o600))
+				if out, err := l.hushgate(ctx, "reload"); err != nil {
+					t.Fatal(err, out)
 				}
-				seen := strings.Count(read(t, mail), ": client=unknown["+f.client+"]")
-				if _, err := l.Deliver(ctx, f.client, vip, bytes.NewReader(plainMail(1<<20))); err != nil {
+			}
+			seen := strings.Count(read(t, mail), ": client=unknown["+f.client+"]")
+			if _, err := l.Deliver(ctx, f.client, vip, bytes.NewReader(plainMail(1<<20))); err != nil {
+				t.Errorf("%s: %v", version, err)
+			}
+			waitFor(t, "Postfix to have logged the client's address", func() bool {
+				return strings.Count(read(t, mail), ": client=unknown["+f.client+"]") == seen+1
+			})
+			bot, err := l.Bot(ctx, f.talker, vip, 10*time.Millisecond, "EHLO bot\r\n", 5*time.Second)
+			if err != nil || bot.End != EndReset || bot.Text != "" {
+				t.Errorf("%s: the early talker saw %+v, %v", version, bot, err)
+			}
+			for _, said := range [][]string{
+				{"note: server smtp1: send-proxy without source: connections come from this machine's own address"},
+				{"server-side address chosen", "server bk_smtp/smtp1 sees connections from " + inside + ", ports 1024 to 32767"},
+			} {
+				if _, err := g.WaitLine(ctx, said...); err != nil {
 					t.Errorf("%s: %v", version, err)
 				}
-				waitFor(t, "Postfix to have logged the client's address", func() bool {
-					return strings.Count(read(t, mail), ": client=unknown["+f.client+"]") == seen+1
-				})
-				bot, err := l.Bot(ctx, f.talker, vip, 10*time.Millisecond, "EHLO bot\r\n", 5*time.Second)
-				if err != nil || bot.End != EndReset || bot.Text != "" {
-					t.Errorf("%s: the early talker saw %+v, %v", version, bot, err)
-				}
-				for _, said := range [][]string{
-					{"note: server smtp1: send-proxy without source: connections come from this machine's own address"},
-					{"server-side address chosen", "server bk_smtp/smtp1 sees connections from " + inside + ", ports 1024 to 32767"},
-				} {
-					if _, err := g.WaitLine(ctx, said...); err != nil {
-						t.Errorf("%s: %v", version, err)
-					}
-				}
-				out, err := l.hushgate(ctx, "check", "-f", g.File)
-				if err != nil || !strings.Contains(out, "smtp1 sees connections from "+inside+", ports") {
-					t.Errorf("check: %v, %s", err, out)
-				}
-				if strings.Contains(out, "this machine cannot check whether") || strings.Contains(out, "default gateway") {
-					t.Errorf("check speaks of a way back that no server needs:\n%s", out)
-				}
-				if n := g.Count("Server bk_smtp/", "is DOWN"); n != 0 && i == 0 {
-					t.Errorf("%s: %d times the server was taken for down: the checks' headers are not trusted", version, n)
-				}
-				must(t, g.Stop())
 			}
-			oneServerOfThree(ctx, t, l, f, mail)
-		})
-	}
+			out, err := l.hushgate(ctx, "check", "-f", g.File)
+			if err != nil || !strings.Contains(out, "smtp1 sees connections from "+inside+", ports") {
+				t.Errorf("check: %v, %s", err, out)
+			}
+			if strings.Contains(out, "this machine cannot check whether") || strings.Contains(out, "default gateway") {
+				t.Errorf("check speaks of a way back that no server needs:\n%s", out)
+			}
+			if n := g.Count("Server bk_smtp/", "is DOWN"); n != 0 && i == 0 {
+				t.Errorf("%s: %d times the server was taken for down: the checks' headers are not trusted", version, n)
+			}
+			must(t, g.Stop())
+		}
+		oneServerOfThree(ctx, t, l, f, mail)
+	})
 }
 
 // oneServerOfThree has three backends send mail to one server at once, from the same address and, two of them, the same ports.
@@ -154,54 +153,53 @@ func oneServerOfThree(ctx context.Context, t *testing.T, l *Lab, f family, mail 
 // TestSourceFollowsTheRoute: when the route to a server prefers another address of this machine, new connections and checks
 // come from that, and mail in flight goes on; when the address is gone for a moment, nothing else happens.
 func TestSourceFollowsTheRoute(t *testing.T) {
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			ctx, l := site(t, Options{})
-			withoutDefault(t, l.Servers[0])
-			one, other, ip, bits := Inside4, "10.0.0.9", "ip", "/32"
-			if f.vip == VIP6 {
-				one, other, ip, bits = Inside6, "2001:db8:2::9", "ip -6", "/128"
-			}
-			m, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), nil)
-			must(t, err)
-			vip := net.JoinHostPort(f.vip, "25")
-			g := gateway(ctx, t, l, plainHAProxy(f, "    source 0.0.0.0\n    default-server inter 100ms\n"))
-			slow := beginMail(ctx, t, l, f.client, vip)
-			if n, _ := m.Connections(one); n == 0 {
-				t.Error("no connection comes from the address that the route prefers")
-			}
+	beside(t)
+	eachFamily(t, func(t *testing.T, f family) {
+		ctx, l := site(t, Options{})
+		withoutDefault(t, l.Servers[0])
+		one, other, ip, bits := Inside4, "10.0.0.9", "ip", "/32"
+		if f.vip == VIP6 {
+			one, other, ip, bits = Inside6, "2001:db8:2::9", "ip -6", "/128"
+		}
+		m, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), nil)
+		must(t, err)
+		vip := net.JoinHostPort(f.vip, "25")
+		g := gateway(ctx, t, l, plainHAProxy(f, "    source 0.0.0.0\n    default-server inter 100ms\n"))
+		slow := beginMail(ctx, t, l, f.client, vip)
+		if n, _ := m.Connections(one); n == 0 {
+			t.Error("no connection comes from the address that the route prefers")
+		}
 
-			must(t, l.Gateway.Addr("inside", other+map[string]string{"/32": "/24", "/128": "/64"}[bits]))
-			sh(ctx, t, l.Gateway, ip+" route add "+f.a+bits+" dev inside src "+other)
-			if _, err := g.WaitLine(ctx, "address towards a server has changed"); err != nil {
-				t.Fatal(err)
-			}
-			if g.Count("address towards a server has changed", "from="+one, "to="+other) != 1 {
-				t.Errorf("it does not say from where to where:\n%s", strings.Join(g.Lines(), "\n"))
-			}
-			if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil {
-				t.Error(err)
-			}
-			waitFor(t, "checks from the other address", func() bool { n, _ := m.Connections(other); return n > 3 })
-			slow.end()
-			mails := m.Mails()
-			if len(mails) != 2 || mails[0].Client != other || mails[1].Client != one {
-				t.Errorf("mails %+v, want one from %s and then that from %s", mails, other, one)
-			}
+		must(t, l.Gateway.Addr("inside", other+map[string]string{"/32": "/24", "/128": "/64"}[bits]))
+		sh(ctx, t, l.Gateway, ip+" route add "+f.a+bits+" dev inside src "+other)
+		if _, err := g.WaitLine(ctx, "address towards a server has changed"); err != nil {
+			t.Fatal(err)
+		}
+		if g.Count("address towards a server has changed", "from="+one, "to="+other) != 1 {
+			t.Errorf("it does not say from where to where:\n%s", strings.Join(g.Lines(), "\n"))
+		}
+		if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil {
+			t.Error(err)
+		}
+		waitFor(t, "checks from the other address", func() bool { n, _ := m.Connections(other); return n > 3 })
+		slow.end()
+		mails := m.Mails()
+		if len(mails) != 2 || mails[0].Client != other || mails[1].Client != one {
+			t.Errorf("mails %+v, want one from %s and then that from %s", mails, other, one)
+		}
 
-			before := g.Count("address towards a server has changed")
-			sh(ctx, t, l.Gateway, ip+" route del "+f.a+bits+" dev inside; "+ip+" route add unreachable "+f.a+bits+"; sleep 0.1; "+
-				ip+" route del unreachable "+f.a+bits+"; "+ip+" route add "+f.a+bits+" dev inside src "+other)
-			waitFor(t, "mail to arrive again", func() bool {
-				_, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello again"))
-				return err == nil
-			})
-			if last := m.Mails()[len(m.Mails())-1]; last.Client != other && last.Client != one {
-				t.Errorf("after all the mail comes from %s", last.Client)
-			}
-			if n := g.Count("address towards a server has changed"); n > before+2 {
-				t.Errorf("%d changes told of", n-before)
-			}
+		before := g.Count("address towards a server has changed")
+		sh(ctx, t, l.Gateway, ip+" route del "+f.a+bits+" dev inside; "+ip+" route add unreachable "+f.a+bits+"; sleep 0.1; "+
+			ip+" route del unreachable "+f.a+bits+"; "+ip+" route add "+f.a+bits+" dev inside src "+other)
+		waitFor(t, "mail to arrive again", func() bool {
+			_, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello again"))
+			return err == nil
 		})
-	}
+		if last := m.Mails()[len(m.Mails())-1]; last.Client != other && last.Client != one {
+			t.Errorf("after all the mail comes from %s", last.Client)
+		}
+		if n := g.Count("address towards a server has changed"); n > before+2 {
+			t.Errorf("%d changes told of", n-before)
+		}
+	})
 }

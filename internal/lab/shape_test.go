@@ -15,15 +15,12 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
-
-	"hushgate/internal/needroot"
 )
 
-// shape builds a site of docs/deployment.md for a test, which runs beside others: each waits out the examples' delay.
+// shape builds a site of docs/deployment.md for a test, which runs beside others (see beside).
 func shape(t *testing.T, s Shape) (context.Context, *Lab) {
 	t.Helper()
-	needroot.Skip(t, "tests of the whole gateway")
-	t.Parallel()
+	beside(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	l, err := NewShape(s)

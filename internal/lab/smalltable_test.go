@@ -15,6 +15,7 @@ import (
 // all of them arrive; so they do while strangers keep all half-open records busy. A client that came in by a cookie, was
 // rejected, and sends the same again is rejected once.
 func TestSmallTable(t *testing.T) {
+	beside(t)
 	ctx, l := site(t, Options{})
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {

@@ -57,8 +57,7 @@ backends:
 `, net.JoinHostPort(f.vip, "25"), net.JoinHostPort(f.vip, "26"), net.JoinHostPort(f.a, "25"), net.JoinHostPort(f.b, "26")))
 			var both errgroup.Group
 			both.Go(func() error {
-				_, err := l.Deliver(ctx, f.client, net.JoinHostPort(f.vip, "25"), bytes.NewReader(body))
-				return err
+				return l.DeliverBulk(ctx, f.client, net.JoinHostPort(f.vip, "25"), body)
 			})
 			both.Go(func() error {
 				c, err := l.Client.Dial(ctx, f.talker, net.JoinHostPort(f.vip, "26"))
@@ -186,8 +185,9 @@ func forFamilies(t *testing.T, o Options, idle time.Duration, f func(t *testing.
 
 // TestZeroWindow: a reader that stops reading shuts its window; the writer probes it, and goes on when it opens.
 func TestZeroWindow(t *testing.T) {
-	forFamilies(t, Options{}, time.Hour, func(t *testing.T, p *pairs) {
-		t.Parallel() // it is nearly all waiting
+	beside(t)
+	eachFamily(t, func(t *testing.T, f family) {
+		p := newPairs(t, f, Options{}, time.Hour)
 		data := noise(20 << 20)
 		p.ends(t, func(t *testing.T, writer, reader *net.TCPConn) {
 			wrote := make(chan error, 1)
@@ -276,8 +276,9 @@ func TestResets(t *testing.T) {
 // TestKeepAlives: the probes of an idle end are answered by the other, and count as life: a connection that is probed
 // outlives the idle time, and its ends see no loss.
 func TestKeepAlives(t *testing.T) {
-	forFamilies(t, Options{}, 2*time.Second, func(t *testing.T, p *pairs) {
-		t.Parallel() // it is all waiting
+	beside(t)
+	eachFamily(t, func(t *testing.T, f family) {
+		p := newPairs(t, f, Options{}, 2*time.Second)
 		p.ends(t, func(t *testing.T, prober, other *net.TCPConn) {
 			if err := prober.SetKeepAliveConfig(net.KeepAliveConfig{
 				Enable: true, Idle: time.Second, Interval: time.Second, Count: 2,

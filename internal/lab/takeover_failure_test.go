@@ -73,6 +73,7 @@ func (u *unshaken) hold() *net.TCPConn {
 // TestTakeOverFails: whatever happens to a taker, and whenever, all goes on where it was. In the end one takes over that does
 // not fail, and the mail that has seen all of it arrives.
 func TestTakeOverFails(t *testing.T) {
+	beside(t)
 	u := newUnshaken(t)
 	hello := map[string][]int{"versions": {handover.Version}}
 	// Each says its part up to where it fails; then its end of the conversation is closed.
@@ -80,7 +81,7 @@ func TestTakeOverFails(t *testing.T) {
 		name, why string
 		say       func(*handover.Conn) error
 	}{
-		{"another version", "the other knows [99]", func(c *handover.Conn) error {
+		{"another version", "the new one supports versions [99]", func(c *handover.Conn) error {
 			err := c.SendJSON(handover.Hello, map[string][]int{"versions": {99}}, nil)
 			var refused *handover.RefusedError
 			if _, _, _, e := c.Receive(handover.Head); !errors.As(e, &refused) {
@@ -132,8 +133,8 @@ func TestTakeOverFails(t *testing.T) {
 		if err := u.talk(s.say); err != nil {
 			t.Fatalf("%s: %v", s.name, err)
 		}
-		waitFor(t, "the word that all goes on", func() bool { return u.g.Count("wanted to take over and did not") == i+1 })
-		if u.g.Count("wanted to take over and did not", s.why) == 0 {
+		waitFor(t, "the word that all goes on", func() bool { return u.g.Count("failed to take over") == i+1 })
+		if u.g.Count("failed to take over", s.why) == 0 {
 			t.Errorf("%s: %q", s.name, u.g.Lines()[len(u.g.Lines())-3:])
 		}
 		u.stands(held)
@@ -176,7 +177,7 @@ func TestTakeOverFails(t *testing.T) {
 // killed kills takers in the middle, by SIGKILL.
 func (u *unshaken) killed() {
 	for range 3 {
-		held, before := u.hold(), u.g.Count("wanted to take over and did not")
+		held, before := u.hold(), u.g.Count("failed to take over")
 		cmd := exec.Command(binary, "run", "-f", u.g.File, "--takeover")
 		out, err := cmd.StderrPipe()
 		if err != nil {
@@ -188,7 +189,7 @@ func (u *unshaken) killed() {
 			continue
 		}
 		Kill(cmd)
-		waitFor(u.t, "the word that all goes on", func() bool { return u.g.Count("wanted to take over and did not") == before+1 })
+		waitFor(u.t, "the word that all goes on", func() bool { return u.g.Count("failed to take over") == before+1 })
 		u.stands(held)
 	}
 }
@@ -234,6 +235,7 @@ func upTo(c *handover.Conn, hello any, last handover.Kind) (n int, err error) {
 
 // TestNobodyToTakeOverFrom: it is an ordinary start.
 func TestNobodyToTakeOverFrom(t *testing.T) {
+	beside(t)
 	f := families[0]
 	ctx, l := site(t, Options{})
 	mtas(t, l, f)
@@ -255,6 +257,7 @@ func TestNobodyToTakeOverFrom(t *testing.T) {
 // TestTakeOverAndTheEnd: a gateway that is asked to end does not wait for a taker that is slow, and hands nothing over; while
 // mail in flight comes to its end it says at once that it takes no more commands.
 func TestTakeOverAndTheEnd(t *testing.T) {
+	beside(t)
 	u := newUnshaken(t)
 	ending := "hushgate is ending"
 	err := u.talk(func(c *handover.Conn) error {
@@ -293,6 +296,7 @@ func TestTakeOverAndTheEnd(t *testing.T) {
 
 // TestTakeOverOfRules: a taker that would not look after the rules is refused, for nobody would.
 func TestTakeOverOfRules(t *testing.T) {
+	beside(t)
 	f := families[0]
 	ctx, l := site(t, Options{})
 	mtas(t, l, f)
@@ -308,7 +312,7 @@ backends:
 	if out, err := l.hushgate(ctx, "upgrade"); err == nil {
 		t.Errorf("it took over: %s", out)
 	}
-	if _, err := g.WaitLine(ctx, "wanted to take over and did not", "firewall.manage is off"); err != nil {
+	if _, err := g.WaitLine(ctx, "failed to take over", "firewall.manage is off"); err != nil {
 		t.Error(err)
 	}
 	if _, err := l.Deliver(ctx, f.client, vip, strings.NewReader("hello")); err != nil {

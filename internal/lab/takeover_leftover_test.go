@@ -16,6 +16,7 @@ import (
 // TestTakeOverBesideLeftover: packet sockets that another taker has opened are there yet when the next one opens its own, as
 // when it is stopped, or the kernel still closes them. Not one frame goes to them.
 func TestTakeOverBesideLeftover(t *testing.T) {
+	beside(t)
 	u := newUnshaken(t)
 	cmd := exec.Command(binary, "run", "-f", u.g.File, "--takeover")
 	out, err := cmd.StderrPipe()
@@ -37,7 +38,7 @@ func TestTakeOverBesideLeftover(t *testing.T) {
 	waitFor(t, "the sockets of two shards on two interfaces", func() bool { return copies.take(t, cmd.Process.Pid) == 2*2 })
 	Kill(cmd)
 	must(t, syscall.Kill(u.g.PID(), syscall.SIGCONT))
-	waitFor(t, "the word that all goes on", func() bool { return u.g.Count("wanted to take over and did not") == 1 })
+	waitFor(t, "the word that all goes on", func() bool { return u.g.Count("failed to take over") == 1 })
 
 	held := u.hold()
 	u.g = takeOver(u.ctx, t, u.l, u.g)

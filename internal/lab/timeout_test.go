@@ -15,16 +15,16 @@ import (
 
 // TestTimeouts: a splice that is silent too long is reset on both sides, and told of; behind a FIN the time is another one.
 func TestTimeouts(t *testing.T) {
+	beside(t)
 	const idle, fin = 8 * time.Second, time.Second
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			ctx, l := site(t, Options{})
-			server, err := l.Servers[0].Listen(net.JoinHostPort(f.a, "25"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = server.Close() })
-			g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
+	eachFamily(t, func(t *testing.T, f family) {
+		ctx, l := site(t, Options{})
+		server, err := l.Servers[0].Listen(net.JoinHostPort(f.a, "25"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = server.Close() })
+		g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
 half-open: 100
 receive-buffer: 1048576
 frontends:
@@ -32,46 +32,45 @@ frontends:
 backends:
   - {name: bk, timeout: {server-fin: %s}, servers: [{name: smtp1, address: "%s"}]}
 `, net.JoinHostPort(f.vip, "25"), idle, fin, fin, net.JoinHostPort(f.a, "25")))
-			if _, err := g.WaitLine(ctx, "ready"); err != nil {
-				t.Fatal(err)
-			}
-			for i, c := range []struct {
-				name          string
-				client, serve bool // who closes its half
-				least, most   time.Duration
-			}{
-				{"silent", false, false, idle - time.Second, time.Minute}, // its last segment was a little before
-				{"the server has closed", false, true, fin, idle},
-				{"the client has closed", true, false, fin, idle},
-			} {
-				cl, sv := spliced(ctx, t, l, f, server)
-				half := func(conn *net.TCPConn, doIt bool) {
-					if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		if _, err := g.WaitLine(ctx, "ready"); err != nil {
+			t.Fatal(err)
+		}
+		for i, c := range []struct {
+			name          string
+			client, serve bool // who closes its half
+			least, most   time.Duration
+		}{
+			{"silent", false, false, idle - time.Second, time.Minute}, // its last segment was a little before
+			{"the server has closed", false, true, fin, idle},
+			{"the client has closed", true, false, fin, idle},
+		} {
+			cl, sv := spliced(ctx, t, l, f, server)
+			half := func(conn *net.TCPConn, doIt bool) {
+				if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+					t.Fatal(err)
+				}
+				if doIt {
+					if err := conn.CloseWrite(); err != nil {
 						t.Fatal(err)
 					}
-					if doIt {
-						if err := conn.CloseWrite(); err != nil {
-							t.Fatal(err)
-						}
-					}
 				}
-				start := time.Now()
-				half(cl, c.client)
-				half(sv, c.serve)
-				// Each end reads the other's FIN, if there was one, and then comes the RST.
-				for _, end := range []*net.TCPConn{cl, sv} {
-					if err := untilReset(end); err != nil {
-						t.Errorf("%s: %v", c.name, err)
-					}
-				}
-				if took := time.Since(start); took < c.least || took > c.most {
-					t.Errorf("%s: reset after %v, want %v to %v", c.name, took, c.least, c.most)
-				}
-				waitFor(t, "the line of "+c.name, func() bool { return g.Count(f.client, " ft bk/smtp1 ", "D ") == i+1 })
-				_, _ = cl.Close(), sv.Close()
 			}
-		})
-	}
+			start := time.Now()
+			half(cl, c.client)
+			half(sv, c.serve)
+			// Each end reads the other's FIN, if there was one, and then comes the RST.
+			for _, end := range []*net.TCPConn{cl, sv} {
+				if err := untilReset(end); err != nil {
+					t.Errorf("%s: %v", c.name, err)
+				}
+			}
+			if took := time.Since(start); took < c.least || took > c.most {
+				t.Errorf("%s: reset after %v, want %v to %v", c.name, took, c.least, c.most)
+			}
+			waitFor(t, "the line of "+c.name, func() bool { return g.Count(f.client, " ft bk/smtp1 ", "D ") == i+1 })
+			_, _ = cl.Close(), sv.Close()
+		}
+	})
 }
 
 // spliced connects a client to the one server, past the banner.
