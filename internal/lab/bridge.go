@@ -6,7 +6,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// bridge makes a host a switch for its interfaces.
+// bridge turns a host into an Ethernet switch.
 func bridge(h *Host, ports ...string) error {
 	return h.Do(func() error {
 		br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}

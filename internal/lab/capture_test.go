@@ -15,8 +15,8 @@ import (
 	"hushgate/internal/replay"
 )
 
-// TestCapture: the packets of those who were rejected, and of nobody else, are in the file, up to the RST; replay reads it
-// and comes to the same verdicts.
+// TestCapture: the capture file has the packets of rejected clients up to the RST, and no other packets. hushgate replay reads
+// the file and reaches the same verdicts.
 func TestCapture(t *testing.T) {
 	beside(t)
 	for _, f := range families {
@@ -81,7 +81,7 @@ backends:
 	}
 }
 
-// replayed is what `hushgate replay` says of a file.
+// replayed is what `hushgate replay` prints for a file.
 func replayed(t *testing.T, file string) string {
 	t.Helper()
 	var out, notes bytes.Buffer

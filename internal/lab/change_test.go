@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// change is something that happens to the network in the middle of a mail, which goes on.
+// change is a change of the network in the middle of a mail. The mail has to go on.
 type change struct {
 	name string
-	line []string // what the gateway says of it
+	line []string // words of the log line about it
 	do   func(ctx context.Context, t *testing.T, l *Lab, g *Gateway)
 }
 
@@ -40,8 +40,8 @@ func setLink(t *testing.T, h *Host, name string, set func(netlink.Link) error) {
 	}))
 }
 
-// addressAgain gives an interface of the gateway what it had at the start: IPv6 addresses do not outlive a link that goes
-// down.
+// addressAgain gives an interface of the gateway the addresses that it had at the start: the kernel removes IPv6 addresses when
+// a link goes down.
 func addressAgain(t *testing.T, l *Lab, side string) {
 	t.Helper()
 	for _, cidr := range map[string][]string{
@@ -102,7 +102,7 @@ var changes = []change{
 	}},
 	{"the machine sleeps", nil, func(_ context.Context, t *testing.T, _ *Lab, g *Gateway) {
 		must(t, g.Signal(syscall.SIGSTOP))
-		time.Sleep(1500 * time.Millisecond) // this is the event
+		time.Sleep(1500 * time.Millisecond) // the time that the machine sleeps
 		must(t, g.Signal(syscall.SIGCONT))
 	}},
 }
@@ -122,7 +122,7 @@ func flap(ctx context.Context, t *testing.T, l *Lab, g *Gateway, side string) {
 	addressAgain(t, l, side)
 }
 
-// announce has a host tell its new link address, as a kernel does when an interface comes up with arp_notify.
+// announce makes a host announce its new link address, as a kernel with arp_notify does when an interface comes up.
 func announce(t *testing.T, h *Host) {
 	t.Helper()
 	must(t, h.Sysctl("net/ipv4/conf/eth0/arp_notify", "1"), h.Sysctl("net/ipv6/conf/eth0/ndisc_notify", "1"),
@@ -137,7 +137,7 @@ func announce(t *testing.T, h *Host) {
 	}
 }
 
-// TestChanges: whatever happens to the network in the middle of a mail, the mail goes on, and new ones come.
+// TestChanges: the network changes in the middle of a mail. The mail arrives, and so does a new one.
 func TestChanges(t *testing.T) {
 	beside(t)
 	for _, f := range families {

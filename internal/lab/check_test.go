@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// check is what `hushgate check` says about an example on the gateway.
+// check is what `hushgate check` prints for an example on the gateway.
 func check(ctx context.Context, t *testing.T, l *Lab, name string) string {
 	t.Helper()
 	_, file := example(t, name)
@@ -21,7 +21,7 @@ func check(ctx context.Context, t *testing.T, l *Lab, name string) string {
 	return out
 }
 
-// withoutU32 is a directory with an iptables of both families for whose kernel there is no match u32.
+// withoutU32 is a directory with an iptables and an ip6tables that behave as if the kernel had no match u32.
 func withoutU32(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -35,8 +35,8 @@ func withoutU32(t *testing.T) string {
 	return dir
 }
 
-// TestCheck: what is not as it should be on a machine is said by `check`, and again at the start; where all is well,
-// nothing is.
+// TestCheck: `hushgate check` warns of what is wrong on the machine, and so does the log at the start. If nothing is wrong,
+// neither warns.
 func TestCheck(t *testing.T) {
 	ctx, l := shape(t, TwoArms)
 	if out := check(ctx, t, l, "two-arms.cfg"); strings.Contains(out, "warning:") || !strings.Contains(out, "configuration is valid") {

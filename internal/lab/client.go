@@ -22,12 +22,12 @@ type Seen struct {
 // End is how a connection ended for a client.
 type End string
 
-// The ends.
+// How a connection can end.
 const (
 	EndReset   End = "RST"
 	EndFIN     End = "FIN"
-	EndSilence End = "silence" // it did not end while the client looked
-	EndDone    End = "done"    // the client itself had what it wanted
+	EndSilence End = "silence" // it did not end while the client watched
+	EndDone    End = "done"    // the client was done
 )
 
 // classify names the error of a read.
@@ -43,7 +43,7 @@ func classify(err error) End {
 	return End(err.Error())
 }
 
-// Bot connects, waits for a while, sends text, and looks for patience what becomes of it.
+// Bot connects, waits, sends text, and then watches the connection for as long as patience.
 func (l *Lab) Bot(ctx context.Context, from, to string, wait time.Duration, text string, patience time.Duration) (Seen, error) {
 	c, err := l.Client.Dial(ctx, from, to)
 	if err != nil {

@@ -25,17 +25,17 @@ func peerClosed(t *testing.T, c *net.TCPConn) {
 	})
 }
 
-// quitter is a client, and a server, of which one resets.
+// quitter is one way in which a client and a server end their connection.
 type quitter struct {
 	name   string
-	server func(t *testing.T, c *net.TCPConn, r *bufio.Reader) // behind the banner
+	server func(t *testing.T, c *net.TCPConn, r *bufio.Reader) // after the banner
 	client func(t *testing.T, c *net.TCPConn, r *bufio.Reader)
 	want   []string
 }
 
 var quitters = []quitter{
 	{
-		name: "the client leaves the last record unread",
+		name: "the client leaves the last reply unread",
 		server: func(_ *testing.T, c *net.TCPConn, r *bufio.Reader) {
 			_, _ = r.ReadString('\n')
 			_, _ = io.WriteString(c, "221 bye\r\nand more")
@@ -49,7 +49,7 @@ var quitters = []quitter{
 		want: []string{`"termination":"CD"`, `"closed_by":"server"`},
 	},
 	{
-		name: "the client closes behind QUIT, and the server has not read all",
+		name: "the client closes after QUIT, and the server has not read everything",
 		server: func(t *testing.T, c *net.TCPConn, _ *bufio.Reader) {
 			peerClosed(t, c)
 		},
@@ -61,7 +61,7 @@ var quitters = []quitter{
 		want: []string{`"termination":"SD"`, `"closed_by":"client"`},
 	},
 	{
-		name:   "the client resets in the middle",
+		name:   "the client resets in the middle of the session",
 		server: func(_ *testing.T, _ *net.TCPConn, r *bufio.Reader) { _, _ = r.ReadString('\n') },
 		client: func(_ *testing.T, c *net.TCPConn, _ *bufio.Reader) { _ = c.SetLinger(0) },
 		want:   []string{`"termination":"CD"`, `"closed_by":"neither"`},
@@ -79,7 +79,8 @@ var quitters = []quitter{
 	},
 }
 
-// TestClosedBy: the log tells a reset behind the end from one that cut something off, as real stacks send them.
+// TestClosedBy: the log tells a reset after the end of the session from a reset that cut the session off. Real TCP stacks send
+// both.
 func TestClosedBy(t *testing.T) {
 	beside(t)
 	ctx, l := site(t, Options{})
@@ -97,7 +98,7 @@ func TestClosedBy(t *testing.T) {
 		serve(t, l.Servers[0], net.JoinHostPort(f.a, "25"), func(c *net.TCPConn) {
 			defer func() { _ = c.Close() }()
 			if from, _, _ := net.SplitHostPort(c.RemoteAddr().String()); from != f.client {
-				return // the gateway's own look
+				return // a check
 			}
 			q := <-play
 			_, _ = io.WriteString(c, "220 x\r\n")
@@ -119,7 +120,7 @@ func TestClosedBy(t *testing.T) {
 	}
 }
 
-// play is the client's part.
+// play does what the client does.
 func play(ctx context.Context, t *testing.T, l *Lab, f family, q quitter) {
 	t.Helper()
 	c, err := l.Client.Dial(ctx, f.client, net.JoinHostPort(f.vip, "25"))

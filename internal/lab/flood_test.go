@@ -15,21 +15,20 @@ import (
 	"hushgate/dataplane/port"
 )
 
-// A flood of SYNs: no more of them a second than that on a small machine it is the gateway that is tested, and not which of
-// the two gets the processor.
+// Floods of SYNs. The rates are so low that even on a small machine the sender leaves processor time to the gateway.
 var floods = []struct {
 	name     string
 	family   family
 	rate     int
 	global   string
 	shards   int // 0: one, or as many as there are processors
-	halfOpen int // in each shard, when no more fit
+	halfOpen int // half-open connections of each shard when its table is full
 }{
 	{"a table of a million", families[0], 100_000, "", 0, 65536},
 	{"a table of 20,000", families[1], 20_000, "global\n    maxconn 20000\n    nbthread 2\n", 2, 2500},
 }
 
-// flood sends SYNs from strangers until stop is set or there were enough.
+// flood sends SYNs from strangers until stop is set, or until it has sent enough.
 func flood(t *testing.T, s *strangers, rate int, stop *atomic.Bool) (sent func() int) {
 	t.Helper()
 	const enough = 3_000_000
@@ -51,8 +50,8 @@ func flood(t *testing.T, s *strangers, rate int, stop *atomic.Bool) (sent func()
 	return func() int { return <-done }
 }
 
-// TestSYNFlood: while strangers fill the half-open table, and a core, every client that means it gets its banner. A small
-// table leaves room for them too, in each of its shards.
+// TestSYNFlood: while strangers fill the half-open table and keep a core busy, every real client gets its banner. So it does
+// with a small table, in each of its shards.
 func TestSYNFlood(t *testing.T) {
 	ctx, l := site(t, Options{})
 	none, err := port.Filter{}.Program()

@@ -61,7 +61,7 @@ func (l *Lab) runGateway(ctx context.Context, binary, file string, onLine func(s
 	go g.read(r)
 	if _, err := g.WaitLine(ctx, "msg=ready"); err != nil {
 		g.Kill()
-		return nil, fmt.Errorf("the gateway does not get ready: %w; it said:\n%s", err, strings.Join(g.Lines(), "\n"))
+		return nil, fmt.Errorf("the gateway does not become ready: %w; its log:\n%s", err, strings.Join(g.Lines(), "\n"))
 	}
 	return g, nil
 }

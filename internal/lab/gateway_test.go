@@ -23,7 +23,7 @@ import (
 )
 
 // TestLoad sends 1,000 mails by Postfix's smtp-source to smtp-sink, 100 in parallel, while 500 bots talk early: all mails
-// arrive from the client's own address, all bots are reset, and nothing of theirs is seen on the inside.
+// arrive from the client's own address, all bots are reset, and no frame of theirs is seen on the inside.
 func TestLoad(t *testing.T) {
 	for _, f := range families {
 		for _, offloads := range []bool{true, false} {
@@ -91,7 +91,7 @@ func load(t *testing.T, f family, offloads bool) {
 	}
 }
 
-// sink starts smtp-sink on a host; it dumps what it gets below the directory that is returned.
+// sink starts smtp-sink on a host. It returns the directory in which smtp-sink dumps the mails that it receives.
 func sink(t *testing.T, h *Host, addr string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -116,7 +116,7 @@ func sink(t *testing.T, h *Host, addr string) string {
 	return dir
 }
 
-// waitFor polls for what has no event to wait for.
+// waitFor polls until ok returns true. It is for conditions without an event to wait for.
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); {
@@ -166,7 +166,7 @@ func inClientNet(a netip.Addr) bool {
 		netip.MustParsePrefix("2001:db8:1::/64").Contains(a) && a != netip.MustParseAddr(VIP6)
 }
 
-// watch counts the frames on an interface that name an address, until the function that it returns is called.
+// watch counts the frames on an interface that contain an address, until the returned function is called.
 func watch(t *testing.T, h *Host, ifname, addr string) func() int {
 	t.Helper()
 	var conn *packet.Conn
@@ -234,7 +234,8 @@ func TestLargeMail(t *testing.T) {
 	}
 }
 
-// TestServerTrouble has servers that refuse, that are silent, and none at all.
+// TestServerTrouble: a server refuses connections, then it is silent, then there is no server. Clients get the other server, or a
+// 421 in the end.
 func TestServerTrouble(t *testing.T) {
 	beside(t)
 	f := families[0]
@@ -244,7 +245,7 @@ func TestServerTrouble(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := bytes.ReplaceAll(f.config(200*time.Millisecond), []byte(" check\n"), []byte("\n")) // no check saves them
+	cfg := bytes.ReplaceAll(f.config(200*time.Millisecond), []byte(" check\n"), []byte("\n")) // without checks nobody knows that they are down
 	g := gateway(ctx, t, l, append(cfg, "    timeout connect 1500ms\n"...))
 	deliver := func() error {
 		_, err := l.Deliver(ctx, f.client, vip, strings.NewReader("Subject: x\r\n\r\nx\r\n"))
@@ -253,7 +254,7 @@ func TestServerTrouble(t *testing.T) {
 	twice := func(what string) {
 		t.Helper()
 		before := len(m.Mails())
-		for range 2 { // one of the two is for the bad server first
+		for range 2 { // the gateway tries the bad server first for one of the two
 			if err := deliver(); err != nil {
 				t.Fatalf("%s: %v", what, err)
 			}
@@ -284,7 +285,7 @@ func TestServerTrouble(t *testing.T) {
 	}
 }
 
-// TestRulesComeAndGo kills the gateway in every way and looks what is left in the tables.
+// TestRulesComeAndGo: the rules stay when the gateway is killed, are replaced at the next start, and go at an orderly end.
 func TestRulesComeAndGo(t *testing.T) {
 	beside(t)
 	f := families[0]
@@ -345,7 +346,7 @@ func TestSwaks(t *testing.T) {
 	}
 }
 
-// TestManners holds hushgate to the table of what clients do in the hold.
+// TestManners: the answers to everything that a client can do in the hold: talk, hang up, close its half, wait.
 func TestManners(t *testing.T) {
 	beside(t)
 	const delay = 2 * time.Second
@@ -384,7 +385,7 @@ func TestManners(t *testing.T) {
 	})
 }
 
-// halfClose sends a FIN in the hold: it gets one back, at once, and no banner.
+// halfClose sends a FIN in the hold. It gets a FIN back at once, within most, and no banner.
 func halfClose(ctx context.Context, t *testing.T, l *Lab, from, to string, most time.Duration) {
 	t.Helper()
 	c, err := l.Client.Dial(ctx, from, to)
@@ -401,7 +402,7 @@ func halfClose(ctx context.Context, t *testing.T, l *Lab, from, to string, most 
 	}
 }
 
-// patientWithKeepAlives waits through the delay; its kernel probes the connection meanwhile.
+// patientWithKeepAlives waits until the delay is over, while its kernel sends keep-alive probes.
 func patientWithKeepAlives(ctx context.Context, t *testing.T, l *Lab, from, to string, delay time.Duration) {
 	t.Helper()
 	start := time.Now() // before the delay begins

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestChecksAndPostfix: a server behind postscreen, which greets strangers later than checks wait, begins up and stays so, and
-// what to do about it is said; and so it is of a server whose checks only connect, of which Postfix logs each as a lost
-// connection. `check` says both without a gateway.
+// TestChecksAndPostfix: postscreen greets strangers later than checks wait. A server behind it is up from the start and stays up,
+// and the log advises what to configure. It also advises about checks that only connect: Postfix logs a lost connection for
+// each. `hushgate check` prints the same advice without a gateway.
 func TestChecksAndPostfix(t *testing.T) {
 	beside(t)
 	ctx, l := site(t, Options{})

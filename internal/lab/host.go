@@ -30,7 +30,7 @@ func NewHost(name string) (*Host, error) {
 	h := &Host{Name: name, work: make(chan func()), done: make(chan struct{})}
 	ready := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		runtime.LockOSThread() // it is never unlocked, so the thread ends with the goroutine
 		defer close(h.done)
 		var err error
 		h.ns, err = netns.New()
@@ -61,7 +61,7 @@ func (h *Host) Do(f func() error) error {
 	return <-result
 }
 
-// Go runs f on a thread of its own in the namespace, beside others.
+// Go runs f on a new thread in the namespace, concurrently with others.
 func (h *Host) Go(f func() error) <-chan error {
 	result := make(chan error, 1)
 	go func() {
@@ -80,7 +80,7 @@ func (h *Host) Start(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // when the host's thread ends, which it does last
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // when the host's thread ends, which is the last thing that Close does
 	if err := h.Do(cmd.Start); err != nil {
 		return fmt.Errorf("start %s on %s: %w", cmd.Path, h.Name, err)
 	}
@@ -128,7 +128,7 @@ func (h *Host) Dial(ctx context.Context, from, to string) (*net.TCPConn, error) 
 	return conn.(*net.TCPConn), nil
 }
 
-// Sysctl writes a switch of the namespace: "net/ipv4/ip_forward".
+// Sysctl sets a sysctl of the namespace: "net/ipv4/ip_forward".
 func (h *Host) Sysctl(path, value string) error {
 	return h.Do(func() error { return os.WriteFile("/proc/sys/"+path, []byte(value), 0o644) })
 }
@@ -190,7 +190,7 @@ func Kill(cmd *exec.Cmd) {
 	_ = cmd.Wait()
 }
 
-// Close kills what was started on the host and gives its namespace up.
+// Close kills the programs that were started on the host and removes its namespace.
 func (h *Host) Close() error {
 	for _, cmd := range h.cmds {
 		if cmd.ProcessState == nil {

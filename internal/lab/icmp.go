@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// Quote is the packet that an ICMP error is about: the begin of one of TCP or UDP.
+// Quote is the packet that an ICMP error quotes: the beginning of a TCP or UDP packet.
 type Quote struct {
 	Src, Dst netip.AddrPort
 	Proto    byte   // syscall.IPPROTO_TCP
 	Seq      uint32 // of a segment
 }
 
-// quotedOctets is how much of a quoted packet's own header is there.
+// quotedOctets is how many octets of the TCP or UDP header are quoted.
 const quotedOctets = 20
 
 // append writes the quoted packet.
@@ -34,7 +34,7 @@ func (q Quote) append(b []byte) []byte {
 	return append(b, make([]byte, quotedOctets-8)...)
 }
 
-// icmpNetwork is what package net calls ICMP of a family.
+// icmpNetwork is the name of a family's ICMP in package net.
 func icmpNetwork(v6 bool) string {
 	if v6 {
 		return "ip6:ipv6-icmp"
@@ -53,7 +53,7 @@ func Unreachable(v6 bool) byte {
 // SendICMPError sends an ICMP error about a packet from the host to an address.
 func (h *Host) SendICMPError(to netip.Addr, kind byte, q Quote) error {
 	b := q.append([]byte{kind, 1, 0, 0, 0, 0, 0, 0})
-	if to.Is4() { // of ICMPv6 the kernel sees to it
+	if to.Is4() { // for ICMPv6 the kernel computes it
 		be.BigEndian.PutUint16(b[2:], checksum(b))
 	}
 	err := h.Do(func() error {
@@ -87,7 +87,7 @@ type ICMPErrors struct {
 	v6 bool
 }
 
-// ListenICMP begins to receive the ICMP errors of a family that come to the host.
+// ListenICMP starts to receive the ICMP errors of a family that arrive at the host.
 func (h *Host) ListenICMP(v6 bool) (*ICMPErrors, error) {
 	l := &ICMPErrors{v6: v6}
 	err := h.Do(func() (err error) {
@@ -100,7 +100,7 @@ func (h *Host) ListenICMP(v6 bool) (*ICMPErrors, error) {
 	return l, nil
 }
 
-// Until returns the quotes of the errors that come up to one that quotes a source port, without it.
+// Until returns the quotes of the errors received before the one that quotes a source port.
 func (l *ICMPErrors) Until(port uint16) (quotes []Quote, err error) {
 	if err := l.c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return nil, err

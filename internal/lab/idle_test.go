@@ -18,7 +18,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// everything is a filter that lets all in.
+// everything is a filter that accepts every frame.
 func everything(t *testing.T) []bpf.RawInstruction {
 	t.Helper()
 	all, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 1 << 18}})
@@ -28,7 +28,7 @@ func everything(t *testing.T) []bpf.RawInstruction {
 	return all
 }
 
-// counters waits until the counters of all shards, added up, have a value.
+// counters waits until ok accepts the sum of a counter over all shards.
 func (g *Gateway) counters(t *testing.T, what, name string, ok func(sum int) bool) {
 	t.Helper()
 	waitFor(t, what, func() bool {
@@ -52,7 +52,7 @@ func (g *Gateway) counters(t *testing.T, what, name string, ok func(sum int) boo
 	})
 }
 
-// processorTime is what a process has used of all processors (clock_getcpuclockid).
+// processorTime is the processor time that a process has used (clock_getcpuclockid).
 func processorTime(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	var ts unix.Timespec
@@ -78,9 +78,9 @@ func residentMemory(t *testing.T, pid int) (octets int) {
 	return 0
 }
 
-// TestIdle: 100,000 connections that are held cost no processor time, and another process takes all of them over.
+// TestIdle: 100,000 held connections cost no processor time, and another process takes all of them over.
 func TestIdle(t *testing.T) {
-	const held, window = 100_000, 4_096 // the raw clients have that many handshakes in flight
+	const held, window = 100_000, 4_096 // window is how many handshakes are in flight
 	ctx, l := site(t, Options{})
 	s := newStrangers(t, l, families[0], everything(t))
 	g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
@@ -113,7 +113,7 @@ backends:
 	memory := residentMemory(t, pid) - before
 	const look = 5 * time.Second
 	used := processorTime(t, pid)
-	<-time.After(look) // what is measured is what happens while nothing does
+	<-time.After(look) // the processor time of an idle gateway is measured
 	used = processorTime(t, pid) - used
 	t.Logf("%d connections opened in %v, held in %d octets each (VmRSS); processor time in %v of silence: %v",
 		held, time.Since(start)-look, memory/held, look, used)
@@ -136,7 +136,7 @@ backends:
 }
 
 // TestLimitsUnderLoad: the limit of half-open connections and the receive buffer are as configured; SYNs beyond the limit
-// are answered all the same, and clients that mean it get through.
+// are answered all the same, and real clients get through.
 func TestLimitsUnderLoad(t *testing.T) {
 	const syns, limit, buffer = 5_000, 100, 1 << 20
 	ctx, l := site(t, Options{})

@@ -14,14 +14,14 @@ import (
 	"hushgate/internal/wire"
 )
 
-// impairment is what a bad link does to frames, each in parts of one, in both directions.
+// impairment is what a bad link does to frames in both directions: the shares that it drops, duplicates and reorders.
 type impairment struct {
 	drop, duplicate, reorder float64
 	seed                     uint64
 }
 
-// badLink is a host between two others that passes frames on, but for what its impairment does to TCP. It stands in
-// for netem, which not every kernel has, and does the same for the same seed as far as the frames come in the same order.
+// badLink is a host between two others that forwards frames and impairs TCP segments. It replaces netem, which not every
+// kernel has. With the same seed it does the same to frames that arrive in the same order.
 type badLink struct {
 	impairment
 	rng                          *rand.Rand
@@ -33,20 +33,21 @@ type badLink struct {
 	lost, twice, overtaken, seen int
 }
 
-// lateFrame is a frame that others overtake.
+// lateFrame is a frame that waits while others overtake it.
 type lateFrame struct {
 	frame []byte
-	after int // so many others, or
+	after int // how many others still overtake it
 	until time.Time
 }
 
-// The bounds of how late a frame is: by how many frames, or how long if there are not so many.
+// The bounds of how late a frame is: the number of frames that overtake it, and the time if there are fewer frames.
 const (
 	overtakers = 12
 	lateness   = 3 * time.Millisecond
 )
 
-// join returns a Joiner that puts a bad link between two hosts; the test's end takes it away and reports what it did.
+// join returns a Joiner that puts a bad link between two hosts. At the end of the test the link is removed, and what it did is
+// logged.
 func (i impairment) join(t *testing.T, name string) Joiner {
 	return func(a *Host, aName string, b *Host, bName string, mtu int) error {
 		h, err := NewHost(name)
@@ -123,7 +124,8 @@ func (l *badLink) run() error {
 	return nil
 }
 
-// impair appends to out what becomes of a frame that came in by port i, and those that it is the last to overtake.
+// impair appends what becomes of a frame that was received on port i to out, and then the late frames that it is the last to
+// overtake.
 func (l *badLink) impair(i int, out [][]byte, f []byte) [][]byte {
 	l.seen++
 	switch dice := l.rng.Float64(); {
@@ -151,7 +153,7 @@ func (l *badLink) impair(i int, out [][]byte, f []byte) [][]byte {
 	return out
 }
 
-// overdue appends the frames that have waited long enough for others.
+// overdue appends the late frames whose time is over.
 func (l *badLink) overdue(i int, out [][]byte) [][]byte {
 	kept := l.late[i][:0]
 	for now := time.Now(); len(l.late[i]) > 0; l.late[i] = l.late[i][1:] {

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// life is a configuration for one family with a line for the global section.
+// life is a configuration for one family, with an additional line in the global section.
 func life(f family, global, delay string, servers ...string) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, `
@@ -58,7 +58,7 @@ func mtas(t *testing.T, l *Lab, f family) (list [2]*MTA) {
 	return list
 }
 
-// slowMail is a mail that stands still in the middle of its text.
+// slowMail is a mail whose client pauses in the middle of the text.
 type slowMail struct {
 	t *testing.T
 	c *net.TCPConn
@@ -110,7 +110,7 @@ func (m *slowMail) reply(code string) {
 	}
 }
 
-// end goes on with the mail to its end.
+// end sends the rest of the mail and quits.
 func (m *slowMail) end() {
 	m.t.Helper()
 	m.say("another line\r\n.")
@@ -120,7 +120,7 @@ func (m *slowMail) end() {
 	_ = m.c.Close()
 }
 
-// isReset says a line and expects an RST, unless one has come already.
+// isReset sends a line and expects an RST, unless the connection has been reset already.
 func (m *slowMail) isReset(line string) {
 	m.t.Helper()
 	if _, err := io.WriteString(m.c, line+"\r\n"); err != nil {
@@ -134,7 +134,7 @@ func (m *slowMail) isReset(line string) {
 	}
 }
 
-// fate reads to the connection's end.
+// fate reads until the connection ends.
 func fate(c net.Conn, patience time.Duration) (text string, end End) {
 	var said []byte
 	end, _ = listen(c, patience, &said)
@@ -159,15 +159,14 @@ func saved(ctx context.Context, t *testing.T, l *Lab) string {
 	return all
 }
 
-// TestReload: a mail in flight and a client in the delay do not notice that the configuration changes under them; new
-// clients get the new one. What is wrong, or cannot change, is refused whole.
+// TestReload: a mail in flight and a client in the delay do not notice a reload. New clients get the new configuration. A
+// configuration that is wrong, or changes what a reload cannot change, is refused as a whole.
 func TestReload(t *testing.T) {
 	beside(t)
 	eachFamily(t, func(t *testing.T, f family) { reload(t, f) })
 }
 
-// delayedTwice adds a second inspect-delay, which nobody could wait for, and has the rule name a predefined acl. As in HAProxy
-// the first delay counts.
+// delayedTwice adds a second inspect-delay of an hour, and a rule with a predefined acl. As in HAProxy the first delay counts.
 func delayedTwice(cfg []byte) []byte {
 	return bytes.Replace(cfg, []byte("    tcp-request content reject if { req.len gt 0 }"),
 		[]byte("    tcp-request inspect-delay 1h\n    tcp-request content reject if REQ_CONTENT"), 1)
@@ -215,7 +214,7 @@ func reload(t *testing.T, f family) {
 	}
 	line, err := g.WaitLine(ctx, "configuration reloaded")
 	if err != nil || !strings.Contains(line, "servers_added=[]") {
-		// both servers are called smtp1, which is another machine now
+		// the new server has the name of the old one
 		t.Errorf("%q, %v", line, err)
 	}
 	_ = held.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -237,13 +236,14 @@ func reload(t *testing.T, f family) {
 	if n := len(m[1].Mails()); n != 1 {
 		t.Errorf("%d mails arrived at the second server", n)
 	}
-	if err := g.Signal(syscall.SIGHUP); err != nil { // the same again
+	if err := g.Signal(syscall.SIGHUP); err != nil { // the same configuration again
 		t.Fatal(err)
 	}
 	waitFor(t, "the second reload", func() bool { return g.Count("configuration reloaded") == 2 })
 }
 
-// TestReloadForgets: the rules of what was taken out go when its last connection has. That is no reload.
+// TestReloadForgets: a reload removes a server. Its rules go when its last connection has ended, and that is not logged as a
+// reload.
 func TestReloadForgets(t *testing.T) {
 	beside(t)
 	f := families[0]
@@ -272,8 +272,8 @@ func TestReloadForgets(t *testing.T) {
 	}
 }
 
-// TestStop: at SIGTERM the mail in flight goes on, who waits is told 421, nobody new is taken; each has its line, and
-// nothing is left.
+// TestStop: at SIGTERM the mail in flight goes on, clients in the delay get 421, and new clients are refused. Each connection
+// has its line in the log, and no rule is left.
 func TestStop(t *testing.T) {
 	beside(t)
 	eachFamily(t, func(t *testing.T, f family) {
@@ -313,8 +313,8 @@ func TestStop(t *testing.T) {
 	})
 }
 
-// TestHardStop: what has not ended when hard-stop-after is over, or when SIGTERM comes a second time, is reset on both
-// sides and has its line.
+// TestHardStop: connections that remain when hard-stop-after is over, or at a second SIGTERM, are reset on both sides and have
+// their line in the log.
 func TestHardStop(t *testing.T) {
 	beside(t)
 	for name, c := range map[string]struct {
@@ -370,8 +370,8 @@ func established(ctx context.Context, t *testing.T, h *Host, peer string) int {
 	return strings.Count(out, "\n")
 }
 
-// TestCrash: after kill -9 and a new start the rules are right, what the client or the server sends on a connection that
-// nobody knows is answered with an RST, and mail goes.
+// TestCrash: after kill -9 and a new start the rules are right and mail goes through. What a client or a server sends on a
+// connection of the killed process is answered with an RST.
 func TestCrash(t *testing.T) {
 	beside(t)
 	eachFamily(t, func(t *testing.T, f family) {
@@ -403,7 +403,8 @@ func TestCrash(t *testing.T) {
 	})
 }
 
-// TestOneInstance: a second gateway in the namespace is refused, before it touches anything, and told whom to look for.
+// TestOneInstance: a second gateway in the namespace is refused before it changes anything. The error names the process of the
+// first one.
 func TestOneInstance(t *testing.T) {
 	beside(t)
 	f := families[0]
@@ -429,8 +430,8 @@ func TestOneInstance(t *testing.T) {
 	}
 }
 
-// TestFail: after kill -9, with `fail: open` clients reach the servers by the kernel alone, from their own address and by
-// weight; with `fail: closed` nobody answers. Both end with the next start.
+// TestFail: after kill -9 and with `fail: open` the kernel forwards clients to the servers, from their own addresses and by
+// weight. With `fail: closed` nobody answers. Both end with the next start.
 func TestFail(t *testing.T) {
 	beside(t)
 	for _, f := range families {
@@ -527,7 +528,7 @@ func TestSignalDuringStart(t *testing.T) {
 	asked, told := false, false
 	for s := bufio.NewScanner(out); s.Scan(); {
 		lines = append(lines, s.Text())
-		if !asked && strings.Contains(s.Text(), "msg=") { // it is the gateway's first line; notes on the file come before
+		if !asked && strings.Contains(s.Text(), "msg=") { // the gateway's first line, after the notes on the file
 			asked = true
 			must(t, cmd.Process.Signal(syscall.SIGUSR1))
 		}
@@ -541,7 +542,7 @@ func TestSignalDuringStart(t *testing.T) {
 	}
 }
 
-// whileRead gives a gateway that starts its configuration by a named pipe, and does something when the gateway has opened it.
+// whileRead waits until a gateway reads its configuration from a named pipe, calls do, and then writes the configuration.
 func whileRead(ctx context.Context, t *testing.T, pipe string, text []byte, do func()) {
 	t.Helper()
 	done := make(chan error, 1)

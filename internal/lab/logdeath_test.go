@@ -17,17 +17,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// streams are a gateway with both ends of its standard streams in the test's hands. Nobody reads them but the test.
+// streams is a gateway whose standard streams the test holds at both ends. Only the test reads them.
 type streams struct {
 	t          *testing.T
 	cmd        *exec.Cmd
 	outR, outW *os.File
 	errR, errW *os.File
-	syslog     *net.UnixConn // where the configuration says, but for stdout
+	syslog     *net.UnixConn // the log socket that the configuration names
 	said       strings.Builder
 }
 
-// startStreams starts a gateway and waits until it tells systemd that it is ready: its log may not be able to.
+// startStreams starts a gateway and waits until it tells systemd that it is ready. Its log may be blocked.
 func startStreams(t *testing.T, l *Lab, cfg []byte, change func(*streams)) *streams {
 	t.Helper()
 	dir := t.TempDir()
@@ -71,13 +71,13 @@ func startStreams(t *testing.T, l *Lab, cfg []byte, change func(*streams)) *stre
 	}
 }
 
-// fill leaves no room in a pipe.
+// fill fills a pipe.
 func fill(t *testing.T, w *os.File) {
 	t.Helper()
 	raw, err := w.SyscallConn()
 	must(t, err)
 	must(t, raw.Control(func(fd uintptr) {
-		twin, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_WRONLY|unix.O_NONBLOCK, 0) // of its own mode
+		twin, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_WRONLY|unix.O_NONBLOCK, 0) // the original stays blocking
 		must(t, err)
 		defer func() { _ = unix.Close(twin) }()
 		for size := 4096; size > 0; size /= 4096 {
@@ -88,7 +88,7 @@ func fill(t *testing.T, w *os.File) {
 	}))
 }
 
-// heard is what standard error has said so far.
+// heard is what the gateway has written to standard error so far.
 func (s *streams) heard() string {
 	b := make([]byte, 1<<16)
 	for _ = s.errR.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); ; {
@@ -100,7 +100,7 @@ func (s *streams) heard() string {
 	}
 }
 
-// counted waits until the counters tell of lost lines of a target.
+// counted waits until the counters show lost lines of a log target.
 func (s *streams) counted(target string) {
 	s.t.Helper()
 	lost := regexp.MustCompile(`msg=log target=` + regexp.QuoteMeta(target) + ` written=\d+ lost=[1-9]`)
@@ -110,7 +110,7 @@ func (s *streams) counted(target string) {
 	})
 }
 
-// ends asks for the end, which has to be a good one, and to come in time.
+// ends sends SIGTERM. The gateway has to end in time, with status 0 and without leaving rules.
 func (s *streams) ends(ctx context.Context, l *Lab) {
 	s.t.Helper()
 	must(s.t, s.cmd.Process.Signal(syscall.SIGTERM))
@@ -125,17 +125,17 @@ func (s *streams) ends(ctx context.Context, l *Lab) {
 	}
 }
 
-// logDeaths are the ways in which somebody who reads a log can fail.
+// logDeaths are the ways in which the reader of a log can fail.
 var logDeaths = []struct {
 	name   string
 	target string                   // where lines of connections go
 	start  func(s *streams)         // before the gateway is started
-	die    func(s *streams)         // when a mail is under way
+	die    func(s *streams)         // in the middle of a mail
 	look   func(s *streams)         // when mails have gone through
-	ended  func(s *streams, l *Lab) // when it is all over
+	ended  func(s *streams, l *Lab) // when the gateway has ended
 }{
 	{
-		name: "nobody reads standard error", target: "stdout format raw",
+		name: "standard error is not read", target: "stdout format raw",
 		start: func(s *streams) { fill(s.t, s.errW) },
 		look: func(s *streams) { // what has waited comes as soon as somebody reads
 			waitFor(s.t, "the lines", func() bool { return strings.Contains(s.heard(), `msg="configuration reloaded"`) })
@@ -143,7 +143,7 @@ var logDeaths = []struct {
 		},
 	},
 	{
-		name: "nobody reads standard output", target: "stdout format raw",
+		name: "standard output is not read", target: "stdout format raw",
 		start: func(s *streams) { fill(s.t, s.outW) },
 		ended: func(s *streams, _ *Lab) {
 			if said := s.heard(); !strings.Contains(said, "msg=\"lines of connections were lost\" target=stdout") {
@@ -152,12 +152,12 @@ var logDeaths = []struct {
 		},
 	},
 	{
-		name: "who reads standard output goes away", target: "stdout format raw",
+		name: "the reader of standard output goes away", target: "stdout format raw",
 		die:  func(s *streams) { _, _ = s.outW.Close(), s.outR.Close() },
 		look: func(s *streams) { s.counted("stdout") },
 	},
 	{
-		name: "who reads standard error goes away", target: "stdout format raw",
+		name: "the reader of standard error goes away", target: "stdout format raw",
 		die: func(s *streams) { _, _ = s.errW.Close(), s.errR.Close() },
 		ended: func(s *streams, _ *Lab) {
 			_ = s.outW.Close()
@@ -211,8 +211,8 @@ var logDeaths = []struct {
 	},
 }
 
-// TestLogDeaths: whatever becomes of those who read the log, mail goes through, a reload works, and the end comes in time,
-// with the rules taken away and the right status.
+// TestLogDeaths: the reader of a log fails. Mail goes through all the same, a reload works, and at SIGTERM the gateway ends in
+// time, removes its rules and exits with status 0.
 func TestLogDeaths(t *testing.T) {
 	beside(t)
 	ctx, l := site(t, Options{})
@@ -255,7 +255,8 @@ func TestLogDeaths(t *testing.T) {
 	}
 }
 
-// TestFailWithoutReader: what systemd runs when the gateway is gone installs its rules although nobody reads what it says.
+// TestFailWithoutReader: `hushgate fail`, which systemd runs when the gateway has ended, installs its rules although nobody reads
+// its standard error.
 func TestFailWithoutReader(t *testing.T) {
 	beside(t)
 	f := families[0]
@@ -280,7 +281,7 @@ func TestFailWithoutReader(t *testing.T) {
 				t.Errorf("fail --as %s: %v", c.as, err)
 			}
 			if rules := strings.Contains(saved(ctx, t, l), "HUSHGATE"); rules != c.rules {
-				t.Errorf("behind fail --as %s there are rules: %v", c.as, rules)
+				t.Errorf("after fail --as %s there are rules: %v", c.as, rules)
 			}
 		}
 		_, _ = r.Close(), w.Close()

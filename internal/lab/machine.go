@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// NamespacePath is a file that stands for the host's network namespace, for as long as this process has the host.
+// NamespacePath is a file that refers to the host's network namespace, until the host is closed.
 func (h *Host) NamespacePath() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(h.ns)) }
 
-// Switch makes a host a switch for its interfaces.
+// Switch turns a host into an Ethernet switch.
 func Switch(h *Host, ports ...string) error { return bridge(h, ports...) }

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestSmallerMSS: while a client is in the delay its server begins to take smaller segments than the client was promised. The
-// client's kernel hears of it and sends what fits; what our kernel cuts into segments anyhow, it cuts smaller. The mail arrives.
+// TestSmallerMSS: while a client is in the delay, its server lowers its MSS below what the client was promised. The client's
+// kernel is told and sends segments that fit; super-frames are cut into smaller segments. The mail arrives.
 func TestSmallerMSS(t *testing.T) {
 	beside(t)
 	for i, f := range families {
@@ -62,8 +62,9 @@ func TestSmallerMSS(t *testing.T) {
 	}
 }
 
-// TestGrantsFromTheWire: a server with a tiny window offers the MSS of its link, and so clients are told, though our kernel
-// would send it segments of half the window: a check at its port, one at another, and a visit alike.
+// TestGrantsFromTheWire: a server with a tiny window offers the MSS of its link, and clients are promised this MSS, although
+// our kernel would send the server segments of half the window. So it is with checks of its port, with checks of another port,
+// and without checks.
 func TestGrantsFromTheWire(t *testing.T) {
 	beside(t)
 	for i, f := range families {
@@ -109,8 +110,8 @@ backend bk_smtp
 	}
 }
 
-// TestTimestampsLost: while a client is in the delay all servers stop granting the timestamps that it was promised. It is told
-// 421, the administrator is told why, and when it comes again it is promised none, and served.
+// TestTimestampsLost: a client was promised timestamps, and all servers stop granting them while it is in the delay. It gets
+// 421, and the log says why. When it comes again it is not promised timestamps, and its mail arrives.
 func TestTimestampsLost(t *testing.T) {
 	beside(t)
 	eachFamily(t, func(t *testing.T, f family) {

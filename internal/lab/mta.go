@@ -13,7 +13,7 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// Mail is what a server took.
+// Mail is a mail that a server accepted.
 type Mail struct {
 	Server   string
 	Client   string // the address that the server saw
@@ -22,7 +22,7 @@ type Mail struct {
 	SHA256   string
 }
 
-// MTA is a mail server that keeps notes.
+// MTA is a mail server that remembers its connections and mails.
 type MTA struct {
 	Name string
 	host *Host
@@ -45,7 +45,7 @@ func NewMTA(h *Host, address string, got chan Mail) (*MTA, error) {
 	return m, m.Start()
 }
 
-// Start starts it, again maybe.
+// Start starts it, also after Stop.
 func (m *MTA) Start() error {
 	l, err := m.host.Listen(m.addr)
 	if err != nil {
@@ -72,7 +72,8 @@ func (m *MTA) Stop() error {
 	return err
 }
 
-// Connections and Octets say what came from a client's address; "" means from all but the gateway's own.
+// Connections returns how many connections came from a client's address, and how many octets; "" stands for all addresses but
+// the gateway's own.
 func (m *MTA) Connections(client string) (connections, octets int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -85,7 +86,7 @@ func (m *MTA) Connections(client string) (connections, octets int64) {
 	return connections, octets
 }
 
-// Mails returns the mails that it took.
+// Mails returns the mails that it accepted.
 func (m *MTA) Mails() []Mail {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -127,10 +128,10 @@ func (c countingConn) Close() error {
 	return c.Conn.Close()
 }
 
-// GiveUp tells all clients 421, as a server does whose clients keep it waiting for too long. It does not wait for them.
+// GiveUp sends 421 to all clients, as a server does when its own timeout is over. It does not wait for them.
 func (m *MTA) GiveUp() {
 	for c := range m.open.Range {
-		_, _ = io.WriteString(c.(net.Conn), "421 4.4.2 timeout\r\n") // an end that is gone already is as good
+		_, _ = io.WriteString(c.(net.Conn), "421 4.4.2 timeout\r\n") // the connection may have ended already
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// TestServersMove: both servers get another link address and tell nobody, while the gateway's kernel would believe in the old
-// one for an hour. Mail in flight goes on, and new mail finds them.
+// TestServersMove: both servers get another link address and do not announce it, while the gateway's kernel would use the old
+// one for an hour. Mail in flight goes on, and new mail arrives.
 func TestServersMove(t *testing.T) {
 	ctx, l := shape(t, TwoArms)
 	startMTAs(t, l, both...)

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestNotify: systemd hears when the gateway is ready, that it goes round, reloads and stops; a gateway that stands still
-// is not called alive.
+// TestNotify: systemd is told when the gateway is ready, alive, reloading and stopping. A gateway that is stopped by SIGSTOP
+// sends no watchdog message.
 func TestNotify(t *testing.T) {
 	beside(t)
 	ctx, l := site(t, Options{})
@@ -50,11 +50,11 @@ func TestNotify(t *testing.T) {
 	expect("RELOADING=1\nMONOTONIC_USEC=")
 	expect("READY=1")
 	must(t, g.Signal(syscall.SIGSTOP))
-	for heard(interval/6, "WATCHDOG=1") { // what was sent before
+	for heard(interval/6, "WATCHDOG=1") { // messages sent before
 		continue
 	}
 	if heard(2*interval, "WATCHDOG=1") {
-		t.Error("a process that stands still is called alive")
+		t.Error("a stopped process sent a watchdog message")
 	}
 	must(t, g.Signal(syscall.SIGCONT))
 	expect("WATCHDOG=1")

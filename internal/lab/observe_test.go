@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// TestObserve: with on-early-talk: observe nobody is rejected. What 100 kB of early talk say arrives to the octet, in good
-// weather and in bad, and the log has what would have been.
+// TestObserve: with `on-early-talk: observe` nobody is rejected. 100 kB of early talk arrive octet by octet, over good links and
+// bad ones, and the log says that the client would have been rejected.
 func TestObserve(t *testing.T) {
 	beside(t)
 	burst := noise(100 << 10)
@@ -66,13 +66,13 @@ backends:
 	}
 }
 
-// observation is what a line tells of early talk.
+// observation is what a log line says about early talk.
 type observation struct {
 	after  int64 // ms
 	octets int
 }
 
-// talks returns what the lines of early talk tell when it was observed, and those of the connections when they ended.
+// talks returns the observations in the lines logged at the early talk, and in the lines of the connections when they ended.
 func talks(t *testing.T, lines []string) (told, ended []observation) {
 	t.Helper()
 	words := regexp.MustCompile(`early talk observed.* after=(\S+) octets=(\d+) `)
@@ -99,7 +99,7 @@ func talks(t *testing.T, lines []string) (told, ended []observation) {
 	return told, ended
 }
 
-// burstAfter connects, talks after a while, closes its half and returns all that it heard.
+// burstAfter connects, waits, sends a text, closes its half and returns everything that it received.
 func burstAfter(ctx context.Context, t *testing.T, l *Lab, f family, wait time.Duration, text []byte) string {
 	t.Helper()
 	c, err := l.Client.Dial(ctx, f.client, net.JoinHostPort(f.vip, "25"))

@@ -25,8 +25,8 @@ func plainMail(n int) []byte {
 	return bytes.Repeat([]byte(strings.Repeat("m", 68)+"\r\n"), n/70)
 }
 
-// TestServersThatGrantLess: servers without an option that most have, from the start and all of a sudden, still get
-// their mail whole.
+// TestServersThatGrantLess: servers lack a TCP option that most servers have, from the start or from one moment to the next. They
+// still get their mail intact.
 func TestServersThatGrantLess(t *testing.T) {
 	beside(t)
 	f := families[0]
@@ -61,7 +61,7 @@ func TestServersThatGrantLess(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			for _, s := range l.Servers { // the checks have learnt that they grant it now
+			for _, s := range l.Servers { // the checks learn that the servers grant it now
 				if err := s.Sysctl("net/ipv4/"+sysctl, "1"); err != nil {
 					t.Fatal(err)
 				}
@@ -72,7 +72,7 @@ func TestServersThatGrantLess(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// Clients that were promised timestamps may be told to come back once; nobody after them is.
+			// Clients that were promised timestamps may get one 421. No client after them does.
 			waitFor(t, "a mail without the option", func() bool { return deliver("all of a sudden") == nil })
 			if err := deliver("after that"); err != nil {
 				t.Error(err)
@@ -81,7 +81,7 @@ func TestServersThatGrantLess(t *testing.T) {
 	}
 }
 
-// far adds a host behind the client host, on a link of a small MTU that neither end knows of.
+// far adds a host behind the client host, on a link with a small MTU that neither end knows.
 func far(ctx context.Context, t *testing.T, l *Lab) *Host {
 	t.Helper()
 	h, err := NewHost("far")
@@ -107,7 +107,7 @@ func far(ctx context.Context, t *testing.T, l *Lab) *Host {
 			t.Fatal(e)
 		}
 	}
-	// The host lies about its MSS, as hosts behind tunnels do.
+	// The host announces a larger MSS than its link has, as hosts behind tunnels do.
 	run(h, "route", "add", "default", "via", "198.19.1.1", "advmss", "1460")
 	run(h, "-6", "route", "add", "default", "via", "2001:db8:9::1", "advmss", "1440")
 	run(l.Gateway, "route", "add", "198.19.1.0/24", "via", ClientAddr4(1))
@@ -115,8 +115,8 @@ func far(ctx context.Context, t *testing.T, l *Lab) *Host {
 	return h
 }
 
-// TestPathMTU: a router behind the client says that the server's segments are too big; the server hears of it, in its
-// own numbers, and sends smaller ones.
+// TestPathMTU: a router on the client's side reports that the server's segments are too big. The server gets the report, with
+// its own sequence numbers in it, and sends smaller segments.
 func TestPathMTU(t *testing.T) {
 	beside(t)
 	for _, f := range families {
@@ -137,7 +137,7 @@ func TestPathMTU(t *testing.T) {
 						if err != nil {
 							return
 						}
-						go func() { // greets at length
+						go func() { // a long greeting
 							_, _ = c.Write(data)
 							_ = c.Close()
 						}()
@@ -169,7 +169,7 @@ func TestPathMTU(t *testing.T) {
 	}
 }
 
-// deep adds a server behind the first server's host, which routes, on a link of a small MTU that neither end knows of.
+// deep adds a server behind the first server's host, which routes, on a link with a small MTU that neither end knows.
 func deep(ctx context.Context, t *testing.T, l *Lab) *Host {
 	t.Helper()
 	h, err := NewHost("deep")
@@ -204,8 +204,8 @@ func deep(ctx context.Context, t *testing.T, l *Lab) *Host {
 	return h
 }
 
-// TestPathMTUInside: a router before the server says that the client's segments are too big; the client hears of it, from
-// the service address, and sends smaller ones. What the router said of the server's address the kernel does not forward.
+// TestPathMTUInside: a router before the server reports that the client's segments are too big. The client gets the report from
+// the service address and sends smaller segments. The kernel does not forward the router's own report, which names the server.
 func TestPathMTUInside(t *testing.T) {
 	beside(t)
 	for i, f := range families {
@@ -246,26 +246,26 @@ backends:
 	}
 }
 
-// onlyAbout expects that every ICMP error that the client heard of was about what it had sent to the service.
+// onlyAbout expects that every ICMP error that the client received quotes a segment that it sent to the service.
 func onlyAbout(t *testing.T, l *Lab, heard *ICMPErrors, f family) {
 	t.Helper()
 	service, client := netip.AddrPortFrom(netip.MustParseAddr(f.vip), 25), netip.MustParseAddr(f.client)
-	last := netip.AddrPortFrom(client, 9) // behind all others
+	last := netip.AddrPortFrom(client, 9) // sent after all others
 	if err := l.Gateway.SendICMPError(client, Unreachable(client.Is6()), Quote{Src: last, Dst: last, Proto: ProtoTCP}); err != nil {
 		t.Fatal(err)
 	}
 	quotes, err := heard.Until(9)
 	if err != nil || len(quotes) == 0 {
-		t.Errorf("the client heard of %v, %v", quotes, err)
+		t.Errorf("the client received %v, %v", quotes, err)
 	}
 	for _, q := range quotes {
 		if q.Dst != service || q.Src.Addr() != client {
-			t.Errorf("the client heard of an error about a segment from %v to %v", q.Src, q.Dst)
+			t.Errorf("the client received an error about a segment from %v to %v", q.Src, q.Dst)
 		}
 	}
 }
 
-// TestJumboFrames: links of 9,000 octets are used as such.
+// TestJumboFrames: mail goes through links with an MTU of 9,000.
 func TestJumboFrames(t *testing.T) {
 	f := families[0]
 	ctx, l := site(t, Options{MTU: 9000})
@@ -282,8 +282,8 @@ func TestJumboFrames(t *testing.T) {
 	}
 }
 
-// TestLoss carries mail over links that lose one frame in fifty each way: what is lost is the ends' to send again, but
-// for our own segments, which are ours.
+// TestLoss: links lose one frame in fifty in each direction, and all mails arrive. The ends retransmit what is lost, and the
+// gateway retransmits its own segments.
 func TestLoss(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
@@ -327,7 +327,7 @@ func TestLoss(t *testing.T) {
 	}
 }
 
-// TestFragments: a SYN in two fragments is put together by the kernel and answered.
+// TestFragments: the kernel reassembles a SYN in two fragments, and the gateway answers it.
 func TestFragments(t *testing.T) {
 	beside(t)
 	f := families[0]
@@ -351,7 +351,7 @@ func TestFragments(t *testing.T) {
 		h[10], h[11] = byte(^sum>>8), byte(^sum)
 		return append(frame, part...)
 	}
-	frames := [][]byte{fragment(24, 0, tcp[24:]), fragment(0, 0x20, tcp[:24])} // the second first
+	frames := [][]byte{fragment(24, 0, tcp[24:]), fragment(0, 0x20, tcp[:24])} // the second fragment first
 	var mac, own [6]byte
 	for _, e := range []error{
 		l.Gateway.Do(func() error { return linkAddress("outside", &mac) }),

@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// oneAddress is a machine with one interface and one address of a family, which is both what clients connect to and what the
-// servers see, and a gateway on it with four shards.
+// oneAddress is a gateway with four shards on a machine with one interface and one address of each family. Clients connect to
+// this address, and servers see connections from it.
 func oneAddress(t *testing.T) (ctx context.Context, l *Lab, mtas map[string]*MTA, g *Gateway) {
 	t.Helper()
 	ctx, l = shape(t, OneArm)
-	sh(ctx, t, l.Gateway, "ip route add 192.0.2.11/32 dev eth0 src "+ShapeVIP4) // of several addresses there
+	sh(ctx, t, l.Gateway, "ip route add 192.0.2.11/32 dev eth0 src "+ShapeVIP4) // the machine has several addresses
 	cfg := "#yaml\nshards: 4\nfrontends:\n"
 	for name, vip := range map[string]string{"four": ShapeVIP4, "six": ShapeVIP6} {
 		cfg += fmt.Sprintf("  - {name: %s, bind: %q, inspect-delay: 200ms, default_backend: %s}\n", name, net.JoinHostPort(vip, "25"), name)
@@ -44,11 +44,11 @@ func oneAddress(t *testing.T) (ctx context.Context, l *Lab, mtas map[string]*MTA
 	return ctx, l, mtas, gateway(ctx, t, l, []byte(cfg))
 }
 
-// TestSourceIsTheServiceAddress: four shards share the work of such a machine: what the servers answer goes to the shard that
-// has the connection, and not to that of a client which the server would be.
+// TestSourceIsTheServiceAddress: with four shards on such a machine, answers of the servers go to the shard that has the
+// connection, and not to the shard of a client with the server's address.
 func TestSourceIsTheServiceAddress(t *testing.T) {
 	ctx, l, mtas, g := oneAddress(t)
-	for _, server := range []string{"four/s1", "six/s2"} { // whose answers to our own connections may come to any shard
+	for _, server := range []string{"four/s1", "six/s2"} { // answers to checks may arrive at any shard
 		if _, err := g.WaitLine(ctx, "server's TCP options learnt", server); err != nil {
 			t.Error(err)
 		}
@@ -83,8 +83,8 @@ func TestSourceIsTheServiceAddress(t *testing.T) {
 	}
 }
 
-// TestTakeOverWithSource: mail goes on through three takeovers where servers see the gateway's address. The number of shards
-// cannot change meanwhile: a taker that has another one is refused.
+// TestTakeOverWithSource: servers see the gateway's address, and mail goes on through three takeovers. The number of shards
+// cannot change with such a source: a new process with another number is refused.
 func TestTakeOverWithSource(t *testing.T) {
 	ctx, l, mtas, g := oneAddress(t)
 	var group errgroup.Group
@@ -142,8 +142,8 @@ func TestTakeOverWithSource(t *testing.T) {
 	t.Logf("%d mails", arrived)
 }
 
-// TestReloadOfSource: mail in flight goes on from the source that it began with; new mail, and the health checks, come from
-// the new one.
+// TestReloadOfSource: after a reload that changes the server-side address, mail in flight keeps the old address. New mail and
+// the health checks come from the new one.
 func TestReloadOfSource(t *testing.T) {
 	beside(t)
 	eachFamily(t, func(t *testing.T, f family) {
@@ -184,14 +184,14 @@ backends:
 		if now, _ := m.Connections(one); now > before+1 { // a check may have been on its way
 			t.Errorf("there are checks from %s yet: %d, %d", one, before, now)
 		}
-		must(t, os.WriteFile(g.File, cfg(f.talker), 0o600)) // which is not the gateway's
+		must(t, os.WriteFile(g.File, cfg(f.talker), 0o600)) // not an address of the gateway
 		const warning = "is not an address of this machine"
 		if out, err := l.hushgate(ctx, "reload"); err != nil || !strings.Contains(out, warning) {
-			t.Errorf("a reload with a source of nobody's: %v, %s", err, out)
+			t.Errorf("a reload with an address that the machine does not have: %v, %s", err, out)
 		}
 		waitForLine(ctx, t, g, warning)
 		if out, err := l.hushgate(ctx, "check", "-f", g.File); err != nil || !strings.Contains(out, warning) {
-			t.Errorf("check with a source of nobody's: %v, %s", err, out)
+			t.Errorf("check with an address that the machine does not have: %v, %s", err, out)
 		}
 		slow.end()
 		if n := g.Count(warning); n != 1 {
@@ -204,8 +204,8 @@ backends:
 	})
 }
 
-// TestSourcePortsInUse: with one port only one client at a time reaches the server; the next one is told 421, and the log why.
-// When the first has finished its port is free for others at once, though the server's kernel remembers it.
+// TestSourcePortsInUse: with one server-side port, one client at a time reaches the server. The next client gets 421, and the
+// log says why. When the first has finished, its port is free at once, although the server's kernel is in TIME-WAIT.
 func TestSourcePortsInUse(t *testing.T) {
 	beside(t)
 	ctx, l := site(t, Options{})

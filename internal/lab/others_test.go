@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// nameserver answers every A and AAAA question with the lab's client, and notes who asked.
+// nameserver answers every A and AAAA query with an address of the lab's client, and passes the sender of each query to asked.
 func nameserver(t *testing.T, h *Host, address string, asked func(net.Addr)) {
 	t.Helper()
 	var conn net.PacketConn
@@ -67,9 +67,9 @@ func answerTo(query []byte) ([]byte, error) {
 	return b.Finish()
 }
 
-// TestOtherTraffic: while mail comes in, a server resolves names and sends mail out through the gateway, which forwards
-// nothing by itself; the world sees the gateway's address. The outside's links are smaller than the inside's, and nobody is
-// told by ICMP: the MSS is brought down.
+// TestOtherTraffic: while mail comes in, a server resolves names and sends mail through the gateway, whose firewall would not
+// forward anything. The world sees the gateway's address. The links outside have a smaller MTU than those inside, and ICMP
+// errors are dropped: the gateway clamps the MSS.
 func TestOtherTraffic(t *testing.T) {
 	beside(t)
 	eachFamily(t, func(t *testing.T, f family) {
@@ -87,7 +87,7 @@ func TestOtherTraffic(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// The world outside lies about its MSS, as hosts behind tunnels do.
+		// Hosts outside announce a larger MSS than their links have, as hosts behind tunnels do.
 		lie := []string{"-4", "route", "change", "198.18.0.0/24", "dev", "eth0", "advmss", "1460"}
 		if f.name == "ipv6" {
 			lie = []string{"-6", "route", "add", "2001:db8:1::/64", "dev", "eth0", "metric", "128", "advmss", "1440"}
@@ -150,7 +150,7 @@ backends:
 	})
 }
 
-// relayed resolves a name on a server, by the nameserver at a relay, and delivers a mail to what it stands for.
+// relayed resolves a name on a server, with the nameserver at relay, and delivers a mail to the address of that name.
 func relayed(ctx context.Context, server *Host, relay string, body []byte) error {
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var c net.Conn

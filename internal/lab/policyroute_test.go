@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// forServer has hushgate print what a server needs, on the gateway.
+// forServer is what `hushgate rules --for-server` prints on the gateway.
 func forServer(ctx context.Context, t *testing.T, l *Lab, file, server, form string) string {
 	t.Helper()
 	out, err := l.Gateway.Run(ctx, binary, "rules", "-f", file, "--for-server", server, "--form", form)
@@ -27,7 +27,7 @@ func sh(ctx context.Context, t *testing.T, h *Host, script string) string {
 	return out
 }
 
-// wayOut is the router by which a host sends to a client.
+// wayOut is the next hop of a route of a host.
 func wayOut(ctx context.Context, t *testing.T, h *Host, what ...string) string {
 	t.Helper()
 	out, err := h.Run(ctx, "ip", append([]string{"route", "get"}, what...)...)
@@ -39,8 +39,8 @@ func wayOut(ctx context.Context, t *testing.T, h *Host, what ...string) string {
 	return via
 }
 
-// TestPolicyRouting: the servers keep their default gateway, and what `hushgate rules --for-server` printed is all that is
-// done on them.
+// TestPolicyRouting: the servers keep their default gateway. They need nothing but the commands that
+// `hushgate rules --for-server` prints.
 func TestPolicyRouting(t *testing.T) {
 	ctx, l := shape(t, PolicyRouting)
 	_, file := example(t, "policy-routing.cfg")
@@ -66,7 +66,7 @@ func TestPolicyRouting(t *testing.T) {
 	talkAndMail(ctx, t, l, mtas, both...)
 }
 
-// TestForServer: every form does the same. The networkd form is a file, whose words are tested in internal/policyroute.
+// TestForServer: every form has the same effect. The networkd form is a file; internal/policyroute tests its text.
 func TestForServer(t *testing.T) {
 	for _, form := range []string{"ip", "iptables", "nftables", "ifupdown"} {
 		t.Run(form, func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestPostscreenLines: what postscreen's format says of real clients, each line a message of its own, when it happens and in
-// postscreen's order.
+// TestPostscreenLines: with log-format postscreen, real clients cause the lines that postscreen would write, in its order and at
+// the time of the event. Each line is a message of its own.
 func TestPostscreenLines(t *testing.T) {
 	beside(t)
 	ctx, l := site(t, Options{})

@@ -84,12 +84,12 @@ func proxyProtocol(t *testing.T, f family, shards int) {
 	waitFor(t, "20 lines that name the client as the one who delivered", func() bool { return g.Count(f.client, " mx", "--") == 20 })
 	backend := map[string]string{VIP4: "mx", VIP6: "mx6"}[f.vip]
 	if n := g.Count("Server "+backend+"/", "is DOWN"); n != 0 {
-		t.Errorf("%d times a server was taken for down: the checks' headers are not understood", n)
+		t.Errorf("%d times a server was taken for down: the server does not understand the headers of the checks", n)
 	}
 }
 
-// TestProxyHeaderOfClient: a server that answers through the gateway sees the client's address on the wire, and in the
-// header too.
+// TestProxyHeaderOfClient: a server that answers through the gateway sees the client's address on the wire and in the PROXY
+// header.
 func TestProxyHeaderOfClient(t *testing.T) {
 	beside(t)
 	eachFamily(t, func(t *testing.T, f family) {
@@ -109,7 +109,7 @@ func TestProxyHeaderOfClient(t *testing.T) {
 	})
 }
 
-// withoutDefault takes a host's default routes away: it can answer its own network alone.
+// withoutDefault removes a host's default routes, so that it can answer only its own network.
 func withoutDefault(t *testing.T, h *Host) {
 	t.Helper()
 	err := h.Do(func() error {
@@ -147,8 +147,8 @@ func read(t *testing.T, file string) string {
 	return string(b)
 }
 
-// postfix starts a Postfix of its own on a host, whose smtpd listens at an address behind a proxy, and throws mail away. It
-// returns its log file.
+// postfix starts a Postfix on a host. Its smtpd listens at an address and expects a proxy; mail is discarded. The result is its
+// log file.
 func postfix(ctx context.Context, t *testing.T, h *Host, addr, upstream string) string {
 	t.Helper()
 	log := postfixBehind(ctx, t, h, addr, "smtp inet n - n - - smtpd",
@@ -164,7 +164,7 @@ func postfix(ctx context.Context, t *testing.T, h *Host, addr, upstream string) 
 	return log
 }
 
-// postfixBehind starts a Postfix with some services and settings of its own.
+// postfixBehind starts a Postfix on a host, with services for its master.cf and settings for its main.cf.
 func postfixBehind(ctx context.Context, t *testing.T, h *Host, addr, services, settings string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "hushgate-postfix-")
@@ -209,7 +209,7 @@ proxymap unix - - n - - proxymap
 		os.WriteFile(filepath.Join(conf, "master.cf"), []byte(master), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := h.Run(ctx, "postfix", "-c", conf, "check"); err != nil { // which makes the directories
+	if out, err := h.Run(ctx, "postfix", "-c", conf, "check"); err != nil { // this makes the directories
 		t.Fatalf("check Postfix: %v: %s", err, out)
 	}
 	if err := h.Start(exec.Command("/usr/lib/postfix/sbin/master", "-c", conf, "-d")); err != nil {
@@ -219,7 +219,7 @@ proxymap unix - - n - - proxymap
 	return log
 }
 
-// haproxyReceiver starts an HAProxy on a host that expects a PROXY header, in front of an smtp-sink. It returns what gives
+// haproxyReceiver starts an HAProxy on a host that expects a PROXY header, in front of an smtp-sink. The returned function reads
 // its log.
 func haproxyReceiver(t *testing.T, h *Host, addr string) func() string {
 	t.Helper()
@@ -233,8 +233,8 @@ backend out
 `, net.JoinHostPort(addr, "25")))
 }
 
-// haproxyTrusting starts an HAProxy on a host that takes a PROXY header from some addresses for one, and from others for the
-// beginning of the mail dialogue, in front of the Postfix at 127.0.0.1.
+// haproxyTrusting starts an HAProxy on a host, in front of the Postfix at 127.0.0.1. It accepts a PROXY header from the trusted
+// addresses only; from any other address it passes the header on as if it were SMTP.
 func haproxyTrusting(t *testing.T, h *Host, addr, trusted string) func() string {
 	t.Helper()
 	return haproxy(t, h, fmt.Sprintf(`frontend in
@@ -246,7 +246,7 @@ backend out
 `, net.JoinHostPort(addr, "25"), trusted))
 }
 
-// haproxy starts an HAProxy on a host, with some sections of its configuration. It returns what gives its log.
+// haproxy starts an HAProxy on a host, with sections of its configuration. The returned function reads its log.
 func haproxy(t *testing.T, h *Host, sections string) func() string {
 	t.Helper()
 	dir := t.TempDir()

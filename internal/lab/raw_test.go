@@ -11,7 +11,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// strangers is 198.19.0.0/16, or 2001:db8:19::/112, behind the client host, a network of raw clients: no kernel has their
+// strangers is a network of raw clients behind the client host: 198.19.0.0/16 or 2001:db8:19::/112. No kernel knows their
 // connections.
 type strangers struct {
 	network      netip.Prefix
@@ -25,8 +25,9 @@ type strangers struct {
 	queued       int
 }
 
-// newStrangers sends the answers to the strangers of a family to the client host, whose kernel ignores them. filter is what
-// comes in. It comes before the gateway, which else may hear of the way to them after their first SYNs.
+// newStrangers routes the answers to the strangers of a family to the client host, whose kernel ignores them. filter selects the
+// frames that strangers receive. It is called before the gateway starts: otherwise the gateway may learn the route to the
+// strangers only after their first SYNs.
 func newStrangers(t *testing.T, l *Lab, f family, filter []bpf.RawInstruction) *strangers {
 	t.Helper()
 	s := &strangers{build: wire.NewBuilder(), decode: wire.NewDecoder(), vip: wire.AddrFrom(netip.MustParseAddr(f.vip))}
@@ -64,7 +65,7 @@ func newStrangers(t *testing.T, l *Lab, f family, filter []bpf.RawInstruction) *
 	return s
 }
 
-// stranger is the address of stranger n; from the 65,536th on they are the same hosts again, and then with other ports.
+// stranger is the address of stranger n. From the 65,536th on the same hosts come again, with other ports.
 func (s *strangers) stranger(n int) (host wire.Addr, port uint16) {
 	i := uint32(n) * 40503 // every address of the network comes once in 65,536
 	host = wire.AddrFrom(s.network.Addr())
@@ -72,7 +73,7 @@ func (s *strangers) stranger(n int) (host wire.Addr, port uint16) {
 	return host, uint16(1024 + n>>16)
 }
 
-// send queues a stranger's segment; flush sends what is queued, which send does too when it is a batch.
+// send queues a stranger's segment. flush sends what is queued; send does so too when a batch is full.
 func (s *strangers) send(h wire.Header) error { return s.say(h, "") }
 
 // say is send with a payload.
@@ -98,7 +99,7 @@ func (s *strangers) syn(n int) error {
 	return s.send(wire.Header{Src: src, SrcPort: port, Flags: wire.SYN, Seq: firstNumber(n), MSS: 1460, SACKPermitted: true})
 }
 
-// firstNumber is the initial number of stranger n.
+// firstNumber is the initial sequence number of stranger n.
 func firstNumber(n int) wire.Seq { return wire.Seq(n * 7919) }
 
 // ack queues the ACK of a SYN-ACK.
@@ -106,7 +107,7 @@ func (s *strangers) ack(a *wire.Segment) error {
 	return s.send(wire.Header{Src: a.Dst, SrcPort: a.DstPort, Flags: wire.ACK, Seq: a.Ack, Ack: a.Seq + 1})
 }
 
-// answers calls f with the segments to strangers that have come, and waits for some for a while if there are none.
+// answers calls f with the segments to strangers that have been received. If there are none it waits for some.
 func (s *strangers) answers(wait time.Duration, f func(*wire.Segment) error) error {
 	var frames [port.Batch][]byte
 	for range 2 {

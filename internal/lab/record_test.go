@@ -29,7 +29,7 @@ const (
 	recordClient6, recordServer6 = "2001:db8::10", "2001:db8::25"
 )
 
-// studio has a client and a server, of which one of the server's interfaces is captured.
+// studio is a client and a server. One of the server's interfaces is captured.
 type studio struct {
 	t              *testing.T
 	ctx            context.Context
@@ -37,8 +37,8 @@ type studio struct {
 	family         int // of raw segments: 4 or 6
 }
 
-// TestRecord records, if asked to. Each capture is of one kind of client, at a server that greets at once on port 25,
-// after a second on port 2525 and after three on port 2526.
+// TestRecord records the captures if -record is given. Each capture has one kind of client, at a server that greets at once on
+// port 25, after a second on port 2525 and after three seconds on port 2526.
 func TestRecord(t *testing.T) {
 	if *record == "" {
 		t.Log("nothing to record: -record was not given")
@@ -121,7 +121,7 @@ func take(t *testing.T, file, iface string, f func(*studio)) {
 		s.client.Addr("eth0", recordClient4+"/24"), s.client.Addr("eth0", recordClient6+"/64"),
 		s.server.Addr("eth0", recordServer4+"/24"), s.server.Addr("eth0", recordServer6+"/64"),
 		s.client.WaitUp("eth0"), s.server.WaitUp("eth0")))
-	for _, h := range []*Host{s.client, s.server} { // so that every segment is seen as it would be on a wire
+	for _, h := range []*Host{s.client, s.server} { // so that segments are captured as they would be on a wire
 		if _, err := h.Run(ctx, "ethtool", "-K", "eth0", "tso", "off", "gso", "off", "gro", "off", "tx", "off"); err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func take(t *testing.T, file, iface string, f func(*studio)) {
 	s.must(err)
 	s.must(s.server.Start(dump))
 	line := make([]byte, 200)
-	if _, err := stderr.Read(line); err != nil { // it says that it listens
+	if _, err := stderr.Read(line); err != nil { // a line that says that it listens
 		t.Fatal(err)
 	}
 	f(s)
@@ -180,7 +180,7 @@ func (s *studio) dialFrom(h *Host, to string) *net.TCPConn {
 	return c
 }
 
-// loopback has a client on the server itself: one that talks early and one that waits, in each family.
+// loopback has clients on the server itself: in each family one that talks early and one that waits.
 func (s *studio) loopback() {
 	for _, to := range []string{"127.0.0.1:2525", "[::1]:2525"} {
 		s.botOn(s.server, to, 100*time.Millisecond, "EHLO localhost\r\n")
@@ -191,12 +191,12 @@ func (s *studio) loopback() {
 	}
 }
 
-// bot talks after a while and leaves when it has heard something.
+// bot talks after a while and leaves when it has received something.
 func (s *studio) bot(to string, wait time.Duration, text string) { s.botOn(s.client, to, wait, text) }
 
 func (s *studio) botOn(h *Host, to string, wait time.Duration, text string) {
 	c := s.dialFrom(h, to)
-	time.Sleep(wait) // the recording is of a client that does just this
+	time.Sleep(wait) // the recorded client waits for this long
 	_, err := io.WriteString(c, text)
 	s.must(err)
 	_, _ = c.Read(make([]byte, 100))
@@ -230,7 +230,7 @@ func (s *studio) halfClose() {
 	s.must(c.Close())
 }
 
-// keepAlives waits for a server that takes its time; its kernel probes meanwhile.
+// keepAlives waits for a slow server, while its kernel sends keep-alive probes.
 func (s *studio) keepAlives() {
 	c := s.dial(recordServer4 + ":2526")
 	s.must(c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 5}))
@@ -243,7 +243,7 @@ func (s *studio) keepAlives() {
 	s.must(c.Close())
 }
 
-// rawClient sends and hears frames on the client, whose kernel knows nothing of them.
+// rawClient sends and receives frames on the client, whose kernel ignores them.
 type rawClient struct {
 	port     *port.AFPacket
 	poller   *port.Poller
@@ -309,7 +309,7 @@ func (s *studio) rawSegment(port uint16, flags wire.Flags, seq, ack wire.Seq, te
 	}, []byte(text))
 }
 
-// scan looks whether the port is open, in three manners.
+// scan probes the port in three ways.
 func (s *studio) scan() {
 	r := s.raw()
 	s.send(r, s.rawSegment(40001, wire.SYN, 1000, 0, ""))
@@ -318,7 +318,7 @@ func (s *studio) scan() {
 	s.hear(r, wire.RST)
 }
 
-// synData sends payload in its SYN, which no server takes that did not ask for it, and again behind the handshake.
+// synData sends payload in its SYN, which no server accepts without TCP Fast Open, and again after the handshake.
 func (s *studio) synData() {
 	const text = "EHLO fast.example.net\r\n"
 	r := s.raw()

@@ -13,7 +13,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// forger sends frames with addresses that are not its host's, and hears what comes back from a service.
+// forger sends frames with forged source addresses and receives the answers of a service.
 type forger struct {
 	port *port.AFPacket
 	own  [6]byte
@@ -36,7 +36,8 @@ func newForger(t *testing.T, h *Host, services ...string) *forger {
 	return f
 }
 
-// send sends a SYN, and a segment of no connection, which deserves an RST with a number of the sender's choice.
+// send sends a SYN, and a segment of no connection. The answer to the second is an RST with a sequence number of the sender's
+// choice.
 func (f *forger) send(t *testing.T, to [6]byte, from, service string) {
 	t.Helper()
 	h := wire.Header{
@@ -51,7 +52,7 @@ func (f *forger) send(t *testing.T, to [6]byte, from, service string) {
 	must(t, f.port.Write([][]byte{syn, ack}))
 }
 
-// heard is what came from a service to an address.
+// heard is how many segments have come from a service to an address.
 func (f *forger) heard(t *testing.T, to string) (n int) {
 	t.Helper()
 	var frames [port.Batch][]byte
@@ -70,7 +71,7 @@ func (f *forger) heard(t *testing.T, to string) (n int) {
 	}
 }
 
-// refused waits for an RST to be back from a host: what was sent before, by the same way, is over then.
+// refused waits for an RST from a host. All that was sent before by the same path has arrived then.
 func refused(ctx context.Context, t *testing.T, from *Host, to string) {
 	t.Helper()
 	if _, err := from.Dial(ctx, "", net.JoinHostPort(to, "9")); !errors.Is(err, syscall.ECONNREFUSED) {
@@ -78,8 +79,8 @@ func refused(ctx context.Context, t *testing.T, from *Host, to string) {
 	}
 }
 
-// TestForgedFromOutside: what comes from outside with a server's address is not answered into the inside; `reverse-path: off`
-// is how it was.
+// TestForgedFromOutside: frames that come from outside with a server's address are not answered towards the inside. With
+// `reverse-path: off` they are.
 func TestForgedFromOutside(t *testing.T) {
 	ctx, l := shape(t, TwoArms)
 	inside := newForger(t, l.Servers[0], ShapeVIP4, ShapeVIP6)
@@ -98,7 +99,7 @@ func TestForgedFromOutside(t *testing.T) {
 	refused(ctx, t, l.Gateway, Server6a)
 	for _, a := range []string{Server4a, Server6a} {
 		if n := inside.heard(t, a); n > 0 {
-			t.Errorf("%d segments came to %s for what somebody else had sent", n, a)
+			t.Errorf("%d segments came to %s for what another host had sent", n, a)
 		}
 	}
 	must(t, g.Stop())
@@ -110,7 +111,7 @@ func TestForgedFromOutside(t *testing.T) {
 	must(t, g.Stop())
 }
 
-// dropCount adds up, over the shards, the largest count of a reason.
+// dropCount is the sum over the shards of the latest count of a drop reason.
 func dropCount(g *Gateway, reason string) (sum int) {
 	most := map[int]int{}
 	for _, line := range g.Lines() {
@@ -125,7 +126,7 @@ func dropCount(g *Gateway, reason string) (sum int) {
 	return sum
 }
 
-// field is the number behind a name in a line.
+// field is the number after a name in a line.
 func field(line, name string) (n int, ok bool) {
 	_, rest, ok := strings.Cut(line, " "+name)
 	for ; ok && rest != "" && rest[0] >= '0' && rest[0] <= '9'; rest = rest[1:] {
@@ -134,8 +135,8 @@ func field(line, name string) (n int, ok bool) {
 	return n, ok
 }
 
-// TestForgedFromInside: what a host of the inside sends to a service with a client's address is answered by nobody: the
-// client hears neither of us nor of the kernel.
+// TestForgedFromInside: a host of the inside sends frames with a client's address to a service. Neither the gateway nor its
+// kernel sends the client an answer.
 func TestForgedFromInside(t *testing.T) {
 	ctx, l := shape(t, TwoArms)
 	mtas := startMTAs(t, l, both...)
@@ -155,7 +156,8 @@ func TestForgedFromInside(t *testing.T) {
 	talkAndMail(ctx, t, l, mtas, both...)
 }
 
-// TestForgedOnOneArm: servers' addresses are no clients' where their answers to each other pass the gateway by.
+// TestForgedOnOneArm: with one arm the answers of servers to each other do not pass the gateway. So frames with a server's
+// address are not answered.
 func TestForgedOnOneArm(t *testing.T) {
 	ctx, l := shape(t, OneArm)
 	inside := newForger(t, l.Servers[0], ShapeVIP4, ShapeVIP6)
@@ -175,7 +177,7 @@ func TestForgedOnOneArm(t *testing.T) {
 	refused(ctx, t, l.Gateway, "2001:db8:1::11")
 	for _, a := range []string{"192.0.2.11", "2001:db8:1::11"} {
 		if n := inside.heard(t, a); n > 0 {
-			t.Errorf("%d segments came to %s for what somebody else had sent", n, a)
+			t.Errorf("%d segments came to %s for what another host had sent", n, a)
 		}
 	}
 }

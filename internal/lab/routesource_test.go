@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// plainHAProxy is a file as it is written for HAProxy before servers that trust PROXY headers from the proxy: without source.
+// plainHAProxy is a configuration as people write it for HAProxy if their servers trust PROXY headers from the proxy: without
+// source.
 func plainHAProxy(f family, backend string) []byte {
 	return fmt.Appendf(nil, `
 global
@@ -40,9 +41,9 @@ func bracketed(a string) string {
 	return strings.TrimSuffix(net.JoinHostPort(a, ""), ":")
 }
 
-// TestProxyFromTheGateway: a server that trusts PROXY headers from the gateway alone, and has no route to any client, is
-// served by a file written for HAProxy: it sees the clients' addresses, in the header. When it is shown the client's address on
-// the wire, as without source before, it takes the header for talk, and every mail fails.
+// TestProxyFromTheGateway: a server trusts PROXY headers from the gateway alone and has no route to any client. With a
+// configuration written for HAProxy it sees the clients' addresses in the header. If connections come from the client's address
+// instead, the server takes the header for SMTP and every mail fails.
 func TestProxyFromTheGateway(t *testing.T) {
 	beside(t)
 	eachFamily(t, func(t *testing.T, f family) {
@@ -60,10 +61,10 @@ func TestProxyFromTheGateway(t *testing.T) {
 		g := gateway(ctx, t, l, plainHAProxy(f, "    source 0.0.0.0 usesrc clientip\n    default-server send-proxy\n"))
 		_, err := l.Deliver(ctx, f.client, vip, bytes.NewReader(plainMail(1000)))
 		taken := regexp.MustCompile(`disconnect from unknown\[` + regexp.QuoteMeta(f.client) + `\] .* unknown=0/1 `)
-		waitFor(t, "Postfix to have taken the header for a command that it does not know", func() bool {
+		waitFor(t, "Postfix to take the header for an unknown command", func() bool {
 			return taken.MatchString(read(t, mail))
 		})
-		if err == nil { // the answer to the header is taken for that to EHLO, and so on
+		if err == nil { // the client takes the reply to the header for the reply to EHLO, and so on
 			t.Error("with the client's address on the wire a mail was delivered")
 		}
 		must(t, g.Stop())
@@ -103,10 +104,10 @@ func TestProxyFromTheGateway(t *testing.T) {
 				t.Errorf("check: %v, %s", err, out)
 			}
 			if strings.Contains(out, "this machine cannot check whether") || strings.Contains(out, "default gateway") {
-				t.Errorf("check speaks of a way back that no server needs:\n%s", out)
+				t.Errorf("check warns about the servers' way back, which they do not need:\n%s", out)
 			}
 			if n := g.Count("Server bk_smtp/", "is DOWN"); n != 0 && i == 0 {
-				t.Errorf("%s: %d times the server was taken for down: the checks' headers are not trusted", version, n)
+				t.Errorf("%s: %d times the server was taken for down: the server does not trust the headers of the checks", version, n)
 			}
 			must(t, g.Stop())
 		}
@@ -114,7 +115,8 @@ func TestProxyFromTheGateway(t *testing.T) {
 	})
 }
 
-// oneServerOfThree has three backends send mail to one server at once, from the same address and, two of them, the same ports.
+// oneServerOfThree sends mail to one server by three backends at once. All use the same server-side address, and two of them
+// the same ports.
 func oneServerOfThree(ctx context.Context, t *testing.T, l *Lab, f family, mail string) {
 	t.Helper()
 	cfg := "global\n    nbthread 2\ndefaults\n    log stdout format raw mail\n"
@@ -143,15 +145,15 @@ func oneServerOfThree(ctx context.Context, t *testing.T, l *Lab, f family, mail 
 	}
 	waitFor(t, "all mails to have arrived", func() bool { return strings.Count(read(t, mail), "status=sent") == seen+3*each })
 	for i := range 3 {
-		waitFor(t, "a line for each of its mails", func() bool { // which may end by an RST of the client's behind the answer to QUIT
+		waitFor(t, "a line for each of its mails", func() bool { // the client may send an RST after the reply to QUIT
 			return g.Count(fmt.Sprintf(" smtp%d smtp%d/smtp1 ", i, i)) == each
 		})
 	}
 	must(t, g.Stop())
 }
 
-// TestSourceFollowsTheRoute: when the route to a server prefers another address of this machine, new connections and checks
-// come from that, and mail in flight goes on; when the address is gone for a moment, nothing else happens.
+// TestSourceFollowsTheRoute: when the route to a server prefers another address of this machine, new connections and checks come
+// from that address, and mail in flight goes on. When the route is gone for a moment, mail arrives again afterwards.
 func TestSourceFollowsTheRoute(t *testing.T) {
 	beside(t)
 	eachFamily(t, func(t *testing.T, f family) {
@@ -196,7 +198,7 @@ func TestSourceFollowsTheRoute(t *testing.T) {
 			return err == nil
 		})
 		if last := m.Mails()[len(m.Mails())-1]; last.Client != other && last.Client != one {
-			t.Errorf("after all the mail comes from %s", last.Client)
+			t.Errorf("in the end the mail comes from %s", last.Client)
 		}
 		if n := g.Count("address towards a server has changed"); n > before+2 {
 			t.Errorf("%d changes told of", n-before)

@@ -34,7 +34,7 @@ backends:
 // pace is the pause between two mails of mailAfterMail: with none the mails alone keep a small machine busy.
 const pace = 20 * time.Millisecond
 
-// mailAfterMail delivers mails over one connection until stop is closed, and then ends it in all form.
+// mailAfterMail delivers mails over one connection until stop is closed, and then quits.
 func mailAfterMail(ctx context.Context, l *Lab, from, to string, body []byte, carried func(), stop <-chan struct{}) (mails int, err error) {
 	c, err := l.Client.Dial(ctx, from, to)
 	if err != nil {
@@ -53,7 +53,7 @@ func mailAfterMail(ctx context.Context, l *Lab, from, to string, body []byte, ca
 		default:
 		}
 		if err := errors.Join(s.Mail("sender@example.org"), s.Rcpt("rcpt@example.com")); err != nil {
-			return mails, fmt.Errorf("behind %d mails: %w", mails, err)
+			return mails, fmt.Errorf("after %d mails: %w", mails, err)
 		}
 		id, err := s.Text.Cmd("BDAT %d LAST\r\n%s", len(body)+2, body) // Cmd ends the body with CRLF
 		if err == nil {
@@ -62,7 +62,7 @@ func mailAfterMail(ctx context.Context, l *Lab, from, to string, body []byte, ca
 			s.Text.EndResponse(id)
 		}
 		if err != nil {
-			return mails, fmt.Errorf("behind %d mails: %w", mails, err)
+			return mails, fmt.Errorf("after %d mails: %w", mails, err)
 		}
 		time.Sleep(pace) // nothing is decided by it
 		if mails++; mails == 1 {
@@ -71,8 +71,8 @@ func mailAfterMail(ctx context.Context, l *Lab, from, to string, body []byte, ca
 	}
 }
 
-// TestFlush: whatever others do to the firewall rules a hundred times, no mail session breaks, and the rules are in force again
-// in a moment. The gateway pauses between two repairs, so several sites share the hundred.
+// TestFlush: other programs damage the firewall rules a hundred times. No mail session breaks, and each time the gateway repairs
+// the rules. Because it pauses between two repairs, several sites share the hundred.
 func TestFlush(t *testing.T) {
 	damages := []string{
 		"nft flush ruleset", "iptables -t raw -F && ip6tables -t raw -F", "ip6tables -t raw -F PREROUTING",
@@ -97,17 +97,17 @@ func TestFlush(t *testing.T) {
 					t.Fatal(err, out)
 				}
 				began := time.Now()
-				waitFor(t, "the rules behind "+damage, func() bool { return inForce(ctx, t, l, whole) })
+				waitFor(t, "the rules after "+damage, func() bool { return inForce(ctx, t, l, whole) })
 				slowest = max(slowest, time.Since(began))
 				all += time.Since(began)
 			}
-			t.Logf("in force again after %v, at the slowest %v, with the time of this look", all/times, slowest)
+			t.Logf("in force again after %v, at the slowest %v, including the time of the check", all/times, slowest)
 			end()
 		})
 	}
 }
 
-// inForce is whether all rules are there, and none before them in raw PREROUTING.
+// inForce is whether all rules are there, and no other rule is before them in raw PREROUTING.
 func inForce(ctx context.Context, t *testing.T, l *Lab, whole int) bool {
 	t.Helper()
 	s := saved(ctx, t, l)
@@ -121,8 +121,8 @@ func inForce(ctx context.Context, t *testing.T, l *Lab, whole int) bool {
 	return first == 2 && strings.Count(s, "hushgate: ") == whole
 }
 
-// underTraffic begins sessions in both families, waits until each has carried a mail, and returns what ends them and reports
-// those that broke.
+// underTraffic begins sessions in both families and waits until each has delivered a mail. The returned function ends them, and
+// reports those that broke.
 func underTraffic(ctx context.Context, t *testing.T, l *Lab) (end func()) {
 	t.Helper()
 	stop := make(chan struct{})
@@ -152,7 +152,8 @@ func underTraffic(ctx context.Context, t *testing.T, l *Lab) (end func()) {
 	}
 }
 
-// TestFlushLegacy: of changes to the kernel's older tables nobody tells; the guard stands until the next look at them.
+// TestFlushLegacy: the kernel does not report changes to its older tables. The guard protects connections until the next regular
+// check.
 func TestFlushLegacy(t *testing.T) {
 	beside(t)
 	ctx, l := site(t, Options{})
@@ -179,7 +180,8 @@ func TestFlushLegacy(t *testing.T) {
 	end()
 }
 
-// switchable puts programs before those of iptables that hang as long as a file is there, and write their names to another.
+// switchable wraps the programs of iptables. As long as the file hang exists they hang, and append their names to the file
+// hanging.
 func switchable(t *testing.T, l *Lab) (hang, hanging string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -198,8 +200,8 @@ func switchable(t *testing.T, l *Lab) (hang, hanging string) {
 	return hang, hanging
 }
 
-// TestHangingIPTables: while iptables hangs mail goes on; SIGTERM ends a reload that waits for it, and then the process, which
-// says what it has left.
+// TestHangingIPTables: while iptables hangs, mail goes on. SIGTERM ends a reload that waits for iptables, and then the process,
+// which logs the rules that it had to leave.
 func TestHangingIPTables(t *testing.T) {
 	beside(t)
 	f := families[0]
@@ -241,8 +243,8 @@ func TestHangingIPTables(t *testing.T) {
 	}
 }
 
-// TestFailOff: rules go although a link is down and a route is gone, whatever the configuration is by now, and those of the
-// other variant of iptables too.
+// TestFailOff: `hushgate fail --as off` removes the rules although a link is down and a route is gone, with any configuration or
+// none. It removes the rules of the other variant of iptables too.
 func TestFailOff(t *testing.T) {
 	beside(t)
 	ctx, l := site(t, Options{})

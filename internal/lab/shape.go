@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The addresses of the sites of docs/deployment.md. The client host is the router of the provider as well: the clients,
-// which are many addresses of its loopback, are on nobody's link.
+// The addresses of the sites of docs/deployment.md. The client host is also the provider's router: the clients are
+// addresses on its loopback, and on no link.
 const (
 	ShapeRouter4, ShapeRouter6   = "192.0.2.1", "2001:db8:1::1" // the client host's, on the outside
 	ShapeGateway4, ShapeGateway6 = "192.0.2.2", "2001:db8:1::2" // the gateway's own, on the outside
@@ -50,7 +50,7 @@ func NewShape(shape Shape) (*Lab, error) {
 	return l, nil
 }
 
-// builder gathers the errors of what it does.
+// builder collects the errors of its methods.
 type builder struct {
 	*Lab
 	errs []error
@@ -84,7 +84,7 @@ func (b *builder) defaults(h *Host, gateways ...string) {
 	}
 }
 
-// route sends what is for some networks to a neighbour.
+// route adds routes to networks via a neighbour.
 func (b *builder) route(h *Host, via string, networks ...string) {
 	b.note(h.Do(func() error {
 		for _, n := range networks {
@@ -112,14 +112,14 @@ func (b *builder) provider(ifname string, cidrs ...string) {
 	b.defaults(b.Gateway, ShapeRouter4, ShapeRouter6)
 }
 
-// behind has the gateway and the servers on a network of their own.
+// behind gives the gateway and the servers addresses in the network inside.
 func (b *builder) behind(ifname string) {
 	b.addr(b.Gateway, ifname, Inside4+"/24", Inside6+"/64")
 	b.addr(b.Servers[0], "eth0", Server4a+"/24", Server6a+"/64")
 	b.addr(b.Servers[1], "eth0", Server4b+"/24", Server6b+"/64")
 }
 
-// inside is behind, by way of a switch.
+// inside joins the gateway and the servers by a switch, and calls behind.
 func (b *builder) inside() {
 	b.join(b.Gateway, "eth1", b.sw, "up")
 	b.join(b.Servers[0], "eth0", b.sw, "port1")
@@ -167,7 +167,7 @@ func OneArm(b *builder) {
 // OtherGateway4 and OtherGateway6 are the servers' default gateways in PolicyRouting.
 const OtherGateway4, OtherGateway6 = "10.0.0.254", "2001:db8:2::fe"
 
-// PolicyRouting is TwoArms, but that the servers have another default gateway.
+// PolicyRouting is TwoArms with servers that have another default gateway.
 func PolicyRouting(b *builder) {
 	b.join(b.Client, "eth0", b.Gateway, "eth0")
 	b.provider("eth0", vips(ShapeVIP4+"/24", ShapeVIP6+"/64")...)
@@ -182,8 +182,8 @@ func PolicyRouting(b *builder) {
 	}
 }
 
-// Unheld is TwoArms, but that the service addresses are on no interface: one of each family belongs to the outside's
-// network, and nobody has it; another is routed to the gateway.
+// Unheld is TwoArms with service addresses that are on no interface. In each family one belongs to the network outside, and
+// another is routed to the gateway.
 func Unheld(b *builder) {
 	b.join(b.Client, "eth0", b.Gateway, "eth0")
 	b.provider("eth0", vips()...)
@@ -222,7 +222,7 @@ func VLANs(b *builder) {
 	}
 }
 
-// trunk makes a switch that knows VLANs, and the gateway's interfaces in them.
+// trunk makes a switch with VLANs, and the gateway's interfaces in them.
 func (b *builder) trunk() error {
 	for _, id := range []int{10, 20} {
 		name := fmt.Sprintf("eth0.%d", id)
@@ -266,7 +266,7 @@ func addVLAN(parent, name string, id int) error {
 	return netlink.LinkSetUp(v)
 }
 
-// vlanBridge makes a switch that knows VLANs.
+// vlanBridge makes a switch with VLANs.
 func vlanBridge(name string) error {
 	filtering := true
 	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}, VlanFiltering: &filtering}

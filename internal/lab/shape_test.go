@@ -48,12 +48,12 @@ func example(t *testing.T, name string) (text []byte, file string) {
 	return text, file
 }
 
-// startExample starts the gateway with one of docs/examples, word for word.
+// startExample starts the gateway with one of docs/examples as it is.
 func startExample(ctx context.Context, t *testing.T, l *Lab, name string) *Gateway {
 	t.Helper()
 	text, _ := example(t, name)
 	if filepath.Ext(name) == ".yaml" {
-		text = append([]byte("#yaml\n"), text...) // which tells the lab how to name the file
+		text = append([]byte("#yaml\n"), text...) // this tells the lab how to name the file
 	}
 	return gateway(ctx, t, l, text)
 }
@@ -76,8 +76,8 @@ func clientOf(addr string, n int) string {
 	return ShapeClient6(n)
 }
 
-// talkAndMail has early talkers, who get a rejection and are seen by no server, and clients who wait, whose mail arrives
-// from their own addresses, at each of the services.
+// talkAndMail has an early talker and two patient clients at each service. The early talker is rejected and no server sees it;
+// the mail of the others arrives from their own addresses.
 func talkAndMail(ctx context.Context, t *testing.T, l *Lab, mtas map[string]*MTA, services ...service) {
 	t.Helper()
 	var group errgroup.Group
@@ -172,7 +172,7 @@ func TestTwoArms(t *testing.T) {
 	talkAndMail(ctx, t, l, mtas, both...)
 }
 
-// TestOneArm: hushgate turns redirects off, and on again at its end.
+// TestOneArm: hushgate turns ICMP redirects off at its start, and on again at its end.
 func TestOneArm(t *testing.T) {
 	ctx, l := shape(t, OneArm)
 	redirects := func(want string) {
@@ -223,8 +223,8 @@ func TestSeveralServices(t *testing.T) {
 	talkAndMail(ctx, t, l, mtas, services...)
 }
 
-// TestAnnounced: the router knows another link address for the service addresses, and learns ours unasked, at the start
-// and when the interface has been down.
+// TestAnnounced: the router has a wrong link address for the service addresses. The gateway announces its own at the start and
+// after its interface was down, and the router learns it.
 func TestAnnounced(t *testing.T) {
 	ctx, l := shape(t, Unheld)
 	var mac net.HardwareAddr
@@ -261,7 +261,7 @@ func TestAnnounced(t *testing.T) {
 		}
 	}
 	mtas := startMTAs(t, l, both...)
-	// As the guide says, so that the kernel does not send back what is not for the service.
+	// As the guide says, so that the kernel does not send packets for other ports back to the router.
 	sh(ctx, t, l.Gateway, fmt.Sprintf("ip route add blackhole %s/32; ip -6 route add blackhole %s/128; ip route add blackhole %s/32; ip -6 route add blackhole %s/128",
 		ShapeRouted4, ShapeRouted6, ShapeVIP4, ShapeVIP6))
 	mislead()
@@ -270,7 +270,7 @@ func TestAnnounced(t *testing.T) {
 	if _, err := l.Gateway.Run(ctx, "ip", "link", "set", "eth0", "down"); err != nil {
 		t.Fatal(err)
 	}
-	// IPv6 addresses and routes do not survive that, unless the kernel is asked to keep them: as on any router.
+	// The kernel removed the IPv6 addresses and the routes, as on any router.
 	if _, err := l.Gateway.Run(ctx, "sh", "-ec", fmt.Sprintf(`ip link set eth0 up
 		ip -6 addr replace %s/64 dev eth0 nodad
 		ip route replace default via %s

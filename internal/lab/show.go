@@ -19,15 +19,15 @@ import (
 	"hushgate/internal/config"
 )
 
-// ShowOptions are what `hushgate lab` can be told.
+// ShowOptions are the options of `hushgate lab`.
 type ShowOptions struct {
-	Binary string        // the hushgate that plays the gateway
+	Binary string        // the hushgate that runs as the gateway
 	Delay  time.Duration // inspect-delay
-	Shell  bool          // leave the lab standing, with a shell on the client
+	Shell  bool          // keep the lab at the end, with a shell on the client
 	Out    io.Writer
 }
 
-// show is one performance.
+// show is one demonstration.
 type show struct {
 	ShowOptions
 	lab  *Lab
@@ -44,7 +44,7 @@ type row struct {
 	ok                  bool
 }
 
-// ErrNotAsExpected reports that an act of the show ended otherwise than it should.
+// ErrNotAsExpected reports that a scene did not end as it should.
 var ErrNotAsExpected = errors.New("not everything happened as it should")
 
 // plan is the lab as a picture.
@@ -274,5 +274,5 @@ func (s *show) shell(ctx context.Context) {
 		s.printf(text.Colors{text.FgRed}, "%v\n", err)
 		return
 	}
-	_ = cmd.Wait() // a shell's status is the user's affair
+	_ = cmd.Wait() // the shell's exit status does not matter
 }

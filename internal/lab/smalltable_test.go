@@ -11,9 +11,9 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestSmallTable: more mails than there are records come within the minute in which finished connections are remembered, and
-// all of them arrive; so they do while strangers keep all half-open records busy. A client that came in by a cookie, was
-// rejected, and sends the same again is rejected once.
+// TestSmallTable: within the minute for which finished connections are remembered, more mails come than the table has entries.
+// All of them arrive, also while strangers occupy all half-open entries. A client that came in by a SYN cookie, was rejected and
+// sends the same again is counted as rejected once.
 func TestSmallTable(t *testing.T) {
 	beside(t)
 	ctx, l := site(t, Options{})
@@ -61,7 +61,7 @@ backends:
 	}
 }
 
-// begin lets so many strangers send a SYN, and waits for the answers.
+// begin has n strangers send a SYN, and waits for the answers.
 func (s *strangers) begin(t *testing.T, n int) {
 	t.Helper()
 	for i := range n {
@@ -83,7 +83,7 @@ func (s *strangers) talk(t *testing.T, n, times int) (rsts int) {
 	for rsts < times && time.Now().Before(end) {
 		must(t, s.answers(time.Second, func(a *wire.Segment) error {
 			switch {
-			case a.Dst != own: // a SYN-ACK again, for one that is silent
+			case a.Dst != own: // a retransmitted SYN-ACK to a silent stranger
 				return nil
 			case a.Flags.Has(wire.RST):
 				if rsts++; rsts == times {

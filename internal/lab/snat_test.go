@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestServiceAddressForAll: a server sends mail by way of the gateway, on which the administrator forwards nothing, while
-// mail comes in. What it sends comes from the service address, and fits a path that is narrower than its own link.
+// TestServiceAddressForAll: while mail comes in, a server sends mail through the gateway, whose own firewall forwards nothing.
+// That mail comes from the service address, and its segments fit a path with a smaller MTU than the server's link.
 func TestServiceAddressForAll(t *testing.T) {
 	ctx, l := shape(t, TwoArms)
 	sh(ctx, t, l.Gateway, "sysctl -qw net.ipv4.ip_forward=0; iptables -P FORWARD DROP; ip link set eth0 mtu 1400")
@@ -68,7 +68,7 @@ func TestServiceAddressForAll(t *testing.T) {
 	}
 }
 
-// mssOf is what a host outside may send to a server in one segment.
+// mssOf is the MSS with which a host outside may send to a server.
 func mssOf(ctx context.Context, t *testing.T, l *Lab) (mss int) {
 	t.Helper()
 	to := net.JoinHostPort(ShapeClient4(Clients), "2525")

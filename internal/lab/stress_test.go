@@ -21,15 +21,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noise is n octets in which no part resembles another.
+// noise is n octets in which no part is like another.
 func noise(n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(b)
 	return b
 }
 
-// TestBadLinks carries 50 MB each way over links on both sides of the gateway that lose, double and reorder what they
-// carry.
+// TestBadLinks: 50 MB in each direction arrive intact over links that lose, duplicate and reorder segments on both sides of the
+// gateway.
 func TestBadLinks(t *testing.T) {
 	const size = 50 << 20
 	body := plainMail(size)
@@ -38,7 +38,7 @@ func TestBadLinks(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			ctx, l := site(t, Options{
-				NoOffloads: true, // so that it is segments that suffer, and not 64 kB at a time
+				NoOffloads: true, // so that single segments are lost, not super-frames of 64 kB
 				Outside:    impairment{0.002, 0.01, 0.01, 1}.join(t, "the link outside"),
 				Inside:     impairment{0.002, 0.01, 0.01, 2}.join(t, "the link inside"),
 			})
@@ -81,7 +81,7 @@ backends:
 	}
 }
 
-// serve answers each connection on a host with f, and closes it behind.
+// serve calls f for each connection to an address of a host, and closes the connection afterwards.
 func serve(t *testing.T, h *Host, address string, f func(*net.TCPConn)) {
 	t.Helper()
 	l, err := h.Listen(address)
@@ -103,7 +103,7 @@ func serve(t *testing.T, h *Host, address string, f func(*net.TCPConn)) {
 	}()
 }
 
-// pairs has a site with one plain server, and makes spliced connections.
+// pairs is a site with one plain server that makes spliced connections.
 type pairs struct {
 	ctx      context.Context
 	lab      *Lab
@@ -129,7 +129,7 @@ backends:
 	return &pairs{ctx, l, f, g, listener}
 }
 
-// dial returns both ends of a spliced connection, past the banner; both are closed with the test, and give up in time.
+// dial returns both ends of a spliced connection after the banner. They are closed at the end of the test, and have a deadline.
 func (p *pairs) dial(t *testing.T) (client, server *net.TCPConn) {
 	t.Helper()
 	client, server = spliced(p.ctx, t, p.lab, p.f, p.listener)
@@ -140,13 +140,13 @@ func (p *pairs) dial(t *testing.T) (client, server *net.TCPConn) {
 	return client, server
 }
 
-// gone waits until the gateway has logged n connections in all.
+// gone waits until the gateway has logged n connections in total.
 func (p *pairs) gone(t *testing.T, n int) {
 	t.Helper()
 	waitFor(t, fmt.Sprintf("%d lines", n), func() bool { return p.gateway.Count(p.f.client, " ft_smtp bk_smtp/smtp1 ") == n })
 }
 
-// ends calls f with each side of a splice as the first.
+// ends runs f twice: with the client first, and with the server first.
 func (p *pairs) ends(t *testing.T, f func(t *testing.T, one, other *net.TCPConn)) {
 	t.Helper()
 	for _, name := range []string{"client", "server"} {
@@ -183,7 +183,7 @@ func forFamilies(t *testing.T, o Options, idle time.Duration, f func(t *testing.
 	}
 }
 
-// TestZeroWindow: a reader that stops reading shuts its window; the writer probes it, and goes on when it opens.
+// TestZeroWindow: a reader stops reading and closes its window. The writer sends probes, and goes on when the window opens.
 func TestZeroWindow(t *testing.T) {
 	beside(t)
 	eachFamily(t, func(t *testing.T, f family) {
@@ -206,7 +206,7 @@ func TestZeroWindow(t *testing.T) {
 	})
 }
 
-// TestHalfClosed: the end that has closed its half still gets all that the other has to say.
+// TestHalfClosed: an end that has closed its half still receives everything that the other end sends.
 func TestHalfClosed(t *testing.T) {
 	forFamilies(t, Options{}, time.Hour, func(t *testing.T, p *pairs) {
 		data := noise(20 << 20)
@@ -235,7 +235,7 @@ func TestHalfClosed(t *testing.T) {
 	})
 }
 
-// TestResets: an RST in the midst of a transfer reaches the other end, whoever sends it, reading or writing.
+// TestResets: an RST in the middle of a transfer reaches the other end, from client or server, from the reader or the writer.
 func TestResets(t *testing.T) {
 	forFamilies(t, Options{}, time.Hour, func(t *testing.T, p *pairs) {
 		data := noise(20 << 20)
@@ -273,8 +273,7 @@ func TestResets(t *testing.T) {
 	})
 }
 
-// TestKeepAlives: the probes of an idle end are answered by the other, and count as life: a connection that is probed
-// outlives the idle time, and its ends see no loss.
+// TestKeepAlives: the other end answers keep-alive probes. They count as traffic: a probed connection outlives the idle timeout.
 func TestKeepAlives(t *testing.T) {
 	beside(t)
 	eachFamily(t, func(t *testing.T, f family) {
@@ -299,8 +298,8 @@ func TestKeepAlives(t *testing.T) {
 	})
 }
 
-// TestSmallMTUInside: behind the gateway frames are as small as IPv6 allows; nothing breaks, and no ICMP is needed, for
-// the servers' own MSS has told the clients.
+// TestSmallMTUInside: the links inside have the smallest MTU that IPv6 allows. Transfers work without ICMP errors, because clients
+// are promised the servers' MSS.
 func TestSmallMTUInside(t *testing.T) {
 	forFamilies(t, Options{InsideMTU: 1280}, time.Hour, func(t *testing.T, p *pairs) {
 		data := noise(5 << 20)
@@ -316,8 +315,8 @@ func TestSmallMTUInside(t *testing.T) {
 	})
 }
 
-// TestNeighbours: the kernel answers ARP and neighbour solicitations for the gateway beside us, and pings; and what it
-// forgets in the midst of a transfer costs nothing.
+// TestNeighbours: neighbour entries that are flushed in the middle of a transfer do no harm. The kernel still answers ARP,
+// neighbour solicitations and pings.
 func TestNeighbours(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
@@ -367,7 +366,7 @@ func TestNeighbours(t *testing.T) {
 	}
 }
 
-// ping sends an echo request over an ICMP socket and waits for its answer.
+// ping sends an echo request and waits for the reply.
 func ping(h *Host, to string) error {
 	return h.Do(func() error {
 		family, proto, request, reply := unix.AF_INET, unix.IPPROTO_ICMP, byte(8), byte(0)

@@ -17,7 +17,7 @@ import (
 	"hushgate/internal/instance"
 )
 
-// site of a takeover that fails: a mail in flight, a client in the delay, and the gateway that has them.
+// unshaken is the site of a takeover that fails: a gateway with a mail in flight and a client in the delay.
 type unshaken struct {
 	t    *testing.T
 	ctx  context.Context
@@ -39,7 +39,7 @@ func newUnshaken(t *testing.T) *unshaken {
 	return u
 }
 
-// stands is whether all goes on: the mail that was in flight, one that is new, the rules, and bots are caught.
+// stands checks that everything works: the mail in flight, the client in the delay, a new mail, the rules, and rejections.
 func (u *unshaken) stands(held *net.TCPConn) {
 	u.t.Helper()
 	_ = held.SetReadDeadline(time.Now().Add(15 * time.Second))
@@ -70,13 +70,13 @@ func (u *unshaken) hold() *net.TCPConn {
 	return c
 }
 
-// TestTakeOverFails: whatever happens to a taker, and whenever, all goes on where it was. In the end one takes over that does
-// not fail, and the mail that has seen all of it arrives.
+// TestTakeOverFails: whatever happens to a process that takes over, and whenever, the old process keeps all connections. In the
+// end a takeover succeeds, and the mail that was in flight all the time arrives.
 func TestTakeOverFails(t *testing.T) {
 	beside(t)
 	u := newUnshaken(t)
 	hello := map[string][]int{"versions": {handover.Version}}
-	// Each says its part up to where it fails; then its end of the conversation is closed.
+	// Each step goes on up to where it fails; then its end of the conversation is closed.
 	steps := []struct {
 		name, why string
 		say       func(*handover.Conn) error
@@ -133,7 +133,7 @@ func TestTakeOverFails(t *testing.T) {
 		if err := u.talk(s.say); err != nil {
 			t.Fatalf("%s: %v", s.name, err)
 		}
-		waitFor(t, "the word that all goes on", func() bool { return u.g.Count("failed to take over") == i+1 })
+		waitFor(t, "the failure to be logged", func() bool { return u.g.Count("failed to take over") == i+1 })
 		if u.g.Count("failed to take over", s.why) == 0 {
 			t.Errorf("%s: %q", s.name, u.g.Lines()[len(u.g.Lines())-3:])
 		}
@@ -174,7 +174,7 @@ func TestTakeOverFails(t *testing.T) {
 	must(t, u.g.Stop())
 }
 
-// killed kills takers in the middle, by SIGKILL.
+// killed kills processes in the middle of their takeover, by SIGKILL.
 func (u *unshaken) killed() {
 	for range 3 {
 		held, before := u.hold(), u.g.Count("failed to take over")
@@ -185,16 +185,16 @@ func (u *unshaken) killed() {
 		}
 		must(u.t, u.l.Gateway.Start(cmd))
 		s := bufio.NewScanner(out)
-		for s.Scan() && !strings.Contains(s.Text(), "msg=service") { // it has the head, and makes ready
+		for s.Scan() && !strings.Contains(s.Text(), "msg=service") { // it has received the head and prepares
 			continue
 		}
 		Kill(cmd)
-		waitFor(u.t, "the word that all goes on", func() bool { return u.g.Count("failed to take over") == before+1 })
+		waitFor(u.t, "the failure to be logged", func() bool { return u.g.Count("failed to take over") == before+1 })
 		u.stands(held)
 	}
 }
 
-// talk begins a takeover by hand.
+// talk begins a takeover in which the test speaks for the new process.
 func (u *unshaken) talk(say func(*handover.Conn) error) error {
 	return <-u.l.Gateway.Go(func() error {
 		socket, err := instance.Begin(u.ctx, "takeover")
@@ -208,7 +208,7 @@ func (u *unshaken) talk(say func(*handover.Conn) error) error {
 	})
 }
 
-// upTo goes through the conversation up to where something was received.
+// upTo follows the conversation until it has received a message of a kind.
 func upTo(c *handover.Conn, hello any, last handover.Kind) (n int, err error) {
 	if err := c.SendJSON(handover.Hello, hello, nil); err != nil {
 		return 0, err
@@ -233,7 +233,7 @@ func upTo(c *handover.Conn, hello any, last handover.Kind) (n int, err error) {
 	}
 }
 
-// TestNobodyToTakeOverFrom: it is an ordinary start.
+// TestNobodyToTakeOverFrom: without a running gateway, --takeover is an ordinary start.
 func TestNobodyToTakeOverFrom(t *testing.T) {
 	beside(t)
 	f := families[0]
@@ -254,8 +254,8 @@ func TestNobodyToTakeOverFrom(t *testing.T) {
 	must(t, g.Stop())
 }
 
-// TestTakeOverAndTheEnd: a gateway that is asked to end does not wait for a taker that is slow, and hands nothing over; while
-// mail in flight comes to its end it says at once that it takes no more commands.
+// TestTakeOverAndTheEnd: a gateway that is asked to end does not wait for a slow takeover and hands nothing over. While mail in
+// flight goes on, it refuses commands at once.
 func TestTakeOverAndTheEnd(t *testing.T) {
 	beside(t)
 	u := newUnshaken(t)
@@ -294,7 +294,7 @@ func TestTakeOverAndTheEnd(t *testing.T) {
 	}
 }
 
-// TestTakeOverOfRules: a taker that would not look after the rules is refused, for nobody would.
+// TestTakeOverOfRules: a process that does not manage the firewall rules may not take over: the rules would be unmanaged.
 func TestTakeOverOfRules(t *testing.T) {
 	beside(t)
 	f := families[0]

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestTakeOverBesideLeftover: packet sockets that another taker has opened are there yet when the next one opens its own, as
-// when it is stopped, or the kernel still closes them. Not one frame goes to them.
+// TestTakeOverBesideLeftover: a takeover failed, and the packet sockets of its process still exist when the next process opens its
+// own. This happens if the kernel is slow to close them. Not one frame goes to the leftover sockets.
 func TestTakeOverBesideLeftover(t *testing.T) {
 	beside(t)
 	u := newUnshaken(t)
@@ -28,7 +28,7 @@ func TestTakeOverBesideLeftover(t *testing.T) {
 	for s.Scan() && !strings.Contains(s.Text(), "taking over") {
 		continue
 	}
-	must(t, syscall.Kill(u.g.PID(), syscall.SIGSTOP)) // so that the taker waits for it when it has made ready
+	must(t, syscall.Kill(u.g.PID(), syscall.SIGSTOP)) // so that the taker waits when it is ready
 	go func() {
 		for s.Scan() {
 			continue
@@ -38,7 +38,7 @@ func TestTakeOverBesideLeftover(t *testing.T) {
 	waitFor(t, "the sockets of two shards on two interfaces", func() bool { return copies.take(t, cmd.Process.Pid) == 2*2 })
 	Kill(cmd)
 	must(t, syscall.Kill(u.g.PID(), syscall.SIGCONT))
-	waitFor(t, "the word that all goes on", func() bool { return u.g.Count("failed to take over") == 1 })
+	waitFor(t, "the failure to be logged", func() bool { return u.g.Count("failed to take over") == 1 })
 
 	held := u.hold()
 	u.g = takeOver(u.ctx, t, u.l, u.g)
@@ -47,10 +47,10 @@ func TestTakeOverBesideLeftover(t *testing.T) {
 	must(t, u.g.Stop())
 }
 
-// packetSockets are copies of a process's packet sockets, by the names of those.
+// packetSockets are copies of a process's packet sockets, by name.
 type packetSockets map[string]bool
 
-// take takes copies of those that are not there yet, till the end of the test, and returns how many there are.
+// take adds copies of the sockets that are new, until the end of the test, and returns how many copies there are.
 func (p packetSockets) take(t *testing.T, pid int) int {
 	t.Helper()
 	pidfd, err := unix.PidfdOpen(pid, 0)

@@ -51,9 +51,9 @@ func setShards(t *testing.T, g *Gateway, from, to int) {
 	}
 }
 
-// TestTakeOver: 200 slow mails are in flight, and bots talk early all the time, while three gateways one after the other
-// take over, with other numbers of shards. All mails arrive, none is reset, nobody waits for longer than the delay, every bot
-// is caught, and every connection has one line.
+// TestTakeOver: three takeovers, each with another number of shards, while 200 slow mails are in flight and bots talk early. All
+// mails arrive, none is reset, every bot is rejected, no client waits much longer than the delay, and every connection has one
+// line in the log.
 func TestTakeOver(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) { threeTakeOvers(t, f) })
@@ -212,8 +212,8 @@ func threeTakeOvers(t *testing.T, f family) {
 	}
 }
 
-// TestUpgrade: the gateway starts its program anew, tells systemd, and ends; a mail in flight and one in the delay go on. If
-// the new one cannot begin, the old one goes on and says so.
+// TestUpgrade: the gateway starts its program anew, tells systemd, and ends. A mail in flight and a client in the delay go on. If
+// the new process cannot start, the old one goes on and reports it.
 func TestUpgrade(t *testing.T) {
 	beside(t)
 	f := families[0]
@@ -271,15 +271,15 @@ func TestUpgrade(t *testing.T) {
 	}
 	must(t, held.Close()) // nothing is left to drain
 	must(t, syscall.Kill(pid, syscall.SIGTERM))
-	must(t, g.Wait()) // the old one has ended already; its output ends with the new one's
+	must(t, g.Wait()) // the old process has ended already; the new one shares its output
 	if s := saved(ctx, t, l); strings.Contains(s, "HUSHGATE") {
 		t.Errorf("rules are left:\n%s", s)
 	}
 }
 
-// TestTakeOverChanged: what a new process's configuration has changed means what it means in a reload. Mail with a server that
-// is gone from it goes on there, so does one with a service that is gone; who is in the delay waits for as long as was meant and
-// goes to a new server; the next one waits for the new delay. What was captured by either process is kept.
+// TestTakeOverChanged: a new process with another configuration has the effect of a reload. Mail with a removed server goes on,
+// and so does mail with a removed service. A client in the delay keeps its delay and gets a new server; the next client has
+// the new delay. The captures of both processes are kept.
 func TestTakeOverChanged(t *testing.T) {
 	beside(t)
 	eachFamily(t, func(t *testing.T, f family) {
@@ -345,11 +345,11 @@ frontends:
 	})
 }
 
-// pause is how the load is spread: the n-th of those who begin waits n steps. Nothing is decided by it.
+// pause spreads load over time: number n waits for n steps. No result depends on it.
 func pause(n int, step time.Duration) { time.Sleep(time.Duration(n) * step) }
 
-// trickle sends a mail line by line until stop is closed. It returns the sum of the mail, as the server sees it, and how long
-// the banner took.
+// trickle sends a mail line by line until stop is closed. It returns the checksum of the mail as the server computes it, and how
+// long the client waited for the banner.
 func trickle(ctx context.Context, l *Lab, from, to string, id int, stop <-chan struct{}, sent *atomic.Int64, greeted func()) (string, time.Duration, error) {
 	fail := func(err error) (string, time.Duration, error) { return "", 0, fmt.Errorf("mail %d: %w", id, err) }
 	began := time.Now() // before the delay begins

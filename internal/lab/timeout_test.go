@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestTimeouts: a splice that is silent too long is reset on both sides, and told of; behind a FIN the time is another one.
+// TestTimeouts: a splice that is idle for too long is reset on both sides and logged. After a FIN another timeout applies.
 func TestTimeouts(t *testing.T) {
 	beside(t)
 	const idle, fin = 8 * time.Second, time.Second
@@ -40,7 +40,7 @@ backends:
 			client, serve bool // who closes its half
 			least, most   time.Duration
 		}{
-			{"silent", false, false, idle - time.Second, time.Minute}, // its last segment was a little before
+			{"silent", false, false, idle - time.Second, time.Minute}, // its last segment was sent a little earlier
 			{"the server has closed", false, true, fin, idle},
 			{"the client has closed", true, false, fin, idle},
 		} {
@@ -73,7 +73,7 @@ backends:
 	})
 }
 
-// spliced connects a client to the one server, past the banner.
+// spliced connects a client to the server and reads the banner.
 func spliced(ctx context.Context, t *testing.T, l *Lab, f family, server net.Listener) (client, at *net.TCPConn) {
 	t.Helper()
 	client, err := l.Client.Dial(ctx, f.client, net.JoinHostPort(f.vip, "25"))
@@ -100,7 +100,7 @@ func spliced(ctx context.Context, t *testing.T, l *Lab, f family, server net.Lis
 	return client, at
 }
 
-// untilReset reads to the end and, if that is a FIN, waits for what comes behind it: an RST, or it is an error.
+// untilReset reads until the connection ends. If it ends with a FIN, an RST has to follow.
 func untilReset(c *net.TCPConn) error {
 	_, err := io.Copy(io.Discard, c)
 	if errors.Is(err, syscall.ECONNRESET) {
@@ -122,7 +122,7 @@ func untilReset(c *net.TCPConn) error {
 		}
 		var state int
 		if state, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR); err == nil && syscall.Errno(state) != syscall.EPIPE {
-			err = fmt.Errorf("no RST behind the FIN: error %d", state) // EPIPE is Linux's word for one in CLOSE-WAIT
+			err = fmt.Errorf("no RST after the FIN: error %d", state) // Linux reports EPIPE for an RST in CLOSE-WAIT
 		}
 	}), err)
 }

@@ -24,7 +24,7 @@ func ClientAddr6(n int) string { return fmt.Sprintf("2001:db8:1::%d", 10+n) }
 // Clients is how many addresses the client host has.
 const Clients = 9
 
-// Options say how to build a lab; the zero value is the usual one.
+// Options are the properties of a lab. The zero value is the usual lab.
 type Options struct {
 	MTU        int  // of all links; 0 means 1500
 	NoOffloads bool // TSO, GSO and GRO off on all links, as on the plainest of cards
@@ -34,7 +34,7 @@ type Options struct {
 	InsideMTU       int
 }
 
-// Joiner joins two hosts by a link, and names its ends.
+// Joiner joins two hosts by a link, whose ends get the names given.
 type Joiner func(a *Host, aName string, b *Host, bName string, mtu int) error
 
 // Lab is the site: client - gateway - (switch) - servers.
@@ -42,7 +42,7 @@ type Lab struct {
 	Client, Gateway *Host
 	Servers         [2]*Host
 	sw              *Host
-	Emulated        string // what of the site this kernel lacks, and what is there instead
+	Emulated        string // what this kernel lacks, and what the site has instead
 	others          []*Host
 	dirs            []string // of gateways' configurations
 	env             []string // for gateways, besides this process's
@@ -145,7 +145,7 @@ func (l *Lab) offloads(ctx context.Context, on bool) error {
 	return errors.Join(errs...)
 }
 
-// Close ends all programs and takes everything down.
+// Close ends all programs and removes all namespaces.
 func (l *Lab) Close() error {
 	var errs []error
 	for _, d := range l.dirs {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// wayConfig serves both families with a short delay and more keys of the file's outermost level.
+// wayConfig serves both families with a short delay. more is additional top-level keys.
 func wayConfig(more string) []byte {
 	return fmt.Appendf(nil, `#yaml
 %s
@@ -28,7 +28,7 @@ backends:
 `, more, ShapeVIP4, ShapeVIP6, Server4a, Server4b, Server6a, Server6b)
 }
 
-// withoutVIPs is TwoArms whose service addresses are still to be put somewhere.
+// withoutVIPs is TwoArms without the service addresses.
 func withoutVIPs(b *builder) {
 	b.join(b.Client, "eth0", b.Gateway, "eth0")
 	b.provider("eth0", vips()...)
@@ -39,7 +39,7 @@ func withoutVIPs(b *builder) {
 	}
 }
 
-// checkText is what `hushgate check` says about a configuration on the gateway.
+// checkText is what `hushgate check` prints for a configuration on the gateway.
 func checkText(ctx context.Context, t *testing.T, l *Lab, cfg []byte) string {
 	t.Helper()
 	file := t.TempDir() + "/hushgate.yaml"
@@ -54,9 +54,9 @@ func checkText(ctx context.Context, t *testing.T, l *Lab, cfg []byte) string {
 	return "\n" + out
 }
 
-// TestMacvlan: keepalived's use_vmac. The service addresses are on a macvlan above the outside interface, and so is the
-// servers' default gateway above the inside one: frames come in by the macvlans, and routes leave by what is below. The
-// macvlans go and come back, as when another router was master for a while.
+// TestMacvlan: keepalived's use_vmac. The service addresses are on a macvlan above the outside interface, and the servers' default
+// gateway is on one above the inside interface. Frames come in by the macvlans, and routes leave by the interfaces below. The
+// macvlans disappear and return, as when another router was master for a while.
 func TestMacvlan(t *testing.T) {
 	ctx, l := shape(t, withoutVIPs)
 	master := fmt.Sprintf(`
@@ -110,8 +110,8 @@ func secondCard(b *builder) {
 	b.route(b.Client, "2001:db8:7::2", ShapeVIP6+"/128")
 }
 
-// TestSecondCard: clients come in by a card, and the default route leaves by another. Answers go where the route says, and
-// `check` tells of it; a policy rule for answers from the service addresses is followed, also one that comes later.
+// TestSecondCard: clients come in by one card, and the default route leaves by another. Answers follow the route, and
+// `hushgate check` warns of it. Policy rules for answers from the service addresses are followed, also those added later.
 func TestSecondCard(t *testing.T) {
 	ctx, l := shape(t, secondCard)
 	mtas := startMTAs(t, l, both...)
@@ -163,8 +163,8 @@ func TestAnycast(t *testing.T) {
 	talkAndMail(ctx, t, l, mtas, both...)
 }
 
-// TestUnroutedAnswer: an answer that has no way is told of at once, with the reason, and counted; mail flows when there is
-// one.
+// TestUnroutedAnswer: an answer without a route is logged at once with the reason, and counted. When there is a route, mail
+// arrives.
 func TestUnroutedAnswer(t *testing.T) {
 	ctx, l := shape(t, TwoArms)
 	mtas := startMTAs(t, l, both...)
