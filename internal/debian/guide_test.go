@@ -227,7 +227,6 @@ func (w *walk) settled(ctx context.Context, b *block, out string) string {
 // TestGuide goes through the deployment guide on new machines, word for word and in its order, from the package to its
 // removal, and again without the package.
 func TestGuide(t *testing.T) {
-	t.Parallel()
 	ctx := need(t, "systemd-nspawn", "mmdebstrap", "nsenter", "dpkg-deb", "swaks", "nc")
 	w := newWalk(t, ctx)
 	for _, b := range blocks(t) {

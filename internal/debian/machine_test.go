@@ -3,6 +3,7 @@ package debian
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -24,6 +25,10 @@ import (
 var scratch string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(atOnce)); err != nil {
+		panic(err)
+	}
 	os.Exit(func() int {
 		var err error
 		if scratch, err = os.MkdirTemp("", "hushgate-debian-"); err != nil {
@@ -39,10 +44,15 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// need skips a test that cannot run here.
+// atOnce is how many tests run beside each other. They wait most of the time: for a machine to boot, for a delay of 20 s.
+const atOnce = 6
+
+// need skips a test that cannot run here, and runs any other beside the others: each has machines and networks of its own. So
+// no test may change what belongs to the process, as t.Setenv does.
 func need(t *testing.T, programs ...string) context.Context {
 	t.Helper()
 	needroot.Skip(t, "Debian machines")
+	t.Parallel()
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
 			if os.Getenv("HUSHGATE_LAB") == "1" {
@@ -51,7 +61,7 @@ func need(t *testing.T, programs ...string) context.Context {
 			t.Skip(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -232,7 +242,7 @@ func (m *machine) sh(t *testing.T, ctx context.Context, command string) string {
 // waitFor polls for what has no event to wait for.
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); {
+	for deadline := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
 		}

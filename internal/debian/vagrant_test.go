@@ -14,10 +14,8 @@ import (
 func TestVagrantfile(t *testing.T) {
 	ctx := need(t, "ruby", "vagrant")
 	run(t, ctx, "ruby", "-c", "../../Vagrantfile")
-	t.Setenv("VAGRANT_HOME", t.TempDir())
-	t.Setenv("VAGRANT_DOTFILE_PATH", t.TempDir())
-	t.Setenv("VAGRANT_CWD", "../..")
-	if out := run(t, ctx, "vagrant", "validate", "--ignore-provider"); !strings.Contains(out, "validated successfully") {
+	if out := run(t, ctx, "env", "VAGRANT_HOME="+t.TempDir(), "VAGRANT_DOTFILE_PATH="+t.TempDir(), "VAGRANT_CWD=../..",
+		"vagrant", "validate", "--ignore-provider"); !strings.Contains(out, "validated successfully") {
 		t.Error(out)
 	}
 	// The addresses are those that the scripts know.
