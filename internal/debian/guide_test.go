@@ -15,7 +15,7 @@ import (
 	"hushgate/internal/lab"
 )
 
-// guide is where the commands of these tests stand.
+// guide is the document whose commands the tests run.
 const guide = "../../docs/deployment.md"
 
 // block is a fenced block of the guide that the tests run: its info string says on which machine, as in "sh gateway". A
@@ -25,7 +25,7 @@ type block struct {
 	prints         string
 }
 
-// blocks are the guide's, in its order. Blocks without a machine are only to be read.
+// blocks are the blocks of the guide in its order. Blocks without a machine are not run.
 func blocks(t *testing.T) (list []block) {
 	t.Helper()
 	text, err := os.ReadFile(guide)
@@ -50,7 +50,8 @@ var (
 	varies  = regexp.MustCompile(`\d+|/[A-Z][a-z]{2}/|\.\.\.`)
 )
 
-// printed is whether a block printed what the guide says: line by line, numbers and months aside, where "..." is anything.
+// printed is whether out is what the guide says that the block prints. Numbers and months may differ, and "..." stands for any
+// text.
 func (b *block) printed(out string) bool {
 	var re strings.Builder
 	for line := range strings.Lines(b.prints) {
@@ -93,12 +94,12 @@ func TestPrinted(t *testing.T) {
 	}
 }
 
-// walk is the guide's site of two arms, with Postfix on the servers, for whom the gateway is not yet the way out.
+// walk is the guide's site of two arms, with Postfix on the servers. The gateway is not yet their default gateway.
 type walk struct {
 	*lab.Lab
 	gateway *machine
 	servers []*machine
-	version int // of the package that lies on the gateway
+	version int // of the package file on the gateway
 }
 
 func newWalk(t *testing.T, ctx context.Context) *walk {
@@ -113,7 +114,7 @@ func newWalk(t *testing.T, ctx context.Context) *walk {
 		}
 	})
 	w := &walk{Lab: l, gateway: boot(t, ctx, l.Gateway, packages(t)+":/dist", sources(t, ctx)+":/sources")}
-	// As the machine was before: forwarding off, an address for its administrator. Who sits there says yes to apt.
+	// The machine as it was before: without forwarding, and with an address for its administrator, who says yes to apt.
 	w.gateway.sh(t, ctx, `set -e
 		sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
 		ip address del 192.0.2.25/24 dev eth0
@@ -131,7 +132,7 @@ func newWalk(t *testing.T, ctx context.Context) *walk {
 	return w
 }
 
-// sources is a directory like that in which `make build` has been called, as far as the guide needs it.
+// sources is a directory with what the guide needs of one in which `make build` was run.
 func sources(t *testing.T, ctx context.Context) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -141,7 +142,7 @@ func sources(t *testing.T, ctx context.Context) string {
 	return dir
 }
 
-// run runs a block where it belongs, and returns what it wrote.
+// run runs a block on its machine and returns its output.
 func (w *walk) run(t *testing.T, ctx context.Context, b *block) string {
 	t.Helper()
 	var out string
@@ -167,7 +168,7 @@ func (w *walk) run(t *testing.T, ctx context.Context, b *block) string {
 	return out
 }
 
-// nextPackage puts the next version's package where the administrator has the last one's.
+// nextPackage replaces the package file on the gateway by one of the next version.
 func (w *walk) nextPackage(t *testing.T, ctx context.Context) {
 	t.Helper()
 	w.version++
@@ -178,8 +179,8 @@ func (w *walk) nextPackage(t *testing.T, ctx context.Context) {
 		dpkg-deb -Znone -b /tmp/next hushgate_VERSION_amd64.deb`, "VERSION", strings.Repeat("1.", w.version)+"0"))
 }
 
-// arrived looks for the mail at the servers, of whom one alone has seen the client, and once, and has a server connect to
-// the outside.
+// arrived checks that the mail has arrived, that exactly one server has seen one connection of the client, and that a server can
+// connect to the outside.
 func (w *walk) arrived(t *testing.T, ctx context.Context) {
 	t.Helper()
 	logs := func(pattern string) (lines string) {
@@ -210,7 +211,8 @@ func (w *walk) arrived(t *testing.T, ctx context.Context) {
 	}
 }
 
-// settled is what a block printed; if it reads the journal, which may be a moment late, when that says what it should.
+// settled is the output of a block. If the block reads the journal, which may be a moment late, it is read again until it is as
+// expected.
 func (w *walk) settled(ctx context.Context, b *block, out string) string {
 	lines := strings.Split(strings.TrimSpace(b.text), "\n")
 	last := lines[len(lines)-1]
@@ -224,8 +226,8 @@ func (w *walk) settled(ctx context.Context, b *block, out string) string {
 	return out
 }
 
-// TestGuide goes through the deployment guide on new machines, word for word and in its order, from the package to its
-// removal, and again without the package.
+// TestGuide runs all commands of the deployment guide on new machines in their order, from the installation of the package to its
+// removal, and then without the package.
 func TestGuide(t *testing.T) {
 	ctx := need(t, "systemd-nspawn", "mmdebstrap", "nsenter", "dpkg-deb", "swaks", "nc")
 	w := newWalk(t, ctx)

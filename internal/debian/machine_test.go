@@ -96,7 +96,7 @@ func packages(t *testing.T) string {
 	return dist
 }
 
-// root is a Debian of the release that runs here, with what the machines need and nothing else. It is never written to.
+// makeRoot makes a Debian of the release that runs here, with only what the machines need. Nothing writes to it afterwards.
 var makeRoot = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(scratch, "root")
 	release, err := exec.Command("sh", "-c", ". /etc/os-release && echo $VERSION_CODENAME").Output()
@@ -117,7 +117,7 @@ var makeRoot = sync.OnceValues(func() (string, error) {
 	if out, err := exec.Command("mmdebstrap", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("make a Debian: %w: %s", err, out)
 	}
-	return dir, os.RemoveAll(filepath.Join(dir, "etc/hostname")) // nspawn gives each its own
+	return dir, os.RemoveAll(filepath.Join(dir, "etc/hostname")) // systemd-nspawn gives each machine its own
 })
 
 func root(t *testing.T) string {
@@ -129,13 +129,13 @@ func root(t *testing.T) string {
 	return dir
 }
 
-// machine is a Debian with its own systemd, on the network of a host of a lab. What it writes is gone with it.
+// machine is a Debian with its own systemd, on the network of a host of a lab. What it writes is lost when it ends.
 type machine struct {
 	name   string
-	leader int // the process that is its first
+	leader int // its first process
 }
 
-// booted counts the machines, so that those of one name are told apart.
+// booted counts the machines, so that machines of the same name can be told apart.
 var booted atomic.Int32
 
 // boot starts a machine on a host. Binds are paths of this machine that it sees: HERE:THERE.
@@ -172,7 +172,7 @@ func boot(t *testing.T, ctx context.Context, h *lab.Host, binds ...string) *mach
 			t.Logf("%s:\n%s", h.Name, log)
 		}
 		if m.leader != 0 {
-			_ = syscall.Kill(m.leader, syscall.SIGKILL) // all that runs in the machine goes with it
+			_ = syscall.Kill(m.leader, syscall.SIGKILL) // this ends all processes of the machine
 		} else {
 			_ = cmd.Process.Signal(syscall.SIGTERM)
 		}
@@ -201,7 +201,7 @@ func boot(t *testing.T, ctx context.Context, h *lab.Host, binds ...string) *mach
 	}
 }
 
-// enterGroup has a machine in a control group of its own, as systemd-nspawn --keep-unit wants it.
+// enterGroup puts a machine into a control group of its own, as systemd-nspawn --keep-unit needs it.
 const enterGroup = `group=$1; shift
 for d in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
 	[ ! -e $d/cgroup.procs ] || { mkdir -p $d/$group && echo $$ >$d/$group/cgroup.procs; }
@@ -239,7 +239,7 @@ func (m *machine) sh(t *testing.T, ctx context.Context, command string) string {
 	return strings.TrimSpace(out)
 }
 
-// waitFor polls for what has no event to wait for.
+// waitFor polls until ok returns true. It is for conditions without an event to wait for.
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); {

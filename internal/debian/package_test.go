@@ -20,7 +20,7 @@ import (
 	"hushgate/internal/lab"
 )
 
-// TestReproducible: from another directory, at another time, the same commit makes the same package.
+// TestReproducible: the same commit makes the same package from another directory and at another time.
 func TestReproducible(t *testing.T) {
 	ctx := need(t, "dpkg-deb", "git")
 	first := filepath.Join(packages(t), "hushgate.deb")
@@ -51,7 +51,7 @@ func sum(t *testing.T, file string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// TestLint: lintian has nothing to say, the shell scripts are sound, and the version is what git says.
+// TestLint: lintian and shellcheck have no complaints, and the version is the one from git.
 func TestLint(t *testing.T) {
 	ctx := need(t, "lintian", "shellcheck")
 	file := filepath.Join(packages(t), "hushgate.deb")
@@ -69,13 +69,13 @@ func TestLint(t *testing.T) {
 	run(t, ctx, "shellcheck", append(scripts, vagrant...)...)
 }
 
-// TestUnit: systemd finds no fault with the unit, and its exposure does not grow.
+// TestUnit: systemd finds no error in the unit, and its exposure does not grow.
 func TestUnit(t *testing.T) {
 	ctx := need(t, "systemd-analyze")
 	dir := t.TempDir()
 	run(t, ctx, "dpkg-deb", "-x", filepath.Join(packages(t), "hushgate.deb"), dir)
 	unit := filepath.Join(dir, "lib/systemd/system/hushgate.service")
-	// The program is not installed here: the unit that is looked at names the one just unpacked.
+	// The program is not installed here, so the unit has to name the unpacked one.
 	text, err := os.ReadFile(unit)
 	if err != nil {
 		t.Fatal(err)
@@ -90,8 +90,8 @@ func TestUnit(t *testing.T) {
 	run(t, ctx, "systemd-analyze", "security", "--offline=true", fmt.Sprintf("--threshold=%d", exposure), unit)
 }
 
-// TestWithoutSystemd: on a machine where systemd does not run, as in a chroot or an image that is being built, the
-// package is installed, makes its user, and goes again; also where there is no systemd-sysusers.
+// TestWithoutSystemd: where systemd does not run, as in a chroot or while an image is built, the package can be installed, makes
+// its user, and can be removed. It needs no systemd-sysusers either.
 func TestWithoutSystemd(t *testing.T) {
 	ctx := need(t, "systemd-nspawn", "mmdebstrap")
 	for _, prepare := range []string{"true", "rm /bin/systemd-sysusers /bin/systemctl /bin/systemd-tmpfiles"} {
@@ -138,7 +138,7 @@ func site(t *testing.T, ctx context.Context) (*lab.Lab, *machine) {
 	return l, boot(t, ctx, l.Gateway, packages(t)+":/dist")
 }
 
-// works has mail delivered and a bot reset.
+// works checks that a mail is delivered and a bot is reset.
 func works(t *testing.T, ctx context.Context, l *lab.Lab) {
 	t.Helper()
 	vip := net.JoinHostPort(lab.VIP4, "25")
@@ -151,7 +151,7 @@ func works(t *testing.T, ctx context.Context, l *lab.Lab) {
 	}
 }
 
-// greeted returns a connection that has the server's banner.
+// greeted returns a connection that has received the server's banner.
 func greeted(t *testing.T, ctx context.Context, l *lab.Lab) net.Conn {
 	t.Helper()
 	c, err := l.Client.Dial(ctx, lab.ClientAddr4(1), net.JoinHostPort(lab.VIP4, "25"))
@@ -169,22 +169,21 @@ func greeted(t *testing.T, ctx context.Context, l *lab.Lab) net.Conn {
 	return c
 }
 
-// rules is how many rules of the gateway's its machine has.
+// rules is how many lines about hushgate the machine's firewall rules have.
 func (m *machine) rules(t *testing.T, ctx context.Context) int {
 	t.Helper()
 	return strings.Count(strings.ToLower(m.sh(t, ctx, "iptables-save; ip6tables-save")), "hushgate")
 }
 
-// pid is the service's process, as the machine counts.
+// pid is the service's process id in the machine.
 func (m *machine) pid(t *testing.T, ctx context.Context) string {
 	t.Helper()
 	return strings.TrimPrefix(m.sh(t, ctx, "systemctl show -p MainPID hushgate"), "MainPID=")
 }
 
-// TestPackage goes the way of the deployment guide on a machine with systemd: install, configure, start; then reload,
-// another process in place of this one, a crash, an upgrade with a changed configuration, which a connection survives,
-// removal, purge. Mail goes through a gateway that runs as its own user, with two capabilities, in the sandbox that the unit
-// describes.
+// TestPackage takes the package through its life on a machine with systemd: installation, configuration, start, reload,
+// takeover by a new process, crash, upgrade with a changed configuration, which a connection survives, removal and purge. Mail
+// goes through a gateway that runs as its own user, with two capabilities, in the sandbox of the unit.
 func TestPackage(t *testing.T) {
 	ctx := need(t, "systemd-nspawn", "mmdebstrap", "nsenter", "dpkg-deb")
 	l, m := site(t, ctx)
@@ -267,8 +266,8 @@ func TestPackage(t *testing.T) {
 	m.sh(t, ctx, "test -z \"$(systemctl --failed --no-legend)\"")
 }
 
-// TestUser: started by root, without systemd's help, as another user, also behind an upgrade, and with the older iptables, whose lock is a file
-// of root's that the package opens to this user.
+// TestUser: root starts the gateway as another user without systemd, and upgrades it. It uses the older iptables, whose lock file
+// belongs to root; the package gives the user access to it.
 func TestUser(t *testing.T) {
 	ctx := need(t, "systemd-nspawn", "mmdebstrap", "nsenter")
 	l, m := site(t, ctx)
@@ -293,7 +292,7 @@ func TestUser(t *testing.T) {
 	}
 }
 
-// confined looks at what a process may do.
+// confined checks the privileges of a process.
 func (m *machine) confined(t *testing.T, ctx context.Context, pid string, seccomp int) {
 	t.Helper()
 	status := m.sh(t, ctx, "cat /proc/"+pid+"/status; id -u hushgate")
@@ -316,7 +315,7 @@ func (m *machine) confined(t *testing.T, ctx context.Context, pid string, seccom
 	}
 }
 
-// upgrade makes a next version, whose configuration is another, and installs it as apt does when it may not ask.
+// upgrade makes a next version with another configuration, and installs it as apt does when it may not ask questions.
 func (m *machine) upgrade(t *testing.T, ctx context.Context) (out string) {
 	t.Helper()
 	return m.sh(t, ctx, `set -e

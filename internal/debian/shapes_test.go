@@ -17,7 +17,7 @@ var shapes = []struct {
 	example string
 	shape   lab.Shape
 	server  string
-	proxied bool // the servers want a PROXY header, which this test's does not know: internal/lab has ones that do
+	proxied bool // the servers expect a PROXY header; this test's server does not, and gets no mail (internal/lab has one that does)
 }{
 	{"one-arm.yaml", lab.OneArm, "192.0.2.11", false},
 	{"policy-routing.cfg", lab.PolicyRouting, lab.Server4a, false},
@@ -28,8 +28,8 @@ var shapes = []struct {
 	{"proxy.cfg", lab.TwoArms, lab.Server4a, true},
 }
 
-// TestGuideShapes has the package installed in each of the guide's other sites, with the site's example, as the guide says
-// it for one of each syntax: a mail arrives, and a bot is reset.
+// TestGuideShapes installs the package in each of the guide's other sites, with the site's example. The commands are those that
+// the guide has for one example of each syntax. A mail arrives, and a bot is reset.
 func TestGuideShapes(t *testing.T) {
 	need(t, "systemd-nspawn", "mmdebstrap", "nsenter", "dpkg-deb")
 	steps := map[string]block{}
@@ -67,7 +67,7 @@ func TestGuideShapes(t *testing.T) {
 	}
 }
 
-// configure has the service run with an example, and check find it fit for the machine.
+// configure gives the service an example, and checks that it fits the machine.
 func (m *machine) configure(t *testing.T, ctx context.Context, steps map[string]block, example string) {
 	t.Helper()
 	syntax := strings.TrimPrefix(filepath.Ext(example), ".")
@@ -83,7 +83,7 @@ func (m *machine) configure(t *testing.T, ctx context.Context, steps map[string]
 	t.Logf("%s:\n%s", example, m.sh(t, ctx, "hushgate check -f "+file))
 }
 
-// wayBack does on the servers what the guide has printed for one of them.
+// wayBack runs on both servers the commands that the guide prints for one of them.
 func (m *machine) wayBack(t *testing.T, ctx context.Context, l *lab.Lab, step block) {
 	t.Helper()
 	if out := m.sh(t, ctx, step.text) + "\n"; out != step.prints {
@@ -97,7 +97,7 @@ func (m *machine) wayBack(t *testing.T, ctx context.Context, l *lab.Lab, step bl
 	}
 }
 
-// serves is whether a bot is reset, and a mail arrives at the server that there is.
+// serves checks that a bot is reset and that a mail arrives at the server.
 func serves(ctx context.Context, l *lab.Lab, mta *lab.MTA, proxied bool) error {
 	const vip = lab.ShapeVIP4 + ":25"
 	seen, err := l.Bot(ctx, lab.ShapeClient4(1), vip, 0, "EHLO bot\r\n", 10*time.Second)

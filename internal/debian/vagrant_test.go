@@ -10,7 +10,7 @@ import (
 	"hushgate/internal/lab"
 )
 
-// TestVagrantfile: Vagrant takes the file, without any provider of machines.
+// TestVagrantfile: Vagrant accepts the file, without any provider of machines.
 func TestVagrantfile(t *testing.T) {
 	ctx := need(t, "ruby", "vagrant")
 	run(t, ctx, "ruby", "-c", "../../Vagrantfile")
@@ -18,7 +18,7 @@ func TestVagrantfile(t *testing.T) {
 		"vagrant", "validate", "--ignore-provider"); !strings.Contains(out, "validated successfully") {
 		t.Error(out)
 	}
-	// The addresses are those that the scripts know.
+	// The addresses are those in the scripts.
 	text, err := os.ReadFile("../../Vagrantfile")
 	if err != nil {
 		t.Fatal(err)
@@ -39,8 +39,8 @@ var vagrantHosts = []struct{ name, address, network string }{
 	{"mx2", "10.0.0.12", "inside"},
 }
 
-// TestVagrant runs what Vagrant would run, in machines of the same names with the same addresses, and then what the user
-// does: the demonstration.
+// TestVagrant runs the scripts that Vagrant would run, in machines of the same names with the same addresses, and then the
+// demonstration that the user runs.
 func TestVagrant(t *testing.T) {
 	ctx := need(t, "systemd-nspawn", "mmdebstrap", "nsenter")
 	hosts := vagrantNetwork(t)

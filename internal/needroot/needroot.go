@@ -1,4 +1,4 @@
-// Package needroot is for tests that make network namespaces, packet sockets or firewall rules.
+// Package needroot skips tests that make network namespaces, packet sockets or firewall rules, and so need root.
 package needroot
 
 import (
@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// Skip skips a test that is not run by root, saying what needs root. With HUSHGATE_LAB=1, as in CI, the test fails instead.
+// Skip skips a test if it is not run by root; what names the tests in the message. With HUSHGATE_LAB=1, as in CI, the test fails
+// instead.
 func Skip(t testing.TB, what string) {
 	t.Helper()
 	switch {
