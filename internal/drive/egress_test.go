@@ -43,18 +43,18 @@ func TestParking(t *testing.T) {
 	for range parkRoom + 10 {
 		send(frame())
 	}
-	if len(e.parked) != parkRoom || e.lost.kinds[noNeighbour].count.Load() != 10 {
-		t.Errorf("%d parked, %d given up", len(e.parked), e.lost.kinds[noNeighbour].count.Load())
+	if len(e.parked) != parkRoom || e.lost.noted(noNeighbour) != 10 {
+		t.Errorf("%d parked, %d given up", len(e.parked), e.lost.noted(noNeighbour))
 	}
 	now = now.Add(parkTime)
 	send(nil)
-	if len(e.parked) != 0 || e.lost.kinds[noNeighbour].count.Load() != 10+parkRoom {
-		t.Errorf("later %d parked, %d given up", len(e.parked), e.lost.kinds[noNeighbour].count.Load())
+	if len(e.parked) != 0 || e.lost.noted(noNeighbour) != 10+parkRoom {
+		t.Errorf("later %d parked, %d given up", len(e.parked), e.lost.noted(noNeighbour))
 	}
 	w.state = netenv.NoRoute
 	send(frame())
-	if e.lost.kinds[noRoute].count.Load() != 1 {
-		t.Errorf("%d unroutable", e.lost.kinds[noRoute].count.Load())
+	if e.lost.noted(noRoute) != 1 {
+		t.Errorf("%d unroutable", e.lost.noted(noRoute))
 	}
 }
 

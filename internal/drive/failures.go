@@ -1,9 +1,7 @@
 package drive
 
 import (
-	"log/slog"
 	"sync/atomic"
-	"time"
 
 	"hushgate/dataplane"
 	"hushgate/internal/wire"
@@ -60,78 +58,47 @@ func (f reason) drop() dataplane.Drop {
 	return dataplane.DropNoRoute
 }
 
-// Failures counts the frames of all loops that were not sent. The loops call note, which neither blocks nor allocates.
+// Failures counts the frames of all loops that were not sent, for each reason. The loops call note, which neither blocks nor
+// allocates.
 type Failures struct {
 	kinds [reasonCount]struct {
-		count atomic.Uint64
-		told  atomic.Bool
+		further atomic.Uint64 // since More was called
+		begun   atomic.Bool   // First has received one, and Rest was not called since
 	}
 	first chan Failure
 }
 
-// Failure is the first frame that was not sent, after a period without failures.
+// Failure is the first frame that was not sent for a reason.
 type Failure struct {
+	To      wire.Addr
+	Ifindex int // of the interface by which it should have left, or 0
 	why     reason
-	to      wire.Addr
-	ifindex int // of the interface by which it should have left, or 0
 }
+
+// Why says why the frame was not sent, for the log.
+func (f Failure) Why() string { return f.why.words() }
 
 // NewFailures returns counters that start at zero.
 func NewFailures() *Failures { return &Failures{first: make(chan Failure, reasonCount)} }
 
-// First receives the first failure of each kind, after a period without one.
+// First receives the first failure of each kind, and the first after Rest.
 func (f *Failures) First() <-chan Failure { return f.first }
+
+// More returns how many frames were not sent for the same reason as one that First has received, since it was last called.
+func (f *Failures) More(one Failure) int { return int(f.kinds[one.why].further.Swap(0)) }
+
+// Rest has First receive the next failure of a kind.
+func (f *Failures) Rest(one Failure) { f.kinds[one.why].begun.Store(false) }
 
 func (f *Failures) note(why reason, to wire.Addr, ifindex int) {
 	k := &f.kinds[why]
-	k.count.Add(1)
-	if !k.told.Load() && k.told.CompareAndSwap(false, true) {
+	if !k.begun.Load() && k.begun.CompareAndSwap(false, true) {
 		select {
-		case f.first <- Failure{why, to, ifindex}:
+		case f.first <- Failure{to, ifindex, why}:
+			return
 		default: // never happens: each kind has room
-			k.told.Store(false)
+			k.begun.Store(false)
 		}
 	}
+	k.further.Add(1)
 }
-
-// FailureLog logs failures: the first of a kind at once, further ones in one line a minute, until a minute passes without
-// any.
-type FailureLog struct {
-	*Failures
-	log    *slog.Logger
-	name   func(ifindex int) string
-	before [reasonCount]uint64 // counted and already logged
-}
-
-// NewFailureLog returns a log of failures. name returns the name of an interface.
-func NewFailureLog(f *Failures, log *slog.Logger, name func(ifindex int) string) *FailureLog {
-	return &FailureLog{Failures: f, log: log, name: name}
-}
-
-// Begin logs a failure received from First.
-func (l *FailureLog) Begin(f Failure) {
-	l.before[f.why]++
-	args := []any{"to", f.to.String(), "why", f.why.words()}
-	if f.ifindex != 0 {
-		args = append(args, "interface", l.name(f.ifindex))
-	}
-	l.log.Warn("frame not sent", args...)
-}
-
-// Minute must be called once in each FailurePause.
-func (l *FailureLog) Minute() {
-	for why := range l.kinds {
-		k := &l.kinds[why]
-		now := k.count.Load()
-		n := now - l.before[why]
-		l.before[why] = now
-		if n > 0 {
-			l.log.Warn("frames not sent", "count", n, "within", FailurePause, "why", reason(why).words())
-		} else {
-			k.told.Store(false)
-		}
-	}
-}
-
-// FailurePause is the period of the line about further failures.
-const FailurePause = time.Minute

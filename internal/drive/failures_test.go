@@ -1,56 +1,55 @@
 package drive
 
 import (
-	"bytes"
-	"log/slog"
 	"net/netip"
-	"strings"
 	"testing"
 
 	"hushgate/internal/wire"
 )
 
-// TestFailuresAreTold: the first failure is logged at once, more of its kind once a minute, and after a minute without any
-// the next is a first one again.
-func TestFailuresAreTold(t *testing.T) {
-	var text bytes.Buffer
-	l := NewFailureLog(NewFailures(), slog.New(slog.NewTextHandler(&text, nil)), func(int) string { return "eth7" })
+// TestFailures: the first failure of each kind is received, and further ones are counted, until none is expected any more:
+// then the next is a first one again.
+func TestFailures(t *testing.T) {
 	client := wire.AddrFrom(netip.MustParseAddr("198.18.0.7"))
-	said := func(when string, lines ...string) {
-		t.Helper()
-		for len(l.first) > 0 {
-			l.Begin(<-l.first)
-		}
-		if n := strings.Count(text.String(), "\n"); n != len(lines) {
-			t.Errorf("%s: %d lines, want %d: %s", when, n, len(lines), text.String())
-		}
-		for _, want := range lines {
-			if !strings.Contains(text.String(), want) {
-				t.Errorf("%s: no %q in %s", when, want, text.String())
-			}
-		}
-		text.Reset()
+	f := NewFailures()
+	f.note(linkDown, client, 7)
+	f.note(noRoute, client, 0)
+	if n := len(f.First()); n != 2 {
+		t.Fatalf("%d first failures, want 2", n)
 	}
-	l.note(linkDown, client, 7)
-	l.note(noRoute, client, 0)
-	said("the first", `msg="frame not sent" to=198.18.0.7 why="the interface of the route to it is down" interface=eth7`,
-		`msg="frame not sent" to=198.18.0.7 why="there is no route to it"`)
+	down, none := <-f.First(), <-f.First()
+	if down.To != client || down.Ifindex != 7 || down.Why() != linkDown.words() || none.Ifindex != 0 || none.Why() != noRoute.words() {
+		t.Errorf("received %+v and %+v", down, none)
+	}
 	for range 5 {
-		l.note(linkDown, client, 7)
+		f.note(linkDown, client, 7)
 	}
-	said("more")
-	l.Minute()
-	said("a minute", "count=5 within=1m0s")
-	l.note(linkDown, client, 7)
-	l.Minute()
-	said("another", "count=1 within=1m0s")
-	l.Minute()
-	said("a quiet one")
-	l.note(linkDown, client, 7)
-	said("the first again", "frame not sent")
+	for _, want := range []int{5, 0} {
+		if n := f.More(down); n != want {
+			t.Errorf("%d more, want %d", n, want)
+		}
+	}
+	if n := f.More(none); n != 0 || len(f.First()) != 0 {
+		t.Errorf("%d more of another kind, %d first ones", n, len(f.First()))
+	}
+	f.Rest(down)
+	f.note(linkDown, client, 7)
+	f.note(noRoute, client, 0)
+	if n := len(f.First()); n != 1 || f.More(down) != 0 || f.More(none) != 1 {
+		t.Errorf("%d first failures, want 1, which does not count as a further one", n)
+	}
 	for why := noRoute; why < reasonCount; why++ {
 		if why.words() == "" {
 			t.Errorf("reason %d has no words", why)
 		}
 	}
+}
+
+// noted is how many frames were not sent for a reason, the first one included.
+func (f *Failures) noted(why reason) (n uint64) {
+	k := &f.kinds[why]
+	if k.begun.Load() {
+		n = 1
+	}
+	return n + k.further.Load()
 }

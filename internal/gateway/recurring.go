@@ -30,14 +30,19 @@ type topic struct {
 	backend string
 	server  dataplane.ServerID
 	cause   dataplane.Cause
+	why     string
 }
 
 // series counts the occurrences since the last line.
 type series struct {
-	args  []any // the latest ones
-	unit  string
-	count int
-	timer *time.Timer
+	message string // of its lines, which are not the first
+	args    []any  // the latest ones
+	unit    string
+	count   int
+	timer   *time.Timer
+
+	more func() int // if they are counted elsewhere: those since its last call
+	over func()     // called when the series ends
 }
 
 // note counts one more occurrence. args are for each line, first only for the first line. unit names what is counted.
@@ -48,14 +53,29 @@ func (r *recurring) note(t topic, unit string, args []any, first ...any) {
 		s.count, s.args = s.count+1, args
 		return
 	}
-	r.write(t, slices.Concat(args, first))
+	r.write(t.level, t.message, slices.Concat(args, first))
+	r.begin(t, &series{message: t.message, args: args, unit: unit})
+}
+
+// follow logs the first occurrence of something whose further ones are counted elsewhere, where a lock would cost too much. s
+// says how they are logged and counted. first are the arguments of the first line.
+func (r *recurring) follow(t topic, s *series, first ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.write(t.level, t.message, first)
+	r.begin(t, s)
+}
+
+// begin waits for more of what was logged.
+func (r *recurring) begin(t topic, s *series) {
 	if r.over {
 		return
 	}
 	if r.series == nil {
 		r.series = map[topic]*series{}
 	}
-	r.series[t] = &series{args: args, unit: unit, timer: time.AfterFunc(recurEvery, func() { r.tell(t) })}
+	s.timer = time.AfterFunc(recurEvery, func() { r.tell(t) })
+	r.series[t] = s
 }
 
 // tell logs the occurrences since the last line, or ends the series if there were none.
@@ -66,21 +86,31 @@ func (r *recurring) tell(t topic) {
 	if s == nil {
 		return
 	}
-	if s.count == 0 {
+	if !r.line(t, s) {
 		delete(r.series, t)
+		if s.over != nil {
+			s.over()
+		}
 		return
 	}
-	r.line(t, s)
 	s.timer.Reset(recurEvery)
 }
 
-func (r *recurring) line(t topic, s *series) {
-	r.write(t, slices.Concat(s.args, []any{s.unit, s.count, "within", recurEvery}))
+// line logs how often it has happened, if it has.
+func (r *recurring) line(t topic, s *series) bool {
+	if s.more != nil {
+		s.count += s.more()
+	}
+	if s.count == 0 {
+		return false
+	}
+	r.write(t.level, s.message, slices.Concat(s.args, []any{s.unit, s.count, "within", recurEvery}))
 	s.count = 0
+	return true
 }
 
-func (r *recurring) write(t topic, args []any) {
-	r.log.Log(context.Background(), t.level, t.message, args...) //nolint:sloglint // each message is a constant of record.go
+func (r *recurring) write(level slog.Level, message string, args []any) {
+	r.log.Log(context.Background(), level, message, args...) //nolint:sloglint // each message is a constant of its caller
 }
 
 // servers lists the servers of a backend for which a message is being repeated.
@@ -103,9 +133,7 @@ func (r *recurring) close() {
 	r.over = true
 	for t, s := range r.series {
 		s.timer.Stop()
-		if s.count > 0 {
-			r.line(t, s)
-		}
+		r.line(t, s)
 	}
 	r.series = nil
 }

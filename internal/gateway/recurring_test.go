@@ -13,6 +13,7 @@ import (
 	"hushgate/dataplane"
 	"hushgate/internal/config"
 	"hushgate/internal/connlog"
+	"hushgate/internal/drive"
 	"hushgate/internal/mono"
 	"hushgate/internal/netenv"
 	"hushgate/internal/wire"
@@ -152,5 +153,56 @@ func TestNotForgotten(t *testing.T) {
 		if n := strings.Count(out.String(), cannotForget); n < 5 || n > 6 || !strings.Contains(out.String(), "times=6 within=1m0s") {
 			t.Errorf("%d lines in five minutes: %s", n, out)
 		}
+	})
+}
+
+// TestCountedElsewhere: what the loops count themselves is logged in the same way: the first at once, further ones in one line
+// a minute, and behind a quiet minute the next is a first one again.
+func TestCountedElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, out := logged(t)
+		count, rests := 0, 0
+		begin := func() {
+			r.often.follow(topic{message: "frame not sent", why: "no route"}, &series{
+				message: "frames not sent", args: []any{"why", "no route"}, unit: "count",
+				more: func() (n int) { n, count = count, 0; return n }, over: func() { rests++ },
+			}, "to", "198.18.0.7", "why", "no route")
+		}
+		minute := func(when, want string) {
+			t.Helper()
+			time.Sleep(recurEvery)
+			synctest.Wait()
+			r.often.mu.Lock() // the log is written while it is held
+			defer r.often.mu.Unlock()
+			if got := strings.TrimSpace(out.String()); got != want {
+				t.Errorf("%s: %q, want %q", when, got, want)
+			}
+			out.Reset()
+		}
+		begin()
+		count = 5
+		minute("a minute", `msg="frame not sent" to=198.18.0.7 why="no route"`+"\n"+`msg="frames not sent" why="no route" count=5 within=1m0s`)
+		count = 1
+		minute("another", `msg="frames not sent" why="no route" count=1 within=1m0s`)
+		minute("a quiet one", "")
+		if rests != 1 {
+			t.Errorf("the series ended %d times, want once", rests)
+		}
+		begin()
+		count = 2
+		r.close()
+		minute("at the end", `msg="frame not sent" to=198.18.0.7 why="no route"`+"\n"+`msg="frames not sent" why="no route" count=2 within=1m0s`)
+	})
+}
+
+// TestFailureLine: the first frame that was not sent is logged with its destination, the reason and the interface.
+func TestFailureLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, out := logged(t)
+		logFailure(&r.often, drive.NewFailures(), drive.Failure{To: clientAddr, Ifindex: 7}, func(int) string { return "eth7" })
+		if got, want := out.String(), `msg="frame not sent" to=198.18.0.25 why="" interface=eth7`+"\n"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		r.close()
 	})
 }

@@ -39,14 +39,29 @@ func (g *gateway) watchLosses(ctx context.Context) {
 
 // watchFailures logs frames that were not sent.
 func (g *gateway) watchFailures(ctx context.Context) {
-	l := drive.NewFailureLog(g.lost, g.log, g.mirror.LinkName)
-	everyOr(ctx, drive.FailurePause, g.lost.First(), func(f *drive.Failure) {
-		if f == nil {
-			l.Minute()
-		} else {
-			l.Begin(*f)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-g.lost.First():
+			logFailure(&g.lines.often, g.lost, f, g.mirror.LinkName)
 		}
-	})
+	}
+}
+
+// logFailure logs the first frame that was not sent for a reason, and from then on how many there are. name returns the name
+// of an interface.
+func logFailure(r *recurring, lost *drive.Failures, f drive.Failure, name func(ifindex int) string) {
+	t := topic{level: slog.LevelWarn, message: "frame not sent", why: f.Why()}
+	s := &series{
+		message: "frames not sent", args: []any{"why", f.Why()}, unit: "count",
+		more: func() int { return lost.More(f) }, over: func() { lost.Rest(f) },
+	}
+	first := []any{"to", f.To.String(), "why", f.Why()}
+	if f.Ifindex != 0 {
+		first = append(first, "interface", name(f.Ifindex))
+	}
+	r.follow(t, s, first...)
 }
 
 // watchClock follows changes of the system's clock, for the times in the log. Nothing else depends on that clock.
