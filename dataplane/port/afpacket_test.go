@@ -18,7 +18,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// trio is a sender and a receiver with a machine between them that the test plays.
+// trio is a sender and a receiver, and a machine between them whose part the test plays.
 type trio struct {
 	sender, middle, receiver *lab.Host
 	left, right              *AFPacket
@@ -94,7 +94,7 @@ func (x *trio) open(t *testing.T, name string, f Filter) (p *AFPacket) {
 	return p
 }
 
-// forward passes frames on until stop is set, with the link addresses that the next host expects.
+// forward forwards frames until stop is set, with the link addresses of the next host.
 func (x *trio) forward(t *testing.T, stop *atomic.Bool, largest *atomic.Int64) {
 	poll, err := NewPoller(x.left, x.right)
 	if err != nil {
@@ -129,8 +129,7 @@ func (x *trio) forward(t *testing.T, stop *atomic.Bool, largest *atomic.Int64) {
 	}
 }
 
-// TestSuperFramesPass carries 20 MB between two kernels: with offloads on, in frames of many segments whose checksums
-// are not complete.
+// TestSuperFramesPass carries 20 MB between two kernels with offloads on: in super-frames with partial checksums.
 func TestSuperFramesPass(t *testing.T) {
 	for _, offloads := range []bool{true, false} {
 		t.Run(fmt.Sprintf("offloads=%v", offloads), func(t *testing.T) {
@@ -182,12 +181,12 @@ func TestSuperFramesPass(t *testing.T) {
 	}
 }
 
-// TestOthersStayOut: what the filter does not want costs nothing; Wake ends a wait.
+// TestOthersStayOut checks that the filter keeps other frames out, and that Wake ends a wait.
 func TestOthersStayOut(t *testing.T) {
 	x := newTrio(t, true)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if _, err := x.sender.Dial(ctx, "", receiverAddr+":26"); err == nil { // to the middle's kernel, which drops it
+	if _, err := x.sender.Dial(ctx, "", receiverAddr+":26"); err == nil { // to the middle host's kernel, which drops it
 		t.Error("connected through a machine that forwards nothing")
 	}
 	if s := x.left.Stats(); s.Received != 0 {
@@ -201,21 +200,21 @@ func TestOthersStayOut(t *testing.T) {
 	x.must(t, err)
 	defer func() { _ = poll.Close() }()
 	poll.Wake()
-	x.must(t, poll.Wait(-1)) // for ever, if it were not for Wake
+	x.must(t, poll.Wait(-1)) // ends only because of Wake
 	if n := testing.AllocsPerRun(100, func() {
 		_, _ = x.left.Read(frames[:])
 		_ = poll.Wait(0)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	bad := [][]byte{make([]byte, 3), make([]byte, wire.VnetLen+60)} // the first is no frame at all: the second goes out
+	bad := [][]byte{make([]byte, 3), make([]byte, wire.VnetLen+60)} // the first is too short to be a frame; the second is sent
 	x.must(t, x.left.Write(bad))
 	if s := x.left.Stats(); s.Sent != 1 || s.SendDrop != 1 {
 		t.Errorf("%+v", s)
 	}
 }
 
-// TestTags: frames of a VLAN belong to its own interface, and those that a tag gives a priority alone are ours.
+// TestTags checks that frames of a VLAN are not received, and that frames with only a priority are.
 func TestTags(t *testing.T) {
 	x := newTrio(t, true)
 	var raw *AFPacket
@@ -227,7 +226,7 @@ func TestTags(t *testing.T) {
 	h := wire.Header{
 		Src: wire.AddrFrom(netip.MustParseAddr(senderAddr)), Dst: wire.AddrFrom(netip.MustParseAddr(receiverAddr)), DstPort: 25, Flags: wire.SYN,
 	}
-	// The priority comes last: when it is there, whatever was before it has been let in or not.
+	// The frame with the priority comes last: when it arrives, the fate of those before it is decided.
 	for seq, tag := range [][]byte{{}, {0x81, 0, 0, 100}, {0x81, 0, 0xa0, 7}, {0x81, 0, 0xa0, 0}} {
 		h.Seq = wire.Seq(seq)
 		frame := wire.NewBuilder().Append(nil, &h, nil)
@@ -267,7 +266,7 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
-// TestBound: a socket knows when its interface was removed, also if another of its name and number stands in its place.
+// TestBound checks that a socket knows when its interface was removed, even if another one has its name and index now.
 func TestBound(t *testing.T) {
 	x := newTrio(t, true)
 	if !x.left.Bound() {
@@ -285,7 +284,7 @@ func TestBound(t *testing.T) {
 		t.Error("a socket is bound to an interface that took the place of its own")
 	}
 	var frames [Batch][]byte
-	for range 3 { // it is deaf, and no error
+	for range 3 { // it receives nothing, and that is no error
 		if n, err := x.left.Read(frames[:]); n != 0 || err != nil {
 			t.Errorf("read %d frames, %v", n, err)
 		}

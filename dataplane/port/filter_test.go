@@ -18,7 +18,7 @@ var (
 	checks   = []netip.AddrPort{ap("10.0.0.11:25"), ap("10.0.0.11:26"), ap("192.0.2.1:25"), ap("[2001:db8:2::11]:26"), ap("[2001:db8:2::1:11]:25")}
 )
 
-// oracle says in Go what the program is to let in.
+// oracle is the filter's rule in Go.
 func oracle(f Filter, src, dst netip.AddrPort, flags wire.Flags) bool {
 	ok := false
 	for _, s := range f.Services {
@@ -33,8 +33,8 @@ func oracle(f Filter, src, dst netip.AddrPort, flags wire.Flags) bool {
 	return ok
 }
 
-// TestFilterAgainstOracle runs the program, without the part about packet types that only a kernel knows, on frames
-// between addresses that are ours, nearly ours and not ours.
+// TestFilterAgainstOracle runs the program, without the part about packet types that only a kernel knows, on frames between
+// our own addresses, similar ones, and others.
 func TestFilterAgainstOracle(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	addrs4 := []netip.Addr{netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("198.18.0.2"), netip.MustParseAddr("198.18.0.3"), netip.MustParseAddr("10.0.0.11"), netip.MustParseAddr("10.0.0.12"), netip.MustParseAddr("192.0.2.1")}
@@ -87,19 +87,19 @@ func TestFragmentsPassOnTheirAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dst := range []string{"198.18.0.1", "198.18.0.9"} { // from where a check goes to: that has no say in it
+	for _, dst := range []string{"198.18.0.1", "198.18.0.9"} { // a health check's target as destination makes no difference
 		frame := wire.NewBuilder().Append(nil, &wire.Header{
 			Src: wire.AddrFrom(netip.MustParseAddr("192.0.2.1")), Dst: wire.AddrFrom(netip.MustParseAddr(dst)), SrcPort: 25, DstPort: 9,
 			Flags: wire.SYN | wire.ACK,
 		}, nil)[wire.VnetLen:]
-		frame[ip4Frag+1] = 100 // an offset: what looks like ports is not
+		frame[ip4Frag+1] = 100 // a fragment offset: there are no ports
 		if n, _ := vm.Run(frame); (n > 0) != (dst == "198.18.0.1") {
 			t.Errorf("fragment to %s: let in %v", dst, n > 0)
 		}
 	}
 }
 
-// TestManyAddresses: what does not fit into the kernel's limit falls back on ports.
+// TestManyAddresses checks that a program beyond the kernel's limit falls back to ports.
 func TestManyAddresses(t *testing.T) {
 	for _, n := range []int{1, 100, 400, 2000} {
 		f := Filter{Sides: wire.Both}
@@ -116,8 +116,7 @@ func TestManyAddresses(t *testing.T) {
 	}
 }
 
-// selectorHash runs a selector on a packet, with the loads relative to the IP header that the VM does not know made
-// absolute.
+// selectorHash runs a selector on a packet. Loads relative to the IP header, which the VM does not know, are made absolute.
 func selectorHash(t *testing.T, f Filter, packet []byte) int {
 	t.Helper()
 	raw, err := f.Selector()
@@ -152,7 +151,7 @@ func selectorHash(t *testing.T, f Filter, packet []byte) int {
 	return n
 }
 
-// icmpError is an error of a router at 192.0.2.77 or 2001:db8::77 about a packet.
+// icmpError returns an error about a packet from a router at 192.0.2.77 or 2001:db8::77.
 func icmpError(packet []byte) []byte {
 	if packet[0]>>4 == 6 {
 		h := append([]byte{0x60, 0, 0, 0, 0, 0, protoICMP6, 64}, make([]byte, 32)...)
@@ -165,7 +164,7 @@ func icmpError(packet []byte) []byte {
 	return append(append(h, 3, 4, 0, 0, 0, 0, 5, 0), packet...)
 }
 
-// TestErrorsPass: errors that quote TCP are let in, other ICMP is not.
+// TestErrorsPass checks that errors that quote TCP are received, and other ICMP is not.
 func TestErrorsPass(t *testing.T) {
 	vm, err := bpf.NewVM(Filter{Sides: wire.Outside, Services: services}.packetPart(false))
 	if err != nil {
@@ -197,8 +196,8 @@ func TestErrorsPass(t *testing.T) {
 	}
 }
 
-// TestBothWaysMeet: a client's segments and the server's answers go to one shard, whatever the ports; on a one-armed
-// gateway too. Clients are spread.
+// TestBothWaysMeet checks that a client's segments and the server's answers go to one shard, whatever the ports, on a
+// one-armed gateway too, and that clients are spread.
 func TestBothWaysMeet(t *testing.T) {
 	b := wire.NewBuilder()
 	packet := func(src, dst netip.AddrPort) []byte {

@@ -9,7 +9,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestShardIsTheKernels: Shard says of a segment what the kernel's program says.
+// TestShardIsTheKernels checks that Shard computes the same as the kernel's program.
 func TestShardIsTheKernels(t *testing.T) {
 	b := wire.NewBuilder()
 	sources := []Source{

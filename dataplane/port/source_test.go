@@ -7,8 +7,9 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestSourcesGoByPort: what a server sends to a port of ours, and what a router says about what we sent from there, is told
-// by that port, also where the address is a service's; what goes to other ports of it is shared like anything else.
+// TestSourcesGoByPort checks that the port selects the shard of a server's segment to a server-side address, and of a
+// router's error about one from there, even if the address is a service's too. Other ports of the address are shared among
+// the shards as usual.
 func TestSourcesGoByPort(t *testing.T) {
 	b := wire.NewBuilder()
 	packet := func(src, dst netip.AddrPort) []byte {

@@ -10,10 +10,10 @@ import (
 	"hushgate/internal/wire"
 )
 
-// spread is for tests that do not care which.
+// spread is for tests that do not depend on the key.
 var spread = NewSpread([2]uint64{1, 2})
 
-// unkeyed is a selector without a key, as hushgate once had it.
+// unkeyed is a selector without a key, as in early releases of hushgate.
 func unkeyed(a wire.Addr, n int) int {
 	var sum uint32
 	for b := a.IP(); len(b) > 0; b = b[4:] {
@@ -22,7 +22,7 @@ func unkeyed(a wire.Addr, n int) int {
 	return int(sum*0x9e3779b9>>16) % n
 }
 
-// chosen are addresses of one /8 or /64 that share a shard of n without a key.
+// chosen returns addresses of one /8 or /64 that share one of n shards without a key.
 func chosen(v6 bool, n, count int) (list []wire.Addr) {
 	for i := uint64(0); len(list) < count; i++ {
 		var b [16]byte
@@ -40,7 +40,7 @@ func chosen(v6 bool, n, count int) (list []wire.Addr) {
 	return list
 }
 
-// TestChosenAddressesSpread: addresses that an attacker chose to fill one shard are spread evenly, with any key.
+// TestChosenAddressesSpread checks that addresses which an attacker chose to overload one shard are spread evenly with any key.
 func TestChosenAddressesSpread(t *testing.T) {
 	const each = 1000
 	for _, v6 := range []bool{false, true} {
@@ -61,8 +61,8 @@ func TestChosenAddressesSpread(t *testing.T) {
 	}
 }
 
-// TestPairsPartWithAnotherKey: whether two addresses share a shard is the key's to say, for pairs too whose difference lies in
-// the topmost bits, which multiplications do not move: of a thousand keys as many join them as chance would.
+// TestPairsPartWithAnotherKey checks that the key decides whether two addresses share a shard, even if they differ only in
+// the topmost bits, which multiplications do not move: among a thousand keys as many join them as by chance.
 func TestPairsPartWithAnotherKey(t *testing.T) {
 	const keys, n = 2000, 4
 	rng := rand.New(rand.NewPCG(3, 3))
@@ -102,8 +102,8 @@ func TestPairsPartWithAnotherKey(t *testing.T) {
 	}
 }
 
-// TestOneDoesNotTellAnother: who has found out that two addresses share a shard knows nothing of two others with the same
-// difference, as would be with a linear function.
+// TestOneDoesNotTellAnother checks that a pair of addresses known to share a shard reveals nothing of another pair with the
+// same difference, as it would with a linear function.
 func TestOneDoesNotTellAnother(t *testing.T) {
 	const n, count = 2, 4000
 	rng := rand.New(rand.NewPCG(5, 5))
@@ -125,8 +125,8 @@ func TestOneDoesNotTellAnother(t *testing.T) {
 	}
 }
 
-// TestKernelSpreads: the kernel gives each frame to the socket that Spread says, in a fan-out group of three, both families,
-// before and after the selector was set anew.
+// TestKernelSpreads checks that the kernel gives each frame to the socket that Spread selects, in a fan-out group of three,
+// for both families, before and after the selector was set again.
 func TestKernelSpreads(t *testing.T) {
 	const n, frames = 3, 100
 	x := newTrio(t, true)
@@ -184,7 +184,7 @@ func TestKernelSpreads(t *testing.T) {
 	}
 }
 
-// received reads so many segments from a group; by their numbers, who got them.
+// received reads n segments from a group, and returns which socket got each number.
 func received(t *testing.T, group []*AFPacket, count int) map[wire.Seq]int {
 	t.Helper()
 	poll, err := NewPoller(group...)
