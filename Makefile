@@ -6,6 +6,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 PEERS   := iptables nftables iproute2 ethtool postfix swaks netcat-openbsd haproxy procps gcc libc6-dev
 # The tests of the package and of the Vagrantfile need Debian machines, and programs that check such files.
 PEERS   += mmdebstrap systemd-container lintian shellcheck vagrant ruby
+# DNS lists are asked of real servers.
+PEERS   += rbldnsd unbound
 BENCH   ?= 1x
 # A number of runs, not a time: when a time is over, the fuzzer may report its own deadline as a failure.
 FUZZ    ?= 50000x

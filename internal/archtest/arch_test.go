@@ -71,6 +71,7 @@ var rules = map[string]rule{
 	"internal/lab":       {"internal/config", "the lab runs the real binary, not its parts"},
 	"internal/announce":  {"", "neighbours know no connections"},
 	"internal/capture":   {"internal/wire", "a file of packets knows no connections"},
+	"internal/dnsbl":     {"", "DNS lists know addresses alone"},
 	"internal/evidence":  {"dataplane internal/capture internal/mono internal/wire", "evidence is packets and a reason"},
 	"internal/replay":    {"dataplane internal/capture internal/mono internal/wire", "captures are judged by the core itself"},
 	"internal/debian":    {"", "the Debian package consists of files and tests"},
