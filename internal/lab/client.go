@@ -16,7 +16,7 @@ import (
 type Seen struct {
 	Text  string        // what the other side said
 	End   End           // how it ended
-	After time.Duration // from the established connection to its end, or to the first text for a patient client
+	After time.Duration // from the established connection to its end; for a patient client from the SYN to the first text
 }
 
 // End is how a connection ended for a client.
@@ -101,11 +101,11 @@ func (l *Lab) Deliver(ctx context.Context, from, to string, body io.Reader) (See
 
 // Deliver is Lab.Deliver from any host.
 func (h *Host) Deliver(ctx context.Context, from, to string, body io.Reader) (Seen, error) {
+	start := time.Now() // before the delay begins, so that no client waits for less
 	c, err := h.Dial(ctx, from, to)
 	if err != nil {
 		return Seen{}, err
 	}
-	start := time.Now()
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
 	s, err := smtp.NewClient(c, "gateway") // reads the banner

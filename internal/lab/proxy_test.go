@@ -224,7 +224,7 @@ proxymap unix - - n - - proxymap
 func haproxyReceiver(t *testing.T, h *Host, addr string) func() string {
 	t.Helper()
 	sink(t, h, "127.0.0.1")
-	return haproxy(t, h, fmt.Sprintf(`frontend in
+	return haproxy(t, h, addr, fmt.Sprintf(`frontend in
     bind %s accept-proxy
     log-format "from=%%[src] to=%%[dst] %%B"
     default_backend out
@@ -237,7 +237,7 @@ backend out
 // addresses only; from any other address it passes the header on as if it were SMTP.
 func haproxyTrusting(t *testing.T, h *Host, addr, trusted string) func() string {
 	t.Helper()
-	return haproxy(t, h, fmt.Sprintf(`frontend in
+	return haproxy(t, h, addr, fmt.Sprintf(`frontend in
     bind %s
     tcp-request connection expect-proxy layer4 if { src %s }
     default_backend out
@@ -246,8 +246,9 @@ backend out
 `, net.JoinHostPort(addr, "25"), trusted))
 }
 
-// haproxy starts an HAProxy on a host, with sections of its configuration. The returned function reads its log.
-func haproxy(t *testing.T, h *Host, sections string) func() string {
+// haproxy starts an HAProxy on a host, with sections of its configuration, and waits until it listens at port 25 of addr. The
+// returned function reads its log.
+func haproxy(t *testing.T, h *Host, addr, sections string) func() string {
 	t.Helper()
 	dir := t.TempDir()
 	cfg := `global
@@ -271,5 +272,9 @@ defaults
 	if err != nil {
 		t.Fatal(err)
 	}
+	waitFor(t, "HAProxy to listen on "+addr, func() bool { // without a connection, which it would log
+		listening, err := h.Run(t.Context(), "ss", "-Hltn", "src", net.JoinHostPort(addr, "25"))
+		return err == nil && listening != ""
+	})
 	return func() string { return read(t, out) }
 }
