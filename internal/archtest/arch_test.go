@@ -17,7 +17,7 @@ import (
 const root = "../.."
 
 // core are the packages that do no I/O: equal inputs give equal output.
-var core = []string{"dataplane", "internal/flowtab", "internal/proxyproto", "internal/wire", "nat", "tcpstate"}
+var core = []string{"dataplane", "internal/flowtab", "internal/policy", "internal/proxyproto", "internal/wire", "nat", "tcpstate"}
 
 // pure lists what the core may import from outside the project: nothing that does I/O, waits, locks, logs or uses randomness.
 var pure = strings.Fields(`bytes cmp encoding/binary errors fmt iter maps math math/bits net/netip reflect slices strconv
@@ -33,6 +33,7 @@ var rules = map[string]rule{
 	"internal/mono":     {"", "time depends on nothing"},
 	"internal/wire":     {"", "octets know no connections"},
 	"internal/flowtab":  {"internal/mono", "tables do not know what a record is"},
+	"internal/policy":   {"internal/flowtab internal/mono internal/wire", "policy knows addresses, and neither TCP nor where lists come from"},
 	"tcpstate":          {"internal/mono internal/wire", "TCP knows no servers: the shard introduces nat"},
 	"nat":               {"internal/wire", "arithmetic knows no states: the shard introduces tcpstate"},
 	"dataplane":         {"internal/flowtab internal/mono internal/proxyproto internal/wire nat tcpstate", "the core knows no I/O, no configuration and no log"},
