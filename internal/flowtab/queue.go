@@ -25,12 +25,15 @@ type Link struct {
 // come due in the order of their start, so that a queue is always sorted and every operation is O(1).
 type Queues struct {
 	lists  []list // 0 is unused
+	heaps  []heap // by class, see Place
+	number uint32 // of the latest entry there
 	linkOf func(id uint32) (*Link, *QueueID)
 }
 
 type list struct {
 	delay      time.Duration
 	head, tail uint32
+	placed     int // records that belong to it and are in a heap
 	class      Class
 	retired    bool // its delay was not requested since Retire
 	unsorted   bool // restored out of order; Settle sorts it
@@ -53,18 +56,37 @@ func (q *Queues) QueueOf(class Class, delay time.Duration) QueueID {
 		q.lists[i].retired = false
 		return i
 	}
+	i := q.add(list{delay: delay, class: class})
+	if i == 0 {
+		panic(fmt.Sprintf("flowtab: no queue left for a delay of %v", delay))
+	}
+	return i
+}
+
+// add makes a queue, in the place of one that nobody needs if there is one; 0 if there is no room.
+func (q *Queues) add(l list) QueueID {
+	if i := q.unused(); i != 0 {
+		q.lists[i] = l
+		return i
+	}
+	if len(q.lists) > maxQueues {
+		return 0
+	}
+	q.lists = append(q.lists, l)
+	return QueueID(len(q.lists) - 1)
+}
+
+// unused returns a queue that nobody asked for since Retire and that has no records, 0 if there is none.
+func (q *Queues) unused() QueueID {
 	for i := 1; i < len(q.lists); i++ {
-		if l := &q.lists[i]; l.retired && l.head == 0 {
-			*l = list{delay: delay, class: class}
+		if l := &q.lists[i]; l.retired && l.empty() {
 			return QueueID(i)
 		}
 	}
-	if len(q.lists) > maxQueues {
-		panic(fmt.Sprintf("flowtab: no queue left for a delay of %v", delay))
-	}
-	q.lists = append(q.lists, list{delay: delay, class: class})
-	return QueueID(len(q.lists) - 1)
+	return 0
 }
+
+func (l *list) empty() bool { return l.head == 0 && l.placed == 0 }
 
 // ClassOf returns the class of a queue.
 func (q *Queues) ClassOf(id QueueID) Class { return q.lists[id].class }
@@ -90,7 +112,7 @@ func (q *Queues) Retire() {
 func (q *Queues) Fits(wanted *Queues) bool {
 	room := maxQueues - (len(q.lists) - 1)
 	for i := 1; i < len(q.lists); i++ {
-		if l := &q.lists[i]; l.retired && l.head == 0 && wanted.find(l.class, l.delay) == 0 {
+		if l := &q.lists[i]; l.retired && l.empty() && wanted.find(l.class, l.delay) == 0 {
 			room++
 		}
 	}
@@ -126,6 +148,10 @@ func (q *Queues) Remove(rec uint32) {
 	}
 	l := &q.lists[*in]
 	*in = 0
+	if k.prev == placed {
+		q.unplace(l)
+		return
+	}
 	if k.prev == 0 {
 		l.head = k.next
 	} else {
@@ -143,33 +169,37 @@ func (q *Queues) link(rec uint32) *Link {
 	return k
 }
 
-// earliest returns the queue whose head is due first, and that deadline; 0 if all are empty. Of two that are due at the same
-// time it is the one with the lower id.
-func (q *Queues) earliest() (first QueueID, at mono.Time) {
+// earliest returns the queue in which a record is due first, the lower id of two that are due together; 0 if all are empty.
+// rec is that record.
+func (q *Queues) earliest() (first QueueID, rec uint32, at mono.Time) {
 	at = mono.Never
 	for i := 1; i < len(q.lists); i++ {
 		if h := q.lists[i].head; h != 0 {
 			if d := q.link(h).deadline; d < at {
-				first, at = QueueID(i), d
+				first, rec, at = QueueID(i), h, d
 			}
 		}
 	}
-	return first, at
+	for i := range q.heaps {
+		if e := q.root(&q.heaps[i]); e != nil && (e.due < at || e.due == at && q.queueOf(e) < first) {
+			first, rec, at = q.queueOf(e), e.rec, e.due
+		}
+	}
+	return first, rec, at
 }
 
 // PopExpired removes and returns the record that is due first, if it is due at or before now; false if there is none.
 func (q *Queues) PopExpired(now mono.Time) (rec uint32, ok bool) {
-	first, at := q.earliest()
+	first, rec, at := q.earliest()
 	if first == 0 || at > now {
 		return 0, false
 	}
-	rec = q.lists[first].head
 	q.Remove(rec)
 	return rec, true
 }
 
-// Oldest returns the record of a class that was pushed first, whenever it is due; false if the class has none. It looks at one
-// record of each queue.
+// Oldest returns the record of a class that has waited longest, whenever it is due; false if the class has none. It looks at
+// one record of each queue, and at the one of those that were placed which is due first.
 func (q *Queues) Oldest(class Class) (rec uint32, ok bool) {
 	since := mono.Never
 	for i := 1; i < len(q.lists); i++ {
@@ -181,11 +211,16 @@ func (q *Queues) Oldest(class Class) (rec uint32, ok bool) {
 			rec, since, ok = l.head, began, true
 		}
 	}
+	if int(class) < len(q.heaps) {
+		if e := q.root(&q.heaps[class]); e != nil && (!ok || e.due.Add(-q.lists[q.queueOf(e)].delay) < since) {
+			rec, ok = e.rec, true
+		}
+	}
 	return rec, ok
 }
 
 // Next returns the earliest deadline; mono.Never if there is none.
 func (q *Queues) Next() mono.Time {
-	_, at := q.earliest()
+	_, _, at := q.earliest()
 	return at
 }

@@ -8,8 +8,8 @@ import (
 	"hushgate/internal/mono"
 )
 
-// Each calls f for every record that is in a queue: queue by queue, and in each queue in the order of the deadlines. f must not
-// change a queue.
+// Each calls f for every record that is in a queue: the queues one after the other, the records of each in the order in
+// which they come due, and then those that were placed, in no order. f may not change a queue.
 func (q *Queues) Each(f func(rec uint32, delay time.Duration, due mono.Time)) {
 	for i := 1; i < len(q.lists); i++ {
 		l := &q.lists[i]
@@ -18,6 +18,13 @@ func (q *Queues) Each(f func(rec uint32, delay time.Duration, due mono.Time)) {
 			next := k.next
 			f(rec, l.delay, k.deadline)
 			rec = next
+		}
+	}
+	for i := range q.heaps {
+		for j := range q.heaps[i].entries {
+			if e := &q.heaps[i].entries[j]; q.current(e) {
+				f(e.rec, q.lists[q.queueOf(e)].delay, e.due)
+			}
 		}
 	}
 }
