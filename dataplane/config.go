@@ -29,6 +29,7 @@ type Config struct {
 	Frontends []Frontend
 	Backends  []Backend
 	Servers   []Server
+	Names     Names
 
 	// Turn is how many turns of each backend's round robin are skipped at the start. Each shard has its own round robin, and
 	// so each begins with another server.
@@ -51,6 +52,30 @@ type Config struct {
 	Limits                Limits
 }
 
+// Names are what frontends and servers are called, by their numbers: another machine may number them otherwise. Both may be
+// shorter than the tables, or empty.
+type Names struct {
+	Frontends []string
+	Servers   []ServerName
+}
+
+// ServerName names a server.
+type ServerName struct{ Backend, Server string }
+
+func (n *Names) frontend(id FrontendID) string {
+	if int(id) >= len(n.Frontends) {
+		return ""
+	}
+	return n.Frontends[id]
+}
+
+func (n *Names) server(id ServerID) ServerName {
+	if int(id) >= len(n.Servers) {
+		return ServerName{}
+	}
+	return n.Servers[id]
+}
+
 // Service is an address and port at which clients are served.
 type Service struct {
 	Addr     wire.Addr
@@ -69,6 +94,19 @@ const (
 	ActionReply                 // Frontend.RejectText, then FIN
 	ActionObserve               // no answer: the talk is reported, and the connection goes on to a server
 )
+
+// String returns the action's word.
+func (a Action) String() string {
+	switch a {
+	case ActionReset:
+		return "reset"
+	case ActionReply:
+		return "reply"
+	case ActionObserve:
+		return "observe"
+	}
+	return "unknown"
+}
 
 // Frontend holds the rules for the clients of one frontend.
 type Frontend struct {

@@ -9,7 +9,7 @@ import (
 type Metric struct {
 	Name  string // lower case, words joined by _
 	Help  string // what is counted
-	Label string // "reason", "phase", "verdict" or "closed_by": distinguishes numbers of one name; empty if there is one
+	Label string // "reason", "phase", "verdict", "closed_by" or "outcome": distinguishes numbers of one name; empty if there is one
 	Value string // the label's value
 	Gauge bool   // a present number that can shrink; the others are counters
 }
@@ -60,6 +60,8 @@ func labelValue(label string, i int) string {
 		return Verdict(i).String()
 	case "closed_by":
 		return Ends(i).String()
+	case "outcome":
+		return AdoptOutcome(i).String()
 	}
 	return ""
 }

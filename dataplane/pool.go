@@ -15,6 +15,7 @@ type pool struct {
 	backend *Backend
 	foreign [2]nat.Set // servers of the other address family: [0] for an IPv4 client, [1] for an IPv6 client
 	offer   nat.Options
+	members uint64            // which servers these are, see membersOf
 	untimed nat.Set           // the servers known to grant no timestamps
 	connect []flowtab.QueueID // how long to wait after each of our SYNs
 }
@@ -23,7 +24,7 @@ func newPools(q *flowtab.Queues, cfg *Config) []pool {
 	pools := make([]pool, len(cfg.Backends))
 	for i := range cfg.Backends {
 		b := &cfg.Backends[i]
-		pools[i] = pool{backend: b, connect: backoff(q, living, firstRTO, cmp.Or(b.Connect, defaultConnect))}
+		pools[i] = pool{backend: b, members: membersOf(b, cfg), connect: backoff(q, living, firstRTO, cmp.Or(b.Connect, defaultConnect))}
 		members := make([]nat.Member, len(b.Servers))
 		for j, id := range b.Servers {
 			v := &cfg.Servers[id]

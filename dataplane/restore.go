@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"hushgate/internal/flowtab"
 	"hushgate/internal/wire"
 	"hushgate/nat"
 	"hushgate/tcpstate"
@@ -106,12 +107,9 @@ func (s *Shard) resumePools(v *ShardState) {
 // Restore adds one connection. If there is no room, a connection that has ended is left out or freed. An error says what is
 // wrong with a connection; the shard must not be used any more then.
 func (s *Shard) Restore(v *FlowState) error {
-	conn, err := tcpstate.Restore(&v.Conn)
-	if err == nil {
-		err = s.restorable(v)
-	}
+	r, _, err := s.check(v, false)
 	if err != nil {
-		return fmt.Errorf("the %v connection of %v:%d: %w", v.Phase, v.Client, v.ClientPort, err)
+		return v.wrap(err)
 	}
 	id, ok := s.flows.Alloc()
 	if !ok && s.giveUp(finished) {
@@ -122,9 +120,28 @@ func (s *Shard) Restore(v *FlowState) error {
 		return nil
 	}
 	if !ok {
-		return fmt.Errorf("there are more connections than maxconn (%d) has room for", s.cfg.Limits.withDefaults().Flows)
+		return s.errTableFull()
 	}
-	f := s.flows.At(id)
+	s.take(id, r)
+	s.queues.Restore(id, r.class, v.Wait, v.Due) // check has seen that there is room
+	return nil
+}
+
+func (s *Shard) errTableFull() error {
+	return fmt.Errorf("there are more connections than maxconn (%d) has room for", s.cfg.Limits.withDefaults().Flows)
+}
+
+// restored is a connection of which everything was checked: it can be taken. It is valid until the next check.
+type restored struct {
+	v      *FlowState
+	flow   flow
+	splice splice // only if v.Sought
+	class  flowtab.Class
+	over   [2]uint32 // connections that are over and have to go before; 0 is none
+}
+
+// flowOf fills in the record of a connection, without its place in a queue.
+func (s *Shard) flowOf(f *flow, v *FlowState, conn tcpstate.Conn) {
 	*f = flow{
 		client: v.Client, clientPort: v.ClientPort, service: v.Service, phase: v.Phase, tries: v.Tries,
 		syn: v.SYN, established: v.Established, conn: conn, words: words(v.Generation)<<generation | words(v.Words),
@@ -140,97 +157,50 @@ func (s *Shard) Restore(v *FlowState) error {
 	}
 	if v.Settled {
 		f.tries = settled
+	}
+}
+
+// take enters a connection under a free id in all tables but the deadlines. It cannot fail.
+func (s *Shard) take(id uint32, r *restored) {
+	f := s.flows.At(id)
+	*f = r.flow
+	if r.v.Settled {
 		s.settled++
 	}
 	s.byOut.Insert(s.outHash(f), id)
 	s.atSvc[f.service]++
 	s.stats.Phase[f.phase]++
-	if f.phase != PhaseHalfOpen && !v.Told {
+	if f.phase != PhaseHalfOpen && !r.v.Told {
 		s.active++
 		s.actives[f.service]++
 		s.fronts[s.cfg.Services[f.service].Frontend]++
 	}
-	if v.Sought {
-		if err := s.restoreSplice(id, f, v); err != nil {
-			return fmt.Errorf("the %v connection of %v:%d: %w", v.Phase, v.Client, v.ClientPort, err)
-		}
+	if r.v.Sought {
+		s.takeSplice(id, f, r)
 	}
-	if !s.queues.Restore(id, classOf(f), v.Wait, v.Due) {
-		return ErrTooManyWaits
-	}
-	return nil
 }
 
-// restorable returns why a flow cannot belong to this shard; nil if it can.
-func (s *Shard) restorable(v *FlowState) error {
-	switch {
-	case int(v.Service) >= len(s.cfg.Services) || s.cfg.Services[v.Service].Addr == wire.Addr{}:
-		return fmt.Errorf("there is no service %d", v.Service)
-	case v.Client.Is4() != s.cfg.Services[v.Service].Addr.Is4():
-		return errors.New("its service is of another family")
-	case v.Phase >= phases:
-		return errors.New("there is no such phase")
-	case !v.Phase.has(v.Conn.State):
-		return fmt.Errorf("it cannot be in %v", v.Conn.State)
-	case v.Sought != v.Phase.seeks() && v.Phase != PhaseSaying:
-		return errors.New("it and its server do not fit together")
-	case v.Wait < 0 || v.Due > s.now.Add(v.Wait):
-		return errors.New("its deadline is too far away")
-	case v.Words >= uint8(numWords) || int(v.Generation) >= generations ||
-		s.decided(v) && int(v.Service) >= len(s.treatments[v.Generation]):
-		return errors.New("its words are unknown")
-	case v.Quoted && (!v.Sought || !v.Observed):
-		return errors.New("it is quoted and has not talked early")
-	case v.Settled && v.Phase != PhaseSaying:
-		return errors.New("it has said nothing")
-	case s.lookupOut(v.Client, v.ClientPort, v.Service) != 0:
-		return errors.New("it is there twice")
+// takeSplice enters what a connection has with its server. There are as many records for that as for connections.
+func (s *Shard) takeSplice(id uint32, f *flow, r *restored) {
+	f.ext, _ = s.exts.Alloc()
+	x := s.exts.At(f.ext)
+	*x = r.splice
+	s.restoreTalk(x, r.v)
+	if x.counted {
+		s.servers[x.server]++
 	}
-	return nil
+	if !x.indexed {
+		return
+	}
+	if src := &s.cfg.Servers[x.server].Source; src.used() {
+		s.ports[x.server].Mark(s.portOf(src, x))
+	}
+	s.atSrv[x.server]++
+	s.byIn.Insert(s.inHash(f), id)
 }
 
-// decided reports whether a flow was saved with its treatment.
-func (s *Shard) decided(v *FlowState) bool {
-	return v.Phase == PhaseSaying || v.Phase != PhaseHalfOpen && !s.undecided
-}
-
-// over reports whether a connection has ended and nothing is left to send.
-func (v *FlowState) over() bool { return v.Phase == PhaseLingering || v.Settled }
-
-// has reports whether our end of a flow in this phase can be in that TCP state.
-func (p Phase) has(state tcpstate.State) bool {
-	switch p {
-	case PhaseHalfOpen:
-		return state == tcpstate.SynReceived
-	case PhaseSaying:
-		return state != tcpstate.SynReceived
-	case PhaseHeld, PhaseWaiting, PhaseConnecting, PhaseIntroducing, PhaseBannerPending, PhaseSpliced, PhaseLingering, phases:
-	}
-	return state == tcpstate.Established
-}
-
-// seeks reports whether a server has been looked for in this phase.
-func (p Phase) seeks() bool { return p != PhaseHalfOpen && p != PhaseHeld }
-
-// connected reports whether a flow in this phase has, or opens, a connection to a server.
-func (p Phase) connected() bool {
-	return p == PhaseConnecting || p == PhaseIntroducing || p.translated()
-}
-
-func (s *Shard) restoreSplice(id uint32, f *flow, v *FlowState) error {
-	translation, err := nat.Restore(&v.Splice)
-	if err == nil {
-		err = s.restorableServer(f, v)
-	}
-	if err != nil {
-		return err
-	}
-	ext, ok := s.exts.Alloc()
-	if !ok {
-		return errors.New("no room for its server")
-	}
-	f.ext = ext
-	x := s.exts.At(ext)
+// spliceOf fills in the further record of a connection, but for the number of its server's endpoint.
+func (s *Shard) spliceOf(x *splice, v *FlowState, translation nat.Splice) {
 	*x = splice{
 		nat: translation, track: tcpstate.Track{Client: v.FromClient, Server: v.FromServer},
 		delayOver: v.DelayOver, connect: v.Connect, connected: v.Connected, banner: v.Banner, firstByte: v.FirstByte,
@@ -239,30 +209,17 @@ func (s *Shard) restoreSplice(id uint32, f *flow, v *FlowState) error {
 		mss: cmp.Or(v.ServerMSS, math.MaxUint16), tooBigs: v.Tellings,
 		indexed: v.Indexed, stale: v.Stale, counted: v.Counted,
 	}
-	s.restoreTalk(x, v)
-	if !s.sameSlots[f.service] {
-		x.epoch--
+	if !s.sameSlot(v) {
+		x.epoch-- // renew finds its place
 	}
-	if v.Counted {
-		s.servers[v.Server]++
+}
+
+// sameSlot reports whether the places that a connection remembers of its backend are those of this shard.
+func (s *Shard) sameSlot(v *FlowState) bool {
+	if v.Portable {
+		return v.Elsewhere.Members == s.pools[s.cfg.Frontends[s.cfg.Services[v.Service].Frontend].Backend].members
 	}
-	if !v.Indexed {
-		return nil
-	}
-	x.endpoint = s.endpointOf(v.Server)
-	if from, port := s.origin(f, x); s.lookupIn(from, port, x.endpoint) != 0 {
-		return fmt.Errorf("its 4-tuple is taken at server %d", v.Server)
-	}
-	if src := &s.cfg.Servers[v.Server].Source; src.used() {
-		s.ports[v.Server].Mark(s.portOf(src, x))
-	}
-	s.atSrv[v.Server]++
-	s.byIn.Insert(s.inHash(f), id)
-	if want := wire.Seq(len(s.headerOf(f, x))); f.phase == PhaseIntroducing && (want != f.conn.IRS-x.synISS ||
-		v.FromClient.Acked-x.synISS-1 > want || v.FromClient.Next-x.synISS-1 > want) {
-		return errors.New("its PROXY header has other numbers")
-	}
-	return nil
+	return int(v.Service) < len(s.sameSlots) && s.sameSlots[v.Service]
 }
 
 func (s *Shard) restoreTalk(x *splice, v *FlowState) {
@@ -275,32 +232,6 @@ func (s *Shard) restoreTalk(x *splice, v *FlowState) {
 		t.octets = v.TalkOctets
 		copy(t.head[:], v.TalkHead[:])
 	}
-}
-
-func (s *Shard) restorableServer(f *flow, v *FlowState) error {
-	known := int(v.Server) < len(s.cfg.Servers)
-	switch {
-	case v.Server != NoServer && !known, (v.Indexed || v.Counted) && (!known || s.cfg.Servers[v.Server].Addr == wire.Addr{}):
-		return fmt.Errorf("there is no server %d", v.Server)
-	case v.Indexed != f.phase.connected():
-		return errors.New("it and its server do not fit together")
-	case v.Slot != noSlot && s.sameSlots[f.service] && int(v.Slot) >= len(s.pool(f).backend.Servers):
-		return fmt.Errorf("its backend has no server number %d", v.Slot)
-	case !v.Indexed:
-		return nil
-	}
-	srv := &s.cfg.Servers[v.Server]
-	if srv.Addr.Is4() != f.client.Is4() {
-		return errors.New("its server is of another family")
-	}
-	if src := &srv.Source; src.used() {
-		first, n := src.share(s.cfg.Turn, s.cfg.Shards)
-		if i := int(v.Port) - first; i < 0 || i%max(1, s.cfg.Shards) != 0 || i/max(1, s.cfg.Shards) >= n {
-			return fmt.Errorf("its port %d towards the server is another shard's: the number of shards cannot change while "+
-				"connections with a source stand", v.Port)
-		}
-	}
-	return nil
 }
 
 // Settle ends a series of Restore.

@@ -14,7 +14,8 @@ import (
 // A shard can be transferred to another process, even of another release, as a ShardState and a FlowState for each
 // connection. Ids in both are those of a Config whose tables extend the old ones, as for Reload.
 
-// FlowState is one connection, independent of the layout of a shard's records.
+// FlowState is one connection, independent of the layout of a shard's records. Its ids and instants are those of one
+// machine; for another one PortableState says the same in names and durations.
 type FlowState struct {
 	Client     wire.Addr
 	ClientPort uint16
@@ -50,6 +51,10 @@ type FlowState struct {
 	Quoted     bool
 	TalkOctets uint32
 	TalkHead   [(TalkSample + 7) / 8 * 8]uint8
+
+	// Portable: it is meant for another machine, and Elsewhere counts there.
+	Portable  bool
+	Elsewhere PortableState
 }
 
 // ShardState is the state of a shard without its connections.

@@ -150,6 +150,9 @@ func (p *player) expect() {
 	if !w.Server && s.Flags.Has(wire.SYN) && !p.haveISS {
 		p.iss, p.haveISS = s.Seq, true
 	}
+	if !w.Server && s.Flags.Has(wire.SYN) && p.begun && p.layout != nil { // another machine begins at a number of its own
+		p.iss, p.begun = s.Seq-wire.Seq(w.Seq), false
+	}
 	p.expectAddresses(o, s)
 	base, ackBase := p.iss, p.irs
 	if w.Server {

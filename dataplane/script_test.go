@@ -69,6 +69,11 @@ type player struct {
 	header   []byte         // the PROXY header
 	stretch  int64          // by how much it is longer than over IPv4
 	between  func(*player)  // called between any two steps and deadlines; may be nil
+	start    mono.Time      // when the script began, by the shard's clock
+	begun    bool           // a connection whose SYN-ACK no step has expected yet
+	syns     int            // how many SYNs of the client's are in the script
+	layout   *layout        // how the shard numbers what cfg names; nil as cfg does
+	others   int            // connections in the shard that are not the script's
 }
 
 func addrs(v6 bool) (client, vip, s1, s2 string) {
@@ -105,10 +110,15 @@ func testConfig(v6 bool) *Config {
 func runScript(t *testing.T, file string, steps []segscript.Step, v6 bool, isn wire.Seq, between func(*player)) {
 	client, _, _, _ := addrs(v6)
 	p := &player{
-		t: t, file: file, v6: v6, cfg: testConfig(v6), irs: isn, server: isn - 7, between: between,
+		t: t, file: file, v6: v6, cfg: testConfig(v6), irs: isn, server: isn - 7, between: between, start: opening,
 		client: netip.AddrPortFrom(netip.MustParseAddr(client), 40000),
 	}
 	p.origin = p.client
+	for i := range steps {
+		if s := &steps[i]; s.Kind == segscript.Segment && s.In && !s.Server && s.Flags == wire.SYN {
+			p.syns++
+		}
+	}
 	for i := range steps {
 		step := steps[i]
 		p.step = &step
@@ -139,12 +149,14 @@ func (p *player) must(err error) {
 }
 
 func (p *player) play() {
-	p.advanceTo(opening.Add(p.step.Time))
+	p.advanceTo(p.step.Time)
 	switch s := p.step; s.Kind {
 	case segscript.Segment:
 		if s.In {
 			p.quiet()
+			syns := p.shard.stats.SYNs
 			p.shard.Input(p.now, map[bool]wire.Side{true: wire.Inside, false: wire.Outside}[s.Server], p.frame())
+			p.begun = p.begun || p.shard.stats.SYNs > syns
 			p.shard.Advance(p.now)
 			p.collect()
 			return
@@ -160,12 +172,20 @@ func (p *player) play() {
 	}
 }
 
-func (p *player) advanceTo(now mono.Time) {
+// advanceTo lets time pass until a moment of the script. In a pause the shard's clock may become another one.
+func (p *player) advanceTo(at time.Duration) {
 	p.pause()
-	p.elapse(now, func() {
-		p.collect()
-		p.pause()
-	})
+	for due := p.shard.NextDeadline(); due <= p.start.Add(at); due = p.shard.NextDeadline() {
+		p.advance(max(p.now, due))
+	}
+	p.advance(p.start.Add(at))
+}
+
+func (p *player) advance(now mono.Time) {
+	p.now = now
+	p.shard.Advance(now)
+	p.collect()
+	p.pause()
 }
 
 func (p *player) pause() {
@@ -174,9 +194,22 @@ func (p *player) pause() {
 	}
 }
 
+// collect takes what came out. Times and servers of events become the script's: the shard's clock and numbers may be others when
+// the script comes to them.
 func (p *player) collect() {
+	known := len(p.events)
 	p.take(p.shard)
-	p.events = slices.DeleteFunc(p.events, func(e Event) bool { return e.Kind == EventServerOptions })
+	p.out = slices.DeleteFunc(p.out, func(o Out) bool { return p.ofOthers(&o) })
+	p.events = slices.DeleteFunc(p.events, func(e Event) bool {
+		return e.Kind == EventServerOptions || e.Client == otherClient(p.v6)
+	})
+	for i := known; i < len(p.events); i++ {
+		e := &p.events[i]
+		e.Server = p.layout.server(e.Server)
+		if e.FirstByte != 0 {
+			e.FirstByte = opening.Add(e.FirstByte.Sub(p.start))
+		}
+	}
 }
 
 func (p *player) quiet() {

@@ -174,7 +174,7 @@ func (p *player) serverState(words []string) error {
 		if err != nil {
 			return err
 		}
-		p.shard.Apply(ServerState{Server: id, Up: up})
+		p.shard.Apply(ServerState{Server: p.layout.server(id), Up: up})
 		return nil
 	})
 }
@@ -188,7 +188,7 @@ func (p *player) reload(words []string) error {
 	if err := p.configure(words); err != nil {
 		return err
 	}
-	p.shard.Apply(Reload{&cfg})
+	p.shard.Apply(Reload{p.layout.of(&cfg)})
 	return nil
 }
 
@@ -201,6 +201,7 @@ func (p *player) shutdown(words []string) error {
 			return err
 		}
 	}
+	p.forgetOthers()
 	p.shard.Apply(Shutdown{Now: now})
 	p.shard.Advance(p.now)
 	p.collect()
@@ -211,7 +212,7 @@ func (p *player) shutdown(words []string) error {
 func count(what string, get func(*Shard) int) func(*player, []string) error {
 	return func(p *player, words []string) error {
 		n, err := segscript.Count(strings.Join(words, " "))
-		if got := get(p.shard); err == nil && uint64(got) != n {
+		if got := get(p.shard) - p.others; err == nil && uint64(got) != n {
 			err = fmt.Errorf("%d %s, expected %d", got, what, n)
 		}
 		return err

@@ -47,6 +47,7 @@ type Shard struct {
 
 	sameSlots []bool // between Resume and Settle: services with the same servers, in the same order, as in the old process
 	undecided bool   // between Resume and Settle: the old process did not save the treatments of live flows
+	coming    restored
 
 	icmpError wire.ICMPError
 	dec       *wire.Decoder

@@ -11,6 +11,8 @@ type Stats struct {
 
 	Resets [ends]uint64 `name:"resets" label:"closed_by" help:"spliced connections that were reset, by the ends that had sent their FIN before; with neither the conversation was cut off"`
 
+	Adoptions [adoptOutcomes]uint64 `name:"adoptions" label:"outcome" help:"connections that were offered one by one from elsewhere, by what came of it"`
+
 	SYNs              uint64 `name:"syns" help:"SYNs accepted: connections begun"`
 	Opened            uint64 `name:"opened" help:"handshakes completed"`
 	Stateless         uint64 `name:"stateless" help:"SYNs answered with a cookie, without a record"`

@@ -1,0 +1,96 @@
+package dataplane
+
+import (
+	"testing"
+	"time"
+
+	"hushgate/internal/wire"
+	"hushgate/tcpstate"
+)
+
+// FuzzAdopt: whatever is in records, for another machine or for this one, a shard with connections of its own refuses it and is
+// as it was, or takes it, keeps its tables in order, and is empty when all has been silent for long.
+func FuzzAdopt(f *testing.F) {
+	adoptSeeds(f)
+	own, err := NewRecordReader(RecordSchema())
+	if err != nil {
+		f.Fatal(err)
+	}
+	other, err := portableReader()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, abroad bool, records, program []byte) {
+		cfg := namedConfig(false)
+		cfg.Limits.Flows = 16
+		cfg.Servers[1].Proxy = 1
+		z := newFuzzed(t, cfg)
+		d := &driver{tb: t, stage: z.stage}
+		d.hold(3)
+		d.splice(4)
+		z.now = d.now
+		reader := own
+		if abroad {
+			reader = other
+		}
+		opened := 0
+		for len(records) > 0 {
+			var v FlowState
+			if records, err = reader.Read(records, &v); err != nil {
+				break
+			}
+			before := counts(z.shard)
+			switch a := z.shard.adoption(&v, z.now, time.Duration(len(program))*time.Second); {
+			case a.Outcome != Adopted:
+				z.shard.stats.Adoptions[a.Outcome]--
+				if now := counts(z.shard); a.Err == nil || now != before {
+					t.Fatalf("%v, %v: the shard counted\n%s\nand counts\n%s", a.Outcome, a.Err, before, now)
+				}
+			case v.Phase != PhaseHalfOpen && !v.Told:
+				opened++
+			}
+			z.shard.audit(t)
+		}
+		z.shard.stats.Opened += uint64(opened) // they are told of here
+		z.run(program)
+	})
+}
+
+// adoptSeeds are connections in all their phases.
+func adoptSeeds(f *testing.F) {
+	d := newDriver(f, func(cfg *Config) {
+		cfg.Names = namedConfig(false).Names
+		cfg.Frontends[0].Action = ActionReply
+	})
+	d.splice(0)
+	d.splice(1)
+	a, port := d.peer(1)
+	h := wire.Header{Src: d.shard.cfg.Servers[1].Addr, SrcPort: 25, Dst: a, DstPort: port, Flags: wire.RST, Seq: 5012}
+	d.input(wire.Inside, &h, "")
+	d.hold(2)
+	iss := d.hold(3)
+	d.fromClient(3, wire.ACK|wire.PSH, 1001, iss+1, "EHLO")
+	d.fromClient(4, wire.SYN, 1000, 0, "")
+	d.hold(5)
+	d.now = d.now.Add(30 * time.Second)
+	d.shard.Advance(d.now)
+	d.shard.Drain()
+	d.hold(6)
+	err := d.shard.SaveFlows(func(v *FlowState) error {
+		program := []byte{0, 16, 1, 1, 0, 0, 0, 0, 31, 0, 0, 0, 0, 0, 0, 0}
+		f.Add(false, AppendRecord(nil, v), program)
+		var w FlowState
+		svc := &d.shard.cfg.Services[v.Service]
+		of := tcpstate.Tuple{Client: v.Client, ClientPort: v.ClientPort, Service: svc.Addr, ServicePort: svc.Port}
+		if d.shard.SaveFlow(d.now, &of, AnotherMachine, &w) {
+			f.Add(true, AppendRecord(nil, &w), program)
+			w.ClientPort += 100
+			once := AppendRecord(nil, &w)
+			f.Add(true, append(once, once...), program)
+		}
+		return nil
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+}

@@ -1,0 +1,299 @@
+package dataplane
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"hushgate/internal/mono"
+	"hushgate/internal/wire"
+	"hushgate/nat"
+	"hushgate/tcpstate"
+)
+
+// layout numbers the tables of a configuration otherwise, and puts a service of others beside them. A nil layout changes
+// nothing.
+type layout struct {
+	v6    bool
+	first bool // the others come first, and servers in reverse
+}
+
+// server is the number of a server of the script, and the script's number of a server.
+func (l *layout) server(id ServerID) ServerID {
+	if l == nil || id == NoServer || !l.first {
+		return id
+	}
+	return 8 - id
+}
+
+// shift is how many services, frontends and backends come before those of the script.
+func (l *layout) shift() int {
+	if l != nil && l.first {
+		return 1
+	}
+	return 0
+}
+
+func otherClient(v6 bool) wire.Addr {
+	a, _ := (&driver{v6: v6}).peer(0)
+	return a
+}
+
+func otherService(v6 bool) wire.Addr {
+	if v6 {
+		return addr("2001:db8:1::99")
+	}
+	return addr("198.18.0.99")
+}
+
+// of is a configuration in this layout: the script's one service, frontend and backend, and those of the others.
+func (l *layout) of(cfg *Config) *Config {
+	if l == nil {
+		return cfg
+	}
+	_, _, s1, _ := addrs(l.v6)
+	out, at, other := *cfg, l.shift(), 1-l.shift()
+	out.Services, out.Frontends, out.Backends = make([]Service, 2), make([]Frontend, 2), make([]Backend, 2)
+	out.Services[at], out.Frontends[at], out.Backends[at] = cfg.Services[0], cfg.Frontends[0], cfg.Backends[0]
+	out.Services[at].Frontend, out.Frontends[at].Backend = FrontendID(at), BackendID(at)
+	out.Servers, out.Names.Servers = make([]Server, 9), make([]ServerName, 9)
+	out.Backends[at].Servers = nil
+	for _, id := range cfg.Backends[0].Servers {
+		out.Backends[at].Servers = append(out.Backends[at].Servers, l.server(id))
+	}
+	for i, srv := range cfg.Servers {
+		id := l.server(ServerID(i))
+		out.Servers[id], out.Names.Servers[id] = srv, ServerName{"mail", string(rune('a' + i))}
+	}
+	out.Services[other] = Service{Addr: otherService(l.v6), Port: 25, Frontend: FrontendID(other)}
+	out.Frontends[other] = Frontend{Delay: 30 * time.Second, Backend: BackendID(other), NoServerText: "421 others\r\n"}
+	out.Backends[other].Servers = []ServerID{4}
+	out.Servers[4] = Server{Addr: addr(s1), Port: 26, Weight: 1, Up: true, Options: testConfig(l.v6).Servers[0].Options}
+	out.Names.Servers[4] = ServerName{"others", "other"}
+	// A server at the address of one of the script's, in another backend: the name tells which of the two it is.
+	out.Servers[3], out.Names.Servers[3] = out.Servers[l.server(0)], ServerName{"elsewhere", "a"}
+	out.Names.Frontends = []string{"script", "others"}
+	if at == 1 {
+		slices.Reverse(out.Names.Frontends)
+	}
+	return &out
+}
+
+// otherFlows are a connection with a server and two that are held, for another machine.
+func otherFlows(t testing.TB, v6 bool) (list []FlowState) {
+	l := &layout{v6: v6}
+	d := newDriverOf(t, v6, func(cfg *Config) {
+		laid := *l.of(cfg)
+		laid.Limits = cfg.Limits
+		*cfg = laid
+	})
+	d.to = 1
+	d.hold(0)
+	d.now = d.now.Add(31 * time.Second)
+	d.shard.Advance(d.now)
+	d.shard.Drain()
+	d.hold(1)
+	d.hold(2)
+	for n := range 3 {
+		a, port := d.peer(n)
+		var v FlowState
+		if !d.shard.SaveFlow(d.now, &tcpstate.Tuple{Client: a, ClientPort: port, Service: otherService(v6), ServicePort: 25}, AnotherMachine, &v) {
+			t.Fatal("not there")
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+// ofOthers reports whether a frame is about a connection that is not the script's.
+func (p *player) ofOthers(o *Out) bool {
+	if p.others == 0 {
+		return false
+	}
+	other := otherClient(p.v6)
+	return o.Dst == other || p.dec.Decode(o.Frame) == wire.KindTCP && p.dec.Segment.Src == other
+}
+
+// forgetOthers ends what is not the script's without a word.
+func (p *player) forgetOthers() {
+	for id := uint32(1); p.others > 0 && id < p.shard.flows.Bound(); id++ {
+		if f := p.shard.flows.At(id); f.phase != phases && f.client == otherClient(p.v6) {
+			p.shard.fronts[p.shard.cfg.Services[f.service].Frontend]--
+			p.shard.actives[f.service]--
+			p.shard.active--
+			p.shard.forget(id, f)
+		}
+	}
+	p.others = 0
+}
+
+// portableReader reads what is written for another machine, its schema having been through octets too.
+var portableReader = sync.OnceValues(func() (*RecordReader, error) {
+	text, err := json.Marshal(SchemaFor(AnotherMachine))
+	if err != nil {
+		return nil, err
+	}
+	var schema []RecordField
+	if err := json.Unmarshal(text, &schema); err != nil {
+		return nil, err
+	}
+	return NewRecordReader(schema)
+})
+
+// elsewhere sends a connection through octets, and takes from what comes out all that only its old machine understands.
+func elsewhere(v *FlowState) (w FlowState, err error) {
+	r, err := portableReader()
+	if err == nil {
+		_, err = r.Read(AppendRecord(nil, v), &w)
+	}
+	w.Service, w.Generation, w.Due, w.Conn.TSOffset = 0xfff0, 13, 4711, 0xdeadbeef
+	if w.Server != NoServer {
+		w.Server = 0xfff1
+	}
+	w.eachInstant(func(at *mono.Time, _ *Ago) { *at = 815 })
+	return w, err
+}
+
+// eachPortable calls f for every connection of a shard, as another machine gets it.
+func (s *Shard) eachPortable(now mono.Time, f func(*FlowState) error) error {
+	return s.SaveFlows(func(v *FlowState) error {
+		svc := &s.cfg.Services[v.Service]
+		tuple, w := tcpstate.Tuple{Client: v.Client, ClientPort: v.ClientPort, Service: svc.Addr, ServicePort: svc.Port}, FlowState{}
+		s.SaveFlow(now, &tuple, AnotherMachine, &w)
+		return f(&w)
+	})
+}
+
+// like gives a new shard what a shard knows beside its connections and what is not theirs alone: which servers are up and
+// whose turn it is, and what the configurations before this one said.
+func (s *Shard) like(old *Shard, from, to *layout) {
+	p, q := &s.pools[to.shift()], &old.pools[from.shift()]
+	for slot, credit := range q.Credits() {
+		p.SetUp(slot, q.Up(slot))
+		p.SetOptions(slot, q.Options(slot))
+		p.SetCredit(slot, credit)
+	}
+	p.refreshOffer()
+	s.treatments, s.treated = [generations][]treatment{}, (old.treated+5)%generations
+	for g, list := range old.treatments {
+		if list != nil {
+			list = []treatment{list[from.shift()], list[from.shift()]}
+		}
+		s.treatments[(g+5)%generations] = list
+	}
+	for _, id := range []ServerID{0, 1} {
+		if was := &old.ports[from.server(id)]; was.Len() > 0 {
+			s.ports[to.server(id)] = nat.NewPorts(was.Len(), was.Next())
+		}
+	}
+}
+
+// elsewhen is what another machine's clock says now: sometimes less than the connection is old. A client that opens another
+// connection is shown timestamps that the clock tells; they are the same on a clock that is 2^32 ms ahead.
+func (p *player) elsewhen(n int) mono.Time {
+	if p.syns > 1 {
+		const ahead = time.Millisecond << 32
+		if p.shard.now > mono.Time(ahead) {
+			return p.shard.now.Add(-ahead)
+		}
+		return p.shard.now.Add(ahead)
+	}
+	at := []mono.Time{mono.Time(1003 * time.Millisecond), mono.Time(50 * time.Hour), mono.Time(61007 * time.Millisecond)}[n%3]
+	return at.Add(p.shard.now.Sub(at) % time.Millisecond) // timestamps tell whole milliseconds
+}
+
+// adoptScript puts a shard of another machine in the place of the one that a script plays with: its clock, its tables and
+// its secrets are others, and it has connections of its own. Each of the script's connections is adopted by itself.
+func adoptScript(p *player, n int, others []FlowState) {
+	if p.layout == nil { // at the beginning
+		p.layout = &layout{v6: p.v6}
+		p.shard = New(p.layout.of(p.cfg))
+	}
+	if p.shard.sweep.begun || p.shard.now == 0 { // it does not live, or not yet
+		return
+	}
+	from, to := p.layout, &layout{v6: p.v6, first: n%2 == 0}
+	at := p.elsewhen(n)
+	cfg := *to.of(p.cfg)
+	cfg.HashKey[0] += uint64(n)
+	next := New(&cfg)
+	next.now = at
+	next.like(p.shard, from, to)
+	next.clock, next.secret, next.oldSecret = p.shard.clock, p.shard.secret, p.shard.oldSecret
+	adopt := func(v *FlowState) {
+		w, err := elsewhere(v)
+		if err != nil {
+			p.fatalf("%v", err)
+		}
+		next.Apply(Adopt{Flow: &w, Now: at, Answer: func(a Adoption) {
+			if a.Outcome != Adopted || a.Err != nil {
+				p.fatalf("%v: %v", a.Outcome, a.Err)
+			}
+		}})
+	}
+	adopt(&others[0])
+	adopt(&others[1])
+	had, flows := 0, map[uint16]FlowState{}
+	err := p.shard.eachPortable(p.shard.now, func(v *FlowState) error {
+		if v.Client != otherClient(p.v6) {
+			had++
+			flows[v.ClientPort] = *v
+			adopt(v)
+		}
+		return nil
+	})
+	if err != nil {
+		p.fatalf("%v", err)
+	}
+	adopt(&others[2])
+	if next.Flows() != had+len(others) || next.stats.Adoptions[Adopted] != uint64(had+len(others)) {
+		p.fatalf("%d connections were adopted, of %d", next.Flows(), had)
+	}
+	_ = next.eachPortable(at, func(v *FlowState) error {
+		if was, ok := flows[v.ClientPort]; ok && v.Client != otherClient(p.v6) {
+			if a, b := portableView(was), portableView(*v); a != b {
+				p.fatalf("a connection is another one: %s", cmp.Diff(a, b))
+			}
+		}
+		return nil
+	})
+	p.start, p.now = p.start.Add(at.Sub(p.shard.now)), p.now.Add(at.Sub(p.shard.now))
+	p.shard, p.layout, p.others = next, to, len(others)
+}
+
+// portableView is a connection without what means something on one machine alone.
+func portableView(v FlowState) FlowState {
+	v.Service, v.Generation, v.Server, v.Due, v.Conn.TSOffset = 0, 0, 0, 0, 0
+	v.eachInstant(func(at *mono.Time, _ *Ago) { *at = 0 })
+	if v.ServerMSS == math.MaxUint16 { // not known, as 0
+		v.ServerMSS = 0
+	}
+	return v
+}
+
+// TestScriptsAdopted runs every script with the connection moved by itself to another machine's shard between any two steps and
+// deadlines: names and durations are all that it needs there.
+func TestScriptsAdopted(t *testing.T) {
+	t.Parallel()
+	moves := 0
+	var seen [phases]bool
+	others := map[bool][]FlowState{false: otherFlows(t, false), true: otherFlows(t, true)}
+	scripts := runScripts(t, func(p *player) {
+		moves++
+		for i, n := range p.shard.stats.Phase {
+			seen[i] = seen[i] || n > 0
+		}
+		adoptScript(p, moves, others[p.v6])
+	})
+	t.Logf("%d moves in %d scripts", moves, scripts)
+	for i, is := range seen {
+		if !is {
+			t.Errorf("no connection is adopted while %v", Phase(i))
+		}
+	}
+}
