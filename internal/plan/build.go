@@ -137,6 +137,7 @@ func Build(cfg *config.Config, c *netenv.Chosen) (*Tables, error) {
 		return nil, err
 	}
 	b.delays()
+	b.name()
 	b.Shard.OutsideMTU, b.Shard.InsideMTU = smallestMTU(c.Outside), smallestMTU(c.Inside)
 	b.Shard.Limits.Flows, b.Shard.Limits.HalfOpen = cfg.Global.MaxConn, cfg.Global.HalfOpen
 	b.Firewall = firewall.Config{

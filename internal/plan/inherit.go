@@ -131,6 +131,7 @@ func (b *Tables) Inherit(old *Tables, used Uses) *Tables {
 	out.inheritTables(old, n, keepServices, keepServers)
 	out.put(b, n)
 	out.tidy()
+	out.name()
 	out.Checks = slices.Clone(b.Checks)
 	for i := range out.Checks {
 		out.Checks[i].ServerID = n.servers[b.Checks[i].ServerID]
@@ -246,6 +247,14 @@ func (b *Tables) tidy() {
 		if !in {
 			b.Shard.Backends[i] = dataplane.Backend{}
 		}
+	}
+}
+
+// name tells the shard what everything is called, for machines that number it otherwise.
+func (b *Tables) name() {
+	b.Shard.Names = dataplane.Names{Frontends: b.frontends}
+	for _, s := range b.Names.Servers {
+		b.Shard.Names.Servers = append(b.Shard.Names.Servers, dataplane.ServerName{Backend: s.Backend, Server: s.Name})
 	}
 }
 

@@ -194,3 +194,27 @@ func TestUnchangeable(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+// TestNames: what the shard is told of names are those of its own numbers, behind a reload that changes these too.
+func TestNames(t *testing.T) {
+	old := described(t, "in=198.18.0.1>back:a=10.0.0.11,b=10.0.0.12 gone=198.18.0.3>gone:c=10.0.0.13")
+	next := described(t, "new=198.18.0.2>more:z=10.0.0.19 in=198.18.0.1>back:b=10.0.0.12,a=10.0.0.11").Inherit(old, Uses{
+		Services: make([]bool, len(old.Shard.Services)), Servers: make([]bool, len(old.Shard.Servers)),
+	})
+	for _, b := range []*Tables{old, next} {
+		names := &b.Shard.Names
+		if len(names.Servers) != len(b.Shard.Servers) || len(names.Frontends) != len(b.Shard.Frontends) {
+			t.Fatalf("%d and %d names", len(names.Frontends), len(names.Servers))
+		}
+		for i, s := range b.Names.Servers {
+			if names.Servers[i] != (dataplane.ServerName{Backend: s.Backend, Server: s.Name}) {
+				t.Errorf("server %d is called %v, want %v", i, names.Servers[i], s)
+			}
+		}
+		for i, s := range b.Shard.Services {
+			if names.Frontends[s.Frontend] != b.Names.Services[i].Frontend {
+				t.Errorf("service %d is of %q, want %q", i, names.Frontends[s.Frontend], b.Names.Services[i].Frontend)
+			}
+		}
+	}
+}
