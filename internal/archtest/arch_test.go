@@ -52,7 +52,7 @@ var rules = map[string]rule{
 		"the gateway wires parts together; TCP and translation are the shard's work",
 	},
 	"internal/drive": {
-		"dataplane dataplane/port internal/mono internal/netenv internal/wire",
+		"dataplane dataplane/port internal/mono internal/netenv internal/wire tcpstate",
 		"the loop knows no configuration, no log of connections, and no servers",
 	},
 	"internal/plan": {
