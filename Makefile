@@ -8,6 +8,9 @@ PEERS   := iptables nftables iproute2 ethtool postfix swaks netcat-openbsd hapro
 PEERS   += mmdebstrap systemd-container lintian shellcheck vagrant ruby
 # DNS lists are asked of real servers.
 PEERS   += rbldnsd unbound
+# Exim cannot be installed beside Postfix: it is unpacked, and needs libidn12.
+PEERS   += libidn12
+EXIM    := .ci/peers/exim4 exim4-base exim4-daemon-light
 BENCH   ?= 1x
 # A number of runs, not a time: when a time is over, the fuzzer may report its own deadline as a failure.
 FUZZ    ?= 50000x
@@ -36,7 +39,7 @@ lab: build ## show the gateway at work, in its own network namespaces
 # As root the tests of the whole gateway run too, and it is an error if one of them cannot run. For other users they are
 # skipped, and say so.
 test: build ## run everything: linters, tests, each benchmark once, each fuzz target briefly
-	./.ci/install $(PEERS) || [ "$$(id -u)" != 0 ]
+	{ ./.ci/install $(PEERS) && ./.ci/unpack $(EXIM); } || [ "$$(id -u)" != 0 ]
 	$(MAKE) lint
 	[ "$$(id -u)" != 0 ] || export HUSHGATE_LAB=1; CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 30m ./...
 	$(MAKE) bench fuzz
@@ -62,6 +65,7 @@ fuzz: ## run each fuzz target for a while; FUZZ=10m for long
 
 install-deps: ## install the programs that the tests talk to (Debian)
 	./.ci/install $(PEERS)
+	./.ci/unpack $(EXIM)
 
 clean: ## remove what was built
 	rm -rf hushgate dist

@@ -116,7 +116,9 @@ type Frontend struct {
 	NoServerText string // one SMTP reply with its CRLF, sent when no server takes the connection
 	Backend      BackendID
 	Times        Times
-	Live         bool `json:",omitempty"` // emit EventOpened and EventPassed
+	// HidePipeconnect hides the keyword PIPECONNECT in the servers' answers to EHLO: see package ehlo.
+	HidePipeconnect bool `json:",omitempty"`
+	Live            bool `json:",omitempty"` // emit EventOpened and EventPassed
 }
 
 // Times bounds those phases of a connection that Delay, Connect and Queue do not bound. 0 means the default.

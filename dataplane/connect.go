@@ -119,6 +119,7 @@ func (s *Shard) join(id uint32, f *flow, x *splice) {
 	c := &f.conn
 	x.track.Client = tcpstate.Half{Next: c.RcvNxt, Acked: c.RcvNxt, Edge: c.RcvNxt + wire.Seq(c.RcvWnd())}
 	x.track.Server = tcpstate.Half{Next: c.SndNxt, Acked: c.SndUna, Edge: c.SndUna + wire.Seq(c.SendWindow())}
+	s.mask(f, x)
 	s.enter(f, PhaseBannerPending)
 	s.stats.Spliced++
 	s.push(id, s.waits.idleTick)

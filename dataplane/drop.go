@@ -21,6 +21,7 @@ const (
 	DropUnknown
 	DropRateLimited
 	DropTableFull
+	DropBeyondHole
 	DropTTL
 	DropTooBig
 	DropReversePath
@@ -63,6 +64,8 @@ func (d Drop) String() string {
 		return "rate-limited"
 	case DropTableFull:
 		return "table-full"
+	case DropBeyondHole:
+		return "beyond-hole"
 	case DropTTL:
 		return "ttl"
 	case DropTooBig:
@@ -109,6 +112,8 @@ func (d Drop) Help() string {
 		return "rate limit reached: no RST or challenge ACK was sent in answer"
 	case DropTableFull:
 		return "all flow records in use by live connections: no room for a SYN, or for the ACK of a SYN cookie"
+	case DropBeyondHole:
+		return "a server's data beyond a hole while keywords are hidden in its first replies: the server sends it again"
 	case DropTTL:
 		return "TTL or hop limit expired"
 	case DropTooBig:

@@ -145,6 +145,7 @@ type splice struct {
 	serverTS  uint32   // the TSval of the server's SYN-ACK; 0 if it had none
 	clientTS  uint32   // the last TSval sent to the client
 	talk      uint32   // the flow's talk record; 0 if it has none
+	masker    uint32   // what hides keywords in the server's first replies; 0 if nothing does
 	server    ServerID // NoServer while there is none
 	slot      uint16   // the server's place in its backend; noSlot if it is no longer in the backend
 	epoch     uint16   // the configuration in which slot and tried are valid

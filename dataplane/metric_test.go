@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"os"
 	"reflect"
 	"regexp"
 	"testing"
@@ -51,11 +52,19 @@ func TestEveryCounterIsDeclared(t *testing.T) {
 	}
 }
 
-// TestEveryDropHasHelp: whoever sees a reason can look up what it means.
-func TestEveryDropHasHelp(t *testing.T) {
+// TestEveryDropIsExplained: each reason has a help text, and its row in docs/operations.md.
+func TestEveryDropIsExplained(t *testing.T) {
+	page, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for d := range Drops {
-		if Drop(d).Help() == "" {
-			t.Errorf("%v: no help", Drop(d))
+		reason := Drop(d)
+		if reason.Help() == "" {
+			t.Errorf("%v: no help", reason)
+		}
+		if !regexp.MustCompile("(?m)^\\| [^|]*`" + reason.String() + "`").Match(page) {
+			t.Errorf("%v: no row in docs/operations.md", reason)
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 type RecordField struct {
 	Name  string   `json:"name"`
 	Size  int      `json:"size"`            // octets; 0 is a text: two octets that say how many follow
-	Part  string   `json:"part"`            // "flow", "portable", "talk", or "server": only for flows that look for, or have, a server
+	Part  string   `json:"part"`            // "flow", "portable", "talk", "mask", or "server": only for flows that look for, or have, a server
 	Names []string `json:"names,omitempty"` // names of the values 0, 1, ...
 }
 
@@ -27,6 +27,7 @@ const (
 	flowPart   = "flow"
 	serverPart = "server"
 	talkPart   = "talk"
+	maskPart   = "mask"
 	portable   = "portable"
 )
 
@@ -59,7 +60,8 @@ const (
 	hasServer byte = 1 << iota
 	hasTalk
 	isPortable
-	allParts = hasServer | hasTalk | isPortable
+	hasMask
+	allParts = hasServer | hasTalk | isPortable | hasMask
 )
 
 // partBit returns the bit of a part; 0 for the flow's, which is always present.
@@ -71,6 +73,8 @@ func partBit(part string) byte {
 		return hasTalk
 	case portable:
 		return isPortable
+	case maskPart:
+		return hasMask
 	}
 	return 0
 }
@@ -82,6 +86,9 @@ func partsOf(v *FlowState) (parts byte) {
 	}
 	if v.Quoted {
 		parts |= hasTalk
+	}
+	if v.Masking {
+		parts |= hasMask
 	}
 	if v.Portable {
 		parts |= isPortable
@@ -216,7 +223,8 @@ func (r *RecordReader) Read(b []byte, v *FlowState) (rest []byte, err error) {
 		return nil, errCut
 	}
 	*v = FlowState{
-		Sought: parts&hasServer != 0, Quoted: parts&hasTalk != 0, Portable: parts&isPortable != 0, Server: NoServer, Slot: noSlot,
+		Sought: parts&hasServer != 0, Quoted: parts&hasTalk != 0, Portable: parts&isPortable != 0,
+		Masking: parts&hasMask != 0, Server: NoServer, Slot: noSlot,
 	}
 	b = b[1:]
 	for i := range r.plan {

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"hushgate/internal/ehlo"
 	"hushgate/internal/proxyproto"
 	"hushgate/tcpstate"
 )
@@ -169,8 +170,31 @@ var fields = slices.Concat(
 		[]field{added(number("talk_octets", func(v *FlowState) *uint32 { return &v.TalkOctets }))},
 		eachAdded(array("talk", len(FlowState{}.TalkHead)/8, func(v *FlowState, i int) []byte { return v.TalkHead[8*i:] })),
 	)),
+	in(maskPart, maskFields()),
 	in(portable, portableFields()),
 )
+
+// maskFields are the fields of an ehlo.Saved.
+func maskFields() (list []field) {
+	m := func(v *FlowState) *ehlo.Saved { return &v.Mask }
+	list = append(list, number("mask.next", func(v *FlowState) *uint32 { return &m(v).Next }))
+	for i := range m(new(FlowState)).Spans {
+		list = append(list,
+			number(fmt.Sprintf("mask.from.%d", i), func(v *FlowState) *uint32 { return &m(v).Spans[i][0] }),
+			number(fmt.Sprintf("mask.to.%d", i), func(v *FlowState) *uint32 { return &m(v).Spans[i][1] }))
+	}
+	for i := range m(new(FlowState)).Code {
+		list = append(list, number(fmt.Sprintf("mask.code.%d", i), func(v *FlowState) *uint8 { return &m(v).Code[i] }))
+	}
+	return eachAdded(append(list,
+		number("mask.spans", func(v *FlowState) *uint8 { return &m(v).NSpans }),
+		number("mask.replies", func(v *FlowState) *uint8 { return &m(v).Replies }),
+		number("mask.column", func(v *FlowState) *uint8 { return &m(v).Column }),
+		number("mask.alive", func(v *FlowState) *uint8 { return &m(v).Alive }),
+		mark("mask.ended", func(v *FlowState) *bool { return &m(v).Ended }),
+		mark("mask.more", func(v *FlowState) *bool { return &m(v).More }),
+	))
+}
 
 // portableFields are the fields of a PortableState.
 func portableFields() []field {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"hushgate/internal/ehlo"
 	"hushgate/internal/wire"
 	"hushgate/nat"
 	"hushgate/tcpstate"
@@ -77,6 +78,8 @@ func (s *Shard) wellFormed(v *FlowState) error {
 		return errors.New("its words are unknown")
 	case v.Quoted && (!v.Sought || !v.Observed):
 		return errors.New("it is quoted and has not talked early")
+	case v.Masking && (!v.Sought || v.Phase == PhaseHalfOpen || v.Phase == PhaseHeld):
+		return errors.New("keywords of a server are hidden, and it has none")
 	case v.Settled && v.Phase != PhaseSaying:
 		return errors.New("it has said nothing")
 	}
@@ -140,6 +143,11 @@ func (s *Shard) checkServer(r *restored, live bool) (AdoptOutcome, error) {
 	translation, err := nat.Restore(&r.v.Splice)
 	if err != nil {
 		return AdoptMalformed, err
+	}
+	if r.v.Masking {
+		if r.masker, err = ehlo.Restore(&r.v.Mask); err != nil {
+			return AdoptMalformed, err
+		}
 	}
 	if outcome, err := s.restorableServer(&r.flow, r.v); err != nil {
 		return outcome, err

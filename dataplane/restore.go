@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"hushgate/internal/ehlo"
 	"hushgate/internal/flowtab"
 	"hushgate/internal/wire"
 	"hushgate/nat"
@@ -135,7 +136,8 @@ func (s *Shard) errTableFull() error {
 type restored struct {
 	v      *FlowState
 	flow   flow
-	splice splice // only if v.Sought
+	splice splice      // only if v.Sought
+	masker ehlo.Masker // only if v.Masking
 	class  flowtab.Class
 	over   [2]uint32 // connections that are over and have to go before; 0 is none
 }
@@ -186,6 +188,10 @@ func (s *Shard) takeSplice(id uint32, f *flow, r *restored) {
 	x := s.exts.At(f.ext)
 	*x = r.splice
 	s.restoreTalk(x, r.v)
+	if r.v.Masking {
+		x.masker, _ = s.masks.Alloc()
+		*s.masks.At(x.masker) = r.masker
+	}
 	if x.counted {
 		s.servers[x.server]++
 	}

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"time"
 
+	"hushgate/internal/ehlo"
 	"hushgate/internal/mono"
 	"hushgate/internal/wire"
 	"hushgate/nat"
@@ -46,6 +47,10 @@ type FlowState struct {
 	ServerMSS                                                  uint16 // 0 if unknown
 	Retries, Tellings                                          uint8
 	Indexed, Stale, Counted                                    bool
+
+	// Masking: keywords are hidden in the server's first replies.
+	Masking bool
+	Mask    ehlo.Saved
 
 	// Quoted: the connection talked early and goes on, and the following fields quote the talk.
 	Quoted     bool
@@ -181,6 +186,9 @@ func (s *Shard) saveFlow(v *FlowState, f *flow) {
 	v.Server, v.Slot, v.Port, v.Retries = x.server, x.slot, x.port, x.retries
 	v.ServerMSS, v.Tellings = x.mss, x.tooBigs
 	v.Indexed, v.Stale, v.Counted = x.indexed, x.stale, x.counted
+	if x.masker != 0 {
+		v.Masking, v.Mask = true, s.masks.At(x.masker).Save()
+	}
 	if x.talk != 0 {
 		t := s.talks.At(x.talk)
 		v.Quoted, v.TalkOctets = true, t.octets

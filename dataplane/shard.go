@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"hushgate/internal/ehlo"
 	"hushgate/internal/flowtab"
 	"hushgate/internal/mono"
 	"hushgate/internal/proxyproto"
@@ -19,6 +20,7 @@ type Shard struct {
 	flows  *flowtab.Slab[flow]
 	exts   *flowtab.Slab[splice]
 	talks  *flowtab.Slab[talk]
+	masks  *flowtab.Slab[ehlo.Masker]
 	byOut  *flowtab.Index // client's address and port, service
 	byIn   *flowtab.Index // client's address and port, endpoint
 	queues *flowtab.Queues
@@ -102,6 +104,7 @@ func New(cfg *Config) *Shard {
 		flows:     flowtab.NewSlab[flow](lim.Flows),
 		exts:      flowtab.NewSlab[splice](lim.Flows),
 		talks:     flowtab.NewSlab[talk](lim.Flows),
+		masks:     flowtab.NewSlab[ehlo.Masker](lim.Flows),
 		local:     make(map[wire.Addr]struct{}, len(cfg.Local)),
 		dec:       wire.NewDecoder(),
 		build:     wire.NewBuilder(),
@@ -207,6 +210,7 @@ func (s *Shard) forget(id uint32, f *flow) {
 	if f.ext != 0 {
 		s.leaveInside(id, f)
 		s.forgetTalk(f)
+		s.unmask(s.exts.At(f.ext))
 		s.exts.Free(f.ext)
 	}
 	if f.phase == PhaseSaying && f.tries == settled {

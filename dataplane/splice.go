@@ -83,7 +83,7 @@ const sane = 1 << 30
 func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 	x := s.exts.At(f.ext)
 	// Verify checksums as in clientToServer, and always before the banner, which ends the early-talk watch.
-	if (seg.Flags.Has(wire.SYN|wire.RST|wire.FIN) || f.phase == PhaseBannerPending ||
+	if (seg.Flags.Has(wire.SYN|wire.RST|wire.FIN) || f.phase == PhaseBannerPending || x.masker != 0 ||
 		seg.Seq.After(x.nat.ServerSeq(x.track.Server.Next))) && !seg.ChecksumOK() {
 		s.drop(DropChecksum)
 		return
@@ -118,6 +118,10 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 	banner := len(seg.Payload) > 0 && last.Within(x.serverISS+1, sane)
 	if f.phase == PhaseBannerPending && x.synISS != f.conn.IRS {
 		hideHeader(seg, f.conn.IRS+1)
+	}
+	if x.masker != 0 && !s.masked(x, seg, seg.Seq-x.serverISS-1) {
+		s.drop(DropBeyondHole)
+		return
 	}
 	x.nat.ToClient(seg)
 	again := x.track.Server.Repeats(seg)

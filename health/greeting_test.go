@@ -98,7 +98,7 @@ func TestBehindPostscreen(t *testing.T) {
 			if !r.Up || r.Changed {
 				t.Errorf("after %v: %+v", at, r)
 			}
-			for _, w := range Warnings(c, &r.Result, 0) {
+			for _, w := range Warnings(c, &r.Result, Clients{}) {
 				if w.Concern == SlowGreeting {
 					slow++
 				}
@@ -165,13 +165,13 @@ func TestSlowGreeting(t *testing.T) {
 		c := smtp("EHLO")
 		r := Check(t.Context(), c, &postscreen{wait: 9 * time.Second}, Beyond{Patient: true})
 		r.Local = netip.MustParseAddr("10.0.0.1")
-		w := Warnings(c, &r, 0)
+		w := Warnings(c, &r, Clients{})
 		if r.Code != L7OK || len(w) != 1 || w[0].Concern != SlowGreeting || !strings.Contains(w[0].Text, "greets after 9s, and its checks wait for 3s") ||
 			!strings.Contains(w[0].Text, "permit 10.0.0.1 in postscreen_access_list") {
 			t.Errorf("%+v, %v", r, w)
 		}
 		c.Timeout = 20 * time.Second
-		if r := Check(t.Context(), c, &postscreen{wait: 9 * time.Second}, Beyond{Patient: true}); !r.OK() || len(Warnings(c, &r, 0)) != 0 {
+		if r := Check(t.Context(), c, &postscreen{wait: 9 * time.Second}, Beyond{Patient: true}); !r.OK() || len(Warnings(c, &r, Clients{})) != 0 {
 			t.Errorf("with a long timeout: %+v", r)
 		}
 		if r := Check(t.Context(), c, &script{lines: []string{"220 hi", ""}}, Beyond{Patient: true}); r.Code != L7TOUT || r.Silent || r.Duration != c.Timeout {
@@ -193,7 +193,7 @@ func TestPlainCheckOfMailServer(t *testing.T) {
 			if r.Result.Code != L4OK || r.Result.Duration != 0 || at > time.Duration(checks-1)*c.Inter {
 				t.Errorf("check %d after %v: %+v", checks, at, r)
 			}
-			if w := Warnings(c, &r.Result, 0); len(w) > 0 {
+			if w := Warnings(c, &r.Result, Clients{}); len(w) > 0 {
 				greeted++
 				p.mu.Lock()
 				defer p.mu.Unlock()
@@ -212,7 +212,7 @@ func TestPlainCheckOfMailServer(t *testing.T) {
 			c.SMTP = false
 			start := time.Now()
 			r := Check(t.Context(), c, &script{lines: lines}, Beyond{Look: true})
-			if r.Code != L4OK || r.Greets || len(Warnings(c, &r, 0)) != 0 || time.Since(start) > peekLimit {
+			if r.Code != L4OK || r.Greets || len(Warnings(c, &r, Clients{})) != 0 || time.Since(start) > peekLimit {
 				t.Errorf("%s: %+v after %v", name, r, time.Since(start))
 			}
 		})

@@ -227,15 +227,17 @@ func TestWarnings(t *testing.T) {
 	for _, k := range []struct {
 		r     Result
 		delay time.Duration
+		hides bool
 		n     int
 	}{
-		{Result{Code: L7OK}, 20 * time.Second, 0},
-		{Result{Code: L7OK, Greeting: 11 * time.Second}, 20 * time.Second, 1},
-		{Result{Code: L7OK, Pipeconnect: true, Greeting: 11 * time.Second}, 20 * time.Second, 2},
-		{Result{Code: L7TOUT, Greeting: 11 * time.Second}, 20 * time.Second, 0},
-		{Result{Code: L7OK, Greeting: time.Millisecond}, 30 * time.Second, 0}, // the configuration's own check reports it
+		{Result{Code: L7OK}, 20 * time.Second, false, 0},
+		{Result{Code: L7OK, Greeting: 11 * time.Second}, 20 * time.Second, false, 1},
+		{Result{Code: L7OK, Pipeconnect: true, Greeting: 11 * time.Second}, 20 * time.Second, false, 2},
+		{Result{Code: L7OK, Pipeconnect: true}, 20 * time.Second, true, 0},
+		{Result{Code: L7TOUT, Greeting: 11 * time.Second}, 20 * time.Second, false, 0},
+		{Result{Code: L7OK, Greeting: time.Millisecond}, 30 * time.Second, false, 0}, // the configuration's own check reports it
 	} {
-		if w := Warnings(c, &k.r, k.delay); len(w) != k.n {
+		if w := Warnings(c, &k.r, Clients{Delay: k.delay, SeePipeconnect: !k.hides}); len(w) != k.n {
 			t.Errorf("%+v: %+v", k, w)
 		}
 	}

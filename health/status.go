@@ -101,12 +101,19 @@ type Warning struct {
 	Text    string
 }
 
-// Warnings returns what is noteworthy about a server, given the delay of its clients.
-func Warnings(c *Config, r *Result, delay time.Duration) (list []Warning) {
-	if r.Pipeconnect {
+// Clients describes the clients of a server.
+type Clients struct {
+	Delay          time.Duration // the longest time that one is held for
+	SeePipeconnect bool          // some get the server's answer to EHLO with PIPECONNECT in it
+}
+
+// Warnings returns what is noteworthy about a server with such clients.
+func Warnings(c *Config, r *Result, clients Clients) (list []Warning) {
+	delay := clients.Delay
+	if r.Pipeconnect && clients.SeePipeconnect {
 		list = append(list, Warning{Pipeconnect, fmt.Sprintf("server %s/%s advertises PIPECONNECT: Exim clients that believe it "+
-			"send EHLO before the banner and count as early talkers: set pipelining_connect_advertise_hosts to empty there",
-			c.Backend, c.Server)})
+			"send EHLO before the banner and count as early talkers: set pipelining_connect_advertise_hosts to empty there, or "+
+			"hide-pipeconnect to true here", c.Backend, c.Server)})
 	}
 	if r.OK() && delay < knownPatience && delay+r.Greeting > knownPatience {
 		list = append(list, Warning{LateGreeting, fmt.Sprintf("server %s/%s greets after %v: with the delay of %v that is more than "+

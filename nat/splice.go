@@ -97,6 +97,9 @@ func (s *Splice) Rebase(client, server uint32) {
 // ServerSeq translates a sequence number of the stream towards the client into the server's numbering.
 func (s *Splice) ServerSeq(seq wire.Seq) wire.Seq { return seq - s.shift }
 
+// ClientSeq translates a number of the server's stream into the client's numbering.
+func (s *Splice) ClientSeq(seq wire.Seq) wire.Seq { return seq + s.shift }
+
 // ServerTSval translates a timestamp that was sent to the client into the server's.
 func (s *Splice) ServerTSval(ts uint32) uint32 { return ts - s.tsShift }
 

@@ -17,7 +17,7 @@ import (
 const root = "../.."
 
 // core are the packages that do no I/O: equal inputs give equal output.
-var core = []string{"dataplane", "internal/flowtab", "internal/policy", "internal/proxyproto", "internal/wire", "nat", "tcpstate"}
+var core = []string{"dataplane", "internal/ehlo", "internal/flowtab", "internal/policy", "internal/proxyproto", "internal/wire", "nat", "tcpstate"}
 
 // pure lists what the core may import from outside the project: nothing that does I/O, waits, locks, logs or uses randomness.
 var pure = strings.Fields(`bytes cmp encoding/binary errors fmt iter maps math math/bits net/netip reflect slices strconv
@@ -36,7 +36,7 @@ var rules = map[string]rule{
 	"internal/policy":   {"internal/flowtab internal/mono internal/wire", "policy knows addresses, and neither TCP nor where lists come from"},
 	"tcpstate":          {"internal/mono internal/wire", "TCP knows no servers: the shard introduces nat"},
 	"nat":               {"internal/wire", "arithmetic knows no states: the shard introduces tcpstate"},
-	"dataplane":         {"internal/flowtab internal/mono internal/proxyproto internal/wire nat tcpstate", "the core knows no I/O, no configuration and no log"},
+	"dataplane":         {"internal/ehlo internal/flowtab internal/mono internal/proxyproto internal/wire nat tcpstate", "the core knows no I/O, no configuration and no log"},
 	"dataplane/port":    {"internal/wire", "a port moves frames and decides nothing"},
 	"health":            {"internal/proxyproto", "a check knows no clients"},
 	"internal/config":   {"", "a configuration knows neither the machine nor its own use"},
@@ -64,6 +64,7 @@ var rules = map[string]rule{
 
 	"internal/policyroute": {"", "routes know only addresses"},
 
+	"internal/ehlo":       {"", "replies know no connections"},
 	"internal/proxyproto": {"", "a header consists of addresses"},
 
 	"internal/needroot":  {"", "a helper for all tests depends on nothing"},

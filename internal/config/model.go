@@ -116,7 +116,9 @@ type Frontend struct {
 	TimeWait      time.Duration // how long an ended connection is remembered; 0: 1 min
 	Log           []LogTarget
 	LogFormat     LogFormat
-	DontLogNull   bool // no line for connections that ended in the hold without an octet (option dontlognull)
+	// HidePipeconnect hides PIPECONNECT in the servers' answers to EHLO.
+	HidePipeconnect bool
+	DontLogNull     bool // no line for connections that ended in the hold without an octet (option dontlognull)
 }
 
 // Bind is an address and port that clients connect to.

@@ -124,6 +124,10 @@ func nativeFrontendTable() []setting[rawProxy] {
 				"421 4.3.2 Service not available, try again later", "an SMTP reply", checkReply),
 		},
 		{
+			key: "hide-pipeconnect", about: "hide PIPECONNECT in the servers' answers to EHLO",
+			kind: boolean(func(p *rawProxy) *bool { return &p.front.HidePipeconnect }, false),
+		},
+		{
 			key: "timeout.half-open", about: "how long a handshake may take", otherwise: "15 s", // the core's, as the next
 			kind: timeout("half-open", func(p *rawProxy) *time.Duration { return &p.front.HalfOpen }, 0),
 		},

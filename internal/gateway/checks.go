@@ -187,7 +187,7 @@ func (g *gateway) follow(ctx context.Context, c *plan.Check) func(health.Report)
 			g.tellShards(ctx, dataplane.ServerState{Server: c.ServerID, Up: r.Up})
 			g.tellState(c, r)
 		}
-		for _, w := range health.Warnings(&c.Config, &r.Result, c.Delay) {
+		for _, w := range health.Warnings(&c.Config, &r.Result, c.Clients) {
 			if !told[w.Concern] {
 				told[w.Concern] = true
 				g.log.Warn("server", "warning", w.Text)

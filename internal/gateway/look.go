@@ -47,7 +47,7 @@ func Look(ctx context.Context, p *plan.Plan) (warnings, notes []string) {
 		default:
 			notes = append(notes, fmt.Sprintf("server %s/%s fails its check now: %v", c.Backend, c.Server, r))
 		}
-		for _, w := range health.Warnings(&c.Config, r, c.Delay) {
+		for _, w := range health.Warnings(&c.Config, r, c.Clients) {
 			if !slices.Contains(warnings, w.Text) {
 				warnings = append(warnings, w.Text)
 			}

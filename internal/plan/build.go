@@ -35,7 +35,7 @@ type Tables struct {
 type Check struct {
 	health.Config
 	ServerID dataplane.ServerID
-	Delay    time.Duration // the longest delay of a client of that server
+	Clients  health.Clients
 	// Visit marks a visit that only learns what a server grants. The server's checks go to another address, which says
 	// nothing about what the server itself grants.
 	Visit bool
@@ -136,7 +136,7 @@ func Build(cfg *config.Config, c *netenv.Chosen) (*Tables, error) {
 	if err := b.apart(); err != nil {
 		return nil, err
 	}
-	b.delays()
+	b.clients()
 	b.name()
 	b.Shard.OutsideMTU, b.Shard.InsideMTU = smallestMTU(c.Outside), smallestMTU(c.Inside)
 	b.Shard.Limits.Flows, b.Shard.Limits.HalfOpen = cfg.Global.MaxConn, cfg.Global.HalfOpen
@@ -261,7 +261,8 @@ func (b *Tables) frontend(f *config.Frontend, backend dataplane.BackendID, times
 	b.frontends = append(b.frontends, f.Name)
 	b.Shard.Frontends = append(b.Shard.Frontends, dataplane.Frontend{
 		Delay: f.Delay, Action: action, RejectText: f.RejectText + "\r\n", NoServerText: f.NoServerText + "\r\n",
-		Backend: backend, Times: times, Live: f.LogFormat == config.LogPostscreen,
+		Backend: backend, Times: times, HidePipeconnect: f.HidePipeconnect,
+		Live: f.LogFormat == config.LogPostscreen,
 	})
 	for _, bind := range f.Binds {
 		for _, a := range c.Services {
@@ -319,13 +320,15 @@ func has(links []*netenv.Link, name string, a netip.Addr) bool {
 	})
 }
 
-// delays sets for each check the longest delay of the frontends whose clients may reach that server.
-func (b *Tables) delays() {
+// clients says for each check what matters about the clients of the frontends that may reach that server.
+func (b *Tables) clients() {
 	for i := range b.Checks {
 		for _, f := range b.Shard.Frontends {
 			for _, s := range b.Shard.Backends[f.Backend].Servers {
 				if s == b.Checks[i].ServerID {
-					b.Checks[i].Delay = max(b.Checks[i].Delay, f.Delay)
+					clients := &b.Checks[i].Clients
+					clients.Delay = max(clients.Delay, f.Delay)
+					clients.SeePipeconnect = clients.SeePipeconnect || !f.HidePipeconnect
 				}
 			}
 		}

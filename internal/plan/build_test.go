@@ -38,7 +38,7 @@ func TestBuild(t *testing.T) {
 		t.Fatalf("%d checks: a disabled server has none", len(b.Checks))
 	}
 	checked, looked := b.Checks[0], b.Checks[1]
-	if checked.Observe || checked.Addr.Port() != 26 || checked.Timeout != 2*time.Second || checked.Delay != 30*time.Second {
+	if checked.Observe || checked.Addr.Port() != 26 || checked.Timeout != 2*time.Second || checked.Clients.Delay != 30*time.Second {
 		t.Errorf("checked %+v", checked)
 	}
 	if !looked.Observe || looked.Addr.Port() != 25 {

@@ -127,6 +127,16 @@ func (s *Segment) SetFlags(v Flags) {
 	s.Flags = v
 }
 
+// SetOctet writes octet i of the payload.
+func (s *Segment) SetOctet(i int, c byte) {
+	old, now := uint64(s.Payload[i]), uint64(c)
+	if i%2 == 0 { // the header's length is even
+		old, now = old<<8, now<<8
+	}
+	s.fieldDelta += minus(old) + now
+	s.Payload[i] = c
+}
+
 // SetTSval writes the timestamp option's value; the segment must have the option.
 func (s *Segment) SetTSval(v uint32) {
 	s.put32(s.Options.tsAt, v)
