@@ -7,8 +7,9 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestAgain: what is sent for a second time is marked as such, so that whoever sends it can doubt the way; nothing else is.
-func TestAgain(t *testing.T) {
+// TestRepeatsAreMarked: Again is set on frames that repeat what was sent before, and on no other. A driver takes repeats as a
+// sign that a route may have failed.
+func TestRepeatsAreMarked(t *testing.T) {
 	r := answered(t, testConfig(false), wire.Header{})
 	marked := func(what string, want bool) {
 		t.Helper()
@@ -17,7 +18,7 @@ func TestAgain(t *testing.T) {
 		}
 		for _, o := range r.out {
 			if o.Again != want {
-				t.Errorf("%s: again is %v", what, o.Again)
+				t.Errorf("%s: Again is %v", what, o.Again)
 			}
 		}
 	}

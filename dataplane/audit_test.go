@@ -5,14 +5,14 @@ import (
 	"testing"
 )
 
-// audit checks that the shard's tables agree with one another: every live flow is in the outside index once, in the
-// inside index if it says so, in the right queue, and counted wherever flows are counted; no index has an id that is not live.
+// audit checks that the shard's tables agree. Every live flow is in the outside index once, in the inside index if its
+// indexed flag is set, in the right queue, and in every counter. No index has an id that is not live.
 func (s *Shard) audit(t *testing.T) {
 	t.Helper()
 	s.auditBy(t.Fatalf)
 }
 
-// auditBy is audit for a test with its own way to fail, which does not return.
+// auditBy is audit for tests with their own fatalf, which must not return.
 func (s *Shard) auditBy(fatalf func(format string, args ...any)) {
 	c := newCensus(s)
 	for id := uint32(1); id < s.flows.Bound(); id++ {
@@ -24,7 +24,7 @@ func (s *Shard) auditBy(fatalf func(format string, args ...any)) {
 	c.compare(fatalf)
 }
 
-// liveFlow returns the flow of an id, nil if it is free: a live one is in the index under its own key.
+// liveFlow returns the flow with this id, or nil if the slot is free. A live flow is in the index under its own key.
 func (s *Shard) liveFlow(id uint32) *flow {
 	f := s.flows.At(id)
 	if s.lookupOut(f.client, f.clientPort, f.service) != id {
@@ -33,15 +33,15 @@ func (s *Shard) liveFlow(id uint32) *flow {
 	return f
 }
 
-// census is what a shard has, counted flow by flow.
+// census counts a shard's flows one by one, for comparison with the shard's own counters.
 type census struct {
 	*Shard
 	seen, indexed, spliced int
-	live, idle             int // that no closing event was for yet; whose last words are acknowledged
+	live, idle             int // no closing event yet; our reply is fully acknowledged
 	inPhase                [phases]int64
 	ofService, ofFrontend  []int
-	ofServer, atServer     []int // that count as its connections; that the inside index has
-	sourced                []int // with a port of the server's source
+	ofServer, atServer     []int // counted as connections of the server; in the inside index
+	sourced                []int // use a port of the server's source
 }
 
 func newCensus(s *Shard) *census {
@@ -80,16 +80,16 @@ func (c *census) count(f *flow) {
 	}
 }
 
-// look checks one flow.
+// look checks a single flow.
 func (c *census) look(id uint32, f *flow, fatalf func(string, ...any)) {
 	if f.queue == 0 {
-		fatalf("flow %d in phase %v waits for nothing", id, f.phase)
+		fatalf("flow %d in phase %v is in no deadline queue", id, f.phase)
 	}
 	if class := c.queues.ClassOf(f.queue); class != classOf(f) {
-		fatalf("flow %d in phase %v (settled: %v) waits in class %d", id, f.phase, f.tries == settled, class)
+		fatalf("flow %d in phase %v (settled: %v) is in the deadline queue of class %d", id, f.phase, f.tries == settled, class)
 	}
 	if (f.phase == PhaseSaying || f.phase == PhaseLingering) && f.words&told == 0 {
-		fatalf("flow %d in phase %v is over, and no event told of it", id, f.phase)
+		fatalf("flow %d in phase %v is over, but no closing event was emitted", id, f.phase)
 	}
 	if f.ext == 0 {
 		return
@@ -98,7 +98,7 @@ func (c *census) look(id uint32, f *flow, fatalf func(string, ...any)) {
 	if x.indexed {
 		from, port := c.origin(f, x)
 		if got := c.lookupIn(from, port, x.endpoint); got != id {
-			fatalf("flow %d is found from the inside as %d", id, got)
+			fatalf("flow %d is indexed on the inside as flow %d", id, got)
 		}
 	}
 	if (f.phase == PhaseConnecting || f.phase == PhaseBannerPending || f.phase == PhaseSpliced) && !x.indexed {
@@ -106,10 +106,10 @@ func (c *census) look(id uint32, f *flow, fatalf func(string, ...any)) {
 	}
 }
 
-// compare holds what was counted to what the shard counts.
+// compare compares the census with the shard's own counters.
 func (c *census) compare(fatalf func(string, ...any)) {
 	if c.seen != c.flows.Len() || c.byOut.Len() != c.seen || c.byIn.Len() != c.indexed || c.exts.Len() != c.spliced {
-		fatalf("%d flows live, %d found; %d and %d in the outside and inside index, %d inside; %d splice records, %d in use",
+		fatalf("slab: %d flows, found %d; outside index: %d, inside index: %d, flows marked as indexed: %d; splice records: %d, in use %d",
 			c.flows.Len(), c.seen, c.byOut.Len(), c.byIn.Len(), c.indexed, c.exts.Len(), c.spliced)
 	}
 	if c.inPhase != c.stats.Phase || c.live != c.active || c.idle != c.settled {

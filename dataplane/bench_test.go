@@ -24,8 +24,8 @@ func residentOctets(tb testing.TB) int {
 	return pages * os.Getpagesize()
 }
 
-// BenchmarkHeldMemory holds 1,000,000 connections and reports the whole process's resident memory for each of them:
-// records, index, deadlines, the Go runtime, the test binary.
+// BenchmarkHeldMemory holds 1,000,000 connections and reports the process's whole resident memory per connection:
+// records, index, deadlines, the Go runtime and the test binary.
 func BenchmarkHeldMemory(b *testing.B) {
 	const conns = 1_000_000
 	for b.Loop() {
@@ -43,7 +43,7 @@ func BenchmarkHeldMemory(b *testing.B) {
 	}
 }
 
-// TestHeldMemoryBudget holds fewer, and does not count what the process needs without any.
+// TestHeldMemoryBudget holds fewer connections and subtracts what the process needs without any.
 func TestHeldMemoryBudget(t *testing.T) {
 	const conns, budget = 200_000, 128
 	d := newDriver(t, nil)
@@ -56,7 +56,7 @@ func TestHeldMemoryBudget(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if per := float64(after.HeapAlloc-before.HeapAlloc) / conns; per > budget {
-		t.Errorf("%.1f octets for a held connection, budget %d", per, budget)
+		t.Errorf("%.1f octets per held connection, budget %d", per, budget)
 	}
 	d.phase(PhaseHeld, conns)
 }
@@ -68,7 +68,7 @@ func BenchmarkHandshake(b *testing.B) {
 	for b.Loop() {
 		d.hold(n)
 		n++
-		if n%100_000 == 0 { // let them go, so that the table does not grow without end
+		if n%100_000 == 0 { // drop the connections, so that the table stays bounded
 			b.StopTimer()
 			d = newDriver(b, nil)
 			b.StartTimer()
@@ -93,7 +93,7 @@ func BenchmarkReject(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/3, "ns/packet")
 }
 
-// BenchmarkHoldPacket is a keep-alive in the hold.
+// BenchmarkHoldPacket measures a keep-alive on a held connection.
 func BenchmarkHoldPacket(b *testing.B) {
 	d := newDriver(b, nil)
 	d.shard.acks.perSecond = 1 << 30
@@ -109,7 +109,7 @@ func BenchmarkSplicePacket(b *testing.B) {
 	d := newDriver(b, nil)
 	iss, _ := d.splice(0)
 	payload := strings.Repeat("x", 1400)
-	const inWindow = 32 // no server acknowledges here: what lies beyond its window is looked at more closely
+	const inWindow = 32 // the server acknowledges nothing, and segments beyond its window cost more
 	b.ReportAllocs()
 	b.SetBytes(1400)
 	for n := 0; b.Loop(); n++ {
@@ -121,7 +121,7 @@ func BenchmarkSplicePacket(b *testing.B) {
 	}
 }
 
-// TestNoAllocations holds the packet path to none in steady state.
+// TestNoAllocations: the packet path allocates nothing once the tables have grown.
 func TestNoAllocations(t *testing.T) {
 	t.Run("hold", func(t *testing.T) {
 		d := newDriver(t, func(c *Config) { c.Limits.ACKsPerS = 1 << 30 })
@@ -130,7 +130,7 @@ func TestNoAllocations(t *testing.T) {
 			d.fromClient(0, wire.ACK, 1000, iss+1, "")
 			d.shard.Drain()
 		}); n != 0 {
-			t.Errorf("%v allocations for a packet", n)
+			t.Errorf("%v allocations per packet", n)
 		}
 	})
 	t.Run("reject", func(t *testing.T) {
@@ -142,11 +142,11 @@ func TestNoAllocations(t *testing.T) {
 			d.shard.Drain()
 			n++
 		}
-		for range 200 { // tables reach their size
+		for range 200 { // let the tables grow to their final size
 			round()
 		}
 		if n := testing.AllocsPerRun(2000, round); n != 0 {
-			t.Errorf("%v allocations for a connection", n)
+			t.Errorf("%v allocations per connection", n)
 		}
 	})
 	t.Run("splice", func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestNoAllocations(t *testing.T) {
 			d.fromClient(0, wire.ACK, 1001, iss+12, "MAIL FROM:<a@example.org>\r\n")
 			d.shard.Drain()
 		}); n != 0 {
-			t.Errorf("%v allocations for a packet", n)
+			t.Errorf("%v allocations per packet", n)
 		}
 	})
 }

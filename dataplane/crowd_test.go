@@ -11,23 +11,23 @@ import (
 	"hushgate/internal/wire"
 )
 
-// visits is how many connections TestCrowd makes.
+// visits is the number of connections that TestCrowd makes.
 var visits = flag.Int("visits", 50_000, "how many connections TestCrowd makes over each family")
 
-// crowd makes connections of all kinds, one every few milliseconds, from ports that come again while the connection before
-// them is remembered yet.
+// crowd opens connections of all kinds, one every few milliseconds. Ports are used again while the shard still remembers the
+// previous connection.
 type crowd struct {
 	*driver
-	begun [10]int // of each kind
-	ports int     // how many clients there are
+	begun [10]int // by kind
+	ports int     // the number of clients
 }
 
-// The services of a crowd.
+// The services that a crowd connects to.
 const (
 	atOnce  ServiceID = iota // no delay
 	held                     // a delay of 2 s; early talk is reset
-	replied                  // the same; early talk is told 554
-	none                     // no delay, and no server: 421
+	replied                  // the same delay; early talk gets 554
+	none                     // no delay, no server: answers 421
 )
 
 func newCrowd(t *testing.T, v6 bool) *crowd {
@@ -53,7 +53,7 @@ func newCrowd(t *testing.T, v6 bool) *crowd {
 	})}
 }
 
-// visit n is of a kind that its number says.
+// come makes visit n; its kind follows from n.
 func (c *crowd) come(n int) {
 	kind := n % len(c.begun)
 	c.begun[kind]++
@@ -61,7 +61,7 @@ func (c *crowd) come(n int) {
 	switch c.to = atOnce; kind {
 	case 0, 1:
 		c.visit(port)
-	case 2: // talks, and is reset
+	case 2: // talks early, and is reset
 		c.to = held
 		iss := c.hold(port)
 		c.fromClient(port, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
@@ -70,7 +70,7 @@ func (c *crowd) come(n int) {
 		iss := c.hold(port)
 		c.fromClient(port, wire.FIN|wire.ACK, 1001, iss+1, "")
 		c.fromClient(port, wire.ACK, 1002, iss+2, "")
-	case 4: // resets in the middle of the mail; the server speaks on
+	case 4: // resets in mid-session; the server still sends
 		iss := c.hold(port)
 		server := c.last().Dst
 		c.fromServer(port, server, wire.SYN|wire.ACK, 5000, 1001, "")
@@ -79,11 +79,11 @@ func (c *crowd) come(n int) {
 		c.fromServer(port, server, wire.ACK|wire.PSH, 5001, 1001, "220 ready\r\n")
 	case 5: // never completes its handshake
 		c.fromClient(port, wire.SYN, 1000, 0, "")
-	case 6: // is told 554, and acknowledges nothing
+	case 6: // gets 554, and acknowledges nothing
 		c.to = replied
 		iss := c.hold(port)
 		c.fromClient(port, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
-	case 7: // is told 421, and acknowledges nothing
+	case 7: // gets 421, and acknowledges nothing
 		c.to = none
 		c.hold(port)
 	case 8: // its server never greets
@@ -91,7 +91,7 @@ func (c *crowd) come(n int) {
 		server := c.last().Dst
 		c.fromServer(port, server, wire.SYN|wire.ACK, 5000, 1001, "")
 		c.fromClient(port, wire.ACK, 1000, iss+1, "") // a keep-alive
-	case 9: // closes its window; the server probes, and gives up
+	case 9: // closes its window; the server probes once and sends no more
 		iss := c.hold(port)
 		server := c.last().Dst
 		c.fromServer(port, server, wire.SYN|wire.ACK, 5000, 1001, "")
@@ -106,9 +106,9 @@ func (c *crowd) come(n int) {
 	}
 }
 
-// TestCrowd: many short connections, more in a minute than there are records, while the secret is renewed again and again:
-// none of those that go on is lost, refused or forgotten, and nothing is left behind. In a flood they all come in by cookies.
-// (-visits 3000000 takes a minute and a half.)
+// TestCrowd opens many short connections, more per minute than there are records, while the secret changes every minute. No
+// open connection is lost or refused, each is logged, and nothing is left in the tables. In a flood all of them are opened
+// by cookies. (-visits 3000000 takes a minute and a half.)
 func TestCrowd(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		for _, flooded := range []bool{false, true} {
@@ -121,12 +121,12 @@ func TestCrowd(t *testing.T) {
 	})
 }
 
-// all lets them all come, with two SYNs of strangers before each in a flood.
+// all makes all visits. In a flood, two SYNs from other hosts precede each.
 func (c *crowd) all(t *testing.T, flooded bool) {
 	const pace, secretLife = 4 * time.Millisecond, time.Minute
 	forged := 0
-	c.ports = 9973 // a client comes again 40 s later
-	if flooded {   // or 160 s: its SYN has always the same number, and would get the same cookie
+	c.ports = 9973 // a client returns after 40 s
+	if flooded {   // or after 160 s: its SYN always has the same number, and too soon it would get the same cookie
 		forged, c.ports = 2, 40009
 	}
 	renewed := c.now
@@ -151,11 +151,11 @@ func (c *crowd) all(t *testing.T, flooded bool) {
 	runtime.GC()
 	runtime.ReadMemStats(&late)
 	if grown := int64(late.HeapAlloc) - int64(early.HeapAlloc); grown > 256<<10 {
-		t.Errorf("%d octets more in the end than after a third", grown)
+		t.Errorf("the heap grew by %d octets between the first third and the end", grown)
 	}
 }
 
-// judge lets everything run out and looks what became of it.
+// judge lets every deadline pass and checks the counters.
 func (c *crowd) judge(t *testing.T, flooded bool) {
 	c.runOut(math.MaxInt, func() { c.shard.Drain() })
 	s := &c.shard.stats
@@ -167,13 +167,14 @@ func (c *crowd) judge(t *testing.T, flooded bool) {
 	opened := uint64(*visits - c.begun[5])
 	quiet := uint64(c.begun[0] + c.begun[1] + c.begun[4] + c.begun[8] + c.begun[9])
 	if s.Dropped[DropTableFull] != 0 || s.Opened != opened || told != opened || s.Verdict[VerdictQuiet] != quiet {
-		t.Errorf("%d found no room; %d opened and %d told of, of %d; %d quiet, of %d", s.Dropped[DropTableFull], s.Opened, told,
+		t.Errorf("%d found no room; opened %d, logged %d, want %d; %d quiet, want %d", s.Dropped[DropTableFull], s.Opened, told,
 			opened, s.Verdict[VerdictQuiet], quiet)
 	}
 	if s.FinishedGivenUp == 0 || s.WordsCutShort == 0 || flooded && s.Recalled < opened*9/10 {
-		t.Errorf("%d and %d gave way, %d came in by a cookie", s.FinishedGivenUp, s.WordsCutShort, s.Recalled)
+		t.Errorf("%d finished connections and %d replies gave way, %d connections were opened by a cookie",
+			s.FinishedGivenUp, s.WordsCutShort, s.Recalled)
 	}
 	if c.shard.Flows() != 0 || c.shard.exts.Len() != 0 || c.shard.byOut.Len() != 0 || c.shard.byIn.Len() != 0 || c.shard.active != 0 {
-		t.Errorf("%d connections are left", c.shard.Flows())
+		t.Errorf("%d connections are left in the table", c.shard.Flows())
 	}
 }

@@ -8,20 +8,20 @@ import (
 	"hushgate/internal/wire"
 )
 
-// driver plays clients and servers against a shard without a script, as fast as it can.
+// driver plays clients and servers against a shard as fast as it can, without a script.
 type driver struct {
 	stage
 	tb   testing.TB
 	buf  []byte
 	text []byte
 	v6   bool
-	to   ServiceID        // to which clients come
-	seen map[int]addrPort // where servers see them, if not where they are
+	to   ServiceID        // the service that clients connect to
+	seen map[int]addrPort // the addresses that servers see, if not the clients' own
 }
 
 func newDriver(tb testing.TB, change func(*Config)) *driver { return newDriverOf(tb, false, change) }
 
-// newDriverOf is newDriver for clients of either family.
+// newDriverOf is newDriver for either address family.
 func newDriverOf(tb testing.TB, v6 bool, change func(*Config)) *driver {
 	cfg := testConfig(v6)
 	cfg.Limits.Flows = 20_000_000
@@ -33,14 +33,14 @@ func newDriverOf(tb testing.TB, v6 bool, change func(*Config)) *driver {
 	}
 }
 
-// peer is client number n: 65,000 ports to an address.
+// peer returns the address and port of client n; an address has 65,000 ports.
 func peer(n int) (a wire.Addr, port uint16) {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], 198<<24|18<<16|uint32(n/60000+2))
 	return wire.AddrFrom4(b[:]), uint16(n%60000 + 1024)
 }
 
-// peer is client number n in the driver's family.
+// peer returns the address and port of client n in the driver's family.
 func (d *driver) peer(n int) (wire.Addr, uint16) {
 	a, port := peer(n)
 	if d.v6 {
@@ -69,11 +69,11 @@ func (d *driver) fromClient(n int, flags wire.Flags, seq, ack wire.Seq, payload 
 	d.input(wire.Outside, &h, payload)
 }
 
-// last decodes the last frame that came out, and forgets the rest.
+// last decodes the last frame that the shard sent, and discards the others.
 func (d *driver) last() *wire.Segment {
 	out := d.shard.Drain().Out
 	if len(out) == 0 || d.dec.Decode(out[len(out)-1].Frame) != wire.KindTCP {
-		d.tb.Helper() // only here: it walks the stack, which takes longer than a segment
+		d.tb.Helper() // called only on failure: it is slower than handling a segment
 		d.tb.Fatal("nothing was sent")
 	}
 	return &d.dec.Segment
@@ -87,7 +87,7 @@ func (d *driver) hold(n int) wire.Seq {
 	return iss
 }
 
-// splice brings client n to its banner.
+// splice brings client n to where it has received its banner.
 func (d *driver) splice(n int) (iss wire.Seq, server wire.Addr) {
 	iss = d.hold(n)
 	d.now = d.now.Add(31 * time.Second)
@@ -109,11 +109,11 @@ func (d *driver) splice(n int) (iss wire.Seq, server wire.Addr) {
 func (d *driver) phase(p Phase, want int64) {
 	if got := d.shard.stats.Phase[p]; got != want {
 		d.tb.Helper()
-		d.tb.Fatalf("%d flows are %v, want %d", got, p, want)
+		d.tb.Fatalf("%d flows in phase %v, want %d", got, p, want)
 	}
 }
 
-// fromServer sends a segment of a server to client n.
+// fromServer sends a segment from a server to client n.
 func (d *driver) fromServer(n int, server wire.Addr, flags wire.Flags, seq, ack wire.Seq, payload string) {
 	h := wire.Header{
 		Src: server, SrcPort: 25, DstPort: 0, Flags: flags, Seq: seq, Ack: ack, Wnd: 65160, Timestamps: true, TSval: 99,
@@ -128,12 +128,12 @@ func (d *driver) fromServer(n int, server wire.Addr, flags wire.Flags, seq, ack 
 	d.input(wire.Inside, &h, payload)
 }
 
-// visit is a whole short connection of client n, without a delay: banner, and both close. It returns our ISS.
+// visit makes a whole short connection of client n, without a delay: the banner, and then both ends close. It returns our ISS.
 func (d *driver) visit(n int) (iss wire.Seq, server wire.Addr) {
 	iss = d.hold(n)
 	syn := d.last()
 	if !syn.Flags.Has(wire.SYN) || syn.Flags.Has(wire.ACK) {
-		d.tb.Fatalf("client %d: no server is asked", n)
+		d.tb.Fatalf("client %d: no SYN was sent to a server", n)
 	}
 	server = syn.Dst
 	if a, _ := d.peer(n); syn.Src != a {

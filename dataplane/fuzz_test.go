@@ -8,17 +8,17 @@ import (
 	"hushgate/internal/wire"
 )
 
-// FuzzShard lets clients and servers send whatever they like, in any order, with time passing: the shard must not
-// panic, not lose track of a flow, tell of every opened connection once, and be empty when all has been silent for long.
+// FuzzShard lets clients and servers send arbitrary segments in any order while time passes. The shard must not panic or
+// lose track of a flow, must log every opened connection once, and must be empty after a long silence.
 func FuzzShard(f *testing.F) {
-	// Each instruction is 8 octets: who, flags, and what its numbers are relative to and by how much.
+	// Each instruction has 8 octets: the sender, the flags, the base of its numbers and an offset from it.
 	quiet := []byte{
 		0, 2, 0, 0, 0, 0, 0, 0, // SYN
 		0, 16, 1, 1, 0, 0, 0, 0, // its ACK
-		31, 0, 0, 0, 0, 0, 0, 0, // time
+		31, 0, 0, 0, 0, 0, 0, 0, // time passes
 		1, 18, 2, 1, 0, 0, 0, 0, // SYN-ACK
 		1, 24, 3, 1, 9, 0, 0, 0, // banner
-		0, 24, 1, 2, 5, 0, 0, 0, // talk
+		0, 24, 1, 2, 5, 0, 0, 0, // payload of the client
 		0, 17, 1, 2, 0, 0, 0, 0, // FIN
 		1, 17, 3, 2, 0, 0, 0, 0, // FIN
 	}
@@ -40,11 +40,11 @@ func FuzzShard(f *testing.F) {
 	})
 }
 
-// fuzzed is a shard under attack, and what its peers know of it.
+// fuzzed is a shard under attack, and what its peers know about it.
 type fuzzed struct {
 	stage
 	t      *testing.T
-	iss    [4]wire.Seq // our number towards each client
+	iss    [4]wire.Seq // our ISS towards each client
 	server [4]wire.Addr
 	closed uint64
 }
@@ -53,10 +53,10 @@ func newFuzzed(t *testing.T, cfg *Config) *fuzzed {
 	return &fuzzed{stage: newStage(cfg), t: t}
 }
 
-// fuzzFlows is how many flows a fuzzed shard may have: they lie in one chunk of the slab.
+// fuzzFlows is the limit of flows of a fuzzed shard: one chunk of the slab.
 const fuzzFlows = 64
 
-// Initial numbers that wrap at once. They are variables because constants may not.
+// Initial numbers that wrap at once. They are variables because constants may not overflow.
 var fuzzIRS, fuzzServer wire.Seq = 0xfffffff0, 0xfffffffa
 
 func (z *fuzzed) run(program []byte) {
@@ -73,7 +73,7 @@ func (z *fuzzed) run(program []byte) {
 		z.t.Fatalf("%d splice records are left, %d active", z.shard.exts.Len(), z.shard.active)
 	}
 	if z.closed != z.shard.stats.Opened {
-		z.t.Fatalf("%d connections were opened, %d told of", z.shard.stats.Opened, z.closed)
+		z.t.Fatalf("%d connections were opened, %d logged as closed", z.shard.stats.Opened, z.closed)
 	}
 }
 
@@ -111,7 +111,7 @@ func (z *fuzzed) instruction(b [8]byte) {
 	}
 	frame := z.build.Append(nil, &h, make([]byte, b[4]))
 	if b[7]&4 != 0 {
-		frame[0] = 1 // a partial checksum: trusted
+		frame[0] = 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM: a partial checksum is trusted
 	}
 	z.shard.Input(z.now, side, frame)
 }

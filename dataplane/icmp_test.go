@@ -7,7 +7,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// unreachable is an ICMP destination unreachable that a router sends to the sender of the IPv4 packet in frame.
+// unreachable builds the ICMP destination unreachable that a router sends to the sender of the IPv4 packet in frame.
 func unreachable(frame []byte, code byte) []byte {
 	quoted := frame[wire.PacketAt : wire.PacketAt+28]
 	ip := []byte{0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1}
@@ -21,19 +21,19 @@ func unreachable(frame []byte, code byte) []byte {
 	}
 	binary.BigEndian.PutUint16(ip[10:], ^uint16(sum))
 	out := append([]byte{}, frame[:wire.PacketAt]...)
-	out[0] = 2 // DATA_VALID: the message's checksum is right
+	out[0] = 2 // VIRTIO_NET_HDR_F_DATA_VALID: the message's checksum is right
 	out = append(append(out, ip...), 3, code, 0, 0, 0, 0, 0, 0)
 	return append(out, quoted...)
 }
 
-// TestUnreachableServer: who says that a server cannot be reached is believed if he has seen our SYN, and the next one is
-// tried at once.
+// TestUnreachableServer: an ICMP error that a server is unreachable counts if it quotes our SYN. The next server is then tried
+// at once.
 func TestUnreachableServer(t *testing.T) {
 	const hostUnreachable, tooBig = 1, 4
 	r := connecting(t, testConfig(false))
 	syn := r.out[0].Frame
 	guessed := append([]byte{}, syn...)
-	guessed[wire.PacketAt+20+4] ^= 1 // its number
+	guessed[wire.PacketAt+20+4] ^= 1 // the sequence number of the quoted SYN
 	for _, e := range []struct {
 		what  string
 		frame []byte
@@ -54,12 +54,12 @@ func TestUnreachableServer(t *testing.T) {
 	}
 	r.dec.Decode(r.out[len(r.out)-1].Frame)
 	if s := &r.dec.Segment; s.Flags != wire.SYN || s.Dst != addr("10.0.0.12") {
-		t.Errorf("then sent %v to %v", s.Flags, s.Dst)
+		t.Errorf("sent %v to %v, want a SYN to the next server", s.Flags, s.Dst)
 	}
 }
 
-// TestErrorWithSource: what a router says about a segment to the client reaches a server that knows the gateway alone as from
-// that, and about a segment to that.
+// TestErrorWithSource: a server sees connections come from the gateway's own address. An ICMP error about a segment to the
+// client reaches it as an error from that address, about a segment to that address.
 func TestErrorWithSource(t *testing.T) {
 	const tooBig = 4
 	cfg := testConfig(false)
@@ -76,17 +76,17 @@ func TestErrorWithSource(t *testing.T) {
 		r.collect()
 	}
 	if len(r.out) != 1 || r.out[0].Side != wire.Outside {
-		t.Fatalf("the banner makes %d frames", len(r.out))
+		t.Fatalf("the banner caused %d frames, want 1 to the client", len(r.out))
 	}
 	r.shard.Input(r.now, wire.Outside, unreachable(r.out[0].Frame, tooBig))
 	r.collect()
 	var e wire.ICMPError
 	if len(r.out) != 1 || r.out[0].Side != wire.Inside || r.out[0].Dst != server || r.dec.Decode(r.out[0].Frame) != wire.KindICMP ||
 		!r.dec.ICMPError(&e) {
-		t.Fatalf("the error makes %+v", r.out)
+		t.Fatalf("the ICMP error caused %+v, want one ICMP error to the server", r.out)
 	}
 	if e.Src != own || e.Dst != server || e.QuoteSrc != server || e.QuoteSrcPort != 25 || e.QuoteDst != own || e.QuoteDstPort != 61000 ||
 		e.QuoteSeq != rigServer+1 {
-		t.Errorf("from %v to %v about %v:%d to %v:%d, number %d", e.Src, e.Dst, e.QuoteSrc, e.QuoteSrcPort, e.QuoteDst, e.QuoteDstPort, e.QuoteSeq)
+		t.Errorf("ICMP error from %v to %v about a segment from %v:%d to %v:%d, number %d", e.Src, e.Dst, e.QuoteSrc, e.QuoteSrcPort, e.QuoteDst, e.QuoteDstPort, e.QuoteSeq)
 	}
 }

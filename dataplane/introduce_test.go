@@ -9,7 +9,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// setProxy has servers want a PROXY header: `send-proxy v1` or `send-proxy v2`.
+// setProxy makes servers expect a PROXY header: `send-proxy v1` or `send-proxy v2`.
 func (p *player) setProxy(value string) error {
 	v, err := proxyWords.Read(value)
 	if err != nil {
@@ -29,7 +29,7 @@ func (p *player) setProxy(value string) error {
 	return nil
 }
 
-// setSource has servers see connections come from our address and a port: `source 61000`.
+// setSource makes servers see connections from our address and a port: `source 61000`.
 func (p *player) setSource(value string) error {
 	port, err := strconv.ParseUint(value, 10, 16)
 	if err != nil {
@@ -44,8 +44,8 @@ func (p *player) setSource(value string) error {
 	return nil
 }
 
-// renumber fits a step of a script with a PROXY header, written for IPv4, to the family: numbers below 0 count from the
-// header's beginning.
+// renumber adapts a step to the address family. Scripts with a PROXY header are written for IPv4, and numbers below 0 count
+// from the header's beginning.
 func (p *player) renumber(s *segscript.Step) {
 	if s.Kind != segscript.Segment || !s.Server || p.stretch == 0 {
 		return

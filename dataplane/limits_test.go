@@ -7,7 +7,7 @@ import (
 	"hushgate/internal/mono"
 )
 
-// TestLimiter: from half to one and a half times the number, never the same for long, the number on average.
+// TestLimiter: each second's budget is between half and one and a half times the limit, varies, and averages the limit.
 func TestLimiter(t *testing.T) {
 	l := limiter{perSecond: 1000, key: [2]uint64{1, 2}}
 	seen := map[int]bool{}
@@ -21,12 +21,12 @@ func TestLimiter(t *testing.T) {
 			}
 		}
 		if n < 500 || n >= 1500 {
-			t.Fatalf("%d in second %d", n, s)
+			t.Fatalf("%d were allowed in second %d, want 500 to 1499", n, s)
 		}
 		seen[n] = true
 		total += n
 	}
 	if len(seen) < seconds/3 || total < 950*seconds || total > 1050*seconds {
-		t.Errorf("%d different budgets, %d in all", len(seen), total)
+		t.Errorf("%d different budgets, %d allowed in total", len(seen), total)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestOwnAddresses: what a server sends to this machine, the answers to health checks, is the kernel's; what it sends to a
-// client that nobody knows gets an RST.
+// TestOwnAddresses: segments from a server to this machine's own address, such as answers to health checks, are left to the
+// kernel. Segments to an unknown client get an RST.
 func TestOwnAddresses(t *testing.T) {
 	cfg := testConfig(false)
 	cfg.Local = []wire.Addr{addr("10.0.0.1")}
@@ -24,10 +24,10 @@ func TestOwnAddresses(t *testing.T) {
 		t.Errorf("an answer to a health check was answered with %d segments", n)
 	}
 	if n := answer("198.18.0.7"); n != 1 {
-		t.Errorf("an answer to nobody was answered with %d segments", n)
+		t.Errorf("an answer to an unknown client was answered with %d segments", n)
 	}
 	r.shard.Apply(LocalAddresses{addr("198.18.0.7")})
 	if n := answer("198.18.0.7"); n != 0 {
-		t.Errorf("an answer to an address that has come was answered with %d segments", n)
+		t.Errorf("an answer to a newly added own address was answered with %d segments", n)
 	}
 }

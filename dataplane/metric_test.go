@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-// TestEveryCounterIsDeclared: each number of Stats has a name and help text, no two are alike, and Each tells its value.
+// TestEveryCounterIsDeclared: each number in Stats has a unique name and a help text, and Each yields its value.
 func TestEveryCounterIsDeclared(t *testing.T) {
 	var s Stats
 	n, fields := uint64(0), reflect.ValueOf(&s).Elem()
-	for i := range fields.NumField() { // each number another one
+	for i := range fields.NumField() { // give every number a different value
 		f := fields.Field(i)
 		if f.Kind() == reflect.Uint64 {
 			n++
@@ -41,18 +41,18 @@ func TestEveryCounterIsDeclared(t *testing.T) {
 		case (m.Label == "") != (m.Value == "") || m.Value == "unknown":
 			t.Errorf("%s: label %q has the value %q", m.Name, m.Label, m.Value)
 		case seen[key]:
-			t.Errorf("%s twice", key)
+			t.Errorf("%s is declared twice", key)
 		case m.Gauge != (m.Name == "flows"):
 			t.Errorf("%s: gauge is %v", key, m.Gauge)
 		}
 		seen[key] = true
 	}
 	if told != n {
-		t.Errorf("%d of %d numbers told", told, n)
+		t.Errorf("Each yielded %d of %d numbers", told, n)
 	}
 }
 
-// TestEveryDropIsExplained: each reason has a help text, and its row in docs/operations.md.
+// TestEveryDropIsExplained: every drop reason has a help text, and a row in docs/operations.md.
 func TestEveryDropIsExplained(t *testing.T) {
 	page, err := os.ReadFile("../docs/operations.md")
 	if err != nil {

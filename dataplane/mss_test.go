@@ -9,12 +9,12 @@ import (
 	"hushgate/internal/wire"
 )
 
-// bigRig is a rig with a splice to a server that has said an MSS, in either family.
+// bigRig is a rig with a splice to a server that announced an MSS, in either family.
 type bigRig struct {
 	*rig
 	v6          bool
 	client, vip wire.Addr
-	headers     int // of IP and TCP
+	headers     int // length of the IP and TCP headers
 }
 
 func newBigRig(t *testing.T, v6 bool, serverMSS uint16, limits Limits) *bigRig {
@@ -48,7 +48,7 @@ func newBigRig(t *testing.T, v6 bool, serverMSS uint16, limits Limits) *bigRig {
 	return b
 }
 
-// send has the client send a segment: its numbers count from the initial ones.
+// send sends a segment from the client. Its numbers are relative to the initial ones.
 func (b *bigRig) send(h wire.Header, payload int, change func(frame []byte)) {
 	h.Src, h.SrcPort, h.Dst, h.DstPort, h.Wnd = b.client, 40000, b.vip, 25, 60000
 	h.Seq, h.Ack = h.Seq+rigIRS, h.Ack+b.iss
@@ -64,12 +64,12 @@ func (b *bigRig) data(seq wire.Seq, payload int, change func(frame []byte)) {
 	b.send(wire.Header{Flags: wire.ACK, Seq: seq, Ack: 12}, payload, change)
 }
 
-// passed reports that one segment went on, of so many octets.
+// passed reports whether exactly one segment, with this payload, was forwarded to the server.
 func (b *bigRig) passed(payload int) bool {
 	return len(b.out) == 1 && b.out[0].Side == wire.Inside && b.dec.Decode(b.out[0].Frame) == wire.KindTCP && len(b.dec.Segment.Payload) == payload
 }
 
-// told returns the MTU that the client is told of, 0 if it is told of none.
+// told returns the MTU in the ICMP error to the client, or 0 if there was none.
 func (b *bigRig) told() int {
 	var e wire.ICMPError
 	if len(b.out) != 1 || b.out[0].Side != wire.Outside || b.dec.Decode(b.out[0].Frame) != wire.KindICMP || !b.dec.ICMPError(&e) {
@@ -84,8 +84,8 @@ func mayFragment(f []byte) {
 	wire.SealIPv4(f[wire.PacketAt:])
 }
 
-// TestTooBig: what is answered, and by which MTU, for servers of every MSS. No host can be made to send packets smaller than
-// 576 octets, or 1,280 in IPv6: those go on.
+// TestTooBig: which segments are answered by an ICMP error, and with which MTU, for different MSSs of the server. Packets of up
+// to 576 octets, or 1,280 over IPv6, are forwarded: no host can be told to send smaller ones.
 func TestTooBig(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		least, without := 536, 536
@@ -105,62 +105,63 @@ func TestTooBig(t *testing.T) {
 		} {
 			b := newBigRig(t, v6, uint16(c.mss), Limits{})
 			if b.data(1, c.fits, nil); !b.passed(c.fits) {
-				t.Errorf("MSS %d: a segment of %d did not go on", c.mss, c.fits)
+				t.Errorf("MSS %d: a segment of %d octets was not forwarded", c.mss, c.fits)
 			}
 			b.data(1+wire.Seq(c.fits), c.fits+1, nil)
 			if got := b.told(); got != c.fits+b.headers {
-				t.Errorf("MSS %d: a segment of %d is answered by the MTU %d, want %d", c.mss, c.fits+1, got, c.fits+b.headers)
+				t.Errorf("MSS %d: a segment of %d octets was answered with MTU %d, want %d", c.mss, c.fits+1, got, c.fits+b.headers)
 			}
 			if n := b.shard.stats.Dropped[DropTooBig]; n != 1 {
-				t.Errorf("MSS %d: %d were counted", c.mss, n)
+				t.Errorf("MSS %d: counted %d drops, want 1", c.mss, n)
 			}
 			if x := b.shard.exts.At(1); x.track.Client.Next != rigIRS+1+wire.Seq(c.fits) {
-				t.Errorf("MSS %d: what did not go on counts as sent", c.mss)
+				t.Errorf("MSS %d: the dropped segment counts as sent", c.mss)
 			}
 		}
 	})
 }
 
-// TestTooBigQuotes: the error is from the service and quotes the client's own packet, as much of it as fits the smallest MTU.
+// TestTooBigQuotes: the ICMP error comes from the service and quotes as much of the client's packet as fits the smallest MTU.
 func TestTooBigQuotes(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		b := newBigRig(t, v6, 1300, Limits{})
 		var sent []byte
 		b.data(1, 1460, func(f []byte) { sent = bytes.Clone(f[wire.PacketAt:]) })
 		if b.told() != 1300+b.headers {
-			t.Fatalf("told of the MTU %d", b.told())
+			t.Fatalf("the ICMP error has MTU %d", b.told())
 		}
 		packet, at, whole := b.out[0].Frame[wire.PacketAt:], 28, 576
 		if v6 {
 			at, whole = 48, 1280
 		}
 		if len(packet) != whole || !bytes.Equal(packet[at:], sent[:whole-at]) {
-			t.Errorf("an error of %d octets, want %d; the quote is as it was sent: %v", len(packet), whole, bytes.Equal(packet[at:], sent[:len(packet)-at]))
+			t.Errorf("the ICMP error has %d octets, want %d; the quote equals what was sent: %v", len(packet), whole, bytes.Equal(packet[at:], sent[:len(packet)-at]))
 		}
 	})
 }
 
-// TestTooBigPassed: what goes on although it is too big: nobody would be told, or nobody is to be told.
+// TestTooBigPassed: segments that are too big but are forwarded, because an ICMP error would not reach their sender or is not
+// allowed.
 func TestTooBigPassed(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		for what, c := range map[string]struct {
 			seq    int32
 			change func([]byte)
-			v4     bool // there is no such thing in IPv6
+			v4     bool // IPv4 only
 		}{
-			"may be fragmented":  {1, mayFragment, true},
-			"behind the window":  {1 + 80000, nil, false},
-			"known to be there":  {1 - 10, nil, false},
-			"of an old segment":  {1 - 1460, nil, false},
-			"far from anything":  {1 << 30, nil, false},
-			"an ACK of far away": {1, func(f []byte) { b := len(f) - 1460 - 20; f[b+8] ^= 0x40; f[0] = 2 }, false},
+			"may be fragmented":    {1, mayFragment, true},
+			"beyond the window":    {1 + 80000, nil, false},
+			"acknowledged in part": {1 - 10, nil, false},
+			"an old segment":       {1 - 1460, nil, false},
+			"far from the stream":  {1 << 30, nil, false},
+			"ACK far off":          {1, func(f []byte) { b := len(f) - 1460 - 20; f[b+8] ^= 0x40; f[0] = 2 }, false},
 		} {
 			if v6 && c.v4 {
 				continue
 			}
 			b := newBigRig(t, v6, 1300, Limits{})
 			if b.data(wire.Seq(c.seq), 1460, c.change); !b.passed(1460) || b.shard.stats.Oversize != 1 {
-				t.Errorf("%s: %d frames, told %d, counted %d", what, len(b.out), b.told(), b.shard.stats.Oversize)
+				t.Errorf("%s: %d frames, MTU told %d, counted %d", what, len(b.out), b.told(), b.shard.stats.Oversize)
 			}
 		}
 		b := newBigRig(t, v6, 1300, Limits{RSTsPerS: 10})
@@ -169,17 +170,17 @@ func TestTooBigPassed(t *testing.T) {
 			if b.data(1+1460, 1460, nil); b.told() != 0 {
 				told++
 			} else if !b.passed(1460) {
-				t.Fatal("beyond the limit it does not go on")
+				t.Fatal("above the limit of ICMP errors a segment was not forwarded")
 			}
 		}
 		if told < 5 || told > 15 {
-			t.Errorf("told %d times, the limit is 10 a second", told)
+			t.Errorf("sent %d ICMP errors, the limit is 10 per second", told)
 		}
 	})
 }
 
-// TestSuperFrameCut: a super-frame of segments that are too big has the kernel cut it into smaller ones, and one whose segments
-// fit stays as it is.
+// TestSuperFrameCut: in a super-frame whose segments are too big, the segment size is reduced, and the kernel cuts it
+// accordingly. One whose segments fit stays as it is.
 func TestSuperFrameCut(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		for _, c := range []struct {
@@ -199,20 +200,20 @@ func TestSuperFrameCut(t *testing.T) {
 				binary.NativeEndian.PutUint16(f[4:], c.gso)
 			})
 			if !b.passed(20000) {
-				t.Fatalf("a super-frame of segments of %d octets makes %d frames", c.gso, len(b.out))
+				t.Fatalf("a super-frame of segments of %d octets was forwarded as %d frames", c.gso, len(b.out))
 			}
 			if got := binary.NativeEndian.Uint16(b.out[0].Frame[4:]); got != c.want {
-				t.Errorf("segments of %d octets, now of %d, want %d", c.gso, got, c.want)
+				t.Errorf("segments of %d octets were changed to %d, want %d", c.gso, got, c.want)
 			}
 			if n := b.shard.stats.CutSmaller; (n == 1) != (c.gso != c.want) {
-				t.Errorf("segments of %d octets: %d were counted", c.gso, n)
+				t.Errorf("segments of %d octets: counted %d cuts", c.gso, n)
 			}
 		}
 	})
 }
 
-// TestTooBigTakenOver: a process that takes over knows what the server takes; one that takes over from a release that did not
-// write it down leaves all segments alone.
+// TestTooBigTakenOver: a takeover preserves the server's MSS. After a takeover from a release that did not save it, segments of
+// any size are forwarded.
 func TestTooBigTakenOver(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		b := newBigRig(t, false, 1300, Limits{})
@@ -245,12 +246,12 @@ func TestTooBigTakenOver(t *testing.T) {
 		b.shard = next
 		b.data(1, 1460, nil)
 		if told := b.told() != 0; told != known || b.passed(1460) == known {
-			t.Errorf("the MSS is known: %v; told: %v", known, told)
+			t.Errorf("the MSS is known: %v; an ICMP error was sent: %v", known, told)
 		}
 	}
 }
 
-// without is a schema, and a record by it, of a release that did not have some fields.
+// without removes fields from a schema and from a record, as if an older release had written them.
 func without(t *testing.T, schema []RecordField, record []byte, names ...string) (s []RecordField, r []byte) {
 	t.Helper()
 	parts := record[0]

@@ -10,7 +10,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// ship puts a frame on a link, and says what has become of it: nothing if one copy at least arrives well.
+// ship puts a frame on a link. It returns the frame's fate, which is empty if at least one copy arrives undamaged.
 func (w *world) ship(l *netsim.Link, frame []byte, c *simConn, side wire.Side, corrupt bool) (fate string) {
 	fate = "lost"
 	l.Carry(w.r, func(after time.Duration, damage bool) {
@@ -31,14 +31,14 @@ func (w *world) ship(l *netsim.Link, frame []byte, c *simConn, side wire.Side, c
 			p.corrupt = true
 			w.corrupt(p.frame)
 		} else if side != 0 && !corrupt && w.r.IntN(8) == 0 {
-			p.frame[0] = 2 // VIRTIO_NET_HDR_F_DATA_VALID: the hardware vouches for the checksum
+			p.frame[0] = 2 // VIRTIO_NET_HDR_F_DATA_VALID: the hardware has verified the checksum
 		}
 		w.at(w.now.Add(after), p)
 	})
 	return fate
 }
 
-// corrupt changes one octet of the TCP segment, which its checksum has to catch.
+// corrupt changes one bit of the TCP segment, which makes its checksum wrong.
 func (w *world) corrupt(frame []byte) {
 	from := wire.PacketAt + 20
 	end := wire.PacketAt + int(frame[wire.PacketAt+2])<<8 + int(frame[wire.PacketAt+3])
@@ -50,19 +50,19 @@ func (w *world) corrupt(frame []byte) {
 	frame[0] = 0
 }
 
-// input hands a frame to the shard.
+// input passes a frame to the shard.
 func (w *world) input(p *packet) {
 	talk := false
 	if c := p.conn; c != nil && p.side == wire.Outside && !p.corrupt && w.dec.Decode(p.frame) == wire.KindTCP {
 		owner := w.owner(c.tuple)
 		talk = len(w.dec.Segment.Payload) > 0 && !w.keepAlive(c) && !cmp.Or(owner, c).banner
-		c.early = c.early || talk && owner == c // without a record, in a flood, nobody can know
+		c.early = c.early || talk && owner == c // in a flood there is no record, so early talk cannot be detected
 	}
 	w.s.Input(w.now, p.side, p.frame)
 	w.drain(p, talk)
 }
 
-// owner is the connection that the shard has a flow of, among those that used a 4-tuple one after another.
+// owner returns the connection whose flow the shard has, among those that used a 4-tuple one after another.
 func (w *world) owner(t tuple4) *simConn {
 	id := w.s.lookupOut(t.addr, t.port, ServiceID(t.svc))
 	c := w.byTuple[t]
@@ -75,14 +75,14 @@ func (w *world) owner(t tuple4) *simConn {
 	return c
 }
 
-// keepAlive reports whether the decoded segment of a client has nothing but an octet before its stream or, if that is
-// empty, with the number of its FIN.
+// keepAlive reports whether the decoded segment of a client carries only the octet before its stream or, if the stream is
+// empty, one with the number of its FIN.
 func (w *world) keepAlive(c *simConn) bool {
 	return c.client.Written == 0 || w.dec.Segment.Seq+wire.Seq(len(w.dec.Segment.Payload)) == c.cfg.ISS+1
 }
 
-// drain takes what comes out of the shard, after a frame that went in.
-// Talk says that the frame is payload of a client that has not been sent a banner.
+// drain handles the shard's output after the frame in. If talk is true, the frame is payload of a client that has been sent no
+// banner.
 func (w *world) drain(in *packet, talk bool) {
 	batch := w.s.Drain()
 	for i := range batch.Events {
@@ -90,7 +90,7 @@ func (w *world) drain(in *packet, talk bool) {
 	}
 	corrupt := in != nil && in.corrupt
 	if corrupt && len(batch.Out) > 1 {
-		w.fatalf(in.conn, "a corrupt frame is answered by %d", len(batch.Out))
+		w.fatalf(in.conn, "a corrupt frame is answered by %d frames", len(batch.Out))
 	}
 	for _, o := range batch.Out {
 		kind := w.dec.Decode(o.Frame)
@@ -99,18 +99,18 @@ func (w *world) drain(in *packet, talk bool) {
 			continue
 		}
 		if kind != wire.KindTCP {
-			w.fatalf(nil, "sent a frame of kind %d", kind)
+			w.fatalf(nil, "the shard sent a frame of kind %d", kind)
 		}
 		seg := &w.dec.Segment
 		if o.Frame[0] == 0 && seg.ChecksumOK() == corrupt {
-			w.fatalf(w.connOf(o.Side, seg), "the frame went in corrupt: %v; comes out with a checksum that is right: %v", corrupt,
+			w.fatalf(w.connOf(o.Side, seg), "the frame arrived corrupt: %v; it was forwarded with a correct checksum: %v", corrupt,
 				seg.ChecksumOK())
 		}
 		if o.Side == wire.Outside {
 			w.toClient(o.Frame, corrupt)
 		} else {
 			if talk && len(seg.Payload) > 0 && w.cfg.Frontends[0].Action != ActionObserve {
-				w.fatalf(in.conn, "early talk goes on to a server")
+				w.fatalf(in.conn, "early talk was forwarded to a server")
 			}
 			w.opens(seg)
 			w.toServer(o.Frame, corrupt)
@@ -137,7 +137,7 @@ func (w *world) connOf(side wire.Side, seg *wire.Segment) *simConn {
 
 func (w *world) toClient(frame []byte, corrupt bool) {
 	c := w.connOf(wire.Outside, &w.dec.Segment)
-	if c == nil { // a spoofed one
+	if c == nil { // its source was spoofed by a flood
 		return
 	}
 	seg := &w.dec.Segment
@@ -145,7 +145,7 @@ func (w *world) toClient(frame []byte, corrupt bool) {
 		cmp.Or(w.owner(c.tuple), c).banner = true
 	}
 	if most := c.cfg.MSS; most > 0 && len(seg.Payload) > int(most) && !corrupt {
-		w.fatalf(c, "%d octets in a segment, the client's MSS is %d", len(seg.Payload), most)
+		w.fatalf(c, "a segment of %d octets was sent, but the client's MSS is %d", len(seg.Payload), most)
 	}
 	fate := w.ship(&c.from, frame, c, 0, corrupt)
 	if fate != "" && c.client.Received == 0 {
@@ -154,7 +154,7 @@ func (w *world) toClient(frame []byte, corrupt bool) {
 	w.note(c, seg, "c < g    ", fate)
 }
 
-// tellTooBig ships an error to the client that it is for. Every third has a network that lets no ICMP in.
+// tellTooBig ships an ICMP error to its client. The network of every third client drops ICMP.
 func (w *world) tellTooBig(frame []byte) {
 	var e wire.ICMPError
 	if !w.dec.ICMPError(&e) || e.MTU() == 0 {
@@ -162,7 +162,7 @@ func (w *world) tellTooBig(frame []byte) {
 	}
 	c := w.connOf(wire.Outside, &wire.Segment{Src: e.QuoteDst, SrcPort: e.QuoteDstPort, Dst: e.QuoteSrc, DstPort: e.QuoteSrcPort})
 	if c == nil {
-		w.fatalf(nil, "an ICMP error to nobody")
+		w.fatalf(nil, "an ICMP error without a client")
 	}
 	fate := "not heard"
 	if c.id%3 != 0 {
@@ -171,7 +171,7 @@ func (w *world) tellTooBig(frame []byte) {
 	w.note(c, &wire.Segment{Seq: e.QuoteSeq, Wnd: uint16(e.MTU())}, "c < g ICMP", fate)
 }
 
-// hear gives an error to the client's TCP.
+// hear passes an ICMP error to the client's TCP.
 func (w *world) hear() {
 	var e wire.ICMPError
 	if !w.dec.ICMPError(&e) {
@@ -207,11 +207,11 @@ func (w *world) serverAt(a wire.Addr) *simServer {
 	return nil
 }
 
-// sent takes what an endpoint, or a host for it, sends.
+// sent handles a frame that an endpoint, or its host, sends.
 func (w *world) sent(_ *netsim.Endpoint, frame []byte) {
 	kind := w.own.Decode(frame)
 	seg := &w.own.Segment
-	// That of a payload is verified when it leaves the shard, which translates it and does not compute it anew.
+	// With payload, the checksum is verified when it leaves the shard, which updates it and does not recompute it.
 	if kind != wire.KindTCP || len(seg.Payload) == 0 && !seg.ChecksumOK() {
 		w.fatalf(nil, "the model built a frame of kind %d, or with a wrong checksum", kind)
 	}
@@ -229,7 +229,7 @@ func (w *world) sent(_ *netsim.Endpoint, frame []byte) {
 	}
 }
 
-// deliver hands a frame from the shard to the host that it is for.
+// deliver passes a frame from the shard to the host at its destination.
 func (w *world) deliver(p *packet) {
 	switch w.dec.Decode(p.frame) {
 	case wire.KindTCP:
@@ -240,7 +240,7 @@ func (w *world) deliver(p *packet) {
 		return // corrupt
 	}
 	seg := &w.dec.Segment
-	if p.corrupt && !seg.ChecksumOK() { // the others' were verified when they left the shard
+	if p.corrupt && !seg.ChecksumOK() { // others were verified when they left the shard
 		return
 	}
 	if v := w.serverAt(seg.Dst); v != nil {
@@ -261,7 +261,7 @@ func (w *world) deliver(p *packet) {
 	}
 }
 
-// atServer is a server's host: its endpoints, and its listener.
+// atServer handles a segment at a server's host: for one of its endpoints, or for its listener.
 func (w *world) atServer(v *simServer, seg *wire.Segment) {
 	if v.silent {
 		return
@@ -304,14 +304,14 @@ func (w *world) accept(v *simServer, c *simConn, key tuple4, seg *wire.Segment) 
 	w.arm(a.tcp, &a.armed, nil)
 }
 
-// look fails on what an endpoint has noticed.
+// look fails the test if an endpoint has found something wrong.
 func (w *world) look(c *simConn, e *netsim.Endpoint) {
 	if e.Wrong != "" {
 		w.fatalf(c, "%s", e.Wrong)
 	}
 }
 
-// number is an initial sequence number, near the wrap at times.
+// number draws an initial sequence number, sometimes near the wrap.
 func (w *world) number() wire.Seq {
 	if w.r.IntN(4) == 0 {
 		return -wire.Seq(w.r.IntN(20000))
@@ -319,7 +319,7 @@ func (w *world) number() wire.Seq {
 	return wire.Seq(w.r.Uint32())
 }
 
-// heardBy checks what a client receives against all that it might be. The streams differ from their first octets on.
+// heardBy checks what a client receives against every stream that it might be. Streams differ from their first octets on.
 func (c *simConn) heardBy(offset uint64, b []byte) bool {
 	found := false
 	for _, a := range c.attempts {
@@ -335,7 +335,8 @@ func (c *simConn) heardBy(offset uint64, b []byte) bool {
 	return found
 }
 
-// serving is the server's end that the client has heard, nil if there is none or the client heard too little to tell.
+// serving returns the server's end whose stream the client has received. It is nil if there is none, or if the client has
+// received too little to tell.
 func (c *simConn) serving() (one *attempt) {
 	if c.client == nil || c.client.Received == 0 {
 		return nil

@@ -10,14 +10,14 @@ import (
 	"hushgate/internal/wire"
 )
 
-// origin is where a server sees a connection come from.
+// origin is a connection's source address and port as a server sees them.
 type origin struct {
 	addr   wire.Addr
 	port   uint16
 	server wire.Addr
 }
 
-// proxy draws how a server hears of its clients. There are few ports of our own, so that they are used again.
+// proxy draws how a server learns its clients' addresses. A source has few ports, so that they are used again.
 func (w *world) proxy(s *Server) {
 	s.Proxy = pick(w.r, proxyproto.None, proxyproto.V1, proxyproto.V2)
 	if s.Proxy == proxyproto.None || w.r.IntN(2) == 0 {
@@ -32,21 +32,21 @@ func (w *world) proxy(s *Server) {
 	}
 }
 
-// opens notes whose connection it is that the shard begins to open to a server.
+// opens records for which client the shard opens a connection to a server.
 func (w *world) opens(seg *wire.Segment) {
 	if !w.proxied || !seg.Flags.Has(wire.SYN) {
 		return
 	}
 	id := w.s.lookupIn(seg.Src, seg.SrcPort, w.s.endpoints[addrPort{seg.Dst, seg.DstPort}])
 	if id == 0 {
-		w.fatalf(nil, "a SYN of no flow, to %v from %v port %d", seg.Dst, seg.Src, seg.SrcPort)
+		w.fatalf(nil, "a SYN without a flow, to %v from %v port %d", seg.Dst, seg.Src, seg.SrcPort)
 	}
 	f := w.s.flows.At(id)
 	w.origins[origin{seg.Src, seg.SrcPort, seg.Dst}] = w.owner(tuple4{f.client, f.clientPort, int(f.service)})
 }
 
-// expectHeader has a server's end expect the PROXY header that it wants ahead of all that its client says. One in two
-// waits for it before its banner.
+// expectHeader makes a server's end expect a PROXY header before its client's stream. Half of the servers wait for it before
+// they send their banner.
 func (w *world) expectHeader(a *attempt, cfg *netsim.Config) {
 	if !w.proxied {
 		return
@@ -81,7 +81,7 @@ func (w *world) expectHeader(a *attempt, cfg *netsim.Config) {
 	}
 }
 
-// heard is how many of its client's octets a server's application has got.
+// heard returns how many of the client's octets the server's application has received.
 func (a *attempt) heard() uint64 {
 	return a.tcp.Received - min(a.tcp.Received, uint64(len(a.header)))
 }

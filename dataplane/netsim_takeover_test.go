@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// TestNetsimTakenOver is TestNetsimProxied in worlds in which one shard after the other takes over.
+// TestNetsimTakenOver is TestNetsimProxied with twenty takeovers in each world.
 func TestNetsimTakenOver(t *testing.T) { simulate(t, true, 20) }
 
-// takeOvers puts so many takeovers on the agenda, at even distances: what else happens in the world stays as it is.
+// takeOvers puts n takeovers on the agenda, evenly spaced. Everything else in the world stays the same.
 func (w *world) takeOvers(n int) {
 	for i := range n {
 		w.later((worldTime+time.Minute)*time.Duration(i+1)/time.Duration(n+1), w.takeOver)
@@ -27,7 +27,7 @@ func (w *world) takeOver() {
 		w.fatalf(nil, "resume: %v", err)
 	}
 	if old, now := counts(w.s), counts(next); old != now {
-		w.fatalf(nil, "the shard counts\n%s\nand behind the takeover\n%s", old, now)
+		w.fatalf(nil, "the shard's counters are\n%s\nand after the takeover\n%s", old, now)
 	}
 	w.cfg, w.s = &cfg, next
 }

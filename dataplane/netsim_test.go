@@ -14,21 +14,21 @@ import (
 	"hushgate/internal/wire"
 )
 
-// How many connections TestNetsim makes at least, and the first world's seed: a failure names its own.
+// The least number of connections, and the first world's seed. A failure prints the seed of its world.
 var (
 	netsimConnections = flag.Int("netsim-connections", 10000, "how many connections between model TCPs")
 	netsimSeed        = flag.Uint64("netsim-seed", 1, "seed of the first world of model TCPs")
 )
 
-// TestNetsim lets model TCPs talk with one another through a shard, over links that lose, repeat, reorder and corrupt,
-// with servers that fail, clients that talk early, and floods. Each stream arrives as it was sent, or the connection ends
-// on both sides; and nothing is left in the shard.
+// TestNetsim lets model TCPs talk through a shard, over links that lose, duplicate, reorder and corrupt frames, with servers
+// that fail, clients that talk early, and floods. Each stream must arrive as it was sent, or the connection must end on both
+// sides. Nothing may be left in the shard.
 func TestNetsim(t *testing.T) { simulate(t, false, 0) }
 
-// TestNetsimProxied is the same with servers that want a PROXY header, or see an address of ours.
+// TestNetsimProxied is the same with servers that expect a PROXY header, or see our address as the source.
 func TestNetsimProxied(t *testing.T) { simulate(t, true, 0) }
 
-// simulate makes worlds; in each of them so many shards take over from the one before.
+// simulate runs worlds, each with this number of takeovers.
 func simulate(t *testing.T, proxied bool, takeovers int) {
 	t.Parallel()
 	began := time.Now()
@@ -46,11 +46,11 @@ func simulate(t *testing.T, proxied bool, takeovers int) {
 		float64(sum.connections)/took.Seconds(), sum)
 	if sum.connections > 1000 && (sum.served == 0 || sum.early == 0 || sum.finished == 0 || sum.recalled == 0 ||
 		sum.tooBig == 0 || sum.oversize == 0) {
-		t.Error("a test in which nobody is served, talks early, closes, comes back with a cookie, or sends what is too big shows nothing")
+		t.Error("this run covers too little: some of served, early, finished, recalled, tooBig and oversize are 0")
 	}
 }
 
-// tally counts over all worlds.
+// tally sums counters of all worlds.
 type tally struct {
 	connections, served, promised, early, finished, excused int
 	frames                                                  uint64
@@ -88,16 +88,16 @@ func (s *tally) add(w *world) {
 	}
 }
 
-// weather is how a world is.
+// weather is how hostile a world is.
 type weather uint8
 
 const (
-	calm     weather = iota // up to 5 % loss, healthy servers: who waits for the banner is served
-	besieged                // no loss outside, and cookies: who waits for the banner is served
-	stormy                  // anything
+	calm     weather = iota // up to 5 % loss, healthy servers: clients that wait for the banner are served
+	besieged                // cookies, no loss outside: clients that wait for the banner are served
+	stormy                  // anything may fail
 )
 
-// world is a shard with its hosts, links and connections, and what is yet to happen.
+// world is a shard with its hosts, links and connections, and an agenda of future events.
 type world struct {
 	t       *testing.T
 	seed    uint64
@@ -107,24 +107,24 @@ type world struct {
 	s       *Shard
 	now     mono.Time
 	stack   *netsim.Stack
-	dec     *wire.Decoder // of what arrives
-	own     *wire.Decoder // of what the models send meanwhile
+	dec     *wire.Decoder // for frames that arrive
+	own     *wire.Decoder // for frames that endpoints send in the meantime
 	todo    agenda
 	order   uint64
 	spare   []*packet
 
 	servers []*simServer
 	conns   []*simConn
-	byTuple map[tuple4]*simConn // the latest of each
+	byTuple map[tuple4]*simConn // the latest connection of each
 
 	closed  uint64
 	excused int
 
-	proxied bool // servers want a PROXY header, or see an address of ours, or both
+	proxied bool // servers expect a PROXY header, or see our address as the source, or both
 	origins map[origin]*simConn
 }
 
-// tuple4 is a client's end, and a service's number.
+// tuple4 is a client's address and port, and the index of a service.
 type tuple4 struct {
 	addr wire.Addr
 	port uint16
@@ -134,25 +134,25 @@ type tuple4 struct {
 // simServer is a host with a mail server.
 type simServer struct {
 	addr      wire.Addr
-	options   netsim.Config // what its TCP can do
+	options   netsim.Config // the features of its TCP
 	to, from  netsim.Link
 	refusing  bool
 	silent    bool
-	endpoints map[tuple4]*attempt // svc is not used
+	endpoints map[tuple4]*attempt // svc is unused
 }
 
-// attempt is a server's end of a connection that the shard opened to it.
+// attempt is the server's end of a connection that the shard opened.
 type attempt struct {
 	conn   *simConn
 	server *simServer
 	tcp    *netsim.Endpoint
 	stream netsim.Stream
 	armed  mono.Time
-	maybe  bool // all that the client has received may have come from here
+	maybe  bool // everything the client has received may be from this server
 	header []byte
 }
 
-// simConn is one connection as its client sees it.
+// simConn is a connection as its client sees it.
 type simConn struct {
 	id       int
 	tuple    tuple4
@@ -162,26 +162,26 @@ type simConn struct {
 	armed    mono.Time
 	to, from netsim.Link
 	stream   netsim.Stream
-	again    bool     // the client opens the same 4-tuple once more, right after the end
-	before   *simConn // the one that had the 4-tuple before
-	reopened bool     // and the one that came behind it
+	again    bool     // the client opens the same 4-tuple again, right after the end
+	before   *simConn // the previous connection of the 4-tuple
+	reopened bool     // there is a next connection of the 4-tuple
 	patient  bool     // waits for the banner
-	promised bool     // has to be served
-	abrupt   bool     // one of its applications ends it by an abort
+	promised bool     // must be served
+	abrupt   bool     // one of its applications aborts it
 	script   []netsim.Step
 
 	attempts []*attempt
 	texts    []ownText
 	events   []Event
-	lost     int  // frames of the client's handshake and hold that did not arrive
+	lost     int  // frames lost during the client's handshake and hold
 	banner   bool // the shard has sent payload to the client
-	early    bool // the client's payload has reached the shard before
+	early    bool // the client's payload reached the shard before a banner was sent
 
 	log  [60]record
 	logN int
 }
 
-// ownText is what the client may hear from the gateway itself.
+// ownText is a reply that the client may receive from the gateway itself.
 type ownText struct {
 	text  string
 	maybe bool
@@ -200,13 +200,13 @@ type record struct {
 	fate     string
 }
 
-// packet is a frame on its way, or anything else that happens at a time.
+// packet is a frame in transit, or any other future event.
 type packet struct {
 	at      mono.Time
 	order   uint64
 	frame   []byte
 	conn    *simConn
-	side    wire.Side // to the shard from there; 0: from the shard
+	side    wire.Side // the side it comes from; 0: from the shard
 	corrupt bool
 	do      func()
 	timer   *armed
@@ -216,10 +216,10 @@ type packet struct {
 type armed struct {
 	tcp  *netsim.Endpoint
 	at   *mono.Time
-	conn *simConn // of a client
+	conn *simConn // nil for a server's endpoint
 }
 
-// agenda is what is yet to happen, in its order.
+// agenda is a heap of future events, ordered by time.
 type agenda []*packet
 
 func (a agenda) Len() int { return len(a) }
@@ -260,7 +260,7 @@ func (w *world) fatalf(c *simConn, format string, args ...any) {
 		w.now.Sub(mono.Time(time.Hour)).Seconds(), fmt.Sprintf(format, args...), b.String())
 }
 
-// note logs a segment of a connection.
+// note adds a segment to a connection's log.
 func (w *world) note(c *simConn, s *wire.Segment, where, fate string) {
 	if c == nil {
 		return
@@ -271,7 +271,7 @@ func (w *world) note(c *simConn, s *wire.Segment, where, fate string) {
 	c.logN++
 }
 
-// at puts something on the agenda.
+// at puts an event on the agenda.
 func (w *world) at(t mono.Time, p *packet) {
 	w.order++
 	p.at, p.order = max(t, w.now), w.order
@@ -280,7 +280,7 @@ func (w *world) at(t mono.Time, p *packet) {
 
 func (w *world) later(d time.Duration, do func()) { w.at(w.now.Add(d), &packet{do: do}) }
 
-// run lets everything happen.
+// run handles events until none is left.
 func (w *world) run() {
 	limit := w.now.Add(48 * time.Hour)
 	for {
@@ -292,7 +292,7 @@ func (w *world) run() {
 			return
 		}
 		if next > limit || w.s.stats.Frames > 5000000 {
-			w.fatalf(w.unfinished(), "it does not end after %d frames; flows %v", w.s.stats.Frames, w.s.stats.Phase)
+			w.fatalf(w.unfinished(), "the world does not end; %d frames so far, flows %v", w.s.stats.Frames, w.s.stats.Phase)
 		}
 		w.now = max(w.now, next)
 		if w.s.NextDeadline() <= w.now {
@@ -317,7 +317,7 @@ func (w *world) run() {
 	}
 }
 
-// unfinished is the connection with the most segments of those that have an open end, nil if there is none.
+// unfinished returns, of the connections with an open end, the one with the most segments, or nil.
 func (w *world) unfinished() (most *simConn) {
 	for _, c := range w.conns {
 		open := c.client.State() != netsim.Closed
@@ -331,10 +331,10 @@ func (w *world) unfinished() (most *simConn) {
 	return most
 }
 
-// timer lets an endpoint do what is due, and comes back at its next deadline.
+// timer advances an endpoint whose deadline is due, and sets the timer for its next deadline.
 func (w *world) timer(a *armed) {
 	if *a.at > w.now {
-		return // another one has taken over
+		return // replaced by a later timer
 	}
 	*a.at = mono.Never
 	if a.tcp.Deadline() <= w.now {
@@ -346,7 +346,7 @@ func (w *world) timer(a *armed) {
 	}
 }
 
-// again has a client whose connection is over open its 4-tuple again, if it wants to.
+// again lets a client whose connection has ended open the 4-tuple again, if that was drawn.
 func (w *world) again(c *simConn) {
 	if s := c.client.State(); c.again && (s == netsim.TimeWait || s == netsim.Closed) && c.client.Outcome() != netsim.Vanished {
 		c.again = false
@@ -354,7 +354,7 @@ func (w *world) again(c *simConn) {
 	}
 }
 
-// arm puts an endpoint's next deadline on the agenda unless it will be looked at earlier anyway.
+// arm puts an endpoint's next deadline on the agenda unless an earlier timer is set.
 func (w *world) arm(tcp *netsim.Endpoint, at *mono.Time, client *simConn) {
 	if d := tcp.Deadline(); d < *at {
 		*at = d
@@ -362,20 +362,20 @@ func (w *world) arm(tcp *netsim.Endpoint, at *mono.Time, client *simConn) {
 	}
 }
 
-// event takes an event of the shard.
+// event handles an event of the shard.
 func (w *world) event(e *Event) {
 	if e.Kind != EventClosed {
 		return
 	}
 	w.closed++
 	var best *simConn
-	for _, c := range w.conns { // the latest that was open when its first SYN came
+	for _, c := range w.conns { // the latest that was open when the flow's first SYN arrived
 		if c.tuple == (tuple4{e.Client, e.ClientPort, int(e.Service)}) && c.start <= e.SYN {
 			best = c
 		}
 	}
 	if best == nil {
-		w.fatalf(nil, "an event of nobody's connection: %+v", *e)
+		w.fatalf(nil, "an event without a connection: %+v", *e)
 	}
 	best.events = append(best.events, *e)
 }

@@ -14,10 +14,10 @@ import (
 // The size of a world.
 const (
 	worldConnections = 100
-	worldTime        = 3 * time.Minute // in which they begin
+	worldTime        = 3 * time.Minute // the time in which connections begin
 )
 
-// newWorld makes a world and puts its connections and its misfortunes on the agenda.
+// newWorld makes a world and puts its connections and its failures on the agenda.
 func newWorld(t *testing.T, seed uint64, proxied bool) *world {
 	r := rand.New(rand.NewPCG(seed, 25))
 	w := &world{
@@ -86,13 +86,13 @@ func (w *world) addServer(a wire.Addr) {
 	w.cfg.Backends[0].Servers = append(w.cfg.Backends[0].Servers, id)
 }
 
-// grants is what a health check would learn of a server.
+// grants returns the options that a health check would learn from a server.
 func (v *simServer) grants() ServerOptions {
 	o := &v.options
 	return ServerOptions{MSS: o.MSS, WindowScale: o.WindowScale, SACK: o.SACK, Timestamps: o.Timestamps, Known: true}
 }
 
-// ability draws what a host's TCP can do.
+// ability draws the features of a host's TCP.
 func (w *world) ability() netsim.Config {
 	r := w.r
 	c := netsim.Config{
@@ -109,7 +109,7 @@ func (w *world) ability() netsim.Config {
 	return c
 }
 
-// link draws a direction of a path with up to such a delay and, in a storm four times, such a loss.
+// link draws one direction of a path. Delay and loss are upper bounds; in a storm the bound of loss is four times as high.
 func (w *world) link(delay time.Duration, loss float64) netsim.Link {
 	r := w.r
 	l := netsim.Link{
@@ -128,7 +128,7 @@ func (w *world) link(delay time.Duration, loss float64) netsim.Link {
 	return l
 }
 
-// newConn draws a client and what it and its server have to say.
+// newConn draws a client and what it and its server send.
 func (w *world) newConn() *simConn {
 	r := w.r
 	loss := 0.05
@@ -136,7 +136,7 @@ func (w *world) newConn() *simConn {
 		loss = 0
 	}
 	c := &simConn{to: w.link(300*time.Millisecond, loss), from: w.link(300*time.Millisecond, loss), cfg: w.ability()}
-	if w.weather == besieged { // a stateless SYN-ACK is not sent again
+	if w.weather == besieged { // a stateless SYN-ACK is not retransmitted
 		c.to.Reorder, c.from.Reorder = 0, 0
 	}
 	for taken := true; taken; {
@@ -175,11 +175,11 @@ func (w *world) plot(c *simConn) {
 		p.client = []netsim.Step{wait, {Action: netsim.Abort}}
 	case kind < 24:
 		p.client = []netsim.Step{wait, {Action: netsim.Vanish}}
-	case kind < 26: // ends somewhere in between
+	case kind < 26: // vanishes at any point
 		p.client = append(p.client[:r.IntN(len(p.client))], netsim.Step{Action: netsim.Vanish})
 	case kind < 28 && w.weather == stormy:
 		p.server = append(p.server[:r.IntN(len(p.server))], netsim.Step{Action: netsim.Vanish})
-	case kind < 32 && w.weather == stormy: // a server that thinks better of it, or is slow
+	case kind < 32 && w.weather == stormy: // the server aborts, closes or stalls at any point
 		p.server = append(p.server[:r.IntN(len(p.server))], pick(r, netsim.Step{Action: netsim.Abort},
 			netsim.Step{Action: netsim.Close}, netsim.Step{Action: netsim.Pause, Time: 5 * time.Minute}))
 	default:
@@ -189,7 +189,7 @@ func (w *world) plot(c *simConn) {
 	c.cfg.Script, c.script = p.client, p.server
 }
 
-// plot is what client and server are going to say.
+// plot holds the scripts of client and server.
 type plot struct {
 	w              *world
 	client, server []netsim.Step
@@ -216,7 +216,7 @@ func (p *plot) s(a netsim.Action, n uint64, d time.Duration) {
 	}
 }
 
-// dialogue is a banner, a few commands and replies, maybe a mail or two at the same time, and an end.
+// dialogue writes a banner, a few commands and replies, sometimes long ones in both directions at once, and an end.
 func (p *plot) dialogue() {
 	w, r := p.w, p.w.r
 	if r.IntN(2) == 0 {
@@ -239,7 +239,7 @@ func (p *plot) dialogue() {
 	p.end()
 }
 
-// amount is mostly a line, and sometimes a mail.
+// amount draws a number of octets: mostly a line, sometimes a mail.
 func (p *plot) amount() uint64 {
 	if p.w.r.IntN(12) == 0 {
 		return uint64(p.w.size(300000))
@@ -247,7 +247,7 @@ func (p *plot) amount() uint64 {
 	return uint64(p.w.size(1000))
 }
 
-// maybePause makes one end stall, so that the other one's window may close.
+// maybePause sometimes makes one end stall. The window that it offers may close then.
 func (p *plot) maybePause() {
 	switch d := p.w.duration(40 * time.Second); p.w.r.IntN(10) {
 	case 0:
@@ -266,12 +266,12 @@ func (p *plot) end() {
 	case 7: // both at once
 		p.c(netsim.Close, 0, 0)
 		p.s(netsim.Close, 0, 0)
-	case 8: // half-closed, and the server goes on
+	case 8: // half-closed by the client; the server still sends
 		p.c(netsim.Close, 0, 0)
 		p.s(netsim.AwaitEOF, 0, 0)
 		p.s(netsim.Pause, 0, p.w.duration(20*time.Second))
 		p.s(netsim.Send, uint64(p.w.size(100000)), 0)
-	case 9: // half-closed the other way round
+	case 9: // half-closed by the server; the client still sends
 		p.s(netsim.Close, 0, 0)
 		p.c(netsim.AwaitEOF, 0, 0)
 		p.c(netsim.Pause, 0, p.w.duration(20*time.Second))
@@ -279,7 +279,7 @@ func (p *plot) end() {
 	case 10:
 		p.c(netsim.Abort, 0, 0)
 		p.abrupt = true
-	case 11: // behind the client's last word, and so behind the banner
+	case 11: // the server aborts after the client's last octet, so after the banner
 		p.c(netsim.Send, 1, 0)
 		p.s(netsim.Await, p.sentC, 0)
 		p.s(netsim.Abort, 0, 0)
@@ -287,7 +287,7 @@ func (p *plot) end() {
 	}
 }
 
-// open begins a connection.
+// open starts a connection.
 func (w *world) open(c *simConn, start mono.Time) {
 	c.id, c.start, c.armed = len(w.conns), start, mono.Never
 	c.stream = netsim.Stream(w.r.Uint64())
@@ -303,7 +303,7 @@ func (w *world) open(c *simConn, start mono.Time) {
 	w.arm(c.client, &c.armed, c)
 }
 
-// reopen opens the 4-tuple of a connection that is over for its client anew, as RFC 6191 allows.
+// reopen opens a 4-tuple again after its connection has ended for the client, as RFC 6191 allows.
 func (w *world) reopen(old *simConn) {
 	old.client.End(netsim.Clean)
 	old.reopened = true
@@ -313,7 +313,7 @@ func (w *world) reopen(old *simConn) {
 	w.open(c, w.now)
 }
 
-// misfortunes puts on the agenda what happens to servers and secrets.
+// misfortunes puts floods, changes of the secret, and failures of servers on the agenda.
 func (w *world) misfortunes() {
 	r := w.r
 	when := func() time.Duration { return time.Duration(r.Int64N(int64(worldTime + time.Minute))) }
@@ -343,7 +343,7 @@ func (w *world) misfortunes() {
 	}
 }
 
-// reboot takes a server's host down for a while. It comes back without memory of its connections.
+// reboot takes a server's host down for a while. It comes back without its connections.
 func (w *world) reboot(v *simServer) {
 	silent := w.r.IntN(2) == 0
 	v.silent, v.refusing = silent, !silent
@@ -354,7 +354,7 @@ func (w *world) reboot(v *simServer) {
 	w.later(w.duration(time.Minute), func() { v.silent, v.refusing = false, false })
 }
 
-// flood sends SYNs from nowhere.
+// flood sends SYNs from spoofed sources.
 func (w *world) flood() {
 	b := wire.NewBuilder()
 	for range 20 + w.r.IntN(200) {
@@ -367,7 +367,7 @@ func (w *world) flood() {
 	}
 }
 
-// duration draws a duration below d, most of them small.
+// duration draws a duration below d; most are short.
 func (w *world) duration(d time.Duration) time.Duration {
 	f := w.r.Float64()
 	return time.Duration(f * f * f * float64(d))

@@ -8,10 +8,10 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestObservedIsQuoted: the end of a connection that talked early tells the same talk as the event of that moment, though the
-// client has sent it again since, and more; behind a takeover too.
+// TestObservedIsQuoted: the closing event of a connection quotes the same early talk as the event at the time of the talk, even
+// if the client has sent other payload since. This holds after a takeover, too.
 func TestObservedIsQuoted(t *testing.T) {
-	said := strings.Repeat("EHLO early\r\n", 12) // more than is quoted
+	said := strings.Repeat("EHLO early\r\n", 12) // longer than the quote
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		for _, takenOver := range []bool{false, true} {
 			d := newDriverOf(t, v6, func(cfg *Config) { cfg.Frontends[0].Action = ActionObserve })
@@ -20,7 +20,7 @@ func TestObservedIsQuoted(t *testing.T) {
 			d.fromClient(0, wire.PSH|wire.ACK, 1001, iss+1, said)
 			talk := d.only(EventObserved)
 			if talk.FirstByte != d.now || talk.TalkLen != uint32(len(said)) || string(talk.TalkHead[:]) != said[:TalkSample] {
-				t.Fatalf("%v, %d octets: %q", talk.FirstByte, talk.TalkLen, talk.TalkHead)
+				t.Fatalf("early talk at %v, %d octets: %q", talk.FirstByte, talk.TalkLen, talk.TalkHead)
 			}
 			d.now = d.now.Add(200 * time.Millisecond)
 			if takenOver {
@@ -30,7 +30,7 @@ func TestObservedIsQuoted(t *testing.T) {
 			d.fromClient(0, wire.RST, 1001, 0, "")
 			end := d.only(EventClosed)
 			if !end.Observed || end.FirstByte != talk.FirstByte || end.TalkLen != talk.TalkLen || end.TalkHead != talk.TalkHead {
-				t.Errorf("taken over: %v: observed %v at %v, %d octets: %q", takenOver, end.Observed, end.FirstByte, end.TalkLen, end.TalkHead)
+				t.Errorf("taken over: %v; observed: %v, at %v, %d octets: %q", takenOver, end.Observed, end.FirstByte, end.TalkLen, end.TalkHead)
 			}
 			if n := d.shard.talks.Len(); n != 0 {
 				t.Errorf("%d records of talk are left", n)
@@ -39,7 +39,7 @@ func TestObservedIsQuoted(t *testing.T) {
 	})
 }
 
-// only returns the one event that there is, of that kind.
+// only returns the event that was emitted. It must be the only one, and of this kind.
 func (d *driver) only(kind EventKind) Event {
 	d.tb.Helper()
 	events := d.shard.Drain().Events
@@ -49,7 +49,7 @@ func (d *driver) only(kind EventKind) Event {
 	return events[0]
 }
 
-// takeOver has another shard go on.
+// takeOver replaces the shard by another that takes over its state.
 func (d *driver) takeOver() {
 	d.tb.Helper()
 	v, err := save(d.shard)

@@ -7,8 +7,9 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestOwnAnswers: a SYN-ACK to this machine's own connection is told of with what it grants, on one arm and on two, from a
-// server's port and from another; it is never answered, and is no segment of nobody's. Other segments are not told of.
+// TestOwnAnswers: a SYN-ACK to a connection of this machine itself is reported with the options that it grants, on one interface
+// and on two, from a server's port and from any other. It is never answered, nor counted as a segment without a flow. Other
+// segments are not reported.
 func TestOwnAnswers(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		client, vip, s1, _ := addrs(v6)
@@ -26,7 +27,7 @@ func TestOwnAnswers(t *testing.T) {
 				flags    wire.Flags
 				change   func(frame []byte)
 				told     bool
-				dropped  []Drop // one of each
+				dropped  []Drop // each is counted at least once
 				answers  int
 			}{
 				{what: "to a check", to: own, fromPort: 25, toPort: 40000, flags: synACK, told: true},
@@ -70,7 +71,7 @@ func TestOwnAnswers(t *testing.T) {
 				want := ServerOptions{MSS: 1460, WindowScale: 7, SACK: true, Timestamps: true, Known: true}
 				if (len(told) == 1) != c.told || c.told && (told[0].ServerOptions != want || told[0].Client != h.Dst ||
 					told[0].ClientPort != h.DstPort || told[0].Source != h.Src || told[0].SourcePort != h.SrcPort) {
-					t.Errorf("%v, %s: told %+v", side, c.what, told)
+					t.Errorf("%v, %s: reported %+v", side, c.what, told)
 				}
 				for d, n := range r.shard.stats.Dropped {
 					if (n > 0) != slices.Contains(c.dropped, Drop(d)) {
@@ -82,7 +83,7 @@ func TestOwnAnswers(t *testing.T) {
 	})
 }
 
-// TestOwnAnswersLimited: a flood of what looks like answers is not told of without end.
+// TestOwnAnswersLimited: a flood of such SYN-ACKs is reported at a limited rate.
 func TestOwnAnswersLimited(t *testing.T) {
 	cfg := testConfig(false)
 	cfg.Local, cfg.Limits.ACKsPerS = []wire.Addr{addr("10.0.0.1")}, 10
@@ -93,12 +94,11 @@ func TestOwnAnswersLimited(t *testing.T) {
 		r.collect()
 	}
 	if n := len(r.events); n < 5 || n > 15 || r.shard.stats.Dropped[DropRateLimited] != uint64(1000-n) {
-		t.Errorf("told of %d, dropped %d: the limit is 10 a second", n, r.shard.stats.Dropped[DropRateLimited])
+		t.Errorf("reported %d, dropped %d; the limit is 10 per second", n, r.shard.stats.Dropped[DropRateLimited])
 	}
 }
 
-// TestServerWithoutMSS: a server that sends no MSS takes as much as every host of its family must (RFC 9293 section 3.7.1), and
-// clients are told that.
+// TestServerWithoutMSS: for a server that sends no MSS, clients are offered the default of its family (RFC 9293 section 3.7.1).
 func TestServerWithoutMSS(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		client, vip, s1, _ := addrs(v6)
@@ -122,7 +122,7 @@ func TestServerWithoutMSS(t *testing.T) {
 		}, nil))
 		r.collect()
 		if r.dec.Decode(r.out[0].Frame); r.dec.Segment.Options.MSS != want {
-			t.Errorf("the client is told %d, want %d", r.dec.Segment.Options.MSS, want)
+			t.Errorf("the client is offered the MSS %d, want %d", r.dec.Segment.Options.MSS, want)
 		}
 	})
 }

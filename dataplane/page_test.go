@@ -17,14 +17,14 @@ import (
 	"hushgate/internal/wire"
 )
 
-var updatePage = flag.Bool("update", false, "draw the conversations in docs/tcp.md anew")
+var updatePage = flag.Bool("update", false, "draw the conversations in docs/tcp.md again")
 
 const page = "../docs/tcp.md"
 
-// drawn finds a conversation in the page: between its marks is what drawing the script that is named makes.
+// drawn matches a conversation in the page. The text between its marks is drawn from the script that the first mark names.
 var drawn = regexp.MustCompile(`(?s)(<!-- drawn( with options)?: ([a-z/-]+) -->\n).*?(<!-- end -->\n)`)
 
-// TestPageConversations: what the page shows of conversations is what TestScripts holds the code to.
+// TestPageConversations: the conversations in the page are those of the scripts, which TestScripts checks.
 func TestPageConversations(t *testing.T) {
 	text, err := os.ReadFile(page)
 	if err != nil {
@@ -48,15 +48,15 @@ func TestPageConversations(t *testing.T) {
 	}
 }
 
-// rung is a line of a conversation: what goes between client and hushgate, and between hushgate and server.
+// rung is a line of a conversation: segments between client and hushgate, and between hushgate and server.
 type rung struct {
 	at                   time.Duration
 	client, ours, server []string
 	left, right          string // arrows
-	in                   bool   // one of theirs, which may yet go on to the other side
+	in                   bool   // sent by client or server; it may be forwarded on the same line
 }
 
-// ladder puts a script's steps under each other. A segment that is passed on stands beside itself.
+// ladder lists a script's steps one below the other. A forwarded segment is on the same line as the original.
 func ladder(steps []segscript.Step, options bool) (rungs []rung) {
 	for i := range steps {
 		s := &steps[i]
@@ -93,10 +93,10 @@ func ladder(steps []segscript.Step, options bool) (rungs []rung) {
 	return rungs
 }
 
-// Initial numbers in the page.
+// The initial sequence numbers in the page.
 const clientISN, ourISN, serverISN = 100, 900, 5000
 
-// say puts a segment into words.
+// say describes a segment.
 func say(s *segscript.Step, options bool) []string {
 	seq, ack := int64(clientISN), int64(ourISN)
 	if s.Server {
@@ -134,7 +134,7 @@ func say(s *segscript.Step, options bool) []string {
 	return lines
 }
 
-// draw draws a script as text in Markdown.
+// draw draws a script as a Markdown code block.
 func draw(t *testing.T, script string, options bool) string {
 	t.Helper()
 	file := filepath.Join("testdata", script+".pkt")
@@ -213,11 +213,11 @@ func TestPageRows(t *testing.T) {
 		}
 	}
 	if tables < 3 || rows < 20 {
-		t.Errorf("%s: %d tables, %d rows with the tests that show them", page, tables, rows)
+		t.Errorf("%s: only %d tables and %d rows have a column \"shown by\"", page, tables, rows)
 	}
 }
 
-// testNames are the tests that a row may name.
+// testNames returns the names of the tests that a row may name.
 func testNames(t *testing.T) (names []string) {
 	t.Helper()
 	files, err := filepath.Glob("*_test.go")

@@ -8,7 +8,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// rig drives one client and one server by hand.
+// rig drives one client and one server, segment by segment.
 type rig struct {
 	stage
 	drained // out: since the last input or wait; events: all
@@ -62,10 +62,10 @@ func ttl1(f []byte) {
 	binary.BigEndian.PutUint16(ip[10:], uint16(sum))
 }
 
-// bannerPending brings a quiet client to a server that has not said a word.
+// bannerPending connects a quiet client to a server that has not sent its banner.
 func bannerPending(t *testing.T) *rig { return pending(t, testConfig(false)) }
 
-// answered sends a client's SYN and learns our number from the answer.
+// answered sends a client's SYN and takes our ISS from the answer.
 func answered(t *testing.T, cfg *Config, syn wire.Header) *rig {
 	r := newRig(t, cfg)
 	syn.Flags, syn.Seq, syn.Wnd, syn.MSS = wire.SYN, rigIRS, 60000, 1460
@@ -82,7 +82,7 @@ func holding(t *testing.T, cfg *Config) *rig {
 	return r
 }
 
-// connecting brings a quiet client to where our SYN has gone to a server.
+// connecting holds a quiet client until our SYN is sent to a server.
 func connecting(t *testing.T, cfg *Config) *rig {
 	r := holding(t, cfg)
 	r.wait(30 * time.Second)

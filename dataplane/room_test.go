@@ -15,8 +15,8 @@ func eachFamily(t *testing.T, test func(t *testing.T, v6 bool)) {
 	}
 }
 
-// TestFinishedGiveWay: a table that is full of connections that are over takes new ones all the same, the oldest giving way.
-// Their late segments are those of no connection.
+// TestFinishedGiveWay: in a table full of finished connections, a new one takes the place of the oldest. Late segments of those
+// that gave way get an RST.
 func TestFinishedGiveWay(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		const records, visits = 40, 100
@@ -33,15 +33,15 @@ func TestFinishedGiveWay(t *testing.T) {
 		s := &d.shard.stats
 		d.phase(PhaseLingering, records)
 		if s.Opened != visits || s.Dropped[DropTableFull] != 0 || s.FinishedGivenUp != visits-records {
-			t.Errorf("%d of %d opened, %d SYNs without room, %d gave way", s.Opened, visits, s.Dropped[DropTableFull], s.FinishedGivenUp)
+			t.Errorf("opened %d of %d; %d SYNs found no room; %d connections gave way", s.Opened, visits, s.Dropped[DropTableFull], s.FinishedGivenUp)
 		}
 		if n, in := d.shard.exts.Len(), d.shard.byIn.Len(); n != records || in != records {
-			t.Errorf("%d splice records, %d in the index by server, for %d connections", n, in, records)
+			t.Errorf("%d splice records and %d entries in the inside index for %d connections", n, in, records)
 		}
 		for n := range visits {
 			a, port := d.peer(n)
 			if there := d.shard.lookupOut(a, port, 0) != 0; there != (n >= visits-records) {
-				t.Errorf("connection %d of %d is there: %v", n, visits, there)
+				t.Errorf("connection %d of %d is in the table: %v", n, visits, there)
 			}
 		}
 		d.fromClient(0, wire.FIN|wire.ACK, 1001, first+12, "")
@@ -55,8 +55,8 @@ func TestFinishedGiveWay(t *testing.T) {
 	})
 }
 
-// TestOldestGivesWay: what ended first goes first, whatever its time: after an RST a record stays for 5 s, else for a minute;
-// and a client that closes again, for its last ACK was lost, is as young as that.
+// TestOldestGivesWay: the connection that ended first gives way first, even if its record would stay longer: 5 s after an RST,
+// otherwise a minute. A repeated FIN, sent because our last ACK was lost, counts as a new end.
 func TestOldestGivesWay(t *testing.T) {
 	d := newDriver(t, func(c *Config) {
 		c.Limits.Flows = 4
@@ -68,7 +68,7 @@ func TestOldestGivesWay(t *testing.T) {
 		for n, w := range want {
 			a, port := d.peer(n)
 			if is := d.shard.lookupOut(a, port, 0) != 0; is != w {
-				t.Fatalf("connection %d is there: %v", n, is)
+				t.Fatalf("connection %d is in the table: %v", n, is)
 			}
 		}
 	}
@@ -79,7 +79,7 @@ func TestOldestGivesWay(t *testing.T) {
 	d.fromServer(1, server, wire.ACK|wire.PSH, 5001, 1001, "220 ready\r\n")
 	d.fromClient(1, wire.RST, 1001, iss+12, "")
 	d.now = d.now.Add(time.Second)
-	iss = d.hold(2) // is told 554, and closes
+	iss = d.hold(2) // gets 554, and closes
 	d.fromClient(2, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
 	fin := d.last()
 	end := fin.End()
@@ -98,9 +98,9 @@ func TestOldestGivesWay(t *testing.T) {
 	}
 }
 
-// TestLivingNeverGiveWay: whoever is held, or has a server, stays; a SYN finds no room then, nor does the ACK of a cookie,
-// which is told so. The delay is as long as the time that a finished connection is kept.
-func TestLivingNeverGiveWay(t *testing.T) {
+// TestOpenConnectionsNeverGiveWay: connections that are held or have a server keep their records. A SYN that finds no room is
+// dropped, and the ACK of a cookie gets an RST. The delay is as long as a finished connection is kept.
+func TestOpenConnectionsNeverGiveWay(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		d := newDriverOf(t, v6, func(c *Config) {
 			c.Limits.Flows = 8
@@ -118,24 +118,23 @@ func TestLivingNeverGiveWay(t *testing.T) {
 		}
 		d.fromClient(7, wire.ACK, 1001, iss7+1, "")
 		d.phase(PhaseHeld, 8)
-		d.fromClient(8, wire.ACK, 1001, iss8+1, "") // what was half-open is not any more
+		d.fromClient(8, wire.ACK, 1001, iss8+1, "") // the half-open connection is held by now
 		if r := d.last(); r.Flags != wire.RST || r.Seq != iss8+1 {
-			t.Errorf("the ACK of a cookie without room gets %v with %d, want an RST with %d", r.Flags, r.Seq, iss8+1)
+			t.Errorf("with no room, the ACK of a cookie gets %v with %d, want an RST with %d", r.Flags, r.Seq, iss8+1)
 		}
 		d.fromClient(9, wire.SYN, 1000, 0, "")
 		if out := d.shard.Drain().Out; len(out) != 0 {
-			t.Errorf("a SYN without room is answered")
+			t.Errorf("with no room, a SYN was answered")
 		}
 		s := &d.shard.stats
 		if d.phase(PhaseHeld, 8); s.Dropped[DropTableFull] != 2 || s.FinishedGivenUp+s.WordsCutShort+s.HandshakesGivenUp != 0 {
-			t.Errorf("%d without room, want 2; %d, %d and %d gave way", s.Dropped[DropTableFull], s.FinishedGivenUp, s.WordsCutShort,
+			t.Errorf("%d found no room, want 2; %d finished, %d replies and %d handshakes gave way", s.Dropped[DropTableFull], s.FinishedGivenUp, s.WordsCutShort,
 				s.HandshakesGivenUp)
 		}
 	})
 }
 
-// TestFinishedAreLeftBehind: a process that takes over with fewer records, or with other shards, needs none for connections
-// that are over.
+// TestFinishedAreLeftBehind: a process that takes over with fewer records drops finished connections if there is no room.
 func TestFinishedAreLeftBehind(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		d := newDriverOf(t, v6, func(c *Config) { c.Frontends[0].Delay = 0 })
@@ -173,15 +172,15 @@ func TestFinishedAreLeftBehind(t *testing.T) {
 			}
 			s.audit(t)
 			if n := s.stats.Phase[PhaseLingering]; n != int64(c.finished) || s.Flows() != c.finished+3 {
-				t.Errorf("%d records: %d connections, %d of them over, want %d", c.flows, s.Flows(), n, c.finished)
+				t.Errorf("%d records: %d connections, %d of them finished, want %d", c.flows, s.Flows(), n, c.finished)
 			}
 		}
 	})
 }
 
-// TestWordsGiveWay: clients that are told 554 and acknowledge nothing do not keep others out: the one that was told first is
-// reset. So does a half-open connection to a client that has answered its cookie.
-func TestWordsGiveWay(t *testing.T) {
+// TestRepliesGiveWay: clients that get 554 and acknowledge nothing do not keep others out: the one that got it first is reset. A
+// half-open connection gives way to a client that has answered its cookie.
+func TestRepliesGiveWay(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		d := newDriverOf(t, v6, func(c *Config) {
 			c.Limits.Flows = 8
@@ -205,17 +204,17 @@ func TestWordsGiveWay(t *testing.T) {
 		}
 		a, port := d.peer(0)
 		if r := &d.dec.Segment; !r.Flags.Has(wire.RST) || r.Seq != first || r.Dst != a || r.DstPort != port {
-			t.Errorf("to the client that was told first: %v with %d, want an RST with %d", r.Flags, r.Seq, first)
+			t.Errorf("to the client that got its reply first: %v with %d, want an RST with %d", r.Flags, r.Seq, first)
 		}
 		d.fromClient(9, wire.SYN, 1000, 0, "")
-		d.phase(PhaseHalfOpen, 2) // as many as there may be
+		d.phase(PhaseHalfOpen, 2) // the maximum
 		d.shard.audit(t)
 
 		d.fromClient(10, wire.SYN, 1000, 0, "")
 		iss := d.last().Seq
 		d.fromClient(10, wire.ACK, 1001, iss+1, "")
 		d.phase(PhaseHeld, 1)
-		for n := 11; n < 16; n++ { // the others give way to those that answer
+		for n := 11; n < 16; n++ { // the other replies give way to completed handshakes
 			d.hold(n)
 		}
 		d.phase(PhaseSaying, 0)
@@ -224,20 +223,20 @@ func TestWordsGiveWay(t *testing.T) {
 		d.phase(PhaseHeld, 7)
 		d.fromClient(16, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
 		if s := &d.shard.stats; s.WordsCutShort != 8 || s.HandshakesGivenUp != 1 || s.Dropped[DropTableFull] != 0 {
-			t.Errorf("%d were cut short, %d handshakes gave way, %d found no room", s.WordsCutShort, s.HandshakesGivenUp,
+			t.Errorf("%d replies were cut short, %d handshakes gave way, %d SYNs found no room", s.WordsCutShort, s.HandshakesGivenUp,
 				s.Dropped[DropTableFull])
 		}
 		d.shard.audit(t)
 	})
 }
 
-// TestTableFull: a SYN that finds all records in use by connections that go on is dropped, counted, and comes again.
+// TestTableFull: a SYN that finds all records in use by open connections is dropped and counted. The client will repeat it.
 func TestTableFull(t *testing.T) {
 	d := newDriver(t, func(c *Config) { c.Limits.Flows = 1 })
 	d.hold(1)
 	d.shard.Drain()
 	d.fromClient(2, wire.SYN, 1000, 0, "")
 	if out := d.shard.Drain().Out; len(out) != 0 || d.shard.stats.Dropped[DropTableFull] != 1 {
-		t.Errorf("%d frames; dropped %v", len(out), d.shard.stats.Dropped)
+		t.Errorf("%d frames were sent; dropped %v", len(out), d.shard.stats.Dropped)
 	}
 }

@@ -14,7 +14,7 @@ func (p *player) describe(s *wire.Segment) string {
 		len(s.Payload), s.Wnd, s.Options)
 }
 
-// expectTooBig expects an error about a segment of the client, from the service, in the client's own numbers.
+// expectTooBig expects an ICMP error from the service that quotes a segment of the client with the client's numbers.
 func (p *player) expectTooBig() {
 	if len(p.out) == 0 {
 		p.fatalf("nothing was sent")
@@ -25,7 +25,7 @@ func (p *player) expectTooBig() {
 	client := wire.AddrFrom(p.client.Addr())
 	var e wire.ICMPError
 	if p.dec.Decode(o.Frame) != wire.KindICMP || !p.dec.ICMPError(&e) {
-		p.fatalf("sent what is no ICMP error with a right checksum")
+		p.fatalf("sent a frame that is not an ICMP error with a correct checksum")
 	}
 	mtu, headers := e.MTU(), 40
 	if p.v6 {
@@ -38,7 +38,7 @@ func (p *player) expectTooBig() {
 	}
 }
 
-// frame builds the segment of an inward step.
+// frame builds the segment of a step that goes to hushgate.
 func (p *player) frame() []byte {
 	s := p.step
 	_, vip, s1, s2 := addrs(p.v6)
@@ -61,7 +61,7 @@ func (p *player) frame() []byte {
 	return frame
 }
 
-// options are the bytes of the options that the step names.
+// options returns the bytes of the options that the step names.
 func (p *player) options() (b []byte) {
 	o := p.step.Options
 	if o == nil {
@@ -103,7 +103,7 @@ func (p *player) options() (b []byte) {
 	return b
 }
 
-// fix makes the options, which the builder took for payload, part of the header, and the checksum right or wrong.
+// fix extends the header to the options, which the builder took for payload, and makes the checksum right or wrong.
 func (p *player) fix(frame []byte, options int, h *wire.Header) {
 	at := wire.PacketAt + 20
 	if p.v6 {
@@ -133,7 +133,7 @@ func (p *player) fix(frame []byte, options int, h *wire.Header) {
 	tcp[16], tcp[17] = byte(^sum>>8), byte(^sum)
 }
 
-// expect compares the next frame that came out with the step.
+// expect compares the next frame that hushgate sent with the step.
 func (p *player) expect() {
 	if len(p.out) == 0 {
 		p.fatalf("nothing was sent")
@@ -202,7 +202,7 @@ func (p *player) expectOptions(s *wire.Segment, w *segscript.Options) {
 		g.SACKBlocks == len(w.SACK)
 	if ok && w.TS {
 		val, ecr := uint32(w.TSval), uint32(w.TSecr)
-		if !p.step.Server { // our clock: relative to the first that we sent
+		if !p.step.Server { // our timestamps are relative to the first one
 			if !p.haveTS {
 				p.ourTS, p.haveTS = g.TSval-val, true
 			}

@@ -16,14 +16,14 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestScripts runs the segment scripts of testdata: segments in, segments and events out. Each runs over IPv4 and IPv6,
-// and with numbers that wrap around in the middle of the connection.
+// TestScripts runs the segment scripts in testdata: segments in, segments and events out. Each runs over IPv4 and IPv6, also
+// with sequence numbers that wrap in the middle of the connection.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	runScripts(t, nil)
 }
 
-// runScripts runs all of them, and returns how many there are; between is called between any two steps and deadlines.
+// runScripts runs all scripts and returns their number. It calls between, unless nil, between any two steps and deadlines.
 func runScripts(t *testing.T, between func(*player)) int {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*/*.pkt")
@@ -51,23 +51,23 @@ func runScripts(t *testing.T, between func(*player)) int {
 
 // player runs one script.
 type player struct {
-	stage   // without a shard as long as the script configures one
-	drained // what no step has expected yet
+	stage   // has no shard until the script's configuration ends
+	drained // output that no step has expected yet
 	t       *testing.T
 	file    string
 	step    *segscript.Step
 	v6      bool
 	cfg     *Config
 
-	irs, iss wire.Seq // client's and ours
-	server   wire.Seq // the server's
+	irs, iss wire.Seq // initial sequence numbers of the client and of hushgate
+	server   wire.Seq // the server's ISS
 	haveISS  bool
-	ourTS    uint32 // what our timestamps are ahead of the script's clock
+	ourTS    uint32 // our timestamps minus the script's clock
 	haveTS   bool
 	client   netip.AddrPort
-	origin   netip.AddrPort // where servers see the client
+	origin   netip.AddrPort // the client's address and port as servers see them
 	header   []byte         // the PROXY header
-	stretch  int64          // by how much it is longer than over IPv4
+	stretch  int64          // how much longer it is than over IPv4
 	between  func(*player)  // called between any two steps and deadlines; may be nil
 	start    mono.Time      // when the script began, by the shard's clock
 	begun    bool           // a connection whose SYN-ACK no step has expected yet

@@ -10,7 +10,7 @@ import (
 	"hushgate/internal/segscript"
 )
 
-// The words of scripts. Those for values of the code are its own, from its String methods.
+// The words of scripts. Words for values of the code come from its String methods.
 var (
 	verdictWords = segscript.Names[Verdict]("verdict")
 	causeWords   = segscript.Names[Cause]("cause")
@@ -25,7 +25,7 @@ var (
 	hasteWords   = segscript.Words("shutdown", map[string]bool{"now": true})
 )
 
-// settings are the words of `config` and of `= reload`, each with a value behind it.
+// settings are the words of `config` and of `= reload`. Each is followed by a value.
 var settings = segscript.Words("setting", map[string]func(p *player, value string) error{
 	"delay":      frontend(segscript.Duration, func(f *Frontend) *time.Duration { return &f.Delay }),
 	"action":     frontend(actionWords.Read, func(f *Frontend) *Action { return &f.Action }),
@@ -50,7 +50,7 @@ var settings = segscript.Words("setting", map[string]func(p *player, value strin
 	"source":     (*player).setSource,
 })
 
-// frontend makes a setting of the frontend.
+// frontend makes a setter for a field of the frontend.
 func frontend[T any](read func(string) (T, error), place func(*Frontend) *T) func(*player, string) error {
 	return func(p *player, value string) (err error) {
 		*place(&p.cfg.Frontends[0]), err = read(value)
@@ -58,7 +58,7 @@ func frontend[T any](read func(string) (T, error), place func(*Frontend) *T) fun
 	}
 }
 
-// backend makes a setting of the backend.
+// backend makes a setter for a field of the backend.
 func backend[T any](read func(string) (T, error), place func(*Backend) *T) func(*player, string) error {
 	return func(p *player, value string) (err error) {
 		*place(&p.cfg.Backends[0]), err = read(value)
@@ -72,7 +72,7 @@ func (p *player) setRetries(value string) error {
 	return err
 }
 
-// setServers says how many servers there are.
+// setServers sets the number of servers.
 func (p *player) setServers(value string) error {
 	n, err := segscript.Count(value)
 	if most := len(p.cfg.Servers); err == nil && (n == 0 || n > uint64(most)) {
@@ -85,7 +85,7 @@ func (p *player) setServers(value string) error {
 	return nil
 }
 
-// setMembers says which of the servers are the backend's.
+// setMembers sets which servers belong to the backend.
 func (p *player) setMembers(value string) error {
 	be := &p.cfg.Backends[0]
 	be.Servers = nil
@@ -115,7 +115,7 @@ func (p *player) setUp(value string) error {
 func (p *player) serverNamed(word string) (ServerID, error) {
 	n, err := segscript.Server(word)
 	if err == nil && n > len(p.cfg.Servers) {
-		err = fmt.Errorf("server %q: there are %d", word, len(p.cfg.Servers))
+		err = fmt.Errorf("server %q: there are %d servers", word, len(p.cfg.Servers))
 	}
 	return ServerID(n - 1), err
 }
@@ -130,7 +130,7 @@ func (p *player) configure(words []string) error {
 	})
 }
 
-// orders are the words of `=` lines: what happens to the shard, what is expected of it, and events.
+// orders are the words of `=` lines: control messages to the shard, expected states and expected events.
 var orders = segscript.Words("word", orderTable())
 
 func orderTable() map[string]func(*player, []string) error {
@@ -163,7 +163,7 @@ func (p *player) control(words []string) error {
 	return do(p, words[1:])
 }
 
-// serverState says that a server is up or down: `server s1 down`.
+// serverState marks a server as up or down: `server s1 down`.
 func (p *player) serverState(words []string) error {
 	return segscript.Pairs(words, func(server, state string) error {
 		id, err := p.serverNamed(server)
@@ -179,7 +179,7 @@ func (p *player) serverState(words []string) error {
 	})
 }
 
-// reload changes settings, as `config` does; the tables may not change.
+// reload changes settings as `config` does. Services and servers must keep their indices.
 func (p *player) reload(words []string) error {
 	cfg := *p.cfg
 	cfg.Frontends, cfg.Backends = slices.Clone(cfg.Frontends), slices.Clone(cfg.Backends)
@@ -192,7 +192,7 @@ func (p *player) reload(words []string) error {
 	return nil
 }
 
-// shutdown begins a shutdown that lets the spliced finish, or with `now` ends everything.
+// shutdown begins a shutdown. Spliced connections may finish, but with `now` everything ends.
 func (p *player) shutdown(words []string) error {
 	now := false
 	for _, w := range words {
@@ -208,7 +208,7 @@ func (p *player) shutdown(words []string) error {
 	return nil
 }
 
-// count makes the expectation of a number.
+// count makes an order that expects a number.
 func count(what string, get func(*Shard) int) func(*player, []string) error {
 	return func(p *player, words []string) error {
 		n, err := segscript.Count(strings.Join(words, " "))
@@ -222,14 +222,14 @@ func count(what string, get func(*Shard) int) func(*player, []string) error {
 func (p *player) noEvent(words []string) error {
 	switch {
 	case len(words) > 0:
-		return fmt.Errorf("%q: expected no word behind nothing", words[0])
+		return fmt.Errorf("%q: expected no word after nothing", words[0])
 	case len(p.events) > 0:
 		return fmt.Errorf("event %s", eventText(&p.events[0]))
 	}
 	return nil
 }
 
-// figures are what may stand behind an event's verdict or server, each with a value.
+// figures are the words that may follow an event's verdict or server, each with a value.
 var figures = segscript.Words("figure", map[string]func(p *player, e *Event, value string) error{
 	"cause":     wordFigure(causeWords, func(e *Event) Cause { return e.Cause }),
 	"closed-by": wordFigure(endsWords, func(e *Event) Ends { return e.ClosedBy }),
@@ -242,26 +242,26 @@ var figures = segscript.Words("figure", map[string]func(p *player, e *Event, val
 	}),
 })
 
-// wordFigure makes a figure that is a word.
+// wordFigure makes a figure whose value is a word.
 func wordFigure[T comparable](words *segscript.Vocabulary[T], get func(*Event) T) func(*player, *Event, string) error {
 	return figure(words.Read, func(_ *player, e *Event) T { return get(e) })
 }
 
-// figure makes a figure that is read, and compared with the event's.
+// figure makes a figure whose value is parsed and compared with the event's.
 func figure[T comparable](read func(string) (T, error), get func(*player, *Event) T) func(*player, *Event, string) error {
 	return func(p *player, e *Event, value string) error {
 		want, err := read(value)
 		if got := get(p, e); err == nil && got != want {
-			err = fmt.Errorf("it is %v, expected %v", got, want)
+			err = fmt.Errorf("found %v, expected %v", got, want)
 		}
 		return err
 	}
 }
 
-// expectEvent compares the next event: `closed VERDICT FIGURE VALUE ...`, and of servers `failed SERVER FIGURE VALUE ...`.
+// expectEvent compares the next event: `closed VERDICT FIGURE VALUE ...`, or of a server `failed SERVER FIGURE VALUE ...`.
 func (p *player) expectEvent(kind EventKind, words []string) error {
 	if len(p.events) == 0 {
-		return fmt.Errorf("no event")
+		return fmt.Errorf("no event was emitted")
 	}
 	e := p.events[0]
 	p.events = p.events[1:]
@@ -283,7 +283,7 @@ func (p *player) expectEvent(kind EventKind, words []string) error {
 	})
 }
 
-// expectSubject compares the server that an event is about, or the verdict.
+// expectSubject compares the server of an event, or its verdict.
 func (p *player) expectSubject(e *Event, word string) error {
 	if e.Kind == EventServerFailed || e.Kind == EventOfferBroken {
 		want, err := p.serverNamed(word)
@@ -299,7 +299,7 @@ func (p *player) expectSubject(e *Event, word string) error {
 	return err
 }
 
-// eventText is an event in the words of scripts, and all that it has besides.
+// eventText describes an event in the words of scripts, followed by all of its fields.
 func eventText(e *Event) string {
 	word := "of another kind"
 	for w, kind := range eventWords {

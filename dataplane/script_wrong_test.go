@@ -8,8 +8,8 @@ import (
 	"hushgate/internal/segscript"
 )
 
-// TestWrongWords: a script whose words are wrong fails, with an error that lists the words that are known. None of them is
-// read as another one, or as nothing.
+// TestWrongWords: a script with an unknown word fails with an error that lists the known words. No unknown word is ignored or
+// taken for another one.
 func TestWrongWords(t *testing.T) {
 	for line, want := range map[string]string{
 		"config dealy 30s":                   `setting "dealy": expected action, client-fin, connect, delay, half-open,`,
@@ -22,7 +22,7 @@ func TestWrongWords(t *testing.T) {
 		"config servers 3":                   `servers 3: expected 1 to 2`,
 		"config retries many":                `"many": expected a count`,
 		"config members 1":                   `server "1": expected s1, s2 or so on`,
-		"config members s3":                  `server "s3": there are 2`,
+		"config members s3":                  `server "s3": there are 2 servers`,
 		"config send-proxy 2":                `send-proxy "2": expected v1, v2`,
 		"config source high":                 `source "high": expected a port`,
 		"0 = finished":                       `word "finished": expected broken, closed, failed, flows, nothing, observed, opened,`,
@@ -30,13 +30,13 @@ func TestWrongWords(t *testing.T) {
 		"0 = server 1 down":                  `server "1": expected s1, s2 or so on`,
 		"0 = shutdown soon":                  `shutdown "soon": expected now`,
 		"0 = flows none":                     `"none": expected a count`,
-		"0 = nothing else":                   `"else": expected no word behind nothing`,
+		"0 = nothing else":                   `"else": expected no word after nothing`,
 		"0 = closed quite":                   `verdict "quite": expected none, quiet, early-talker, hang-up, no-server`,
 		"0 = closed quiet cause 7":           `cause "7": expected none, client-talked, client-closed, client-reset, server-reset,`,
 		"0 = closed quiet because idle":      `figure "because": expected cause, closed-by, first-byte, retries, talk, to-client, to-server`,
 		"0 = closed quiet closed-by":         `"closed-by": expected a value after it`,
-		"0 = closed quiet closed-by neither": `it is both, expected neither`,
-		"0 = closed quiet to-client 20":      `it is 21, expected 20`,
+		"0 = closed quiet closed-by neither": `found both, expected neither`,
+		"0 = closed quiet to-client 20":      `found 21, expected 20`,
 		"0 = closed quiet cause finished closed-by both to-client 21": "",
 	} {
 		steps, err := segscript.Parse("x.pkt", strings.NewReader(line+"\n"))

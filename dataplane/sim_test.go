@@ -11,7 +11,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// How many simulations TestSim runs, and the first one's seed: a failure names its own.
+// The number of simulations, and the seed of the first. Subtests are named after their seeds.
 var (
 	simulations = flag.Int("simulations", 60, "how many simulations")
 	firstSeed   = flag.Uint64("seed", 0, "the first simulation's seed")
@@ -24,28 +24,28 @@ type ckey struct {
 	svc    int
 }
 
-// believed is what the outside world knows of one 4-tuple.
+// believed is what the peers know about a 4-tuple.
 type believed struct {
 	iss, irs    wire.Seq
 	sndNxt      wire.Seq // client's
 	rcvNxt      wire.Seq
 	established bool
-	banner      bool // payload of a server went out to the client since the last SYN-ACK
+	banner      bool // a server's payload was sent to the client since the last SYN-ACK
 	srvISN      wire.Seq
 	srv         wire.Addr
 	srvNxt      wire.Seq
 	ts          bool
 }
 
-// sim plays clients and servers at random, some of them hostile, and looks after each step whether the shard's tables
-// agree, whether early talk has got through, and whether a stranger got more out than he put in.
+// sim plays clients and servers at random, some of them hostile. After each step it checks that the shard's tables agree, that
+// no early talk got through, and that an unverified host did not receive more frames than it sent.
 type sim struct {
 	t *testing.T
 	r *rand.Rand
 	stage
 	cfg    *Config
 	m      map[ckey]*believed
-	log    []string // what happened, for a failure
+	log    []string // what happened, printed on failure
 	closed uint64
 	v6     bool
 	ports  []uint16
@@ -72,7 +72,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	cfg.Frontends = append(cfg.Frontends, cfg.Frontends[0])
 	cfg.Frontends[1].Backend = BackendID(r.IntN(2))
 	cfg.Backends = append(cfg.Backends, Backend{Servers: []ServerID{2}, Retries: r.IntN(3)})
-	cfg.Servers = append(cfg.Servers, Server{Addr: addr(s1), Port: 25, Weight: 1, Up: true}) // the same endpoint
+	cfg.Servers = append(cfg.Servers, Server{Addr: addr(s1), Port: 25, Weight: 1, Up: true}) // same endpoint as the first server
 	_ = s2
 	cfg.Servers[1].Backup = r.IntN(4) == 0
 	cfg.Servers[1].Weight = r.IntN(3)
@@ -117,7 +117,7 @@ func (z *sim) get(k ckey) *believed {
 	return b
 }
 
-// reload changes whatever may change.
+// reload changes everything that a reload may change.
 func (z *sim) reload() {
 	cfg := *z.cfg
 	cfg.Services, cfg.Frontends = slices.Clone(cfg.Services), slices.Clone(cfg.Frontends)
@@ -157,7 +157,7 @@ func (z *sim) reload() {
 	z.shard.Apply(Reload{&cfg})
 }
 
-// shutDown ends everything, half of the time after a while in which who is spliced may finish.
+// shutDown shuts the shard down, in half of the cases with a grace period for spliced connections.
 func (z *sim) shutDown() {
 	for _, now := range []bool{z.r.IntN(2) == 0, true} {
 		z.note("-- shutdown %v", now)
@@ -175,11 +175,11 @@ func (z *sim) shutDown() {
 		}
 	}
 	if n := z.shard.Remaining(); n != 0 {
-		z.fail("%d remain", n)
+		z.fail("%d connections remain after the shutdown", n)
 	}
 }
 
-// jitter is zero mostly, and anything at times.
+// jitter is mostly zero, and sometimes any number.
 func (z *sim) jitter() wire.Seq {
 	switch z.r.IntN(12) {
 	case 0:
@@ -337,7 +337,7 @@ func (z *sim) fromServer() {
 	z.collect(-1, &h)
 }
 
-// collect takes what came out; more than limit frames for an unverified one is amplification.
+// collect checks the shard's output. More than limit frames to an unverified host are amplification.
 func (z *sim) collect(limit int, from *wire.Header) {
 	batch := z.shard.Drain()
 	if limit >= 0 && len(batch.Out) > limit {
@@ -345,15 +345,15 @@ func (z *sim) collect(limit int, from *wire.Header) {
 			z.dec.Decode(o.Frame)
 			z.note("   > %v %v len %d", o.Side, z.dec.Segment.Flags, len(z.dec.Segment.Payload))
 		}
-		z.fail("%d frames for one unverified", len(batch.Out))
+		z.fail("sent %d frames for one from an unverified host", len(batch.Out))
 	}
 	for _, o := range batch.Out {
 		if k := z.dec.Decode(o.Frame); k != wire.KindTCP {
-			z.fail("sent kind %d", k)
+			z.fail("sent a frame of kind %d", k)
 		}
 		s := &z.dec.Segment
 		if o.Dst != s.Dst {
-			z.fail("dst")
+			z.fail("a frame to %v is marked for %v", s.Dst, o.Dst)
 		}
 		z.note("   > %v %v>%v seq %d ack %d %v len %d", o.Side, s.Src, s.Dst, s.Seq, s.Ack, s.Flags, len(s.Payload))
 		peer, port := s.Dst, s.DstPort
@@ -369,7 +369,7 @@ func (z *sim) collect(limit int, from *wire.Header) {
 			if s.Src == z.svcs[1] {
 				svc = 1
 			} else if s.Src != z.svcs[0] {
-				z.fail("outside frame from %v", s.Src)
+				z.fail("sent a frame from %v to the outside", s.Src)
 			}
 			b := z.get(ckey{c, port, svc})
 			if s.Flags.Has(wire.SYN) {
@@ -426,10 +426,10 @@ func TestSim(t *testing.T) {
 			}
 			z.runOut(200000, func() { z.collect(-1, nil) })
 			if z.shard.Flows() != 0 || z.shard.exts.Len()+z.shard.talks.Len() != 0 || z.shard.active != 0 {
-				z.fail("left: %v", z.shard.stats.Phase)
+				z.fail("flows are left in the table: phases %v", z.shard.stats.Phase)
 			}
 			if z.closed != z.shard.stats.Opened {
-				z.fail("opened %d closed %d", z.shard.stats.Opened, z.closed)
+				z.fail("%d connections were opened, %d logged as closed", z.shard.stats.Opened, z.closed)
 			}
 		})
 		if !ok {

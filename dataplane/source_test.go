@@ -8,7 +8,7 @@ import (
 	"hushgate/internal/mono"
 )
 
-// claimOne has a new flow of one client claim the first server.
+// claimOne makes a new flow of a client and lets it claim the first server.
 func claimOne(s *Shard) (id uint32, port uint16, what claim) {
 	ext, _ := s.exts.Alloc()
 	id, _ = s.flows.Alloc()
@@ -19,8 +19,8 @@ func claimOne(s *Shard) (id uint32, port uint16, what claim) {
 	return id, s.exts.At(ext).port, what
 }
 
-// TestSourcePorts: each shard takes its own ports of a source, in turn; none that is in use; and when all are in use there is
-// none.
+// TestSourcePorts: each shard uses only its own share of a source's ports and never a port that is in use. When all are in use
+// there is none.
 func TestSourcePorts(t *testing.T) {
 	cfg := testConfig(false)
 	cfg.Servers[0].Source = Source{addr("10.0.0.1"), 1001, 1010}
@@ -38,7 +38,7 @@ func TestSourcePorts(t *testing.T) {
 				taken[port] = true
 			case noPort:
 			case tupleTaken:
-				t.Error("the client's port counts with a source")
+				t.Error("the client's port was taken into account in spite of the source")
 			}
 		}
 	}
@@ -47,8 +47,8 @@ func TestSourcePorts(t *testing.T) {
 	}
 }
 
-// TestLastSourcePort: one port that is free is found among thousands that are in use, and given to nobody else by another
-// number of the same server.
+// TestLastSourcePort: one free port is found among thousands in use. It is not given out twice if the same server has two
+// numbers.
 func TestLastSourcePort(t *testing.T) {
 	cfg := testConfig(false)
 	cfg.Servers[0].Source = Source{addr("10.0.0.1"), 1024, 5023}
@@ -57,36 +57,36 @@ func TestLastSourcePort(t *testing.T) {
 	for range 4000 {
 		id, port, what := claimOne(s)
 		if _, again := flows[port]; what != claimed || again {
-			t.Fatalf("port %d, %v, after %d", port, what, len(flows))
+			t.Fatalf("got port %d, %v, after %d ports", port, what, len(flows))
 		}
 		flows[port] = id
 	}
 	if _, _, what := claimOne(s); what != noPort {
-		t.Fatalf("a port when all are in use: %v", what)
+		t.Fatalf("got a port although all are in use: %v", what)
 	}
 	for _, free := range []uint16{5023, 1024, 3000} {
 		s.leaveInside(flows[free], s.flows.At(flows[free]))
 		id, port, what := claimOne(s)
 		if what != claimed || port != free {
-			t.Errorf("port %d, %v, when %d is free", port, what, free)
+			t.Errorf("got port %d, %v, but %d is free", port, what, free)
 		}
 		flows[free] = id
 	}
 	next := *cfg
-	next.Servers = append(slices.Clone(cfg.Servers), cfg.Servers[0]) // as a reload does while the old one has connections
+	next.Servers = append(slices.Clone(cfg.Servers), cfg.Servers[0]) // as a reload does while the old server has connections
 	Reload{&next}.apply(s)
 	x := s.exts.At(s.flows.At(flows[3000]).ext)
 	if port, ok := s.freePort(ServerID(len(next.Servers)-1), x.endpoint); ok {
-		t.Errorf("port %d is in use twice", port)
+		t.Errorf("port %d was given out twice", port)
 	}
 	s.leaveInside(flows[3000], s.flows.At(flows[3000]))
 	if port, ok := s.freePort(ServerID(len(next.Servers)-1), x.endpoint); !ok || port != 3000 {
-		t.Errorf("port %d, %v, when 3000 is free", port, ok)
+		t.Errorf("got port %d, %v, but 3000 is free", port, ok)
 	}
 }
 
-// TestFinishedPorts: the ports of a source are not used up by connections that are over: the one whose port was taken first
-// gives way. Those that go on keep theirs.
+// TestFinishedPorts: finished connections do not use up a source's ports: the one that took its port first gives way. Open
+// connections keep their ports.
 func TestFinishedPorts(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		const ports, living = 12, 4
@@ -112,7 +112,7 @@ func TestFinishedPorts(t *testing.T) {
 		d.phase(PhaseLingering, ports-living)
 		d.phase(PhaseConnecting, living)
 		if s.SourcePortsUsedUp != 0 || s.FinishedGivenUp != 100-(ports-living) {
-			t.Errorf("%d times no port was found, %d connections gave way", s.SourcePortsUsedUp, s.FinishedGivenUp)
+			t.Errorf("no port was found %d times, %d connections gave way", s.SourcePortsUsedUp, s.FinishedGivenUp)
 		}
 		for n := range ports - living {
 			d.hold(2000 + n)
@@ -121,7 +121,7 @@ func TestFinishedPorts(t *testing.T) {
 		d.shard.Drain()
 		d.hold(3000)
 		if events := d.shard.Drain().Events; len(events) != 1 || events[0].Cause != CausePortsInUse {
-			t.Errorf("told of %+v when all ports are in use", events)
+			t.Errorf("with all ports in use, events %+v", events)
 		}
 		d.phase(PhaseConnecting, ports)
 		d.shard.audit(t)

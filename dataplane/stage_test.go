@@ -7,10 +7,9 @@ import (
 	"hushgate/internal/wire"
 )
 
-// stage is a shard, its clock, and what it takes to talk with it. All tests that play packets stand on one: scripts (player),
-// hostile peers played by hand (rig), benchmarks and crowds (driver), peers that do anything at all (sim, fuzzed). Each of
-// them has its own idea of who sends what, and of what is right. The worlds of model TCPs (world) have an agenda of their
-// own, in which the shard's deadlines are one kind of entry among others.
+// stage is a shard with its clock and the means to build and decode frames. All tests that play packets are built on it:
+// scripts (player), single segments (rig), benchmarks and crowds (driver), random peers (sim, fuzzed). Each adds its own
+// peers and checks. Only the worlds of model TCPs (world) do not use it: their agenda includes the shard's deadlines.
 type stage struct {
 	shard *Shard
 	now   mono.Time
@@ -18,41 +17,41 @@ type stage struct {
 	dec   *wire.Decoder
 }
 
-// opening is the time at which a stage begins: not 0, which means that something did not happen.
+// opening is the time at which a stage begins. It is not 0, because 0 means that an event has not happened.
 const opening = mono.Time(time.Hour)
 
 func newStage(cfg *Config) stage {
 	return stage{shard: New(cfg), now: opening, build: wire.NewBuilder(), dec: wire.NewDecoder()}
 }
 
-// elapse lets time pass until end, deadline by deadline, and calls behind after each and in the end.
-func (g *stage) elapse(end mono.Time, behind func()) {
+// elapse lets time pass until end, deadline by deadline. It calls after for each of them and at the end.
+func (g *stage) elapse(end mono.Time, after func()) {
 	for due := g.shard.NextDeadline(); due <= end; due = g.shard.NextDeadline() {
 		g.now = max(g.now, due)
 		g.shard.Advance(g.now)
-		behind()
+		after()
 	}
 	g.now = end
 	g.shard.Advance(end)
-	behind()
+	after()
 }
 
-// runOut lets every deadline pass, but at most so many.
-func (g *stage) runOut(most int, behind func()) {
+// runOut lets deadlines pass until there are none, but at most this many. It calls after for each.
+func (g *stage) runOut(most int, after func()) {
 	for ; most > 0 && g.shard.NextDeadline() != mono.Never; most-- {
 		g.now = max(g.now, g.shard.NextDeadline())
 		g.shard.Advance(g.now)
-		behind()
+		after()
 	}
 }
 
-// drained is what came out of a shard, kept: a batch is valid only until the next input.
+// drained keeps copies of a shard's output. A batch itself is valid only until the next input.
 type drained struct {
 	out    []Out
 	events []Event
 }
 
-// take adds what has come out of the shard.
+// take appends the shard's new output.
 func (k *drained) take(s *Shard) {
 	batch := s.Drain()
 	for _, o := range batch.Out {

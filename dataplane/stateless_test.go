@@ -8,7 +8,7 @@ import (
 	"hushgate/internal/wire"
 )
 
-// flooded is a driver whose half-open records are used up.
+// flooded returns a driver whose half-open records are used up.
 func flooded(tb testing.TB) *driver { return floodedOf(tb, false) }
 
 func floodedOf(tb testing.TB, v6 bool) *driver {
@@ -21,8 +21,8 @@ func floodedOf(tb testing.TB, v6 bool) *driver {
 	return d
 }
 
-// TestStateless: a client that comes in a flood costs no record until its ACK proves it, and is then a client like any
-// other: held, rejected when it talks, handed over with the options that were agreed on.
+// TestStateless: in a flood, a client costs no record until its ACK returns the cookie. From then on it is treated like any
+// other: held, rejected if it talks early, spliced with the options that were negotiated.
 func TestStateless(t *testing.T) {
 	d := flooded(t)
 	iss := d.hold(100)
@@ -33,7 +33,7 @@ func TestStateless(t *testing.T) {
 	}
 	d.fromClient(100, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
 	if s := d.last(); !s.Flags.Has(wire.RST) || s.Seq != iss+1 {
-		t.Errorf("a talker got %v", s.Flags)
+		t.Errorf("an early talker got %v, want an RST", s.Flags)
 	}
 	d = flooded(t)
 	d.fromClient(100, wire.SYN, 1000, 0, "")
@@ -52,24 +52,24 @@ func TestStateless(t *testing.T) {
 	d.shard.Advance(d.now)
 	syn := d.last()
 	if syn.Seq != 1000 || syn.Options.WindowScale != 7 || !syn.Options.SACKPermitted || !syn.Options.Timestamps || syn.Options.MSS != 1460 {
-		t.Errorf("the server is asked for %+v", syn.Options)
+		t.Errorf("the SYN to the server has the options %+v", syn.Options)
 	}
 }
 
-// TestStatelessTalkInTheLastACK is early talk as well.
+// TestStatelessTalkInTheLastACK: payload in the ACK that returns a cookie is early talk.
 func TestStatelessTalkInTheLastACK(t *testing.T) {
 	d := flooded(t)
 	d.fromClient(100, wire.SYN, 1000, 0, "")
 	iss := d.last().Seq
 	d.fromClient(100, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
 	if s := d.last(); !s.Flags.Has(wire.RST) {
-		t.Errorf("a talker got %v", s.Flags)
+		t.Errorf("an early talker got %v, want an RST", s.Flags)
 	}
 	d.phase(PhaseHeld, 0)
 }
 
-// TestStatelessThenRecord: the SYN comes twice, and the second one finds room for a record. The client answers the SYN-ACK
-// that it got first.
+// TestStatelessThenRecord: a SYN is answered with a cookie, and its repetition finds room for a record. The client acknowledges
+// the first SYN-ACK and is accepted.
 func TestStatelessThenRecord(t *testing.T) {
 	d := flooded(t)
 	d.fromClient(100, wire.SYN, 1000, 0, "")
@@ -77,21 +77,21 @@ func TestStatelessThenRecord(t *testing.T) {
 	d.shard.halfOpen = 100
 	d.fromClient(100, wire.SYN, 1000, 0, "")
 	if again := d.last().Seq; again == iss {
-		t.Fatal("the record has the cookie for its ISS")
+		t.Fatal("the record's ISS is the cookie")
 	}
 	d.fromClient(100, wire.ACK, 1001, iss+1, "")
 	if out := d.shard.Drain().Out; len(out) > 0 {
-		t.Errorf("%d segments in answer to a good ACK", len(out))
+		t.Errorf("a valid ACK was answered with %d segments", len(out))
 	}
 	d.phase(PhaseHeld, 1)
 	d.phase(PhaseHalfOpen, 10)
 	d.fromClient(100, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
 	if s := d.last(); !s.Flags.Has(wire.RST) || s.Seq != iss+1 {
-		t.Errorf("a talker got %v", s.Flags)
+		t.Errorf("an early talker got %v, want an RST", s.Flags)
 	}
 }
 
-// TestForgedACKs: without a cookie, or with an old one, or when there was no flood, an ACK opens nothing.
+// TestForgedACKs: an ACK opens no connection if its cookie is wrong or too old, or if there was no flood.
 func TestForgedACKs(t *testing.T) {
 	d := flooded(t)
 	d.fromClient(100, wire.SYN, 1000, 0, "")
@@ -116,16 +116,16 @@ func TestForgedACKs(t *testing.T) {
 	}
 	d.phase(PhaseHeld, 0)
 
-	// A connection that had a record and was rejected does not come back by its ISS.
+	// The ISS of a connection that had a record and was rejected is no cookie.
 	d = flooded(t)
-	d.fromClient(100, wire.SYN, 1000, 0, "") // a flood is on
+	d.fromClient(100, wire.SYN, 1000, 0, "") // begins a flood
 	d.shard.Drain()
 	d.shard.halfOpen = 100
 	iss = d.hold(200)
 	d.fromClient(200, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
 	d.fromClient(200, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
 	if n := d.shard.stats.Verdict[VerdictEarlyTalker]; n != 1 {
-		t.Errorf("rejected %d times", n)
+		t.Errorf("rejected %d times, want once", n)
 	}
 }
 
@@ -138,7 +138,7 @@ func TestNewSecret(t *testing.T) {
 	d.phase(PhaseHeld, 1)
 }
 
-// BenchmarkFlood answers SYNs of strangers when all half-open records are used up.
+// BenchmarkFlood measures SYNs of unknown clients when all half-open records are used up.
 func BenchmarkFlood(b *testing.B) {
 	d := flooded(b)
 	b.ReportAllocs()
@@ -161,24 +161,24 @@ func TestFloodDoesNotAllocate(t *testing.T) {
 		d.fromClient(n, wire.SYN, wire.Seq(n), 0, "")
 		d.shard.Drain()
 	}); a != 0 {
-		t.Errorf("%v allocations for a SYN", a)
+		t.Errorf("%v allocations per SYN", a)
 	}
 	if d.shard.NextDeadline() == mono.Never {
-		t.Error("the records that there are have no deadline")
+		t.Error("the half-open records have no deadline")
 	}
-	if a := testing.AllocsPerRun(1000, func() { // the first one makes the table of used cookies
+	if a := testing.AllocsPerRun(1000, func() { // the first call allocates the table of used cookies
 		n++
 		iss := d.hold(n)
 		d.fromClient(n, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
 		d.fromClient(n, wire.ACK|wire.PSH, 1001, iss+1, "EHLO bot\r\n")
 		d.shard.Drain()
 	}); a != 0 || d.shard.stats.CookiesReplayed == 0 {
-		t.Errorf("%v allocations for a connection by a cookie", a)
+		t.Errorf("%v allocations per connection opened by a cookie", a)
 	}
 }
 
-// TestCookieOpensOnce: once a cookie has opened a connection, its ACK opens none again, however the connection ended, and
-// also behind a change of the secret and in another process.
+// TestCookieOpensOnce: a cookie opens one connection. Its repeated ACK opens no other, however the connection ended, not even
+// after a change of the secret or a takeover by another process.
 func TestCookieOpensOnce(t *testing.T) {
 	const client = 100
 	for _, end := range []struct {
@@ -202,7 +202,7 @@ func TestCookieOpensOnce(t *testing.T) {
 			d.fromClient(client, wire.ACK, 1002, iss+13, "")
 			d.phase(PhaseLingering, 1)
 			if !d.shard.giveUp(finished) {
-				d.tb.Fatal("nothing gave way")
+				d.tb.Fatal("no finished connection gave way")
 			}
 		}},
 	} {
@@ -222,11 +222,11 @@ func TestCookieOpensOnce(t *testing.T) {
 					for _, payload := range []string{"", "EHLO bot\r\n"} {
 						d.fromClient(client, wire.ACK, 1001, iss+1, payload)
 						if r := d.last(); r.Flags != wire.RST || r.Seq != iss+1 {
-							t.Errorf("the ACK again gets %v with %d, want an RST with %d", r.Flags, r.Seq, iss+1)
+							t.Errorf("the repeated ACK gets %v with %d, want an RST with %d", r.Flags, r.Seq, iss+1)
 						}
 					}
 					if replayed += 2; d.shard.stats.CookiesReplayed != replayed || d.shard.stats.Opened != 1 {
-						t.Errorf("%d replays counted, want %d; %d connections opened", d.shard.stats.CookiesReplayed, replayed,
+						t.Errorf("counted %d replays, want %d; %d connections were opened", d.shard.stats.CookiesReplayed, replayed,
 							d.shard.stats.Opened)
 					}
 				}
@@ -243,7 +243,7 @@ func TestCookieOpensOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 				refused()
-				// Its SYN again gets a record with another number; what was answered to the first one opens nothing still.
+				// The repeated SYN gets a record with another ISS. The cookie still opens nothing.
 				d.shard.halfOpen = 100
 				d.fromClient(client, wire.SYN, 1000, 0, "")
 				refused()
@@ -258,11 +258,11 @@ func TestCookieOpensOnce(t *testing.T) {
 	}
 }
 
-// TestUsedCookies: what was put in is found, up to the size of a bucket, in another shard too; and nothing else is.
+// TestUsedCookies: a cookie that was added is found, in another shard too, until its bucket overflows. No other is found.
 func TestUsedCookies(t *testing.T) {
 	a, b := New(testConfig(false)), New(testConfig(false))
 	if a.used.has(7) || a.used.save() != nil || b.Remember(nil) != nil || b.used != nil {
-		t.Fatal("an empty table is not empty")
+		t.Fatal("a new table is not empty")
 	}
 	hash := func(n uint64) uint64 { return n*0x9e3779b97f4a7c15 ^ n<<17 }
 	const few = 20_000
@@ -274,25 +274,25 @@ func TestUsedCookies(t *testing.T) {
 	}
 	for n := range uint64(2 * few) {
 		if was := n < few; a.used.has(hash(n)) != was || b.used.has(hash(n)) != was {
-			t.Fatalf("cookie %d: %v and %v, want %v", n, a.used.has(hash(n)), b.used.has(hash(n)), was)
+			t.Fatalf("cookie %d is found: %v, and in the other shard: %v, want %v", n, a.used.has(hash(n)), b.used.has(hash(n)), was)
 		}
 	}
-	for n := range uint64(usedMarks) { // one bucket
+	for n := range uint64(usedMarks) { // fill one bucket
 		a.used.add(77<<32 | n + 1)
-		a.used.add(78 << 32) // whose mark would be none
+		a.used.add(78 << 32) // its mark would be 0, which means free
 	}
 	if !a.used.has(77<<32|1) || !a.used.has(78<<32) {
-		t.Error("a full bucket has lost its first")
+		t.Error("a full bucket has lost its first mark")
 	}
 	if a.used.add(77<<32 | 99); a.used.has(77<<32|1) || !a.used.has(77<<32|2) || !a.used.has(77<<32|99) {
-		t.Error("it is not the oldest that was forgotten")
+		t.Error("the mark that was discarded is not the oldest")
 	}
 	good := a.used.save()
 	for name, bad := range map[string][]byte{
 		"cut": good[:len(good)-1], "too long": append(good[:len(good):len(good)], 0), "a bucket too full": append([]byte{17}, good[1:]...),
 	} {
 		if err := b.Remember(bad); err == nil {
-			t.Errorf("%s: accepted", name)
+			t.Errorf("%s: accepted a bad table", name)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestTreatedByAnOlderRelease: a release that does not say how those in the delay are treated has them treated as the
-// configuration says, and what it was saying is said to its end.
+// TestTreatedByAnOlderRelease: an older release does not save how clients in the delay are treated. They are treated as the
+// configuration says, while replies that had been started are completed unchanged.
 func TestTreatedByAnOlderRelease(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		d := newDriverOf(t, v6, func(c *Config) { c.Frontends[0].Action = ActionReply })
@@ -19,21 +19,21 @@ func TestTreatedByAnOlderRelease(t *testing.T) {
 		held := d.hold(1)
 		d.rewriteState(func(v *ShardState) {
 			v.Treatments = nil
-			v.Texted = 7 // the generation of those in the delay was that of nothing
+			v.Texted = 7 // the generation of clients in the delay had no texts
 			v.Texts[7] = v.Texts[0]
 		}, func(c *Config) { c.Frontends[0].RejectText = "554 later\r\n" })
 		d.shard.Advance(d.now.Add(firstRTO))
 		if again := string(d.last().Payload); again != said {
-			t.Errorf("%q was said, and then %q", said, again)
+			t.Errorf("the reply was %q, and then %q", said, again)
 		}
 		d.fromClient(1, wire.PSH|wire.ACK, 1001, held+1, "EHLO")
 		if got := string(d.last().Payload); got != "554 later\r\n" {
-			t.Errorf("who was in the delay is told %q", got)
+			t.Errorf("a client in the delay gets the reply %q", got)
 		}
 	})
 }
 
-// rewriteState has another shard go on, from a state that was changed, with a configuration that was changed.
+// rewriteState replaces the shard by one that resumes from a changed state with a changed configuration.
 func (d *driver) rewriteState(change func(*ShardState), configure func(*Config)) {
 	d.tb.Helper()
 	v, err := save(d.shard)
@@ -56,8 +56,8 @@ func (d *driver) rewriteState(change func(*ShardState), configure func(*Config))
 	}
 }
 
-// TestManyTreatments: after more changes than are remembered, who is in the delay all that while is treated as one of the
-// newest configurations says, and never as none.
+// TestManyTreatments: after more changes than are remembered, a client that was in the delay all the while is still treated as
+// one of the remembered configurations says.
 func TestManyTreatments(t *testing.T) {
 	d := newDriver(t, nil)
 	iss := d.hold(0)
@@ -70,17 +70,17 @@ func TestManyTreatments(t *testing.T) {
 		before := d.shard.treated
 		d.shard.Apply(Reload{&cfg})
 		if d.shard.treated != before {
-			t.Fatal("the same configuration makes a generation of its own")
+			t.Fatal("an unchanged configuration started a new generation")
 		}
 	}
 	d.shard.Drain()
 	d.fromClient(0, wire.PSH|wire.ACK, 1001, iss+1, "EHLO")
 	if got := string(d.last().Payload); !strings.HasPrefix(got, "554 xxx") {
-		t.Errorf("told %q", got)
+		t.Errorf("the client gets %q", got)
 	}
 }
 
-// TestResumeRefusesTreatments: treatments that do not fit the texts, or that this release does not know.
+// TestResumeRefusesTreatments: Resume refuses treatments that do not match the texts or are unknown to this release.
 func TestResumeRefusesTreatments(t *testing.T) {
 	base := saveOne(t)
 	for _, c := range []struct {

@@ -7,8 +7,8 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestTupleInUse: a client that comes from one port to two service addresses cannot be handed to the same server twice. The
-// second connection is told 421, like any other for which there is no server, and the log says why.
+// TestTupleInUse: two connections of a client from the same port, to two service addresses, cannot be spliced to the same
+// server. The second one gets 421, as if there were no server, and the log gives the reason.
 func TestTupleInUse(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		vip2 := "198.18.0.2"
@@ -18,7 +18,7 @@ func TestTupleInUse(t *testing.T) {
 		d := newDriverOf(t, v6, func(c *Config) {
 			c.Services = append(c.Services, Service{Addr: addr(vip2), Port: 25})
 			c.Backends[0].Servers = c.Backends[0].Servers[:1]
-			c.Backends[0].Queue = time.Hour // others would wait for a server: for this one there will be none
+			c.Backends[0].Queue = time.Hour // a client would wait for a server to come up, but waiting cannot help here
 		})
 		d.splice(0)
 		d.now = d.now.Add(time.Second)
@@ -29,7 +29,7 @@ func TestTupleInUse(t *testing.T) {
 		d.shard.Advance(d.now)
 		batch := d.shard.Drain()
 		if len(batch.Out) != 1 || batch.Out[0].Side != wire.Outside || d.dec.Decode(batch.Out[0].Frame) != wire.KindTCP {
-			t.Fatalf("%d frames, want the last words alone", len(batch.Out))
+			t.Fatalf("%d frames, want only our reply", len(batch.Out))
 		}
 		text := d.shard.cfg.Frontends[0].NoServerText
 		if s := &d.dec.Segment; string(s.Payload) != text || s.Flags != wire.ACK|wire.PSH|wire.FIN || s.Seq != iss2+1 {
@@ -37,7 +37,7 @@ func TestTupleInUse(t *testing.T) {
 		}
 		if len(batch.Events) != 1 || batch.Events[0].Cause != CauseTupleInUse || batch.Events[0].Verdict != VerdictNoServer ||
 			batch.Events[0].BytesToClient != uint64(len(text)) || d.shard.stats.TuplesInUse != 1 {
-			t.Errorf("told of %+v", batch.Events)
+			t.Errorf("events %+v", batch.Events)
 		}
 		d.phase(PhaseSpliced, 1)
 

@@ -7,9 +7,9 @@ import (
 	"hushgate/internal/wire"
 )
 
-// TestUntimedServersComeLast: of two servers one stops granting timestamps. The first client in the delay finds that out,
-// and goes to the other one; those behind it go there at once, though it is the first one's turn. If that one is all there
-// is left it is tried: it may grant them again.
+// TestUntimedServersComeLast: one of two servers stops granting timestamps. The first client in the delay detects this and gets
+// the other server; later clients get that one at once. When only the first server is left, it is tried again, because it
+// may grant timestamps by now.
 func TestUntimedServersComeLast(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		client, vip, s1, s2 := addrs(v6)
@@ -29,7 +29,7 @@ func TestUntimedServersComeLast(t *testing.T) {
 			synack := in(wire.Outside, h)
 			h.Flags, h.Seq, h.Ack, h.TSecr, h.MSS = wire.ACK, 1001, synack.Seq+1, synack.Options.TSval, 0
 			in(wire.Outside, h)
-			r.wait(time.Second) // they come to the end of the delay one after the other
+			r.wait(time.Second) // their delays end one after the other
 		}
 		var to []wire.Addr
 		for range clients {
@@ -37,7 +37,7 @@ func TestUntimedServersComeLast(t *testing.T) {
 			for len(r.out) > 0 {
 				r.dec.Decode(r.out[len(r.out)-1].Frame)
 				syn := r.dec.Segment
-				if syn.Flags != wire.SYN { // it was given up, and will be tried again
+				if syn.Flags != wire.SYN { // the attempt was given up; a retry follows
 					break
 				}
 				to = append(to, syn.Dst)
@@ -56,11 +56,11 @@ func TestUntimedServersComeLast(t *testing.T) {
 		}
 		want := []wire.Addr{addr(s1), addr(s2), addr(s2), addr(s2), addr(s1)}
 		if len(to) < len(want) {
-			t.Fatalf("tried %v", to)
+			t.Fatalf("tried the servers %v", to)
 		}
 		for i := range want {
 			if to[i] != want[i] {
-				t.Fatalf("tried %v, want %v", to, want)
+				t.Fatalf("tried the servers %v, want %v", to, want)
 			}
 		}
 	})

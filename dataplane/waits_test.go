@@ -7,7 +7,7 @@ import (
 	"hushgate/tcpstate"
 )
 
-// TestPatience: how long a splice may be silent depends on who has closed.
+// TestPatience: the idle timeout of a splice depends on which ends have closed.
 func TestPatience(t *testing.T) {
 	closed, open := &tcpstate.Half{FIN: true}, &tcpstate.Half{}
 	for _, c := range []struct {
@@ -16,8 +16,8 @@ func TestPatience(t *testing.T) {
 		client, server *tcpstate.Half
 		want           time.Duration
 	}{
-		{name: "nobody, by default", client: open, server: open, want: 2*time.Hour + 4*time.Minute},
-		{name: "nobody", times: Times{Idle: time.Hour}, client: open, server: open, want: time.Hour},
+		{name: "neither, by default", client: open, server: open, want: 2*time.Hour + 4*time.Minute},
+		{name: "neither", times: Times{Idle: time.Hour}, client: open, server: open, want: time.Hour},
 		{name: "the client, by default", times: Times{Idle: time.Hour}, client: closed, server: open, want: time.Hour},
 		{name: "the client", times: Times{ClientFIN: time.Second, ServerFIN: time.Minute}, client: closed, server: open, want: time.Minute},
 		{name: "the server", times: Times{ClientFIN: time.Second, ServerFIN: time.Minute}, client: open, server: closed, want: time.Second},
