@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,11 +162,11 @@ func TestNotForgotten(t *testing.T) {
 func TestCountedElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, out := logged(t)
-		count, rests := 0, 0
+		var count, rests atomic.Int64
 		begin := func() {
 			r.often.follow(topic{message: "frame not sent", why: "no route"}, &series{
 				message: "frames not sent", args: []any{"why", "no route"}, unit: "count",
-				more: func() (n int) { n, count = count, 0; return n }, over: func() { rests++ },
+				more: func() int { return int(count.Swap(0)) }, over: func() { rests.Add(1) },
 			}, "to", "198.18.0.7", "why", "no route")
 		}
 		minute := func(when, want string) {
@@ -180,16 +181,16 @@ func TestCountedElsewhere(t *testing.T) {
 			out.Reset()
 		}
 		begin()
-		count = 5
+		count.Store(5)
 		minute("a minute", `msg="frame not sent" to=198.18.0.7 why="no route"`+"\n"+`msg="frames not sent" why="no route" count=5 within=1m0s`)
-		count = 1
+		count.Store(1)
 		minute("another", `msg="frames not sent" why="no route" count=1 within=1m0s`)
 		minute("a quiet one", "")
-		if rests != 1 {
-			t.Errorf("the series ended %d times, want once", rests)
+		if n := rests.Load(); n != 1 {
+			t.Errorf("the series ended %d times, want once", n)
 		}
 		begin()
-		count = 2
+		count.Store(2)
 		r.close()
 		minute("at the end", `msg="frame not sent" to=198.18.0.7 why="no route"`+"\n"+`msg="frames not sent" why="no route" count=2 within=1m0s`)
 	})
