@@ -3,6 +3,7 @@ package dataplane
 import (
 	"time"
 
+	"hushgate/internal/policy"
 	"hushgate/internal/proxyproto"
 	"hushgate/internal/wire"
 	"hushgate/nat"
@@ -30,6 +31,9 @@ type Config struct {
 	Backends  []Backend
 	Servers   []Server
 	Names     Names
+
+	// Policy says how clients are treated; its frontends have the numbers of a FrontendID. Nil: as Frontends says.
+	Policy *policy.Table `json:"-"`
 
 	// Turn is how many turns of each backend's round robin are skipped at the start. Each shard has its own round robin, and
 	// so each begins with another server.

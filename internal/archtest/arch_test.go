@@ -36,7 +36,7 @@ var rules = map[string]rule{
 	"internal/policy":   {"internal/flowtab internal/mono internal/wire", "policy knows addresses, and neither TCP nor where lists come from"},
 	"tcpstate":          {"internal/mono internal/wire", "TCP knows no servers: the shard introduces nat"},
 	"nat":               {"internal/wire", "arithmetic knows no states: the shard introduces tcpstate"},
-	"dataplane":         {"internal/ehlo internal/flowtab internal/mono internal/proxyproto internal/wire nat tcpstate", "the core knows no I/O, no configuration and no log"},
+	"dataplane":         {"internal/ehlo internal/flowtab internal/mono internal/policy internal/proxyproto internal/wire nat tcpstate", "the core knows no I/O, no configuration and no log"},
 	"dataplane/port":    {"internal/wire", "a port moves frames and decides nothing"},
 	"health":            {"internal/proxyproto", "a check knows no clients"},
 	"internal/config":   {"", "a configuration knows neither the machine nor its own use"},
@@ -56,7 +56,7 @@ var rules = map[string]rule{
 		"the loop knows no configuration, no log of connections, and no servers",
 	},
 	"internal/plan": {
-		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/netenv internal/policyroute internal/proxyproto internal/wire",
+		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/netenv internal/policy internal/policyroute internal/proxyproto internal/wire",
 		"a plan describes what is to be done, and does nothing itself",
 	},
 	"internal/plan/plantest": {"internal/config internal/netenv", "tests start from a configuration and a machine"},

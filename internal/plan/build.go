@@ -136,6 +136,10 @@ func Build(cfg *config.Config, c *netenv.Chosen) (*Tables, error) {
 	if err := b.apart(); err != nil {
 		return nil, err
 	}
+	var err error
+	if b.Shard.Policy, err = policyTable(cfg); err != nil {
+		return nil, err
+	}
 	b.clients()
 	b.name()
 	b.Shard.OutsideMTU, b.Shard.InsideMTU = smallestMTU(c.Outside), smallestMTU(c.Inside)
