@@ -2,9 +2,9 @@ package tcpstate
 
 import "hushgate/internal/wire"
 
-// The table of doc.go, cell by cell: every state, every kind of segment.
+// The table of doc.go, cell by cell: every kind of segment in every state.
 
-// kind is a row of the table: a kind of segment that arrives.
+// kind is a kind of arriving segment, a row of the table.
 type kind int
 
 // The kinds of segment.
@@ -27,7 +27,7 @@ const (
 	rst
 	rstElsewhere
 	rstOutside
-	kinds // how many there are
+	kinds // the number of kinds
 )
 
 // arrival describes a kind of segment.
@@ -35,7 +35,7 @@ type arrival struct {
 	name    string
 	segment func(c *Conn) wire.Header
 	text    int    // octets of payload
-	source  string // sections of RFC 9293, and of others where they are named
+	source  string // sections of RFC 9293, unless another RFC is named
 }
 
 func seg(flags wire.Flags, seq, ack wire.Seq) wire.Header {
@@ -46,7 +46,7 @@ var arrivals = [kinds]arrival{
 	synAgain: {
 		name:    "SYN again",
 		segment: func(c *Conn) wire.Header { return seg(wire.SYN, c.IRS, 0) },
-		source:  "3.10.7.4 first; Linux: the SYN-ACK again, where the RFC has an ACK",
+		source:  "3.10.7.4 first; Linux repeats the SYN-ACK, the RFC sends an ACK",
 	},
 	newSYN: {
 		name:    "new SYN in the window",
@@ -137,23 +137,23 @@ var arrivals = [kinds]arrival{
 	rstOutside: {
 		name:    "RST outside the window",
 		segment: func(c *Conn) wire.Header { return seg(wire.RST, c.RcvNxt-1, 0) },
-		source:  "3.10.7.4 first: dropped; also one below RCV.NXT, which Linux takes behind a FIN",
+		source:  "3.10.7.4 first: dropped; Linux accepts one octet below RCV.NXT after a FIN",
 	},
 }
 
-// cell is what a segment does: nothing, but for what it names.
+// cell is the effect of a segment. A zero field means no effect.
 type cell struct {
 	events Events
 	reply  Reply
 	next   next
 }
 
-// next is the state behind a segment: the same as before, or as becomes says.
+// next is the state after a segment: 0 for the same state, or a value from becomes.
 type next int
 
 func becomes(s State) next { return 1 + next(s) }
 
-// in is the state that a cell in the column of s leads to.
+// in returns the state that a cell in the column of s leads to.
 func (n next) in(s State) State {
 	if n == 0 {
 		return s
@@ -161,7 +161,7 @@ func (n next) in(s State) State {
 	return State(n - 1)
 }
 
-// table says what each kind of segment does in each state. TestEveryCell misses a cell that is not there.
+// table has the effect of each kind of segment in each state. TestEveryCell fails if a cell is missing.
 var table = map[State]map[kind]cell{
 	SynReceived: {
 		synAgain:            {reply: SendSYN},

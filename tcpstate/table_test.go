@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	tIRS = wire.Seq(0xfffffffe) // wraps in the middle of everything
+	tIRS = wire.Seq(0xfffffffe) // wraps in the middle of the connection
 	tISS = wire.Seq(0xfffffff0)
 )
 
 var tText = []byte("421 4.3.2 Try later\r\n")
 
-// player keeps a connection, a decoder and a builder.
+// player sends segments to a connection.
 type player struct {
 	t    *testing.T
 	conn Conn
@@ -38,14 +38,14 @@ func (p *player) segment(h wire.Header, text int) *wire.Segment {
 	h.Src, h.Dst = wire.AddrFrom(netip.MustParseAddr("198.18.0.7")), wire.AddrFrom(netip.MustParseAddr("198.18.0.1"))
 	h.SrcPort, h.DstPort = 4000, 25
 	if k := p.dec.Decode(wire.NewBuilder().Append(nil, &h, make([]byte, text))); k != wire.KindTCP {
-		p.t.Fatalf("a frame of kind %d", k)
+		p.t.Fatalf("built a frame of kind %d, want a TCP segment", k)
 	}
 	return &p.dec.Segment
 }
 
 func (p *player) arrive(h wire.Header, text int) Outcome { return p.conn.Arrive(p.segment(h, text)) }
 
-// to brings a new connection to a state, with something of ours not yet acknowledged where the state allows it.
+// to brings a new connection to a state, with octets of ours unacknowledged where the state allows it.
 func (p *player) to(s State) {
 	c := &p.conn
 	ack := func() { p.arrive(seg(wire.ACK, c.RcvNxt, c.SndNxt), 0) }
@@ -53,7 +53,7 @@ func (p *player) to(s State) {
 	say := func() {
 		c.Close()
 		if _, _, ok := c.Output(p.now, tText); !ok {
-			p.t.Fatal("nothing to say")
+			p.t.Fatal("the reply was not sent")
 		}
 	}
 	if s == SynReceived {
@@ -72,7 +72,7 @@ func (p *player) to(s State) {
 	case LastAck:
 		fin(c.SndNxt)
 		if _, _, ok := c.Output(p.now, nil); !ok {
-			p.t.Fatal("no FIN of ours")
+			p.t.Fatal("our FIN was not sent")
 		}
 	case TimeWait:
 		say()
@@ -81,11 +81,11 @@ func (p *player) to(s State) {
 	case Established, SynReceived, states:
 	}
 	if c.State != s {
-		p.t.Fatalf("came to %v, not to %v", c.State, s)
+		p.t.Fatalf("reached state %v, want %v", c.State, s)
 	}
 }
 
-// TestEveryCell brings a connection to each state, and sends it each kind of segment.
+// TestEveryCell sends each kind of segment to a connection in each state.
 func TestEveryCell(t *testing.T) {
 	for s := range states {
 		for k, a := range arrivals {
@@ -100,7 +100,7 @@ func TestEveryCell(t *testing.T) {
 				out := p.arrive(a.segment(&p.conn), a.text)
 				if out != (Outcome{want.events, want.reply}) || p.conn.State != want.next.in(s) {
 					got := cell{events: out.Events, reply: out.Reply, next: becomes(p.conn.State)}
-					t.Errorf("row %q, column %v: it does %q, want %q", a.name, s, got.page(s), want.page(s))
+					t.Errorf("row %q, column %v: the effect is %q, want %q", a.name, s, got.page(s), want.page(s))
 				}
 				if out.Events.Has(Talked) && p.conn.RcvNxt != before.RcvNxt {
 					t.Errorf("row %q, column %v: early talk was acknowledged", a.name, s)
@@ -110,17 +110,17 @@ func TestEveryCell(t *testing.T) {
 	}
 }
 
-// TestRSTIsBelievable: our RST has exactly the number that the client expects next.
-func TestRSTIsBelievable(t *testing.T) {
+// TestRSTHasTheExpectedNumber: our RST has exactly the number that the client expects next.
+func TestRSTHasTheExpectedNumber(t *testing.T) {
 	p := newPlayer(t)
 	p.to(Established)
 	if h := p.conn.RST(p.now); h.Seq != tISS+1 || h.Ack != tIRS+1 || h.Flags != wire.RST|wire.ACK {
-		t.Errorf("RST %+v", h)
+		t.Errorf("sent the RST %+v", h)
 	}
 }
 
-// TestLastWords sends a text through windows and segments of many sizes; the client puts it together again.
-func TestLastWords(t *testing.T) {
+// TestReplyThroughSmallWindows: a reply arrives whole through windows of many sizes.
+func TestReplyThroughSmallWindows(t *testing.T) {
 	for _, wnd := range []uint16{0, 1, 7, 20, 65535} {
 		p := newPlayer(t)
 		p.to(Established)
@@ -132,7 +132,7 @@ func TestLastWords(t *testing.T) {
 		for range 100 {
 			h, part, ok := c.Output(p.now, tText)
 			if !ok {
-				h, part, ok = c.Retransmit(p.now, tText) // the timer: it probes a closed window
+				h, part, ok = c.Retransmit(p.now, tText) // the timer fires and probes a closed window
 			}
 			if !ok {
 				break
@@ -160,7 +160,7 @@ func TestISS(t *testing.T) {
 	tuple := Tuple{Client: wire.Addr{1}, ClientPort: 4000, Service: wire.Addr{2}, ServicePort: 25}
 	a := k.ISS(&tuple, 100, now)
 	if b := k.ISS(&tuple, 100, now); b != a {
-		t.Error("the same SYN got another ISS")
+		t.Error("a repeated SYN got another ISS")
 	}
 	if b := k.ISS(&tuple, 5100, now); b != a+5000 {
 		t.Error("the ISS does not grow with the client's number")
@@ -174,11 +174,11 @@ func TestISS(t *testing.T) {
 		t.Error("another tuple, or another key, got the same ISS")
 	}
 	if k.TimestampOffset(&tuple) != k.TimestampOffset(&other) {
-		t.Error("timestamps of one pair of addresses run apart")
+		t.Error("connections of one pair of addresses have different timestamp offsets")
 	}
 }
 
-// TestCookie: a cookie is good for its own connection, for its time, under its key, and for nothing else.
+// TestCookie: a cookie is valid only for its own connection, within its lifetime, and under its key.
 func TestCookie(t *testing.T) {
 	k := Secret{1, 2}
 	rapid.Check(t, func(t *rapid.T) {
@@ -188,15 +188,15 @@ func TestCookie(t *testing.T) {
 		iss := k.Cookie(&tuple, irs, mss, now)
 		got, ok := k.Verify(&tuple, irs, iss, now.Add(time.Duration(rapid.Int64Range(0, int64(cookieTick)).Draw(t, "later"))))
 		if !ok || got > mss || got < minMSS {
-			t.Fatalf("MSS %d came back as %d, %v", mss, got, ok)
+			t.Fatalf("a cookie for MSS %d was verified as MSS %d, valid: %v", mss, got, ok)
 		}
 		bad := func(what string, ok bool) {
 			if ok {
-				t.Fatalf("good for %s", what)
+				t.Fatalf("a cookie was valid for %s", what)
 			}
 		}
 		_, ok = k.Verify(&tuple, irs, iss, now.Add(2*cookieTick))
-		bad("later", ok)
+		bad("a later time", ok)
 		_, ok = k.Verify(&tuple, irs+1, iss, now)
 		bad("another IRS", ok)
 		_, ok = (Secret{1, 3}).Verify(&tuple, irs, iss, now)
@@ -209,7 +209,7 @@ func TestCookie(t *testing.T) {
 	})
 }
 
-// TestRecall: what was agreed on comes back with the ACK of a stateless SYN-ACK.
+// TestRecall: the negotiated options are recovered from the ACK of a stateless SYN-ACK.
 func TestRecall(t *testing.T) {
 	for _, ts := range []bool{true, false} {
 		for _, scale := range []int8{wire.NoScale, 0, 7, 14} {
@@ -224,7 +224,7 @@ func TestRecall(t *testing.T) {
 				c.Stateless()
 				synack := c.SYNACK(p.now, 1460)
 				if ts && int32(synack.TSval-c.TSval(p.now)) > 0 {
-					t.Errorf("the timestamp runs %d ms ahead", synack.TSval-c.TSval(p.now))
+					t.Errorf("the timestamp is %d ms in the future", synack.TSval-c.TSval(p.now))
 				}
 				ack := p.segment(wire.Header{
 					Flags: wire.ACK, Seq: tIRS + 1, Ack: tISS + 1, Wnd: 9, Timestamps: ts, TSval: 78, TSecr: synack.TSval,
@@ -232,20 +232,20 @@ func TestRecall(t *testing.T) {
 				var r Conn
 				r.Recall(ack, 1460, 4711, 9)
 				if r.ClientScale() != c.ClientScale() || r.OwnScale() != c.OwnScale() || r.SACK() != c.SACK() || r.Timestamps() != c.Timestamps() {
-					t.Errorf("ts %v, scale %d, sack %v: %+v came back as %+v", ts, scale, sack, c, r)
+					t.Errorf("ts %v, scale %d, sack %v: %+v was recovered as %+v", ts, scale, sack, c, r)
 				}
 				if synack.Scale != (c.ClientScale() != wire.NoScale) || synack.SACKPermitted != c.SACK() {
-					t.Errorf("offered what cannot be told again: %+v", synack)
+					t.Errorf("the SYN-ACK offers options that cannot be recovered: %+v", synack)
 				}
 				if out := r.Arrive(ack); out.Events != Opened || r.State != Established || r.RcvNxt != tIRS+1 || r.SndNxt != tISS+1 {
-					t.Errorf("the ACK made %+v of %+v", out, r)
+					t.Errorf("the ACK caused %+v, and the connection is now %+v", out, r)
 				}
 			}
 		}
 	}
 }
 
-// TestRefuse: what a connection that does not exist answers (RFC 9293 section 3.10.7.1).
+// TestRefuse: the answers to segments without a connection (RFC 9293 section 3.10.7.1).
 func TestRefuse(t *testing.T) {
 	p := newPlayer(t)
 	for _, c := range []struct {
@@ -267,7 +267,7 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-// answers are the names of what a server's answer means.
+// answers names the meanings of a server's answer.
 var answers = map[Answer]string{NoAnswer: "no answer", Granted: "granted", Refused: "refused", Stale: "stale"}
 
 func TestJudgeAnswer(t *testing.T) {

@@ -30,7 +30,7 @@ func service(cmd *cobra.Command, do func(messages *logqueue.Queue) error) error 
 	messages := logqueue.New(logqueue.Options{
 		Out: logqueue.NewStream(int(os.Stderr.Fd())), Batch: logqueue.PipeBatch,
 		Lost: func(b []byte, lines uint64) []byte {
-			return fmt.Appendf(b, "hushgate: %d lines of this log were lost: the target took them too slowly, or not at all\n", lines)
+			return fmt.Appendf(b, "hushgate: %d lines of this log were lost: standard error was read too slowly or not at all\n", lines)
 		},
 	})
 	cmd.SetErr(messages)

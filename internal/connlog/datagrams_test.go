@@ -69,7 +69,7 @@ func TestSyslogGoes(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	second := listenUnix(t, path)
-	if got := receive(t, second); got != "3 log lines were lost: the log took them too slowly, or not at all" { // without another line
+	if got := receive(t, second); got != "3 log lines were lost: the log target was too slow or did not accept them" { // without another line
 		t.Errorf("%q", got)
 	}
 	s.Line(Info, []byte("back"))
@@ -104,7 +104,7 @@ func TestSyslogStops(t *testing.T) {
 	await(t, s, "a full socket", func(st logqueue.Stats) bool { return st.Waiting > 0 && st.Written > 0 })
 	for i := range n {
 		if got := receive(t, l); got != fmt.Sprint(i) {
-			t.Fatalf("%q behind %d", got, i-1)
+			t.Fatalf("got %q after line %d", got, i-1)
 		}
 	}
 	if err := s.Close(); err != nil {
@@ -162,7 +162,7 @@ func TestLongMessage(t *testing.T) {
 	s.Line(Info, []byte(strings.Repeat("x", 70_000)))
 	await(t, s, "loss", func(st logqueue.Stats) bool { return st.Lost == 1 && errors.Is(st.Err, unix.EMSGSIZE) })
 	s.Line(Info, []byte("short"))
-	for _, want := range []string{"1 log lines were lost: the log took them too slowly, or not at all", "short"} {
+	for _, want := range []string{"1 log lines were lost: the log target was too slow or did not accept them", "short"} {
 		if got := receive(t, l); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}

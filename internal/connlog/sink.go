@@ -68,7 +68,7 @@ func (t Target) Open() (*Sink, error) {
 	}
 	s := &Sink{address: t.Address, header: header, least: Severity(level)}
 	o := logqueue.Options{Out: out, Batch: batch, Lost: func(b []byte, lines uint64) []byte {
-		return fmt.Appendf(header(b, Alert, time.Now()), "%d log lines were lost: the log took them too slowly, or not at all\n", lines)
+		return fmt.Appendf(header(b, Alert, time.Now()), "%d log lines were lost: the log target was too slow or did not accept them\n", lines)
 	}}
 	if d, is := out.(*datagrams); is {
 		o.Look = d.look

@@ -80,7 +80,7 @@ func ParseSite(text string) (Site, error) {
 	if hasWeight {
 		n, err := strconv.Atoi(weight)
 		if err != nil || n < -maxWeight || n > maxWeight {
-			return site, fmt.Errorf("expected a weight from %d to %d behind *, found %s", -maxWeight, maxWeight, quote(weight))
+			return site, fmt.Errorf("expected a weight from %d to %d after *, found %s", -maxWeight, maxWeight, quote(weight))
 		}
 		site.Weight = n
 	}

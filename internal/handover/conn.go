@@ -156,7 +156,7 @@ func (c *Conn) ReceiveJSON(k Kind, v any) error {
 	return errors.Join(Decode(body, v), closeFile(file))
 }
 
-// Decode reads JSON that another hushgate wrote. A field that v does not have is an error.
+// Decode reads JSON that another hushgate wrote. Fields that v lacks, and data after the end of the value, are errors.
 func Decode(body []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
@@ -164,7 +164,7 @@ func Decode(body []byte, v any) error {
 		return fmt.Errorf("understand the other hushgate: %w", err)
 	}
 	if d.More() {
-		return errors.New("understand the other hushgate: there is something behind the end")
+		return errors.New("understand the other hushgate: unexpected data after the end of the JSON value")
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func TestRefusal(t *testing.T) {
 func TestStrangeFields(t *testing.T) {
 	var v struct{ A, B int }
 	for text, want := range map[string]string{
-		`{"A":1,"B":2}`: "", `{"A":1}`: "", `{"A":1,"C":2}`: `unknown field "C"`, `{"A":"x"}`: "string", `{} {}`: "behind the end", ``: "EOF",
+		`{"A":1,"B":2}`: "", `{"A":1}`: "", `{"A":1,"C":2}`: `unknown field "C"`, `{"A":"x"}`: "string", `{} {}`: "unexpected data after the end", ``: "EOF",
 	} {
 		if err := Decode([]byte(text), &v); err == nil && want != "" || err != nil && (want == "" || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", text, err, want)

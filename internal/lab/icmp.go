@@ -109,7 +109,7 @@ func (l *ICMPErrors) Until(port uint16) (quotes []Quote, err error) {
 	for {
 		n, _, err := l.c.ReadFrom(b)
 		if err != nil {
-			return quotes, fmt.Errorf("wait for the ICMP error about port %d behind %v: %w", port, quotes, err)
+			return quotes, fmt.Errorf("wait for the ICMP error about port %d, after those about %v: %w", port, quotes, err)
 		}
 		q, ok := parseQuote(b[:n], l.v6)
 		if !ok {

@@ -109,7 +109,7 @@ func TestMistakes(t *testing.T) {
 		{Postfix, "10.0.0.0/8", `f:1: expected permit, dunno, reject, reject with a text, or a reply such as "554 5.7.1 go away", found ""`},
 		{Postfix, "10.0.0.0/8 hold", `f:1: expected permit, dunno, reject, reject with a text, or a reply such as "554 5.7.1 go away", found "hold"`},
 		{Postfix, "10.0.0.0/8 permit #x", `f:1: expected nothing after permit, found "#x"`},
-		{Postfix, "10.0.0.0/8 reject 554", `f:1: expected the line of a negative SMTP reply, found "reject 554": there is no text behind the code`},
+		{Postfix, "10.0.0.0/8 reject 554", `f:1: expected the line of a negative SMTP reply, found "reject 554": there is no text after the code`},
 		{Postfix, "10.0.0.0/8 reject 4.3.2 later", `f:1: expected the line of a negative SMTP reply, found "reject 4.3.2 later": the status 4.3.2 belongs to no reply with the code 554`},
 		{Postfix, "10.0.0.0/8 reject \x07", `f:1: expected the line of a negative SMTP reply, found "reject \a": not printable ASCII`},
 		{Postfix, "10.0.0.0/8 reject " + strings.Repeat("x", 600), `f:1: expected the line of a negative SMTP reply, found "reject ` + strings.Repeat("x", 53) + `"...: longer than 510 octets`},

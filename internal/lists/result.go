@@ -65,7 +65,7 @@ func replyOf(text string) (string, error) {
 	reply := code + " " + status + " " + rest
 	switch {
 	case rest == "":
-		return "", errors.New("there is no text behind the code")
+		return "", errors.New("there is no text after the code")
 	case status[0] != code[0]:
 		return "", fmt.Errorf("the status %s belongs to no reply with the code %s", status, code)
 	case strings.IndexFunc(reply, func(r rune) bool { return r < ' ' || r > '~' }) >= 0:

@@ -8,7 +8,7 @@ var arguments = []argument{
 the server's replaces it. The kernel offers 64 Ki. Numbers between the two are beyond hushgate's window and in the
 kernel's. Both follow RFC 9293 section 3.10.7.4, and drop an RST beyond the window silently (RFC 5961 section 3.2).`,
 		scripts: []string{
-			"*: RST in the kernel's window alone", "*: payload in the kernel's window alone",
+			"*: RST only in the kernel's window", "*: payload only in the kernel's window",
 			"CLOSED: SYN before the window",
 		},
 	},
@@ -19,7 +19,7 @@ connection. The RST has exactly the number that the client expects (RFC 9293 sec
 No payload is acknowledged.`,
 		scripts: []string{
 			"SYN-RECEIVED: *", "SYN-RECEIVED with timestamps: *", "ESTABLISHED: *", "ESTABLISHED with timestamps: *",
-			"LISTEN: payload in*", "LISTEN: FIN before payload that is missing",
+			"LISTEN: payload in*", "LISTEN: FIN, then the payload before it",
 		},
 		linux: `^> \. 1:1\(0\) ack`, hushgate: `^> R\. 1:1\(0\) ack 1( <TS ecr \d+>)?$`,
 	},
@@ -79,7 +79,7 @@ segments without payload. hushgate does, within the limit for challenge ACKs.`,
 		linux: `^nothing$`, hushgate: `^> \. \d+:\d+\(0\) ack \d+ <TS`,
 	},
 	{
-		title:   "An RST with an old timestamp counts",
+		title:   "An RST with an old timestamp is accepted",
 		text:    "RFC 7323 section 5.3, R1, applies PAWS to all segments except RSTs. In SYN-RECEIVED and TIME-WAIT Linux applies it to RSTs, too.",
 		scripts: []string{"*with timestamps: RST, timestamp earlier"},
 		linux:   `^> \. \d+:\d+\(0\) ack`, hushgate: `^> R `,
@@ -123,7 +123,7 @@ discard our reply before it is read.`,
 and processes nothing else. Linux processes its ACK, and so changes state one segment earlier. When our FIN is repeated,
 the client acknowledges it again.`,
 		scripts: []string{
-			"LAST-ACK: *", "FIN-WAIT-1: *", "CLOSING: keep-alive*", "CLOSING: payload known already",
+			"LAST-ACK: *", "FIN-WAIT-1: *", "CLOSING: keep-alive*", "CLOSING: payload received before",
 			"CLOSING: FIN again",
 		},
 		linux: `^nothing$`, hushgate: `^> \. \d+:\d+\(0\) ack`,
@@ -136,21 +136,21 @@ and neither accepts the FIN. hushgate sends an ACK, as it does for a repeated FI
 		linux:   `^nothing$`, hushgate: `^> \. 28:28\(0\) ack 10$`,
 	},
 	{
-		title: "An RST one before RCV.NXT",
+		title: "An RST one octet below RCV.NXT",
 		text: `Some stacks send an RST after their FIN with the FIN's own number. Linux accepts it because of them. RFC 5961 section 3.2
 does not. hushgate repeats its FIN a few times and then forgets the connection, whose end has already been logged.`,
-		scripts: []string{"LAST-ACK: RST one before RCV.NXT", "CLOSING: RST one before RCV.NXT"},
+		scripts: []string{"LAST-ACK: RST one octet below RCV.NXT", "CLOSING: RST one octet below RCV.NXT"},
 		linux:   `^> R \d+:\d+\(0\)$`, hushgate: `^> \. \d+:\d+\(0\) ack`,
 	},
 	{
-		title: "The same SYN again gets the same ISS",
+		title: "A repeated SYN gets the same ISS",
 		text: `Our ISS is a keyed function of the 4-tuple, the client's own ISN and a clock of minutes (RFC 6528 with a slow clock). A
 client that opens the same 4-tuple again with the same ISN gets the same ISS; with any other ISN it gets another one.`,
 		scripts: []string{"CLOSED: SYN again*"},
 		linux:   `, another ISS$`, hushgate: `^> S\. 0:0\(0\) ack 1 <mss>$`,
 	},
 	{
-		title: "ECN is not agreed to",
+		title: "ECN is not negotiated",
 		text: `RFC 3168 section 6.1.1 leaves ECN to the server. hushgate answers before it knows which mail server the client will get.
 That server may not support ECN, and mail does not need it.`,
 		scripts: []string{"LISTEN: SYN, ECN", "LISTEN: SYN, reserved bit of accurate ECN"},
@@ -177,7 +177,7 @@ networks drop packets with IP options.`,
 that demands a report, and a fragment whose length is not a multiple of eight. hushgate drops and counts them. It is a
 gateway, and sends no errors of its own about packets that no TCP sends.`,
 		scripts: []string{
-			"*: *, IPv6 hop-by-hop not in front", "*: *, IPv6 routing header*",
+			"*: *, IPv6 hop-by-hop header not first", "*: *, IPv6 routing header*",
 			"*: keep-alive, IPv6 fragment without its rest",
 			"*: *, IPv6 destination options, option to be reported",
 		},
