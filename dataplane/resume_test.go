@@ -14,7 +14,7 @@ import (
 	"hushgate/tcpstate"
 )
 
-// saved is what a shard gives to another process, as octets.
+// saved is the serialised state that a shard hands to another process.
 type saved struct{ state, schema, records []byte }
 
 func save(s *Shard) (v saved, err error) {
@@ -30,10 +30,10 @@ func save(s *Shard) (v saved, err error) {
 	})
 }
 
-// schemaText is the schema of this release's records.
+// schemaText returns the schema of this release's records as JSON.
 var schemaText = sync.OnceValues(func() ([]byte, error) { return json.Marshal(RecordSchema()) })
 
-// readers are those of schemas that were read before: tests resume thousands of times from records of few schemas.
+// readers caches a reader per schema: tests resume thousands of times from records of few schemas.
 var readers sync.Map
 
 func readerOf(text []byte) (*RecordReader, error) {
@@ -51,7 +51,7 @@ func readerOf(text []byte) (*RecordReader, error) {
 	return r, err
 }
 
-// resume makes a shard of what others gave; wants says which connections are its own.
+// resume makes a shard from saved ones. It restores the connections that wants selects; nil selects all.
 func resume(cfg *Config, from []saved, wants func(*FlowState) bool) (*Shard, error) {
 	states := make([]ShardState, len(from))
 	for i, v := range from {
@@ -88,9 +88,9 @@ func resume(cfg *Config, from []saved, wants func(*FlowState) bool) (*Shard, err
 	return s, nil
 }
 
-// takeOver puts a new shard in the place of the one that a script plays with.
+// takeOver replaces the shard of a script by a new one that takes over its state.
 func takeOver(p *player) {
-	if p.shard.sweep.begun { // a process that ends gives nothing away
+	if p.shard.sweep.begun { // a shard that shuts down is never taken over
 		return
 	}
 	v, err := save(p.shard)
@@ -98,13 +98,13 @@ func takeOver(p *player) {
 		p.fatalf("save: %v", err)
 	}
 	cfg := *p.cfg
-	cfg.HashKey = [2]uint64{p.cfg.HashKey[0] + 1, 7} // nothing that stands may depend on it
+	cfg.HashKey = [2]uint64{p.cfg.HashKey[0] + 1, 7} // open connections must not depend on the key
 	next, err := resume(&cfg, []saved{v}, nil)
 	if err != nil {
 		p.fatalf("resume: %v", err)
 	}
 	if old, now := counts(p.shard), counts(next); old != now {
-		p.fatalf("the shard counts\n%s\nand behind the takeover\n%s", old, now)
+		p.fatalf("the shard's counters are\n%s\nand after the takeover\n%s", old, now)
 	}
 	if old, now := p.shard.NextDeadline(), next.NextDeadline(); old != now {
 		p.fatalf("the next deadline was %v and is %v", old, now)
@@ -112,7 +112,7 @@ func takeOver(p *player) {
 	p.cfg, p.shard = &cfg, next
 }
 
-// counts is what a shard counts.
+// counts returns a shard's counters as text.
 func counts(s *Shard) string {
 	var ports []int
 	for i := range s.ports {
@@ -122,8 +122,8 @@ func counts(s *Shard) string {
 		s.stats, ports, s.Flows(), s.active, s.actives, s.fronts, s.servers, s.settled, s.atSvc, s.atSrv, s.byOut.Len(), s.byIn.Len())
 }
 
-// TestScriptsTakenOver runs every script with a takeover between any two steps and deadlines: what was saved and brought
-// back is all that there is to know.
+// TestScriptsTakenOver runs every script with a takeover between any two steps and deadlines. It shows that the saved state is
+// complete.
 func TestScriptsTakenOver(t *testing.T) {
 	t.Parallel()
 	takeovers := 0
@@ -138,13 +138,13 @@ func TestScriptsTakenOver(t *testing.T) {
 	t.Logf("%d takeovers in %d scripts", takeovers, scripts)
 	for i, is := range seen {
 		if !is {
-			t.Errorf("no script is taken over while %v", Phase(i))
+			t.Errorf("no script has a takeover in phase %v", Phase(i))
 		}
 	}
 }
 
-// TestRecordSchema: a reader tells what it does not know, and what it misses, before it reads a record; the order, the size
-// and the numbers of names are the writer's.
+// TestRecordSchema: a reader reports unknown and missing fields before it reads a record. The order of fields, the size of a
+// record and the numbers of names are those of the writer.
 func TestRecordSchema(t *testing.T) {
 	for _, c := range []struct {
 		change func([]RecordField) []RecordField
@@ -159,7 +159,7 @@ func TestRecordSchema(t *testing.T) {
 		{func(s []RecordField) []RecordField { s[3].Part = "tail"; return s }, `"service" of a connection is not what`},
 		{func(s []RecordField) []RecordField { s[4].Names = nil; return s }, `"phase" of a connection is not what`},
 		{func(s []RecordField) []RecordField { slices.Reverse(s); return s }, ""},
-		{func(s []RecordField) []RecordField { // an older release knows nothing of it
+		{func(s []RecordField) []RecordField { // fields that an older release lacks
 			return slices.DeleteFunc(s, func(f RecordField) bool { return strings.HasSuffix(f.Name, ".gone") })
 		}, ""},
 	} {
@@ -182,22 +182,22 @@ func TestRecordSchema(t *testing.T) {
 		}
 	}
 	if _, err := r.Read(AppendRecord(nil, &FlowState{Phase: 0}), &v); err == nil {
-		t.Error("a phase that is not known was read")
+		t.Error("an unknown phase was accepted")
 	}
 	older, err := NewRecordReader(slices.DeleteFunc(RecordSchema(), func(f RecordField) bool { return f.Part == talkPart }))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := older.Read(AppendRecord(nil, &FlowState{Quoted: true}), &v); err == nil {
-		t.Error("a part was read that the writer does not know")
+		t.Error("a part that the writer's schema lacks was accepted")
 	}
 	if _, err := r.Read(AppendRecord(nil, &FlowState{Phase: 1})[:40], &v); !errors.Is(err, errCut) {
-		t.Errorf("a cut record: %v", err)
+		t.Errorf("a truncated record: %v, want errCut", err)
 	}
 }
 
-// TestOtherNumberOfShards: connections of two shards go to three others, and of these to one. Each keeps its deadline: the
-// one that came first is handed to a server first.
+// TestOtherNumberOfShards: three shards take over the connections of two, and one takes over theirs. Each connection keeps its
+// deadline, so that the first to arrive is the first to be connected to a server.
 func TestOtherNumberOfShards(t *testing.T) {
 	const flows = 300
 	shardsOf := func(n int) (list []*Config) {
@@ -214,7 +214,7 @@ func TestOtherNumberOfShards(t *testing.T) {
 		old = append(old, New(cfg))
 	}
 	began := map[uint16]time.Duration{} // by port
-	for n := range flows {              // by turns: the deadlines of both shards lie between one another
+	for n := range flows {              // alternately, so that the deadlines of both shards interleave
 		d.now = d.now.Add(time.Millisecond)
 		d.shard = old[n%2]
 		d.hold(n)
@@ -241,11 +241,11 @@ func TestOtherNumberOfShards(t *testing.T) {
 	}
 	three := regroup(old, 3)
 	if n := three[0].Flows() + three[1].Flows() + three[2].Flows(); n != flows {
-		t.Fatalf("%d flows in three shards", n)
+		t.Fatalf("%d flows in three shards after the takeover", n)
 	}
 	d.shard = regroup(three, 1)[0]
-	if n := d.shard.Stats().SYNs; n != 3*flows { // resume counts for each of the three
-		t.Errorf("%d SYNs are counted", n)
+	if n := d.shard.Stats().SYNs; n != 3*flows { // resume adds the counters once for each of the three shards
+		t.Errorf("counted %d SYNs", n)
 	}
 	handed := 0
 	for last := time.Duration(0); d.shard.NextDeadline() < d.now.Add(29*time.Second+900*time.Millisecond); {
@@ -256,7 +256,7 @@ func TestOtherNumberOfShards(t *testing.T) {
 			d.dec.Decode(o.Frame)
 			at := began[d.dec.Segment.SrcPort]
 			if at < last || d.now.Sub(0)-at != 30*time.Second {
-				t.Fatalf("port %d, begun at %v behind one of %v, was handed on at %v", d.dec.Segment.SrcPort, at, last, d.now)
+				t.Fatalf("port %d, opened at %v, after one opened at %v, was connected to a server at %v", d.dec.Segment.SrcPort, at, last, d.now)
 			}
 			last = at
 			handed++
@@ -266,11 +266,11 @@ func TestOtherNumberOfShards(t *testing.T) {
 		}
 	}
 	if handed != flows {
-		t.Errorf("%d of %d were handed on", handed, flows)
+		t.Errorf("%d of %d were connected to a server", handed, flows)
 	}
 }
 
-// TestRestoreRefuses: what cannot be a connection of this shard is refused with a reason.
+// TestRestoreRefuses: a record that cannot be a connection of this shard is refused, with a reason.
 func TestRestoreRefuses(t *testing.T) {
 	base := saveOne(t)
 	for _, c := range []struct {
@@ -310,13 +310,14 @@ func TestRestoreRefuses(t *testing.T) {
 		}
 		if c.want == "" {
 			if err := s.Restore(&v); err == nil || !strings.Contains(err.Error(), "twice") {
-				t.Errorf("the same once more: %v", err)
+				t.Errorf("the same record again: %v, want an error that says so", err)
 			}
 		}
 	}
 }
 
-// TestSourceKeepsItsShard: a port of a source belongs to a shard; with another number of shards its connection has no home.
+// TestSourceKeepsItsShard: each port of a source belongs to one shard. If the number of shards changes so that the port belongs
+// to another one, its connection is refused.
 func TestSourceKeepsItsShard(t *testing.T) {
 	base := saveOne(t)
 	cfg := testConfig(false)
@@ -338,7 +339,7 @@ func TestSourceKeepsItsShard(t *testing.T) {
 	}
 }
 
-// one is a shard with a spliced connection, saved.
+// one is the saved state of a shard with one spliced connection.
 type one struct {
 	saved
 	flow FlowState
@@ -365,7 +366,7 @@ func (v *one) state(t testing.TB) *ShardState {
 	return &state
 }
 
-// FuzzRestore: whatever is in records, a shard refuses it or can live with it.
+// FuzzRestore: a shard either refuses arbitrary records, or works with the connections that it restores from them.
 func FuzzRestore(f *testing.F) {
 	base := saveOne(f)
 	f.Add(base.records, []byte{})
@@ -437,7 +438,7 @@ func FuzzRestore(f *testing.F) {
 	})
 }
 
-// BenchmarkTakeOver hands 100,000 held connections from one shard to another, records and all but the socket between.
+// BenchmarkTakeOver moves 100,000 held connections from one shard to another by records, without the socket in between.
 func BenchmarkTakeOver(b *testing.B) {
 	const flows = 100_000
 	d := newDriver(b, nil)
