@@ -8,8 +8,8 @@ import (
 	"hushgate/tcpstate"
 )
 
-// FuzzAdopt: whatever is in records, for another machine or for this one, a shard with connections of its own refuses it and is
-// as it was, or takes it, keeps its tables in order, and is empty when all has been silent for long.
+// FuzzAdopt offers arbitrary records, for this machine or another, to a shard with connections of its own. The shard either
+// refuses a record and stays unchanged, or adopts it and keeps its tables consistent. It is empty after a long silence.
 func FuzzAdopt(f *testing.F) {
 	adoptSeeds(f)
 	own, err := NewRecordReader(RecordSchema())
@@ -44,19 +44,19 @@ func FuzzAdopt(f *testing.F) {
 			case a.Outcome != Adopted:
 				z.shard.stats.Adoptions[a.Outcome]--
 				if now := counts(z.shard); a.Err == nil || now != before {
-					t.Fatalf("%v, %v: the shard counted\n%s\nand counts\n%s", a.Outcome, a.Err, before, now)
+					t.Fatalf("%v, %v: the shard's counters were\n%s\nand are\n%s", a.Outcome, a.Err, before, now)
 				}
 			case v.Phase != PhaseHalfOpen && !v.Told:
 				opened++
 			}
 			z.shard.audit(t)
 		}
-		z.shard.stats.Opened += uint64(opened) // they are told of here
+		z.shard.stats.Opened += uint64(opened) // their ends are logged here
 		z.run(program)
 	})
 }
 
-// adoptSeeds are connections in all their phases.
+// adoptSeeds adds connections in all phases to the corpus.
 func adoptSeeds(f *testing.F) {
 	d := newDriver(f, func(cfg *Config) {
 		cfg.Names = namedConfig(false).Names

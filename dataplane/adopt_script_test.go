@@ -16,14 +16,13 @@ import (
 	"hushgate/tcpstate"
 )
 
-// layout numbers the tables of a configuration otherwise, and puts a service of others beside them. A nil layout changes
-// nothing.
+// layout renumbers the tables of a configuration and adds an unrelated service to them. A nil layout changes nothing.
 type layout struct {
 	v6    bool
-	first bool // the others come first, and servers in reverse
+	first bool // the unrelated entries come first, and servers are reversed
 }
 
-// server is the number of a server of the script, and the script's number of a server.
+// server maps the script's number of a server to its number in the layout, and back.
 func (l *layout) server(id ServerID) ServerID {
 	if l == nil || id == NoServer || !l.first {
 		return id
@@ -31,7 +30,7 @@ func (l *layout) server(id ServerID) ServerID {
 	return 8 - id
 }
 
-// shift is how many services, frontends and backends come before those of the script.
+// shift returns how many services, frontends and backends precede those of the script.
 func (l *layout) shift() int {
 	if l != nil && l.first {
 		return 1
@@ -51,7 +50,7 @@ func otherService(v6 bool) wire.Addr {
 	return addr("198.18.0.99")
 }
 
-// of is a configuration in this layout: the script's one service, frontend and backend, and those of the others.
+// of returns a configuration in this layout: the script's service, frontend and backend, and the unrelated ones.
 func (l *layout) of(cfg *Config) *Config {
 	if l == nil {
 		return cfg
@@ -75,7 +74,7 @@ func (l *layout) of(cfg *Config) *Config {
 	out.Backends[other].Servers = []ServerID{4}
 	out.Servers[4] = Server{Addr: addr(s1), Port: 26, Weight: 1, Up: true, Options: testConfig(l.v6).Servers[0].Options}
 	out.Names.Servers[4] = ServerName{"others", "other"}
-	// A server at the address of one of the script's, in another backend: the name tells which of the two it is.
+	// A server of another backend with the address of one of the script's: only the name tells them apart.
 	out.Servers[3], out.Names.Servers[3] = out.Servers[l.server(0)], ServerName{"elsewhere", "a"}
 	out.Names.Frontends = []string{"script", "others"}
 	if at == 1 {
@@ -84,7 +83,7 @@ func (l *layout) of(cfg *Config) *Config {
 	return &out
 }
 
-// otherFlows are a connection with a server and two that are held, for another machine.
+// otherFlows returns unrelated connections, saved for another machine: one with a server, and two that are held.
 func otherFlows(t testing.TB, v6 bool) (list []FlowState) {
 	l := &layout{v6: v6}
 	d := newDriverOf(t, v6, func(cfg *Config) {
@@ -103,14 +102,14 @@ func otherFlows(t testing.TB, v6 bool) (list []FlowState) {
 		a, port := d.peer(n)
 		var v FlowState
 		if !d.shard.SaveFlow(d.now, &tcpstate.Tuple{Client: a, ClientPort: port, Service: otherService(v6), ServicePort: 25}, AnotherMachine, &v) {
-			t.Fatal("not there")
+			t.Fatal("the unrelated connection was not found")
 		}
 		list = append(list, v)
 	}
 	return list
 }
 
-// ofOthers reports whether a frame is about a connection that is not the script's.
+// ofOthers reports whether a frame belongs to an unrelated connection.
 func (p *player) ofOthers(o *Out) bool {
 	if p.others == 0 {
 		return false
@@ -119,7 +118,7 @@ func (p *player) ofOthers(o *Out) bool {
 	return o.Dst == other || p.dec.Decode(o.Frame) == wire.KindTCP && p.dec.Segment.Src == other
 }
 
-// forgetOthers ends what is not the script's without a word.
+// forgetOthers removes the unrelated connections without any segment or event.
 func (p *player) forgetOthers() {
 	for id := uint32(1); p.others > 0 && id < p.shard.flows.Bound(); id++ {
 		if f := p.shard.flows.At(id); f.phase != phases && f.client == otherClient(p.v6) {
@@ -132,7 +131,7 @@ func (p *player) forgetOthers() {
 	p.others = 0
 }
 
-// portableReader reads what is written for another machine, its schema having been through octets too.
+// portableReader reads records for another machine. Its schema has been encoded and decoded, too.
 var portableReader = sync.OnceValues(func() (*RecordReader, error) {
 	text, err := json.Marshal(SchemaFor(AnotherMachine))
 	if err != nil {
@@ -145,7 +144,7 @@ var portableReader = sync.OnceValues(func() (*RecordReader, error) {
 	return NewRecordReader(schema)
 })
 
-// elsewhere sends a connection through octets, and takes from what comes out all that only its old machine understands.
+// elsewhere encodes and decodes a connection, and overwrites every field that only its old machine understands.
 func elsewhere(v *FlowState) (w FlowState, err error) {
 	r, err := portableReader()
 	if err == nil {
@@ -159,7 +158,7 @@ func elsewhere(v *FlowState) (w FlowState, err error) {
 	return w, err
 }
 
-// eachPortable calls f for every connection of a shard, as another machine gets it.
+// eachPortable calls f for every connection of a shard, saved for another machine.
 func (s *Shard) eachPortable(now mono.Time, f func(*FlowState) error) error {
 	return s.SaveFlows(func(v *FlowState) error {
 		svc := &s.cfg.Services[v.Service]
@@ -169,8 +168,8 @@ func (s *Shard) eachPortable(now mono.Time, f func(*FlowState) error) error {
 	})
 }
 
-// like gives a new shard what a shard knows beside its connections and what is not theirs alone: which servers are up and
-// whose turn it is, and what the configurations before this one said.
+// like copies what a shard knows apart from its connections: which servers are up and which is next, and how earlier
+// configurations treated clients.
 func (s *Shard) like(old *Shard, from, to *layout) {
 	p, q := &s.pools[to.shift()], &old.pools[from.shift()]
 	for slot, credit := range q.Credits() {
@@ -193,8 +192,8 @@ func (s *Shard) like(old *Shard, from, to *layout) {
 	}
 }
 
-// elsewhen is what another machine's clock says now: sometimes less than the connection is old. A client that opens another
-// connection is shown timestamps that the clock tells; they are the same on a clock that is 2^32 ms ahead.
+// elsewhen returns the time on another machine's clock, which is sometimes less than the connection's age. A client that opens
+// another connection gets timestamps from this clock; they are the same on a clock that is 2^32 ms ahead.
 func (p *player) elsewhen(n int) mono.Time {
 	if p.syns > 1 {
 		const ahead = time.Millisecond << 32
@@ -204,17 +203,17 @@ func (p *player) elsewhen(n int) mono.Time {
 		return p.shard.now.Add(ahead)
 	}
 	at := []mono.Time{mono.Time(1003 * time.Millisecond), mono.Time(50 * time.Hour), mono.Time(61007 * time.Millisecond)}[n%3]
-	return at.Add(p.shard.now.Sub(at) % time.Millisecond) // timestamps tell whole milliseconds
+	return at.Add(p.shard.now.Sub(at) % time.Millisecond) // timestamps have a resolution of a millisecond
 }
 
-// adoptScript puts a shard of another machine in the place of the one that a script plays with: its clock, its tables and
-// its secrets are others, and it has connections of its own. Each of the script's connections is adopted by itself.
+// adoptScript replaces a script's shard by one of another machine, with another clock, other tables and secrets, and its own
+// connections. It adopts each of the script's connections separately.
 func adoptScript(p *player, n int, others []FlowState) {
-	if p.layout == nil { // at the beginning
+	if p.layout == nil { // at the first call
 		p.layout = &layout{v6: p.v6}
 		p.shard = New(p.layout.of(p.cfg))
 	}
-	if p.shard.sweep.begun || p.shard.now == 0 { // it does not live, or not yet
+	if p.shard.sweep.begun || p.shard.now == 0 { // it is shutting down, or has not started
 		return
 	}
 	from, to := p.layout, &layout{v6: p.v6, first: n%2 == 0}
@@ -252,12 +251,12 @@ func adoptScript(p *player, n int, others []FlowState) {
 	}
 	adopt(&others[2])
 	if next.Flows() != had+len(others) || next.stats.Adoptions[Adopted] != uint64(had+len(others)) {
-		p.fatalf("%d connections were adopted, of %d", next.Flows(), had)
+		p.fatalf("the shard has %d connections; the script had %d", next.Flows(), had)
 	}
 	_ = next.eachPortable(at, func(v *FlowState) error {
 		if was, ok := flows[v.ClientPort]; ok && v.Client != otherClient(p.v6) {
 			if a, b := portableView(was), portableView(*v); a != b {
-				p.fatalf("a connection is another one: %s", cmp.Diff(a, b))
+				p.fatalf("an adopted connection differs: %s", cmp.Diff(a, b))
 			}
 		}
 		return nil
@@ -266,18 +265,18 @@ func adoptScript(p *player, n int, others []FlowState) {
 	p.shard, p.layout, p.others = next, to, len(others)
 }
 
-// portableView is a connection without what means something on one machine alone.
+// portableView returns a connection without the fields that are valid on one machine only.
 func portableView(v FlowState) FlowState {
 	v.Service, v.Generation, v.Server, v.Due, v.Conn.TSOffset = 0, 0, 0, 0, 0
 	v.eachInstant(func(at *mono.Time, _ *Ago) { *at = 0 })
-	if v.ServerMSS == math.MaxUint16 { // not known, as 0
+	if v.ServerMSS == math.MaxUint16 { // both mean unknown
 		v.ServerMSS = 0
 	}
 	return v
 }
 
-// TestScriptsAdopted runs every script with the connection moved by itself to another machine's shard between any two steps and
-// deadlines: names and durations are all that it needs there.
+// TestScriptsAdopted moves the connections of every script to another machine's shard between any two steps and deadlines. It
+// shows that names and durations are sufficient there.
 func TestScriptsAdopted(t *testing.T) {
 	t.Parallel()
 	moves := 0
@@ -293,7 +292,7 @@ func TestScriptsAdopted(t *testing.T) {
 	t.Logf("%d moves in %d scripts", moves, scripts)
 	for i, is := range seen {
 		if !is {
-			t.Errorf("no connection is adopted while %v", Phase(i))
+			t.Errorf("no connection was adopted in phase %v", Phase(i))
 		}
 	}
 }

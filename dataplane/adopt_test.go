@@ -19,14 +19,14 @@ func namedConfig(v6 bool) *Config {
 	return cfg
 }
 
-// tuple names the connection of client n.
+// tuple returns the addresses and ports of client n's connection.
 func (d *driver) tuple(n int) *tcpstate.Tuple {
 	a, port := d.peer(n)
 	svc := &d.shard.cfg.Services[d.to]
 	return &tcpstate.Tuple{Client: a, ClientPort: port, Service: svc.Addr, ServicePort: svc.Port}
 }
 
-// saved is the connection of client n.
+// saved returns the saved connection of client n.
 func (d *driver) saved(n int, reader Reader) (v FlowState) {
 	d.tb.Helper()
 	if !d.shard.SaveFlow(d.now, d.tuple(n), reader, &v) {
@@ -35,14 +35,14 @@ func (d *driver) saved(n int, reader Reader) (v FlowState) {
 	return v
 }
 
-// adopt offers a connection.
+// adoption offers a connection to the shard and returns its answer.
 func (s *Shard) adoption(v *FlowState, now mono.Time, ago time.Duration) (got Adoption) {
 	s.Apply(Adopt{Flow: v, Now: now, Ago: ago, Answer: func(a Adoption) { got = a }})
 	return got
 }
 
-// TestSaveFlow: one connection is found by its addresses, and is written down as the takeover of all writes it; for another
-// machine there is a part more. Nothing changes.
+// TestSaveFlow: a single connection is found by its addresses and saved as in a takeover of all; for another machine it has one
+// more part. Saving changes nothing.
 func TestSaveFlow(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		d := newDriverOf(t, v6, nil)
@@ -71,16 +71,16 @@ func TestSaveFlow(t *testing.T) {
 		other := *d.tuple(0)
 		other.ServicePort = 26
 		if d.shard.SaveFlow(d.now, &other, SameMachine, &v) || d.shard.SaveFlow(d.now, d.tuple(2), SameMachine, &v) {
-			t.Error("a connection that is not there was written down")
+			t.Error("a connection that does not exist was saved")
 		}
 		if now := counts(d.shard); now != before {
-			t.Errorf("the shard counts\n%s\nand behind that\n%s", before, now)
+			t.Errorf("the shard's counters were\n%s\nand after saving\n%s", before, now)
 		}
 	})
 }
 
-// TestAdoptedDeadline: a client that is held goes on waiting for what is left of its delay, less the time since it was saved,
-// also in a shard that has been idle for long and whose clock is any other; its timestamps go on, and its age is told.
+// TestAdoptedDeadline: an adopted client waits for the rest of its delay, less the time since it was saved, even in a shard with
+// another clock that has long been idle. Its timestamps continue and its age is preserved.
 func TestAdoptedDeadline(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		d := newDriverOf(t, v6, nil)
@@ -100,32 +100,32 @@ func TestAdoptedDeadline(t *testing.T) {
 				t.Fatal(a.Err)
 			}
 			if left, want := s.NextDeadline().Sub(at), 30*time.Second-d.now.Sub(began)-ago; left != want {
-				t.Errorf("at %v the delay is over in %v, want %v", at, left, want)
+				t.Errorf("at %v the delay ends in %v, want %v", at, left, want)
 			}
 			f := s.flows.At(1)
 			if age := at.Sub(f.established); age != d.now.Sub(began)+ago {
-				t.Errorf("it has stood for %v", age)
+				t.Errorf("the connection's age is %v", age)
 			}
-			// The machine that it comes from may have shown the client this one, just before.
+			// The old machine may have sent the client this timestamp just before.
 			was := ts + uint32((d.now.Add(ago)-d.now.Add(-time.Duration(d.now%1e6)))/1e6)
 			if late := f.conn.TSval(at) - was; late > 1 {
-				t.Errorf("its timestamp is %d ms ahead of the old one", int32(late))
+				t.Errorf("its timestamp is %d ms ahead of the last one", int32(late))
 			}
 			s.Advance(s.NextDeadline() - 1)
 			if s.stats.Phase[PhaseHeld] != 1 || len(s.Drain().Out) != 0 {
-				t.Error("it was let in too early")
+				t.Error("it was connected to a server too early")
 			}
 			s.Advance(s.NextDeadline())
 			if s.stats.Phase[PhaseConnecting] != 1 {
-				t.Errorf("it is not with a server: %v", s.stats.Phase)
+				t.Errorf("no server is being connected to: phases %v", s.stats.Phase)
 			}
 			s.audit(t)
 		}
 	})
 }
 
-// TestAdoptOutcomes: each reason why a connection is not taken has a word, a counter and a text, and leaves the shard as it was,
-// with a connection of its own in it.
+// TestAdoptOutcomes: each reason to refuse a connection has a word, a counter and a text, and leaves the shard, with its own
+// connection, unchanged.
 func TestAdoptOutcomes(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		d := newDriverOf(t, v6, func(cfg *Config) { cfg.Names = namedConfig(v6).Names })
@@ -201,19 +201,19 @@ func TestAdoptOutcomes(t *testing.T) {
 			s.audit(t)
 			if c.want == Adopted {
 				if again := s.adoption(&v, d.now, 0); again.Outcome != AdoptAlreadyThere {
-					t.Errorf("%s: the same again: %+v", c.what, again)
+					t.Errorf("%s: a second adoption: %+v", c.what, again)
 				}
 				continue
 			}
 			if s.stats.Adoptions = ([adoptOutcomes]uint64{}); counts(s) != before {
-				t.Errorf("%s: the shard counted\n%s\nand counts\n%s", c.what, before, counts(s))
+				t.Errorf("%s: the shard's counters were\n%s\nand are\n%s", c.what, before, counts(s))
 			}
 		}
 	})
 }
 
-// TestAdoptIntoFullTable: in a full table a connection that goes on gets the record of one that is over, and of no other; one
-// that is over itself gets none. An ending shard takes nothing.
+// TestAdoptIntoFullTable: in a full table, an open connection takes the record of a finished one only. A finished connection
+// takes none. A shard that is shutting down adopts nothing.
 func TestAdoptIntoFullTable(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		d := newDriverOf(t, v6, nil)
@@ -256,7 +256,7 @@ func TestAdoptIntoFullTable(t *testing.T) {
 		e.shard.Drain()
 		halfOpen := d.saved(2, AnotherMachine)
 		if a := e.shard.adoption(&halfOpen, e.now, 0); a.Outcome != AdoptTableFull {
-			t.Errorf("one half-open connection more than there may be: %+v", a)
+			t.Errorf("one half-open connection above the limit: %+v", a)
 		}
 		e.shard.Apply(Shutdown{})
 		if a := e.shard.adoption(&goesOn, e.now, 0); a.Outcome != AdoptEnding {
@@ -265,8 +265,9 @@ func TestAdoptIntoFullTable(t *testing.T) {
 	})
 }
 
-// TestAdoptInTheWay: what is over gives way to a connection of the same addresses that goes on, on either side; what lives does not.
-func TestAdoptInTheWay(t *testing.T) {
+// TestAdoptSameAddresses: a finished connection gives way to an open one with the same addresses, on either side. An open one
+// does not.
+func TestAdoptSameAddresses(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		one := func(cfg *Config) { cfg.Backends[0].Servers = cfg.Backends[0].Servers[:1] }
 		d := newDriverOf(t, v6, one)
@@ -278,7 +279,7 @@ func TestAdoptInTheWay(t *testing.T) {
 		iss, server := e.splice(0) // an earlier connection of the same port
 		e.shard.flows.At(1).conn.ISS++
 		if a := e.shard.adoption(&v, e.now, 0); a.Outcome != AdoptAlreadyThere {
-			t.Errorf("in the place of one that lives: %+v", a)
+			t.Errorf("in place of an open connection: %+v", a)
 		}
 		a, port := e.peer(0)
 		h := wire.Header{Src: server, SrcPort: 25, Dst: a, DstPort: port, Flags: wire.RST, Seq: 5001 + 11}
@@ -287,11 +288,11 @@ func TestAdoptInTheWay(t *testing.T) {
 		e.phase(PhaseLingering, 1)
 		over := e.saved(0, AnotherMachine)
 		if a := e.shard.adoption(&v, e.now, 0); a.Outcome != Adopted {
-			t.Errorf("in the place of one that is over: %+v", a)
+			t.Errorf("in place of a finished connection: %+v", a)
 		}
 		e.phase(PhaseSpliced, 1)
 		if a := e.shard.adoption(&over, e.now, 0); a.Outcome != AdoptAlreadyThere {
-			t.Errorf("one that is over, in the place of one that lives: %+v", a)
+			t.Errorf("a finished connection, in place of an open one: %+v", a)
 		}
 		e.shard.audit(t)
 		_ = iss
@@ -303,14 +304,14 @@ func TestAdoptInTheWay(t *testing.T) {
 		})
 		f.splice(0)
 		if a := f.shard.adoption(&v, f.now, 0); a.Outcome != AdoptTupleInUse {
-			t.Errorf("with the 4-tuple of one that lives: %+v", a)
+			t.Errorf("with the 4-tuple of an open connection: %+v", a)
 		}
 		f.shard.audit(t)
 	})
 }
 
-// TestAdoptedSource: a connection from an address of the gateway's keeps its port, which no other gets, if it is one of this
-// shard's.
+// TestAdoptedSource: a connection from the gateway's own address keeps its port if the port belongs to this shard. No other
+// connection gets it.
 func TestAdoptedSource(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
 		src := Source{addr("10.0.0.1"), 1000, 1007}
@@ -342,7 +343,7 @@ func TestAdoptedSource(t *testing.T) {
 			if want != Adopted {
 				continue
 			}
-			for n := range 3 { // the rest of the shard's four
+			for n := range 3 { // the other three of the shard's four ports
 				e.hold(n + 1)
 			}
 			e.now = e.now.Add(30 * time.Second)
@@ -351,11 +352,11 @@ func TestAdoptedSource(t *testing.T) {
 			for _, o := range e.shard.Drain().Out {
 				if o.Side == wire.Inside && e.dec.Decode(o.Frame) == wire.KindTCP && e.dec.Segment.Flags == wire.SYN {
 					if p := e.dec.Segment.SrcPort; seen[p] && p != port {
-						t.Errorf("port %d is taken twice", p)
+						t.Errorf("port %d was given out twice", p)
 					} else if p == port {
 						a, _ := e.peer(0)
 						if got := e.shard.lookupIn(src.Addr, p, 0); got == 0 || e.shard.flows.At(got).client != a {
-							t.Errorf("port %d is another's now", p)
+							t.Errorf("port %d now belongs to another client", p)
 						}
 					} else {
 						seen[p] = true
@@ -367,7 +368,7 @@ func TestAdoptedSource(t *testing.T) {
 	})
 }
 
-// TestAdoptManyWaits: with no queue left for its deadline a connection is not taken; with one that is free again it is.
+// TestAdoptManyWaits: a connection is refused if no queue is left for its deadline.
 func TestAdoptManyWaits(t *testing.T) {
 	d := newDriver(t, nil)
 	d.hold(0)
@@ -389,12 +390,12 @@ func TestAdoptManyWaits(t *testing.T) {
 		t.Errorf("%d different deadlines found room", taken)
 	}
 	if err := s.SaveFlows(func(*FlowState) error { return nil }); err != nil || s.Flows() != taken {
-		t.Errorf("%d of %d are there: %v", s.Flows(), taken, err)
+		t.Errorf("the shard has %d connections, want %d: %v", s.Flows(), taken, err)
 	}
 }
 
-// TestPortableRecord: what is written for another machine comes out of its record as it went in, texts of any length included,
-// and a record that was cut anywhere is refused.
+// TestPortableRecord: a record for another machine is decoded as it was encoded, with texts of any length. A truncated record
+// is refused.
 func TestPortableRecord(t *testing.T) {
 	r, err := portableReader()
 	if err != nil {
@@ -415,7 +416,7 @@ func TestPortableRecord(t *testing.T) {
 		p.TSval, p.TSns = rapid.Uint32().Draw(t, "tsval"), rapid.Uint32().Draw(t, "tsval ns")
 		p.Talk, p.Members = ActionObserve, rapid.Uint64().Draw(t, "members")
 		v.Sought = rapid.Bool().Draw(t, "sought")
-		if !v.Sought { // its part is left out
+		if !v.Sought { // the part for the server is left out
 			v = FlowState{Client: v.Client, Portable: true, Elsewhere: v.Elsewhere, Server: NoServer, Slot: noSlot, SYN: v.SYN, Established: v.Established}
 		}
 		record := AppendRecord(nil, &v)
@@ -425,13 +426,13 @@ func TestPortableRecord(t *testing.T) {
 			t.Fatalf("%v, %d octets are left:\n%+v\nwant\n%+v", err, len(rest), w, v)
 		}
 		if _, err := r.Read(record[:rapid.IntRange(0, len(record)-1).Draw(t, "cut")], &w); err == nil {
-			t.Fatal("a record that was cut was read")
+			t.Fatal("a truncated record was accepted")
 		}
 	})
 }
 
-// TestAdoptionIsIdentity: a connection that goes from machine to machine, its record read at any time after it was written, is
-// as old, as far from its deadline and as far on with its timestamps as one that stayed.
+// TestAdoptionIsIdentity: a connection that moves from machine to machine, with any time between saving and adoption, has the
+// same age, deadline and timestamps as one that stayed.
 func TestAdoptionIsIdentity(t *testing.T) {
 	tb := t
 	rapid.Check(t, func(t *rapid.T) {
@@ -467,14 +468,14 @@ func TestAdoptionIsIdentity(t *testing.T) {
 			if *ago >= 0 {
 				*ago += Ago(passed)
 			}
-			if late := ages[0] - *ago; late > 0 && late <= 5 { // the moment 0 of a clock means something else: a nanosecond before it
+			if late := ages[0] - *ago; late > 0 && late <= 5 { // time 0 is reserved, so that times may be off by a nanosecond per machine
 				*ago = ages[0]
 			}
 			ages = ages[1:]
 		})
 		ticked := end.Elsewhere.TSval - start.Elsewhere.TSval
-		if past := uint32(passed / time.Millisecond); ticked < past || ticked > past+6 { // a tick ahead for each machine
-			t.Fatalf("timestamps went on by %d ms in %v", ticked, passed)
+		if past := uint32(passed / time.Millisecond); ticked < past || ticked > past+6 { // at most one tick ahead per machine
+			t.Fatalf("timestamps advanced by %d ms in %v", ticked, passed)
 		}
 		end.Elsewhere.TSval, end.Elsewhere.TSns = start.Elsewhere.TSval, start.Elsewhere.TSns
 		if a, b := portableView(start), portableView(end); a != b {
@@ -483,7 +484,7 @@ func TestAdoptionIsIdentity(t *testing.T) {
 	})
 }
 
-// BenchmarkSaveFlow writes one of many connections down for another machine.
+// BenchmarkSaveFlow saves one of many connections for another machine.
 func BenchmarkSaveFlow(b *testing.B) {
 	d := newDriver(b, func(cfg *Config) { cfg.Names = namedConfig(false).Names })
 	for n := range 100_000 {
@@ -497,15 +498,15 @@ func BenchmarkSaveFlow(b *testing.B) {
 		a, port := peer(n % 100_000)
 		n++
 		if !d.shard.SaveFlow(d.now, &tcpstate.Tuple{Client: a, ClientPort: port, Service: d.shard.cfg.Services[0].Addr, ServicePort: 25}, AnotherMachine, &v) {
-			b.Fatal("it is not there")
+			b.Fatal("the connection was not found")
 		}
 		record = AppendRecord(record[:0], &v)
 	}
 	b.ReportMetric(float64(len(record)), "B/record")
 }
 
-// BenchmarkAdopt reads records of another machine's and adopts them, in no order of their deadlines, into a shard that has
-// 100,000 connections, each of which makes room for the next.
+// BenchmarkAdopt reads records from another machine and adopts them, in random order of deadlines, into a shard that has 100,000
+// connections.
 func BenchmarkAdopt(b *testing.B) {
 	d := newDriver(b, func(cfg *Config) { cfg.Names = namedConfig(false).Names })
 	for n := range 100_000 {
@@ -538,6 +539,6 @@ func BenchmarkAdopt(b *testing.B) {
 		}
 	}
 	if got := d.shard.stats.Adoptions[Adopted]; got != uint64(n) {
-		b.Fatalf("%d of %d were taken", got, n)
+		b.Fatalf("%d of %d were adopted", got, n)
 	}
 }
