@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -58,7 +59,7 @@ func globalTable() []setting[rawGlobal] {
 			key: "reverse-path", about: "by which interfaces answers to clients may leave",
 			kind: word(func(g *rawGlobal) *ReversePath { return &g.ReversePath }, PathStrict, PathStrict, PathLoose, PathOff),
 		},
-	}, append(firewallTable(), captureTable()...)...)
+	}, slices.Concat(firewallTable(), captureTable(), memoryTable())...)
 }
 
 func shards(g *rawGlobal) *int { return &g.Shards }

@@ -27,8 +27,9 @@ const skipped = "skipped"
 
 // parseHAProxy reads a file in HAProxy's syntax into its raw form. It collects all errors.
 func parseHAProxy(collect *problems, text []byte, env func(string) (string, bool)) rawConfig {
-	p := &haproxyParser{problems: collect, env: env, defaults: []rawProxy{*factory()}}
+	p := &haproxyParser{problems: collect, env: env, defaults: []rawProxy{*haproxyFactory()}}
 	p.raw = newRaw()
+	p.raw.withoutMemory()
 	for line := range bytes.Lines(text) {
 		p.line++
 		if !bytes.HasSuffix(line, []byte{'\n'}) {

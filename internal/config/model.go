@@ -37,6 +37,10 @@ type Global struct {
 	Logs        []LogTarget
 	Firewall    Firewall
 	Capture     Capture
+	// Passes, PrefixLength and RateWindow are about what is remembered of clients.
+	Passes       Passes
+	PrefixLength PrefixLength
+	RateWindow   time.Duration // over which Limits.Rate counts
 }
 
 // LogTarget is one `log` line: where connection lines and notices go.
@@ -119,6 +123,12 @@ type Frontend struct {
 	// HidePipeconnect hides PIPECONNECT in the servers' answers to EHLO.
 	HidePipeconnect bool
 	DontLogNull     bool // no line for connections that ended in the hold without an octet (option dontlognull)
+	Pass            PassMode
+	Veto            bool          // a client that has no pass gets none by a connection to this frontend
+	PassDelay       time.Duration // how long a client with a pass waits
+	Limits          Limits
+	Stress          bool          // StressDelay is set
+	StressDelay     time.Duration // the longest delay while a table is nearly full
 }
 
 // Bind is an address and port that clients connect to.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -101,7 +102,7 @@ func frontendTable() []setting[rawProxy] {
 			about: "silence of a client that has not closed although its server has",
 			kind:  timeout("client-fin", func(p *rawProxy) *time.Duration { return &p.front.ClientFIN }, 0),
 		},
-	}, nativeFrontendTable()...)
+	}, slices.Concat(nativeFrontendTable(), treatmentTable())...)
 }
 
 // nativeFrontendTable has the settings of frontends that HAProxy does not have.

@@ -23,6 +23,7 @@ type resolver struct {
 func resolve(p *problems, raw rawConfig) *Config {
 	r := resolver{problems: p, raw: raw, cfg: Config{File: p.file}, backends: map[string]*rawProxy{}}
 	r.resolveGlobal()
+	r.notePasses()
 	r.indexBackends()
 	for _, f := range raw.proxies {
 		if f.takesClients() {
@@ -155,6 +156,7 @@ func (r *resolver) resolveFrontend(f *rawProxy) {
 		out.LogFormat = LogNone
 	}
 	r.warnFrontend(f, out)
+	r.notePolicy(f, &out)
 	r.cfg.Frontends = append(r.cfg.Frontends, out)
 }
 

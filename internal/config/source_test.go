@@ -87,7 +87,7 @@ func TestSourceOfProxiedServers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			text := strings.Join([]string{
 				"defaults", " log stdout format raw mail", " " + c.defaults, "frontend ft", " bind :25", " " + c.frontend,
-				" tcp-request inspect-delay 20s", " tcp-request content reject if { req_len gt 0 }", " default_backend bk", "backend bk",
+				" tcp-request inspect-delay 10s", " tcp-request content reject if { req_len gt 0 }", " default_backend bk", "backend bk",
 				" " + c.backend, " " + c.server + " check", "",
 			}, "\n")
 			cfg, warnings, err := Parse("test.cfg", []byte(text))

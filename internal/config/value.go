@@ -197,9 +197,15 @@ func parseBind(s string) ([]Bind, error) {
 
 // checkReply returns an error unless s is the single line of a negative SMTP reply (RFC 5321 section 4.2).
 func checkReply(s string) error {
-	const maxReply = 510 // RFC 5321 section 4.5.3.1.5: 512 octets with CRLF
-	switch {
-	case len(s) > maxReply:
+	const (
+		maxReply = 510        // RFC 5321 section 4.5.3.1.5: 512 octets with CRLF
+		client   = "{client}" // replaced by the client's address
+		maxAddr  = 8*4 + 7    // octets of an IPv6 address
+	)
+	switch n := len(s) + strings.Count(s, client)*(maxAddr-len(client)); {
+	case n > maxReply && n > len(s):
+		return fmt.Errorf("longer than %d octets, with an address of %d octets for each %s", maxReply, maxAddr, client)
+	case n > maxReply:
 		return fmt.Errorf("longer than %d octets", maxReply)
 	case strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) >= 0:
 		return errors.New("not printable ASCII on one line")

@@ -12,6 +12,7 @@ import (
 	"hushgate/internal/connlog"
 	"hushgate/internal/firewall"
 	"hushgate/internal/netenv"
+	"hushgate/internal/policy"
 	"hushgate/internal/proxyproto"
 	"hushgate/internal/wire"
 )
@@ -24,6 +25,7 @@ type Tables struct {
 	Firewall firewall.Config
 	Services []netip.AddrPort // the services for packet filters and firewall, without duplicates
 	Servers  []netip.AddrPort
+	Memory   policy.Bounds // what is remembered of clients, over all shards
 
 	frontends, backends []string // names, by id
 	// Services and servers that are no longer in the configuration but may have connections.
@@ -140,6 +142,7 @@ func Build(cfg *config.Config, c *netenv.Chosen) (*Tables, error) {
 	if b.Shard.Policy, err = policyTable(cfg); err != nil {
 		return nil, err
 	}
+	b.Memory = memoryBounds(cfg)
 	b.clients()
 	b.name()
 	b.Shard.OutsideMTU, b.Shard.InsideMTU = smallestMTU(c.Outside), smallestMTU(c.Inside)

@@ -10,7 +10,9 @@ import (
 	"hushgate/dataplane"
 	"hushgate/internal/config"
 	"hushgate/internal/firewall"
+	"hushgate/internal/mono"
 	"hushgate/internal/plan/plantest"
+	"hushgate/internal/policy"
 	"hushgate/internal/proxyproto"
 	"hushgate/internal/wire"
 )
@@ -194,5 +196,43 @@ func TestShardWarnings(t *testing.T) {
 		if got := shardWarnings(&c.global, c.shards); len(got) > 0 != c.want {
 			t.Errorf("%+v in %d shards: %q", c.global, c.shards, got)
 		}
+	}
+}
+
+// TestPolicy: what the configuration says about clients reaches the policy's table, and the bounds of its memory.
+func TestPolicy(t *testing.T) {
+	text := "pass-ttl: 1h\npass-entries: 5000\nmaxconn: 70000\nprefix-length: {ipv4: 24}\nrate-window: 10s\n" +
+		strings.Replace(plantest.TwoFrontends, "name: slow", "name: slow, pass-delay: 3s, stress-delay: 2s, "+
+			"limits: {connections: 1, over: 421 4.7.0 Too many}", 1)
+	b, err := Build(plantest.Parse(t, text), plantest.Chosen())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Memory != (policy.Bounds{Passes: 5000, Clients: 70000}) {
+		t.Errorf("bounds %+v", b.Memory)
+	}
+	table := b.Shard.Policy
+	if table.Prefixes() != (policy.Prefixes{V4: 24, V6: 64}) {
+		t.Errorf("prefixes %+v", table.Prefixes())
+	}
+	var now mono.Time
+	m := policy.NewMemory(table, [2]uint64{1, 2}, b.Memory, now)
+	treat := func(addr string, stress bool) *policy.Treatment {
+		c := policy.Client{Addr: wire.AddrFrom(netip.MustParseAddr(addr))}
+		return table.Treatment(table.Treat(&c, m, policy.Load{Stress: stress}, now).Treatment)
+	}
+	first := treat("192.0.2.1", false)
+	if first.Delay != 30*time.Second || first.Pass != policy.PassNew || !first.Counted {
+		t.Errorf("first connection: %+v", first)
+	}
+	if over := treat("192.0.2.2", false); over.Refusal != policy.RefuseReply || over.Refuse != "421 4.7.0 Too many\r\n" {
+		t.Errorf("a second one of the same /24: %+v", over)
+	}
+	if other := treat("198.51.100.1", true); other.Delay != 2*time.Second {
+		t.Errorf("in stress: %+v", other)
+	}
+	m.Passed(wire.AddrFrom(netip.MustParseAddr("203.0.113.1")), now)
+	if passed := treat("203.0.113.7", false); passed.Delay != 3*time.Second || passed.Pass != policy.PassOld {
+		t.Errorf("with a pass: %+v", passed)
 	}
 }

@@ -9,7 +9,11 @@ import (
 
 // policyTable returns how the clients of each frontend are treated. Its frontends have the numbers of dataplane.FrontendID.
 func policyTable(cfg *config.Config) (*policy.Table, error) {
-	c := &policy.Config{}
+	g := &cfg.Global
+	c := &policy.Config{
+		Prefixes: policy.Prefixes{V4: uint8(g.PrefixLength.IPv4), V6: uint8(g.PrefixLength.IPv6)},
+		PassTTL:  g.Passes.TTL, Window: g.RateWindow,
+	}
 	for i := range cfg.Frontends {
 		c.Frontends = append(c.Frontends, policyFrontend(&cfg.Frontends[i]))
 	}
@@ -24,7 +28,36 @@ func policyFrontend(f *config.Frontend) policy.Frontend {
 	return policy.Frontend{
 		Name: f.Name, Delay: f.Delay, Talk: talkOf(f.Action),
 		Reject: reply(f.RejectText), NoServer: reply(f.NoServerText),
+		Limits: limitsOf(&f.Limits),
+		Pass:   passOf(f.Pass), Veto: f.Veto, PassDelay: f.PassDelay,
+		Stress: f.Stress, StressDelay: f.StressDelay,
 	}
+}
+
+// memoryBounds returns how much is remembered of clients, over all shards. Each connection's client can be counted.
+func memoryBounds(cfg *config.Config) policy.Bounds {
+	return policy.Bounds{Passes: cfg.Global.Passes.Entries, Clients: cfg.Global.MaxConn}
+}
+
+func limitsOf(l *config.Limits) policy.Limits {
+	out := policy.Limits{Connections: uint32(l.Connections), Rate: uint32(l.Rate), Over: policy.Outcome{Kind: policy.OutcomeReject}}
+	switch l.Over {
+	case config.OverReset:
+	case config.OverDrop:
+		out.Over.Kind = policy.OutcomeSilentDrop
+	default:
+		out.Over.Text = reply(l.Over)
+	}
+	return out
+}
+
+func passOf(m config.PassMode) policy.PassMode {
+	switch m {
+	case config.PassUse:
+	case config.PassNever:
+		return policy.PassNever
+	}
+	return policy.PassUse
 }
 
 // reply is a line of the configuration as it is sent.

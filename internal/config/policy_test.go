@@ -1,0 +1,153 @@
+package config
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// withPolicy is a file with global settings and settings of its frontend.
+func withPolicy(global, frontend string) string {
+	return global + "\nfrontends:\n  - name: f\n    bind: '192.0.2.1:25'\n    inspect-delay: 20s\n    default_backend: b\n    " + frontend +
+		"\nbackends: [{name: b, servers: [{name: s, address: '10.0.0.1:25', check: true}]}]\n"
+}
+
+// TestPolicyByDefault: in YAML clients are remembered for a day and have 50 connections, as in Postfix. A file in HAProxy's
+// syntax does neither, as HAProxy.
+func TestPolicyByDefault(t *testing.T) {
+	native, warnings, err := Parse("a.yaml", []byte(withPolicy("", "")))
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	haproxy, _, err := Parse("reference.cfg", Reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		cfg         *Config
+		ttl         time.Duration
+		connections int
+	}{{native, 24 * time.Hour, 50}, {haproxy, 0, 0}} {
+		g, f := &c.cfg.Global, &c.cfg.Frontends[0]
+		if g.Passes.TTL != c.ttl || g.Passes.Entries != 1_000_000 || g.PrefixLength != (PrefixLength{32, 64}) || g.RateWindow != time.Minute {
+			t.Errorf("%s: %+v, %+v, %v", c.cfg.File, g.Passes, g.PrefixLength, g.RateWindow)
+		}
+		if f.Limits != (Limits{c.connections, 0, OverReset}) || f.Pass != PassUse || f.Veto || f.PassDelay != 0 || f.Stress {
+			t.Errorf("%s: %+v", c.cfg.File, f)
+		}
+	}
+}
+
+// TestPolicyIsRead: each value arrives.
+func TestPolicyIsRead(t *testing.T) {
+	cfg, warnings, err := Parse("a.yaml", []byte(withPolicy(
+		"pass-ttl: 7d\npass-file: none\npass-entries: 5000\nprefix-length: {ipv4: 24, ipv6: 56}\nrate-window: 10s",
+		"pass: use\n    veto: true\n    pass-delay: 2s\n    stress-delay: 0\n"+
+			"    limits: {connections: 5, rate: 30, over: '421 4.7.0 Too many connections from {client}'}")))
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	g, f := cfg.Global, cfg.Frontends[0]
+	if diff := cmp.Diff(Passes{7 * 24 * time.Hour, NoFile, 5000}, g.Passes); diff != "" {
+		t.Error(diff)
+	}
+	if g.PrefixLength != (PrefixLength{24, 56}) || g.RateWindow != 10*time.Second {
+		t.Errorf("%+v, %v", g.PrefixLength, g.RateWindow)
+	}
+	if f.Limits != (Limits{5, 30, "421 4.7.0 Too many connections from {client}"}) {
+		t.Errorf("%+v", f.Limits)
+	}
+	if f.Pass != PassUse || !f.Veto || f.PassDelay != 2*time.Second || !f.Stress || f.StressDelay != 0 {
+		t.Errorf("%+v", f)
+	}
+	for _, over := range []string{"reset", "silent-drop"} {
+		cfg, _, err := Parse("a.yaml", []byte(withPolicy("", "limits: {over: "+over+"}")))
+		if err != nil || cfg.Frontends[0].Limits != (Limits{50, 0, over}) {
+			t.Errorf("%s: %v", over, err)
+		}
+	}
+}
+
+// TestPolicyWithoutEffect: settings that change nothing are named.
+func TestPolicyWithoutEffect(t *testing.T) {
+	for _, c := range []struct{ global, frontend, want string }{
+		{"pass-ttl: 0", "pass: use", "7: note: pass has no effect: pass-ttl 0 means that there are no passes"},
+		{"pass-ttl: 0", "pass-delay: 1s", "7: note: pass-delay has no effect: pass-ttl 0 means that there are no passes"},
+		{"pass-ttl: 0", "veto: true", "7: note: veto has no effect: pass-ttl 0 means that there are no passes"},
+		{"", "{pass: never, veto: true}", "7: note: veto has no effect: pass: never"},
+		{"", "{pass: never, pass-delay: 1s}", "7: note: pass-delay has no effect: pass: never"},
+		{"", "pass-delay: 20s", "7: note: pass-delay has no effect: it is not shorter than inspect-delay 20s"},
+		{"", "stress-delay: 1m", "7: note: stress-delay has no effect: it is not shorter than inspect-delay 20s"},
+		{"", "limits: {connections: 0, over: silent-drop}", "7: note: limits.over has no effect: there is no limit"},
+	} {
+		settings := strings.NewReplacer("{pass: never, ", "pass: never\n    ", "}", "").Replace(c.frontend)
+		if strings.HasPrefix(c.frontend, "limits") {
+			settings = c.frontend
+		}
+		want := c.want
+		if settings != c.frontend {
+			want = strings.Replace(want, "7:", "8:", 1)
+		}
+		if diff := cmp.Diff([]string{want}, said("a.yaml", withPolicy(c.global, settings))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.frontend, diff)
+		}
+	}
+}
+
+// TestNoteOnPasses: a file in HAProxy's syntax with a long delay is told how good senders can be spared it.
+func TestNoteOnPasses(t *testing.T) {
+	for delay, want := range map[string]int{"30s": 1, "11s": 1, "10s": 0} {
+		_, warnings, err := Parse("a.cfg", []byte(strings.ReplaceAll(someHAProxy, "inspect-delay 10s", "inspect-delay "+delay)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, w := range warnings {
+			if w.Note && strings.Contains(w.Text, "(pass-ttl)") {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("delay %s: %d notes, want %d", delay, n, want)
+		}
+	}
+}
+
+// TestLongReply: a reply is no longer than a reply may be when the longest address stands in it.
+func TestLongReply(t *testing.T) {
+	fits := "421 " + strings.Repeat("x", 510-4-39)
+	if err := checkReply(fits + "{client}"); err != nil {
+		t.Error(err)
+	}
+	if err := checkReply(fits + "x{client}"); err == nil {
+		t.Error("a reply of 511 octets is taken")
+	}
+}
+
+// TestPolicyPage: the examples of docs/policy.md are accepted, each completed by what it leaves out.
+func TestPolicyPage(t *testing.T) {
+	const (
+		frontend = "frontends: [{name: smtp, bind: '192.0.2.1:25', inspect-delay: 20s, default_backend: mx}]\n"
+		backend  = "backends: [{name: mx, servers: [{name: mx1, address: '10.0.0.11:25', check: true}, " +
+			"{name: mx2, address: '[2001:db8:1::11]:25', check: true}]}]\n"
+	)
+	blocks := strings.Split(string(read(t, "../../docs/policy.md")), "```yaml\n")[1:]
+	if len(blocks) < 4 {
+		t.Fatalf("%d examples: the page is not read", len(blocks))
+	}
+	for _, block := range blocks {
+		text, _, closed := strings.Cut(block, "```")
+		whole := text
+		if !strings.Contains(text, "frontends:") {
+			whole += frontend
+		}
+		if !strings.Contains(text, "backends:") {
+			whole += backend
+		}
+		if got := said("policy.yaml", whole); !closed || len(got) > 0 {
+			t.Errorf("%s%s", text, strings.Join(got, "\n"))
+		}
+	}
+}
