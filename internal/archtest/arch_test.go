@@ -74,6 +74,7 @@ var rules = map[string]rule{
 	"internal/announce":  {"", "neighbours know no connections"},
 	"internal/capture":   {"internal/wire", "a file of packets knows no connections"},
 	"internal/dnsbl":     {"", "DNS lists know addresses alone"},
+	"internal/passfile":  {"internal/policy internal/wire", "a file of passes knows no clients but those in it"},
 	"internal/evidence":  {"dataplane internal/capture internal/mono internal/wire", "evidence is packets and a reason"},
 	"internal/replay":    {"dataplane internal/capture internal/mono internal/wire", "captures are judged by the core itself"},
 	"internal/debian":    {"", "the Debian package consists of files and tests"},
