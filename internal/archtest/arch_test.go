@@ -62,6 +62,8 @@ var rules = map[string]rule{
 	"internal/plan/plantest": {"internal/config internal/netenv", "tests start from a configuration and a machine"},
 	"internal/privilege":     {"", "privileges know only the kernel"},
 
+	"internal/kernelset": {"", "a set in the kernel knows only addresses"},
+
 	"internal/policyroute": {"", "routes know only addresses"},
 
 	"internal/ehlo":       {"", "replies know no connections"},
