@@ -150,7 +150,7 @@ func elsewhere(v *FlowState) (w FlowState, err error) {
 	if err == nil {
 		_, err = r.Read(AppendRecord(nil, v), &w)
 	}
-	w.Service, w.Generation, w.Due, w.Conn.TSOffset = 0xfff0, 13, 4711, 0xdeadbeef
+	w.Service, w.Treated, w.Due, w.Conn.TSOffset = 0xfff0, 13, 4711, 0xdeadbeef
 	if w.Server != NoServer {
 		w.Server = 0xfff1
 	}
@@ -178,12 +178,10 @@ func (s *Shard) like(old *Shard, from, to *layout) {
 		p.SetCredit(slot, credit)
 	}
 	p.refreshOffer()
-	s.treatments, s.treated = [generations][]treatment{}, (old.treated+5)%generations
-	for g, list := range old.treatments {
-		if list != nil {
-			list = []treatment{list[from.shift()], list[from.shift()]}
+	for i := range old.treatments.slots[1:] {
+		if t := &old.treatments.slots[i+1]; t.used() {
+			s.treatments.intern(&t.Treatment, t.rule)
 		}
-		s.treatments[(g+5)%generations] = list
 	}
 	for _, id := range []ServerID{0, 1} {
 		if was := &old.ports[from.server(id)]; was.Len() > 0 {
@@ -267,7 +265,7 @@ func adoptScript(p *player, n int, others []FlowState) {
 
 // portableView returns a connection without the fields that are valid on one machine only.
 func portableView(v FlowState) FlowState {
-	v.Service, v.Generation, v.Server, v.Due, v.Conn.TSOffset = 0, 0, 0, 0, 0
+	v.Service, v.Treated, v.Server, v.Due, v.Conn.TSOffset = 0, 0, 0, 0, 0
 	v.eachInstant(func(at *mono.Time, _ *Ago) { *at = 0 })
 	if v.ServerMSS == math.MaxUint16 { // both mean unknown
 		v.ServerMSS = 0

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"hushgate/internal/mono"
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
 )
@@ -103,7 +104,7 @@ func TestAdoptedDeadline(t *testing.T) {
 				t.Errorf("at %v the delay ends in %v, want %v", at, left, want)
 			}
 			f := s.flows.At(1)
-			if age := at.Sub(f.established); age != d.now.Sub(began)+ago {
+			if age := at.Sub(f.established()); age != d.now.Sub(began)+ago {
 				t.Errorf("the connection's age is %v", age)
 			}
 			// The old machine may have sent the client this timestamp just before.
@@ -134,7 +135,7 @@ func TestAdoptOutcomes(t *testing.T) {
 		d.fromClient(2, wire.SYN, 1000, 0, "")
 		d.shard.Drain()
 		iss := d.hold(3)
-		d.shard.treatments[0][0].talk = ActionReply
+		d.shard.treatments.slots[1].Talk = policy.TalkReply
 		d.fromClient(3, wire.ACK|wire.PSH, 1001, iss+1, "EHLO")
 		d.shard.Drain()
 		held, spliced, halfOpen, saying := d.saved(0, AnotherMachine), d.saved(1, AnotherMachine), d.saved(2, AnotherMachine), d.saved(3, AnotherMachine)
@@ -175,7 +176,7 @@ func TestAdoptOutcomes(t *testing.T) {
 			{"the mark of what is settled", saying, func(v *FlowState) { v.Tries = settled }, AdoptMalformed, "255 times"},
 			{"words in the hold", held, func(v *FlowState) { v.Words = 1 }, AdoptMalformed, "silent"},
 			{"words of no number", saying, func(v *FlowState) { v.Words = 9 }, AdoptUnknownText, "told"},
-			{"no generation", here, func(v *FlowState) { v.Generation = 99 }, AdoptMalformed, "words"},
+			{"no treatment", here, func(v *FlowState) { v.Treated = 99 }, AdoptMalformed, "words"},
 			{"a place beyond its backend", spliced, func(v *FlowState) { v.Slot = 9 }, AdoptMalformed, "no server number 9"},
 			{"no state", held, func(v *FlowState) { v.Conn.State = 77 }, AdoptMalformed, "state 77"},
 			{"no MSS", held, func(v *FlowState) { v.Conn.MSS = 0 }, AdoptMalformed, "MSS"},
@@ -219,7 +220,7 @@ func TestAdoptIntoFullTable(t *testing.T) {
 		d := newDriverOf(t, v6, nil)
 		d.hold(0)
 		iss := d.hold(1)
-		d.shard.treatments[0][0].talk = ActionReply
+		d.shard.treatments.slots[1].Talk = policy.TalkReply
 		d.fromClient(1, wire.ACK|wire.PSH, 1001, iss+1, "EHLO")
 		fin := d.last()
 		d.fromClient(1, wire.ACK, 1005, fin.Seq+wire.Seq(len(fin.Payload))+1, "")
@@ -414,7 +415,7 @@ func TestPortableRecord(t *testing.T) {
 			*at, *ago = mono.Time(rapid.Int64().Draw(t, "at")), Ago(rapid.Int64().Draw(t, "ago"))
 		})
 		p.TSval, p.TSns = rapid.Uint32().Draw(t, "tsval"), rapid.Uint32().Draw(t, "tsval ns")
-		p.Talk, p.Members = ActionObserve, rapid.Uint64().Draw(t, "members")
+		p.Talk, p.Members = policy.TalkObserve, rapid.Uint64().Draw(t, "members")
 		v.Sought = rapid.Bool().Draw(t, "sought")
 		if !v.Sought { // the part for the server is left out
 			v = FlowState{Client: v.Client, Portable: true, Elsewhere: v.Elsewhere, Server: NoServer, Slot: noSlot, SYN: v.SYN, Established: v.Established}

@@ -32,8 +32,10 @@ type Config struct {
 	Servers   []Server
 	Names     Names
 
-	// Policy says how clients are treated; its frontends have the numbers of a FrontendID. Nil: as Frontends says.
+	// Policy says how the clients of those frontends are treated that name a number in it. Bounds are those of what a shard
+	// remembers of its clients; they keep their first values.
 	Policy *policy.Table `json:"-"`
+	Bounds policy.Bounds `json:"-"`
 
 	// Turn is how many turns of each backend's round robin are skipped at the start. Each shard has its own round robin, and
 	// so each begins with another server.
@@ -94,9 +96,10 @@ type Action uint8
 
 // The actions.
 const (
-	ActionReset   Action = iota // an RST
-	ActionReply                 // Frontend.RejectText, then FIN
-	ActionObserve               // no answer: the talk is reported, and the connection goes on to a server
+	ActionReset      Action = iota // an RST
+	ActionReply                    // Frontend.RejectText, then FIN
+	ActionObserve                  // no answer: the talk is reported, and the connection goes on to a server
+	ActionSilentDrop               // no answer, now or later: the connection is forgotten (HAProxy: silent-drop)
 )
 
 // String returns the action's word.
@@ -108,12 +111,31 @@ func (a Action) String() string {
 		return "reply"
 	case ActionObserve:
 		return "observe"
+	case ActionSilentDrop:
+		return "silent-drop"
 	}
 	return "unknown"
 }
 
+// talk returns the action in policy's words.
+func (a Action) talk() policy.Talk {
+	switch a {
+	case ActionReset:
+	case ActionReply:
+		return policy.TalkReply
+	case ActionObserve:
+		return policy.TalkObserve
+	case ActionSilentDrop:
+		return policy.TalkSilentDrop
+	}
+	return policy.TalkReset
+}
+
 // Frontend holds the rules for the clients of one frontend.
 type Frontend struct {
+	// Policy is 1 and the number of this frontend in Config.Policy, which then says what Delay, Action and the texts say too. With
+	// 0 they say all.
+	Policy       uint16        `json:",omitempty"`
 	Delay        time.Duration // the hold; with 0 we connect to a server at once, and still watch for talk before the banner
 	Action       Action
 	RejectText   string // one SMTP reply with its CRLF, for ActionReply
@@ -122,6 +144,7 @@ type Frontend struct {
 	Times        Times
 	// HidePipeconnect hides the keyword PIPECONNECT in the servers' answers to EHLO: see package ehlo.
 	HidePipeconnect bool `json:",omitempty"`
+	Signatures      bool `json:",omitempty"` // tell the signatures of SYNs: see policy.Signature
 	Live            bool `json:",omitempty"` // emit EventOpened and EventPassed
 }
 
@@ -176,6 +199,7 @@ type Source struct {
 // Limits bounds what strangers can make a shard store or send. Zero means the default.
 type Limits struct {
 	Flows    int // flow records; default 1,000,000
+	Held     int // connections in the delay at which there is stress, see policy.Stress; 0: no bound
 	HalfOpen int // half-open records; default 65,536. Beyond them a SYN is answered with a cookie
 	RSTsPerS int // RSTs for segments of unknown connections; default 1,000
 	ACKsPerS int // challenge ACKs, and ACKs that answer unacceptable segments; default 1,000

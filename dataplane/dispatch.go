@@ -43,6 +43,8 @@ func (s *Shard) fromClient(svc ServiceID, seg *wire.Segment) {
 	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseConnecting, PhaseIntroducing, PhaseSaying:
 		s.received(svc, seg)
 		s.ownEnd(id, f, seg)
+	case PhaseDropped:
+		s.drop(DropSilenced)
 	case phases:
 	}
 }
@@ -99,7 +101,7 @@ func (s *Shard) fromServer(endpoint uint16, seg *wire.Segment) {
 		s.serverToClient(id, f, seg)
 	case PhaseLingering:
 		s.fromServerAfterTheEnd(id, f, seg)
-	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseSaying, phases:
+	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseSaying, PhaseDropped, phases:
 		s.drop(DropUnknown)
 	}
 }

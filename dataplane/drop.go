@@ -22,6 +22,7 @@ const (
 	DropRateLimited
 	DropTableFull
 	DropBeyondHole
+	DropSilenced
 	DropTTL
 	DropTooBig
 	DropReversePath
@@ -66,6 +67,8 @@ func (d Drop) String() string {
 		return "table-full"
 	case DropBeyondHole:
 		return "beyond-hole"
+	case DropSilenced:
+		return "silenced"
 	case DropTTL:
 		return "ttl"
 	case DropTooBig:
@@ -114,6 +117,8 @@ func (d Drop) Help() string {
 		return "all flow records in use by live connections: no room for a SYN, or for the ACK of a SYN cookie"
 	case DropBeyondHole:
 		return "a server's data beyond a hole while keywords are hidden in its first replies: the server sends it again"
+	case DropSilenced:
+		return "segment of a connection that was dropped silently"
 	case DropTTL:
 		return "TTL or hop limit expired"
 	case DropTooBig:

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"hushgate/internal/mono"
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
 )
@@ -16,6 +17,8 @@ const (
 	VerdictEarlyTalker                // sent payload before the banner's first octet (Postfix: PREGREET)
 	VerdictHangup                     // closed or reset by the client before the banner (Postfix: HANGUP)
 	VerdictNoServer                   // waited, but no server could take the connection
+	VerdictRefused                    // turned away by policy as soon as its handshake was complete
+	verdicts
 )
 
 // String returns the verdict's label in logs and metrics.
@@ -31,6 +34,9 @@ func (v Verdict) String() string {
 		return "hang-up"
 	case VerdictNoServer:
 		return "no-server"
+	case VerdictRefused:
+		return "refused"
+	case verdicts:
 	}
 	return "unknown"
 }
@@ -62,6 +68,9 @@ const (
 	EventOpened
 	// EventPassed: a client that kept silent until the banner gets the server's banner. Only with Frontend.Live.
 	EventPassed
+	// EventStress: the tables have become so full that policy shortens delays (Stress is true), or empty enough again. The event
+	// belongs to no flow. Active is set.
+	EventStress
 )
 
 // Cause is the reason why a connection ended, or why a server failed.
@@ -84,6 +93,7 @@ const (
 	CauseServerUnreachable       // an ICMP error reported that the server is unreachable
 	CauseReused                  // the client opened a new connection with the same 4-tuple
 	CausePortsInUse              // no port is free at the server-side address of any server that could be chosen
+	CauseRefused                 // policy turned the client away, see Event.Rule
 )
 
 // String returns the cause's word in logs.
@@ -119,6 +129,8 @@ func (c Cause) String() string {
 		return "reopened"
 	case CausePortsInUse:
 		return "ports-in-use"
+	case CauseRefused:
+		return "refused"
 	}
 	return "unknown"
 }
@@ -158,6 +170,13 @@ type Event struct {
 	Verdict Verdict
 	Cause   Cause
 	Phase   Phase // the flow's phase when the event happened
+
+	// How the client was treated, and why: its rule in Config.Policy, what its pass had to do with it, and its SYN's signature if
+	// Frontend.Signatures asks for it.
+	Rule      policy.RuleID
+	Pass      policy.PassState
+	Signature policy.Signature
+	Stress    bool // for EventStress
 
 	Client     wire.Addr
 	ClientPort uint16
@@ -203,7 +222,12 @@ func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
 	*e = Event{
 		Kind: k, Cause: c, Phase: f.phase,
 		Client: f.client, ClientPort: f.clientPort, Service: f.service, Server: NoServer,
-		SYN: f.syn, Established: f.established, Observed: f.words&observed != 0,
+		SYN: f.syn, Established: f.established(), Observed: f.words&observed != 0,
+	}
+	t := &s.treatments.slots[f.treated]
+	e.Rule, e.Pass = t.rule, t.Pass
+	if f.signature != 0 {
+		e.Signature = s.memory.Signatures().At(f.signature)
 	}
 	if f.ext != 0 {
 		x := s.exts.At(f.ext)
@@ -238,13 +262,14 @@ func (s *Shard) tell(f *flow, e *Event) {
 	if f.ext != 0 {
 		s.forgetTalk(f)
 	}
+	s.uncount(f)
 	f.words |= told
 	s.stats.Verdict[e.Verdict]++
 }
 
 // close emits EventClosed with the figures of the splice, unless it was emitted before.
 func (s *Shard) close(f *flow, c Cause) {
-	if f.words&told != 0 || f.established == mono.Time(0) {
+	if f.words&told != 0 || f.handshake == 0 {
 		return
 	}
 	e := s.event(f, EventClosed, c)

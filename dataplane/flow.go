@@ -1,10 +1,12 @@
 package dataplane
 
 import (
+	"time"
 	"unsafe"
 
 	"hushgate/internal/flowtab"
 	"hushgate/internal/mono"
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 	"hushgate/nat"
 	"hushgate/tcpstate"
@@ -47,6 +49,7 @@ const (
 	PhaseSpliced                    // segments are translated in both directions
 	PhaseLingering                  // ended; late segments are still translated
 	PhaseSaying                     // our last reply and our FIN are being sent to the client
+	PhaseDropped                    // ended without a word; its segments get no answer
 	phases
 )
 
@@ -71,6 +74,8 @@ func (p Phase) String() string {
 		return "lingering"
 	case PhaseSaying:
 		return "saying"
+	case PhaseDropped:
+		return "dropped"
 	case phases:
 	}
 	return "unknown"
@@ -84,39 +89,52 @@ func (p Phase) translated() bool {
 // flow is the record of one connection. A held connection needs nothing else but its place in the outside index. Its place in
 // a deadline queue is part of the record. No pointer leads into it or out of it.
 type flow struct {
-	client      wire.Addr
-	link        flowtab.Link // deadline queue
-	syn         mono.Time
-	established mono.Time
-	conn        tcpstate.Conn
-	ext         uint32 // the flow's splice record; 0 until the delay is over
-	clientPort  uint16
-	service     ServiceID
-	queue       flowtab.QueueID // of link
-	phase       Phase
-	tries       uint8 // how often our segments were sent again in this phase
-	words       words // what we are saying, in PhaseSaying, and the generation of the client's treatment
+	client     wire.Addr
+	link       flowtab.Link // deadline queue
+	syn        mono.Time
+	conn       tcpstate.Conn
+	ext        uint32 // the flow's splice record; 0 until the delay is over
+	handshake  uint32 // how long it took, see established; 0 until it is complete
+	treated    treatedID
+	signature  policy.SignatureID // of the client's SYN; 0 if it is not known
+	clientPort uint16
+	service    ServiceID
+	queue      flowtab.QueueID // of link
+	phase      Phase
+	tries      uint8 // how often our segments were sent again in this phase
+	words      words // what we are saying, in PhaseSaying
 }
 
-// words says which text of the flow's treatment we are sending, and which generation that treatment belongs to.
+// established returns when the flow's handshake was complete, to the microsecond; 0 if it is not.
+func (f *flow) established() mono.Time {
+	if f.handshake == 0 {
+		return 0
+	}
+	return f.syn.Add(time.Duration(f.handshake-1) * time.Microsecond)
+}
+
+// establish records that the handshake was complete at a time. One that took longer than an hour counts as an hour.
+func (f *flow) establish(at mono.Time) {
+	f.handshake = 1 + uint32(min(max(0, at.Sub(f.syn)), time.Hour)/time.Microsecond)
+}
+
+// words says which text of the flow's treatment we are sending.
 type words uint8
 
 const (
 	wordsNone words = iota
 	wordsReject
 	wordsNoServer
+	wordsRefuse
 	numWords
 
-	generation           = 2 // the bit at which the generation of the treatment begins; it is four bits wide
-	generations          = 16
-	wordMask       words = 1<<generation - 1
-	generationMask words = (generations - 1) << generation
+	wordMask words = 3
 
 	told     words = 0x80 // combined with any of them: EventClosed was emitted
-	observed words = 0x40 // combined with any of them: the client talked early and the connection goes on (ActionObserve)
+	observed words = 0x40 // combined with any of them: the client talked early and the connection goes on (policy.TalkObserve)
 )
 
-var _ [1<<generation - numWords]byte
+var _ [wordMask + 1 - numWords]byte
 
 // maxFlow is the memory budget: a held connection with its place in the index stays below 128 octets.
 const maxFlow = 96

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
 )
@@ -29,6 +30,7 @@ func (s *Shard) accept(svc ServiceID, seg *wire.Segment, used *wire.Seq) {
 		iss = *used + 1 + iss%apart
 	}
 	f.conn.Accept(seg, iss, s.clock.TimestampOffset(&tuple), offerOf(&offer))
+	s.sign(f, seg)
 	s.enlist(id, f)
 	s.stats.SYNs++
 	s.received(svc, seg)
@@ -86,13 +88,15 @@ func (s *Shard) ownEnd(id uint32, f *flow, seg *wire.Segment) {
 		s.opened(id, f)
 	}
 	switch e := out.Events; {
+	case e.Has(tcpstate.Opened) && s.treatment(f).Refusal != policy.RefuseNone:
+		s.refuseClient(id, f)
 	case e.Has(tcpstate.Talked):
 		s.earlyTalk(id, f, seg)
 	case f.phase == PhaseSaying:
 		s.heard(id, f, seg, out, una)
 	case e.Has(tcpstate.Finished):
 		s.clientFinished(id, f)
-	case e.Has(tcpstate.Opened) && s.treatment(f).delay == 0:
+	case e.Has(tcpstate.Opened) && s.treatment(f).Delay == 0:
 		s.delayOver(id, f)
 	}
 }
@@ -142,17 +146,18 @@ func (s *Shard) answer(f *flow, seg *wire.Segment, r tcpstate.Reply) {
 
 // opened begins the hold. The delay starts with the handshake's last ACK.
 func (s *Shard) opened(id uint32, f *flow) {
-	f.established = s.now
+	f.establish(s.now)
 	s.stats.Opened++
 	s.active++
 	s.actives[f.service]++
 	s.fronts[s.cfg.Services[f.service].Frontend]++
 	s.enter(f, PhaseHeld)
+	s.press()
 	s.decide(f)
 	if s.frontend(f).Live {
 		s.event(f, EventOpened, CauseNone)
 	}
-	s.push(id, s.waits.delay[s.cfg.Services[f.service].Frontend])
+	s.push(id, s.waits.delay[s.treatment(f).Delay])
 }
 
 func (s *Shard) delayOver(id uint32, f *flow) {

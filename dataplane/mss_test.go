@@ -267,10 +267,14 @@ func without(t *testing.T, schema []RecordField, record []byte, names ...string)
 		if partBit(f.Part)&^parts != 0 {
 			continue
 		}
-		if left {
-			r = append(r, record[:f.Size]...)
+		size := f.Size
+		if size == 0 { // a text
+			size = textHead + int(binary.BigEndian.Uint16(record))
 		}
-		record = record[f.Size:]
+		if left {
+			r = append(r, record[:size]...)
+		}
+		record = record[size:]
 	}
 	if len(s) != len(schema)-len(names) {
 		t.Fatal("the schema lacks a field")

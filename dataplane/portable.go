@@ -9,6 +9,7 @@ import (
 	"github.com/dchest/siphash"
 
 	"hushgate/internal/mono"
+	"hushgate/internal/policy"
 	"hushgate/internal/proxyproto"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
@@ -34,10 +35,10 @@ type PortableState struct {
 
 	SYN, Established, DelayOver, Connect, Connected, Banner, FirstByte, LastSeen Ago
 
-	TSval uint32 // our timestamp towards the client at the moment of writing (RFC 7323), in milliseconds
-	TSns  uint32 // and for how many nanoseconds it had been that already
-	Talk  Action // what early talk gets, if it has not come yet
-	Text  string // what we are saying: the rest of it has still to be sent, or sent again
+	TSval uint32      // our timestamp towards the client at the moment of writing (RFC 7323), in milliseconds
+	TSns  uint32      // and for how many nanoseconds it had been that already
+	Talk  policy.Talk // what early talk gets, if it has not come yet
+	Text  string      // what we are saying: the rest of it has still to be sent, or sent again
 }
 
 // Ago is how long before the moment of writing something happened. Negative: it has not.
@@ -103,12 +104,12 @@ func (s *Shard) savePortable(now mono.Time, f *flow, v *FlowState) {
 	v.Portable = true
 	v.Elsewhere = PortableState{
 		Frontend: s.cfg.Names.frontend(svc.Frontend), ServiceAddr: svc.Addr, ServicePort: svc.Port,
-		DueIn: v.Due.Sub(now), TSval: f.conn.TSval(now), TSns: uint32(now % tick), Talk: s.frontend(f).Action,
+		DueIn: v.Due.Sub(now), TSval: f.conn.TSval(now), TSns: uint32(now % tick), Talk: s.frontend(f).Action.talk(),
 	}
 	p := &v.Elsewhere
 	v.eachInstant(func(at *mono.Time, ago *Ago) { *ago = agoOf(now, *at) })
 	if f.phase != PhaseHalfOpen {
-		p.Talk = s.treatment(f).talk
+		p.Talk = s.treatment(f).Talk
 	}
 	if v.speaks() {
 		p.Text = string(s.text(f))
@@ -186,31 +187,34 @@ func (s *Shard) localiseService(v *FlowState) (AdoptOutcome, error) {
 			place(p.ServiceAddr, p.ServicePort), p.Frontend)
 	}
 	v.Service = svc
-	g, ok := s.generationOf(v)
+	id, ok := s.localTreatment(v)
 	if !ok {
 		return AdoptUnknownText, fmt.Errorf("it is being told %q, which no configuration here has as that answer of the frontend %q", p.Text,
 			s.cfg.Names.frontend(s.cfg.Services[svc].Frontend))
 	}
-	v.Generation = g
+	v.Treated = uint16(id)
 	return Adopted, nil
 }
 
-// generationOf finds the latest treatment that goes on as was decided elsewhere: the same text, if one is being said, else the
-// same answer to early talk. Where no configuration here has that answer the present one counts, as it does for a client that
-// is in the delay for more changes than are remembered.
-func (s *Shard) generationOf(v *FlowState) (uint8, bool) {
+// localTreatment finds a treatment of this shard that goes on as was decided elsewhere: the same text, if one is being sent, else
+// the same answer to early talk. Where there is none with that answer the connection is treated as a new one of its frontend.
+func (s *Shard) localTreatment(v *FlowState) (best treatedID, ok bool) {
 	p, speaks := &v.Elsewhere, v.speaks()
-	best, ok := uint8(s.treated), !speaks
-	for n := words(1); n <= generations; n++ { // the latest comes last
-		g := (s.treated + n) % generations
-		if int(v.Service) >= len(s.treatments[g]) || v.Words >= uint8(numWords) {
-			continue
+	if !speaks {
+		best, ok = s.treatments.fronts[s.cfg.Services[v.Service].Frontend], true
+		if s.treatments.slots[best].Talk == p.Talk {
+			return best, true
 		}
-		t := &s.treatments[g][v.Service]
-		switch same := t.talk == p.Talk; {
-		case speaks && string(t.texts[v.Words]) != p.Text, !speaks && !same:
-		case same, !ok:
-			best, ok = uint8(g), true
+	}
+	for i := range s.treatments.slots {
+		t := &s.treatments.slots[i]
+		switch {
+		case !t.used() || t.Counted || t.Refusal != policy.RefuseNone && !speaks:
+		case speaks && string(t.said(words(v.Words), nil, v.Client)) != p.Text:
+		case t.Talk == p.Talk:
+			return treatedID(i), true
+		case speaks:
+			best, ok = treatedID(i), true
 		}
 	}
 	return best, ok

@@ -46,7 +46,7 @@ func RecordSchema() []RecordField { return SchemaFor(SameMachine) }
 // SchemaFor returns what AppendRecord writes of a FlowState that is meant for a reader.
 func SchemaFor(reader Reader) (schema []RecordField) {
 	for _, f := range fields {
-		if f.Part == portable && reader == SameMachine {
+		if f.older || f.Part == portable && reader == SameMachine {
 			continue
 		}
 		f.Names = slices.Clone(f.Names)
@@ -102,7 +102,7 @@ func AppendRecord(b []byte, v *FlowState) []byte {
 	b = append(b, parts)
 	for i := range fields {
 		f := &fields[i]
-		if bit := partBit(f.Part); bit&^parts != 0 {
+		if bit := partBit(f.Part); f.older || bit&^parts != 0 {
 			continue
 		}
 		if f.text != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"hushgate/internal/ehlo"
+	"hushgate/internal/policy"
 	"hushgate/internal/proxyproto"
 	"hushgate/tcpstate"
 )
@@ -20,11 +21,18 @@ type field struct {
 	text func(*FlowState) *string // in the place of both, where it is no number
 
 	added bool // older releases do not write it; then it is 0
+	older bool // this release does not write it
 }
 
 // added marks a field that is not in the first release.
 func added(f field) field {
 	f.added = true
+	return f
+}
+
+// older marks a field that only older releases write.
+func older(f field) field {
+	f.older, f.added = true, true
 	return f
 }
 
@@ -102,7 +110,9 @@ var fields = slices.Concat(
 			number("tries", func(v *FlowState) *uint8 { return &v.Tries }),
 			mark("settled", func(v *FlowState) *bool { return &v.Settled }),
 			number("words", func(v *FlowState) *uint8 { return &v.Words }),
-			number("generation", func(v *FlowState) *uint8 { return &v.Generation }),
+			older(number("generation", func(v *FlowState) *uint8 { return &v.Generation })),
+			added(number("treated", func(v *FlowState) *uint16 { return &v.Treated })),
+			added(text("signature", func(v *FlowState) *string { return &v.Signature })),
 			mark("told", func(v *FlowState) *bool { return &v.Told }),
 			mark("observed", func(v *FlowState) *bool { return &v.Observed }),
 			number("syn_at", func(v *FlowState) *nanoseconds { return (*nanoseconds)(&v.SYN) }),
@@ -224,7 +234,7 @@ func portableFields() []field {
 			number("last_seen_ago_ns", func(v *FlowState) *nanoseconds { return (*nanoseconds)(&p(v).LastSeen) }),
 			number("tsval", func(v *FlowState) *uint32 { return &p(v).TSval }),
 			number("tsval_ns", func(v *FlowState) *uint32 { return &p(v).TSns }),
-			named(number("early_talk", func(v *FlowState) *Action { return &p(v).Talk }), ActionObserve+1, Action.String),
+			named(number("early_talk", func(v *FlowState) *policy.Talk { return &p(v).Talk }), policy.TalkSilentDrop+1, policy.Talk.String),
 			text("text", func(v *FlowState) *string { return &p(v).Text }),
 		})
 }

@@ -43,7 +43,7 @@ func (c Reload) apply(s *Shard) {
 	s.epoch++
 	s.halfOpen = int64(cfg.Limits.HalfOpenRecords())
 	s.setTables(&cfg)
-	s.setTreatments(&cfg)
+	s.setPolicy(&cfg, old.Policy)
 	s.queues.Retire()
 	s.waits = newWaits(s.queues, &cfg)
 	s.pools = newPools(s.queues, &cfg)

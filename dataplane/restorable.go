@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"hushgate/internal/ehlo"
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 	"hushgate/nat"
 	"hushgate/tcpstate"
@@ -27,6 +28,12 @@ func (s *Shard) check(v *FlowState, live bool) (r *restored, outcome AdoptOutcom
 		}
 	}
 	r.v, r.over = v, [2]uint32{}
+	r.signature = policy.Signature{}
+	if v.Signature != "" {
+		if r.signature, err = policy.ParseSignature(v.Signature); err != nil {
+			return r, AdoptMalformed, err
+		}
+	}
 	s.flowOf(&r.flow, v, conn)
 	if other := s.lookupOut(v.Client, v.ClientPort, v.Service); other != 0 {
 		if !live || !s.givesWay(other, v) {
@@ -69,12 +76,11 @@ func (s *Shard) wellFormed(v *FlowState) error {
 		return errors.New("there is no such phase")
 	case !v.Phase.has(v.Conn.State):
 		return fmt.Errorf("it cannot be in %v", v.Conn.State)
-	case v.Sought != v.Phase.seeks() && v.Phase != PhaseSaying:
+	case v.Sought != v.Phase.seeks() && v.Phase != PhaseSaying && v.Phase != PhaseDropped:
 		return errors.New("it and its server do not fit together")
 	case v.Wait < 0 || v.Due > s.now.Add(v.Wait):
 		return errors.New("its deadline is too far away")
-	case v.Words >= uint8(numWords) || int(v.Generation) >= generations ||
-		s.decided(v) && int(v.Service) >= len(s.treatments[v.Generation]):
+	case v.Words >= uint8(numWords), s.decided(v) && !v.Portable && s.savedTreatment(v) == 0:
 		return errors.New("its words are unknown")
 	case v.Quoted && (!v.Sought || !v.Observed):
 		return errors.New("it is quoted and has not talked early")
@@ -88,18 +94,20 @@ func (s *Shard) wellFormed(v *FlowState) error {
 
 // decided reports whether a flow was saved with its treatment.
 func (s *Shard) decided(v *FlowState) bool {
-	return v.Phase == PhaseSaying || v.Phase != PhaseHalfOpen && !s.undecided
+	return v.Phase == PhaseSaying || v.Phase != PhaseHalfOpen && !s.resumed.undecided
 }
 
 // over reports whether a connection has ended and nothing is left to send.
-func (v *FlowState) over() bool { return v.Phase == PhaseLingering || v.Settled }
+func (v *FlowState) over() bool {
+	return v.Phase == PhaseLingering || v.Phase == PhaseDropped || v.Settled
+}
 
 // has reports whether our end of a flow in this phase can be in that TCP state.
 func (p Phase) has(state tcpstate.State) bool {
 	switch p {
 	case PhaseHalfOpen:
 		return state == tcpstate.SynReceived
-	case PhaseSaying:
+	case PhaseSaying, PhaseDropped:
 		return state != tcpstate.SynReceived
 	case PhaseHeld, PhaseWaiting, PhaseConnecting, PhaseIntroducing, PhaseBannerPending, PhaseSpliced, PhaseLingering, phases:
 	}
@@ -118,7 +126,7 @@ func (p Phase) connected() bool {
 // takes over believes as much of its predecessor: it would have to refuse all connections for one.
 func (v *FlowState) consistent() error {
 	open := v.Phase != PhaseHalfOpen
-	ended := v.Phase == PhaseSaying || v.Phase == PhaseLingering
+	ended := v.Phase == PhaseSaying || v.Phase == PhaseLingering || v.Phase == PhaseDropped
 	switch {
 	case !v.Client.Usable() || v.ClientPort == 0:
 		return errors.New("nobody can have that address and port")
@@ -209,7 +217,7 @@ func (s *Shard) restorableHeader(f *flow, x *splice) error {
 		if want != f.conn.IRS-x.synISS || half.Acked-x.synISS-1 > want || half.Next-x.synISS-1 > want {
 			return errors.New("its PROXY header has other numbers")
 		}
-	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseBannerPending, PhaseSpliced, PhaseLingering, PhaseSaying, phases:
+	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseBannerPending, PhaseSpliced, PhaseLingering, PhaseSaying, PhaseDropped, phases:
 	}
 	return nil
 }

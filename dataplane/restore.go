@@ -9,6 +9,7 @@ import (
 
 	"hushgate/internal/ehlo"
 	"hushgate/internal/flowtab"
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 	"hushgate/nat"
 	"hushgate/tcpstate"
@@ -18,7 +19,7 @@ import (
 // Settle ends that. The keys in cfg are used only where no connection depends on the old ones. Differences between cfg and
 // the configuration that the state comes from have the same effect as in a Reload.
 func Resume(cfg *Config, v *ShardState) (*Shard, error) {
-	if v.Now < 0 || len(v.Texts) > generations || int(v.Texted) >= generations || len(v.Services) > len(cfg.Services) ||
+	if v.Now < 0 || len(v.Texts) > generations || len(v.Treated) > maxTreated+1 || len(v.Services) > len(cfg.Services) ||
 		len(v.Backends) > len(cfg.Backends) {
 		return nil, errors.New("the state does not fit the configuration")
 	}
@@ -46,43 +47,105 @@ func Resume(cfg *Config, v *ShardState) (*Shard, error) {
 	return s, nil
 }
 
-// resumeTreatments restores the treatments of all generations.
+// generations is how many generations of treatments an older release has.
+const generations = 16
+
+// resumeTreatments enters the treatments that connections have.
 func (s *Shard) resumeTreatments(v *ShardState) error {
-	s.undecided = v.Treatments == nil
-	s.treatments = [generations][]treatment{}
+	s.resumed = resumedTreatments{undecided: v.Treated == nil && v.Treatments == nil}
+	for i := range v.Treated {
+		t := &v.Treated[i]
+		id, err := s.resumeTreatment(&policy.Treatment{
+			Delay: t.Delay, Talk: t.Talk, Refusal: t.Refusal, Pass: t.Pass, Counted: t.Counted && s.memory != nil,
+			Reject: t.Reject, NoServer: t.NoServer, Refuse: t.Refuse, Teaser: t.Teaser,
+		}, &t.Rule)
+		if err != nil {
+			return err
+		}
+		s.resumed.ids = append(s.resumed.ids, id)
+	}
 	for g, texts := range v.Texts {
-		rest := make([]TreatmentState, len(texts))
-		if !s.undecided {
+		rest := make([]GenerationState, len(texts))
+		if v.Treatments != nil {
 			if len(v.Treatments) != len(v.Texts) || len(v.Treatments[g]) != len(texts) {
 				return errors.New("the treatments and the texts are not of the same services")
 			}
 			rest = v.Treatments[g]
 		}
-		list := make([]treatment, len(texts))
-		for i := range list {
-			if err := list[i].resume(texts[i], rest[i]); err != nil {
-				return err
-			}
+		ids, err := s.resumeGeneration(texts, rest)
+		if err != nil {
+			return err
 		}
-		s.treatments[g] = list
+		s.resumed.generations = append(s.resumed.generations, ids)
 	}
-	s.treated = words(v.Texted)
-	s.setTreatments(s.cfg)
 	return nil
 }
 
-func (t *treatment) resume(texts []string, rest TreatmentState) error {
-	if len(texts) > int(numWords) {
-		return fmt.Errorf("%d texts of a service: there are %d", len(texts), numWords)
+// resumeGeneration enters the treatments of all services as an older release has them.
+func (s *Shard) resumeGeneration(texts [][]string, rest []GenerationState) (ids []treatedID, err error) {
+	for i, list := range texts {
+		if len(list) > int(wordsRefuse) {
+			return nil, fmt.Errorf("%d texts of a service: there are %d", len(list), wordsRefuse)
+		}
+		if rest[i].Talk > ActionObserve {
+			return nil, fmt.Errorf("there is no answer number %d to early talk", rest[i].Talk)
+		}
+		tr := policy.Treatment{Delay: rest[i].Delay, Talk: rest[i].Talk.talk()}
+		for w, text := range list {
+			if words(w) == wordsReject {
+				tr.Reject = policy.Text(text)
+			} else if words(w) == wordsNoServer {
+				tr.NoServer = policy.Text(text)
+			}
+		}
+		id, err := s.resumeTreatment(&tr, &policy.RuleInfo{})
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
 	}
-	if rest.Talk > ActionObserve {
-		return fmt.Errorf("there is no answer number %d to early talk", rest.Talk)
+	return ids, nil
+}
+
+func (s *Shard) resumeTreatment(tr *policy.Treatment, rule *policy.RuleInfo) (treatedID, error) {
+	if tr.Talk > policy.TalkSilentDrop || tr.Refusal > policy.RefuseTarpit || tr.Pass > policy.PassVetoed {
+		return 0, fmt.Errorf("no client is treated by talk %d, refusal %d, pass %d", tr.Talk, tr.Refusal, tr.Pass)
 	}
-	t.delay, t.talk = rest.Delay, rest.Talk
-	for w, text := range texts {
-		t.texts[w] = []byte(text)
+	by := policy.RuleNone
+	if s.cfg.Policy != nil {
+		by = policy.RuleID(max(0, slices.Index(s.cfg.Policy.Rules(), *rule)))
 	}
-	return nil
+	id := s.treatments.intern(tr, by)
+	if id == 0 {
+		return 0, fmt.Errorf("connections are treated in more than %d ways", maxTreated)
+	}
+	s.treatments.slots[id].flows++ // until Settle: no reload may forget it before its connections come
+	s.resumed.all = append(s.resumed.all, id)
+	return id, nil
+}
+
+// resumedTreatments are the treatments of another process's connections, between Resume and Settle.
+type resumedTreatments struct {
+	ids         []treatedID   // by FlowState.Treated
+	generations [][]treatedID // by FlowState.Generation and service
+	all         []treatedID
+	undecided   bool // the old process did not save the treatments of live flows
+}
+
+// savedTreatment returns the treatment of a connection, 0 if it has none that is known. A connection that is not part of a
+// takeover is of this shard, or of one with the same tables.
+func (s *Shard) savedTreatment(v *FlowState) treatedID {
+	r := &s.resumed
+	switch live := r.ids == nil && r.generations == nil; {
+	case live && int(v.Treated) < len(s.treatments.slots) && s.treatments.slots[v.Treated].used():
+		return treatedID(v.Treated)
+	case live:
+	case int(v.Treated) < len(r.ids):
+		return r.ids[v.Treated]
+	case int(v.Generation) < len(r.generations) && int(v.Service) < len(r.generations[v.Generation]):
+		return r.generations[v.Generation][v.Service]
+	}
+	return 0
 }
 
 // resumePools restores the health and options of servers, as inherit does.
@@ -134,22 +197,23 @@ func (s *Shard) errTableFull() error {
 
 // restored is a connection of which everything was checked: it can be taken. It is valid until the next check.
 type restored struct {
-	v      *FlowState
-	flow   flow
-	splice splice      // only if v.Sought
-	masker ehlo.Masker // only if v.Masking
-	class  flowtab.Class
-	over   [2]uint32 // connections that are over and have to go before; 0 is none
+	v         *FlowState
+	flow      flow
+	splice    splice      // only if v.Sought
+	masker    ehlo.Masker // only if v.Masking
+	signature policy.Signature
+	class     flowtab.Class
+	over      [2]uint32 // connections that are over and have to go before; 0 is none
 }
 
 // flowOf fills in the record of a connection, without its place in a queue.
 func (s *Shard) flowOf(f *flow, v *FlowState, conn tcpstate.Conn) {
 	*f = flow{
 		client: v.Client, clientPort: v.ClientPort, service: v.Service, phase: v.Phase, tries: v.Tries,
-		syn: v.SYN, established: v.Established, conn: conn, words: words(v.Generation)<<generation | words(v.Words),
+		syn: v.SYN, conn: conn, words: words(v.Words),
 	}
-	if !s.decided(v) {
-		s.decide(f)
+	if v.Established != 0 {
+		f.establish(v.Established)
 	}
 	if v.Told {
 		f.words |= told
@@ -166,6 +230,10 @@ func (s *Shard) flowOf(f *flow, v *FlowState, conn tcpstate.Conn) {
 func (s *Shard) take(id uint32, r *restored) {
 	f := s.flows.At(id)
 	*f = r.flow
+	s.takeTreatment(f, r.v)
+	if s.memory != nil && r.signature.Known() {
+		f.signature = s.memory.Signatures().Hold(&r.signature)
+	}
 	if r.v.Settled {
 		s.settled++
 	}
@@ -179,6 +247,23 @@ func (s *Shard) take(id uint32, r *restored) {
 	}
 	if r.v.Sought {
 		s.takeSplice(id, f, r)
+	}
+}
+
+// takeTreatment gives a connection the treatment that it had, or that it would get now.
+func (s *Shard) takeTreatment(f *flow, v *FlowState) {
+	switch {
+	case v.Phase == PhaseHalfOpen:
+		return
+	case v.Portable:
+		s.assign(f, treatedID(v.Treated))
+	case s.decided(v):
+		s.assign(f, s.savedTreatment(v))
+	default:
+		s.assign(f, s.treatments.fronts[s.cfg.Services[f.service].Frontend])
+	}
+	if s.counted(f) {
+		s.memory.Recount(f.client, s.now)
 	}
 }
 
@@ -243,5 +328,8 @@ func (s *Shard) restoreTalk(x *splice, v *FlowState) {
 // Settle ends a series of Restore.
 func (s *Shard) Settle() {
 	s.queues.Settle()
-	s.sameSlots, s.undecided = nil, false
+	for _, id := range s.resumed.all {
+		s.treatments.release(id)
+	}
+	s.sameSlots, s.resumed = nil, resumedTreatments{}
 }

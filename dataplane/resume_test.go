@@ -176,7 +176,7 @@ func TestRecordSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	var v FlowState
-	for n, want := range map[Phase]Phase{1: PhaseSaying, 2: PhaseLingering, 9: PhaseHalfOpen} {
+	for n, want := range map[Phase]Phase{1: PhaseDropped, 2: PhaseSaying, 10: PhaseHalfOpen} {
 		if _, err := r.Read(AppendRecord(nil, &FlowState{Phase: n}), &v); err != nil || v.Phase != want {
 			t.Errorf("phase %d is %v, want %v (%v)", n, v.Phase, want, err)
 		}
@@ -293,7 +293,7 @@ func TestRestoreRefuses(t *testing.T) {
 		{func(v *FlowState) { v.Due = v.Due.Add(time.Hour) }, "deadline is too far"},
 		{func(v *FlowState) { v.Wait = -1 }, "deadline is too far"},
 		{func(v *FlowState) { v.Words = 9 }, "words"},
-		{func(v *FlowState) { v.Generation = 200 }, "words"},
+		{func(v *FlowState) { v.Treated = 200 }, "words"},
 		{func(v *FlowState) { v.Settled = true }, "said nothing"},
 		{func(v *FlowState) { v.Quoted = true }, "has not talked early"},
 		{func(v *FlowState) { v.Quoted, v.Observed, v.TalkOctets = true, true, 5 }, ""},

@@ -7,6 +7,7 @@ import (
 
 	"hushgate/internal/ehlo"
 	"hushgate/internal/mono"
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 	"hushgate/nat"
 	"hushgate/tcpstate"
@@ -23,11 +24,14 @@ type FlowState struct {
 	Service    ServiceID
 	Phase      Phase
 	Tries      uint8
-	Settled    bool  // everything was sent and acknowledged
-	Words      uint8 // which of our texts is being sent; 0 for none
-	Generation uint8 // the generation of the flow's treatment: an index of ShardState.Texts
-	Told       bool  // EventClosed was emitted
+	Settled    bool   // everything was sent and acknowledged
+	Words      uint8  // which of our texts is being sent; 0 for none
+	Generation uint8  // of an older release, see ShardState
+	Treated    uint16 // the flow's treatment: an index of ShardState.Treated; 0 in PhaseHalfOpen
+	Told       bool   // EventClosed was emitted
 	Observed   bool
+
+	Signature string // of the client's SYN, in JA4T notation; empty if it is not known
 
 	SYN, Established mono.Time
 	Due              mono.Time     // the deadline
@@ -69,22 +73,37 @@ type ShardState struct {
 	Secret    [2]uint64         `json:"secret"`
 	OldSecret [2]uint64         `json:"old_secret"`
 	Clock     [2]uint64         `json:"clock_secret"`
-	Texts     [][][]string      `json:"texts"`    // by generation, service and kind of text
-	Texted    uint8             `json:"texted"`   // the generation for new clients
 	Services  []BackendID       `json:"services"` // the backend of each
 	Backends  [][]MemberState   `json:"backends"`
 	Ports     []uint16          `json:"ports"` // the next port of each server's Source
 	Counters  map[string]uint64 `json:"counters"`
 
-	// Treatments are the other parts of the treatments that Texts belong to. A release without them writes the generation only of
-	// connections that are being sent a reply.
-	Treatments [][]TreatmentState `json:"treatments,omitempty"`
+	// Treated are the treatments that connections have, by FlowState.Treated. An older release has Texts, by generation, service
+	// and kind of text, and maybe Treatments, in their place, and connections with a Generation. One without Treatments writes the
+	// generation only of connections that are being sent a reply.
+	Treated    []TreatedState      `json:"treated,omitempty"`
+	Texts      [][][]string        `json:"texts,omitempty"`
+	Treatments [][]GenerationState `json:"treatments,omitempty"`
 
 	UsedCookies []byte `json:"used_cookies,omitempty"` // see Shard.Remember
 }
 
-// TreatmentState is how the clients of a service are treated, except the texts.
-type TreatmentState struct {
+// TreatedState is a treatment. What is left out is the zero value.
+type TreatedState struct {
+	Delay    time.Duration    `json:"delay_ns"`
+	Talk     policy.Talk      `json:"talk"`
+	Refusal  policy.Refusal   `json:"refusal,omitempty"`
+	Pass     policy.PassState `json:"pass,omitempty"`
+	Counted  bool             `json:"counted,omitempty"`
+	Reject   policy.Text      `json:"reject_text,omitempty"`
+	NoServer policy.Text      `json:"no_server_text,omitempty"`
+	Refuse   policy.Text      `json:"refuse_text,omitempty"`
+	Teaser   policy.Text      `json:"teaser,omitempty"`
+	Rule     policy.RuleInfo  `json:"rule"`
+}
+
+// GenerationState is how an older release treats the clients of a service, except the texts.
+type GenerationState struct {
 	Delay time.Duration `json:"delay_ns"`
 	Talk  Action        `json:"talk"`
 }
@@ -102,7 +121,7 @@ type MemberState struct {
 func (s *Shard) Save() *ShardState {
 	v := &ShardState{
 		Now: s.now, Flood: s.flood, Secret: s.secret, OldSecret: s.oldSecret, Clock: s.clock,
-		Texted: uint8(s.treated), Ports: s.savePorts(), Counters: s.stats.counters(),
+		Ports: s.savePorts(), Counters: s.stats.counters(),
 	}
 	if s.flooded() {
 		v.UsedCookies = s.used.save()
@@ -123,18 +142,21 @@ func (s *Shard) Save() *ShardState {
 	return v
 }
 
-// saveTreatments saves all generations, because a flow may belong to any of them.
+// saveTreatments saves the treatments that connections have. Those of nobody are empty.
 func (s *Shard) saveTreatments(v *ShardState) {
-	for _, services := range s.treatments {
-		texts, rest := make([][]string, len(services)), make([]TreatmentState, len(services))
-		for i := range services {
-			t := &services[i]
-			rest[i] = TreatmentState{Delay: t.delay, Talk: t.talk}
-			for _, text := range t.texts {
-				texts[i] = append(texts[i], string(text))
-			}
+	v.Treated = make([]TreatedState, len(s.treatments.slots))
+	for i := range s.treatments.slots {
+		t := &s.treatments.slots[i]
+		if t.flows == 0 {
+			continue
 		}
-		v.Texts, v.Treatments = append(v.Texts, texts), append(v.Treatments, rest)
+		v.Treated[i] = TreatedState{
+			Delay: t.Delay, Talk: t.Talk, Refusal: t.Refusal, Pass: t.Pass, Counted: t.Counted,
+			Reject: t.Reject, NoServer: t.NoServer, Refuse: t.Refuse, Teaser: t.Teaser,
+		}
+		if p := s.cfg.Policy; p != nil && int(t.rule) < len(p.Rules()) {
+			v.Treated[i].Rule = p.Rules()[t.rule]
+		}
 	}
 }
 
@@ -168,9 +190,12 @@ func (s *Shard) SaveFlows(yield func(*FlowState) error) (err error) {
 func (s *Shard) saveFlow(v *FlowState, f *flow) {
 	*v = FlowState{
 		Client: f.client, ClientPort: f.clientPort, Service: f.service, Phase: f.phase, Tries: f.tries,
-		Words: uint8(f.words & wordMask), Generation: uint8(f.words & generationMask >> generation),
+		Words: uint8(f.words & wordMask), Treated: uint16(f.treated),
 		Told: f.words&told != 0, Observed: f.words&observed != 0,
-		SYN: f.syn, Established: f.established, Conn: f.conn.Save(), Server: NoServer, Slot: noSlot,
+		SYN: f.syn, Established: f.established(), Conn: f.conn.Save(), Server: NoServer, Slot: noSlot,
+	}
+	if f.signature != 0 {
+		v.Signature = s.memory.Signatures().At(f.signature).String()
 	}
 	if f.phase == PhaseSaying && f.tries == settled {
 		v.Settled, v.Tries = true, 0

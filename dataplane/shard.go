@@ -4,6 +4,7 @@ import (
 	"hushgate/internal/ehlo"
 	"hushgate/internal/flowtab"
 	"hushgate/internal/mono"
+	"hushgate/internal/policy"
 	"hushgate/internal/proxyproto"
 	"hushgate/internal/wire"
 	"hushgate/nat"
@@ -32,8 +33,9 @@ type Shard struct {
 	waits     waits
 	epoch     uint16 // number of the configuration
 
-	treatments [generations][]treatment // of each service, for the latest configurations
-	treated    words                    // the generation for clients that come from now on
+	treatments treatments
+	memory     *policy.Memory // of clients; nil without a policy
+	stress     policy.Stress
 
 	active  int                     // established flows whose EventClosed was not emitted
 	actives []int                   // the same, for each service
@@ -48,7 +50,7 @@ type Shard struct {
 	sweep   sweep
 
 	sameSlots []bool // between Resume and Settle: services with the same servers, in the same order, as in the old process
-	undecided bool   // between Resume and Settle: the old process did not save the treatments of live flows
+	resumed   resumedTreatments
 	coming    restored
 
 	icmpError wire.ICMPError
@@ -70,9 +72,10 @@ type Shard struct {
 	serverRSTs   limiter // RSTs to servers; a limit of their own, so that a flood of clients does not use it up
 	halfOpenACKs limiter
 
-	out    []Out
-	arena  []byte // frames that we built ourselves; valid until Drain
-	events []Event
+	lastReply []byte // scratch space of text
+	out       []Out
+	arena     []byte // frames that we built ourselves; valid until Drain
+	events    []Event
 }
 
 type addrPort struct {
@@ -129,7 +132,8 @@ func New(cfg *Config) *Shard {
 	})
 	LocalAddresses(cfg.Local).apply(s)
 	s.setTables(cfg)
-	s.treatments[0] = treatmentsOf(cfg)
+	s.treatments = newTreatments()
+	s.setPolicy(cfg, nil)
 	s.waits = newWaits(s.queues, cfg)
 	s.pools = newPools(s.queues, cfg)
 	return s
@@ -192,6 +196,8 @@ func (s *Shard) fire(id uint32, f *flow) {
 		s.forget(id, f)
 	case PhaseSaying:
 		s.sayTimeout(id, f)
+	case PhaseDropped:
+		s.forget(id, f)
 	case phases:
 	}
 }
@@ -213,6 +219,7 @@ func (s *Shard) forget(id uint32, f *flow) {
 		s.unmask(s.exts.At(f.ext))
 		s.exts.Free(f.ext)
 	}
+	s.disown(f)
 	if f.phase == PhaseSaying && f.tries == settled {
 		s.settled--
 	}

@@ -70,7 +70,7 @@ func (s *Shard) shut(id uint32, f *flow, now bool) bool {
 		s.abandonServer(id, f)
 		e := s.event(f, EventClosed, CauseShutdown)
 		if !now {
-			e.Banner, e.BytesToClient = s.now, uint64(len(s.treatment(f).texts[wordsNoServer]))
+			e.Banner, e.BytesToClient = s.now, uint64(s.treatment(f).NoServer.Len(f.client))
 			s.tell(f, e)
 			s.say(id, f, wordsNoServer)
 			return true
@@ -90,7 +90,7 @@ func (s *Shard) shut(id uint32, f *flow, now bool) bool {
 		if f.tries != settled {
 			s.sendClient(f, f.conn.RST(s.now), nil)
 		}
-	case PhaseLingering:
+	case PhaseLingering, PhaseDropped:
 		if !now {
 			return false
 		}
@@ -104,7 +104,7 @@ func (s *Shard) shut(id uint32, f *flow, now bool) bool {
 // Remaining returns how many connections have not ended. Records that merely linger do not count. It is never 0 before a
 // Shutdown has visited all flows.
 func (s *Shard) Remaining() int {
-	n := s.flows.Len() - int(s.stats.Phase[PhaseLingering]) - s.settled
+	n := s.flows.Len() - int(s.over())
 	if n == 0 && s.sweep.begun && !s.sweep.done {
 		return 1
 	}

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"math"
 
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
 )
@@ -22,7 +23,7 @@ func (s *Shard) watchForBanner(id uint32, f *flow, seg *wire.Segment) {
 	x, judge := s.exts.At(f.ext), f.conn
 	judge.RcvNxt = x.track.Client.Acked // this includes the client's FIN, if the server has acknowledged it
 	switch out := judge.Arrive(seg); {
-	case out.Events.Has(tcpstate.Talked) && s.treatment(f).talk == ActionObserve:
+	case out.Events.Has(tcpstate.Talked) && s.treatment(f).Talk == policy.TalkObserve:
 		s.observe(id, f, seg)
 		s.clientToServer(id, f, seg)
 	case out.Events.Has(tcpstate.Talked):
@@ -136,6 +137,7 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 		if banner {
 			x.banner = s.now
 			s.enter(f, PhaseSpliced)
+			s.passed(f)
 			if s.frontend(f).Live && f.words&observed == 0 {
 				s.event(f, EventPassed, CauseNone)
 			}

@@ -3,11 +3,11 @@ package dataplane
 // Stats counts what a shard has done since its start; Phase has the present number of flows. The tags of each field hold its
 // name and its help text (see Each).
 type Stats struct {
-	Frames    uint64                      `name:"frames" help:"frames received"`
-	Forwarded uint64                      `name:"forwarded" help:"segments translated and forwarded"`
-	Dropped   [Drops]uint64               `name:"dropped" label:"reason" help:"frames dropped"`
-	Phase     [phases]int64               `name:"flows" label:"phase" help:"present connections by phase"`
-	Verdict   [VerdictNoServer + 1]uint64 `name:"verdicts" label:"verdict" help:"ended connections whose handshake was completed, by verdict"`
+	Frames    uint64           `name:"frames" help:"frames received"`
+	Forwarded uint64           `name:"forwarded" help:"segments translated and forwarded"`
+	Dropped   [Drops]uint64    `name:"dropped" label:"reason" help:"frames dropped"`
+	Phase     [phases]int64    `name:"flows" label:"phase" help:"present connections by phase"`
+	Verdict   [verdicts]uint64 `name:"verdicts" label:"verdict" help:"ended connections whose handshake was completed, by verdict"`
 
 	Resets [ends]uint64 `name:"resets" label:"closed_by" help:"spliced connections that were reset, by the ends that had sent their FIN before; with neither the conversation was cut off"`
 
@@ -20,6 +20,9 @@ type Stats struct {
 	CookiesReplayed   uint64 `name:"cookies_replayed" help:"ACKs of a cookie that had already opened a connection: answered with an RST"`
 	HandshakesExpired uint64 `name:"handshakes_expired" help:"half-open connections whose SYN-ACK was never acknowledged"`
 	Spliced           uint64 `name:"spliced" help:"connections handed to a server"`
+	PassesGranted     uint64 `name:"passes_granted" help:"passes given to clients that had waited and were greeted by a server"`
+	PassesLost        uint64 `name:"passes_lost" help:"passes taken from clients that talked early"`
+	OffendersListed   uint64 `name:"offenders_listed" help:"early talks that made their client an offender, or kept it one"`
 	SYNACKsAgain      uint64 `name:"synacks_again" help:"SYN-ACKs sent again"`
 	SYNsAgain         uint64 `name:"syns_again" help:"SYNs to servers sent again"`
 	HeadersAgain      uint64 `name:"headers_again" help:"PROXY headers sent again"`

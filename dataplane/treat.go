@@ -1,63 +1,298 @@
 package dataplane
 
 import (
-	"bytes"
+	"math"
 	"slices"
-	"time"
+
+	"hushgate/internal/policy"
+	"hushgate/internal/wire"
 )
 
-// treatment is how a client is treated: the length of its delay, the answer to early talk, and the texts that we may send. It
-// is decided once, when the handshake is complete. Later configurations do not change it.
-type treatment struct {
-	delay time.Duration
-	talk  Action           // the answer to early talk
-	texts [numWords][]byte // our replies; they must stay the same at each call, because segments are cut out of them
+// treatedID names a treatment that is in use: an index of treatments.slots. 0 is that of a flow that nothing was decided about,
+// because its handshake is not complete.
+type treatedID uint16
+
+// decision is a treatment and the rule that led to it. Rules are those of the present table.
+type decision struct {
+	treatment policy.TreatmentID
+	rule      policy.RuleID
 }
 
-// treat returns how the clients of a frontend are treated.
-func treat(f *Frontend) treatment {
-	return treatment{
-		delay: f.Delay,
-		talk:  f.Action,
-		texts: [numWords][]byte{wordsReject: []byte(f.RejectText), wordsNoServer: []byte(f.NoServerText)},
+// treated is a treatment that flows have, or may get.
+type treated struct {
+	policy.Treatment
+	rule    policy.RuleID
+	flows   uint32
+	current bool // the present configuration may decide so
+}
+
+// used reports whether the place is taken.
+func (t *treated) used() bool { return t.current || t.flows > 0 }
+
+// treatments are all treatments that flows have. What was decided about a flow when its handshake was complete stays,
+// whatever configuration comes later: its record names the treatment. A treatment that no configuration leads to any more is
+// forgotten with its last flow.
+type treatments struct {
+	slots  []treated
+	free   []treatedID
+	known  map[decision]treatedID // of the present policy
+	fronts []treatedID            // by FrontendID, of frontends without a policy
+}
+
+func newTreatments() treatments {
+	return treatments{slots: make([]treated, 1), known: map[decision]treatedID{}}
+}
+
+// maxTreated is how many treatments a treatedID can name.
+const maxTreated = math.MaxUint16
+
+// intern returns the id of a treatment by a rule, 0 if there is no room for it.
+func (t *treatments) intern(tr *policy.Treatment, rule policy.RuleID) treatedID {
+	for i := 1; i < len(t.slots); i++ {
+		if v := &t.slots[i]; v.used() && v.rule == rule && v.Treatment == *tr {
+			v.current = true
+			return treatedID(i)
+		}
+	}
+	v := treated{Treatment: *tr, rule: rule, current: true}
+	if n := len(t.free); n > 0 {
+		id := t.free[n-1]
+		t.free, t.slots[id] = t.free[:n-1], v
+		return id
+	}
+	if len(t.slots) > maxTreated {
+		return 0
+	}
+	t.slots = append(t.slots, v)
+	return treatedID(len(t.slots) - 1)
+}
+
+// of returns the id of a decision of the present policy. If thousands of configurations have left so many treatments that there
+// is no room, the client gets one that is there, with its delay and answer.
+func (t *treatments) of(p *policy.Table, d decision) treatedID {
+	id, known := t.known[d]
+	if known {
+		return id
+	}
+	tr := p.Treatment(d.treatment)
+	if id = t.intern(tr, d.rule); id == 0 {
+		id = t.nearest(tr)
+	}
+	t.known[d] = id
+	return id
+}
+
+// nearest returns a present treatment that admits or refuses clients as tr does, the one with the nearest delay.
+func (t *treatments) nearest(tr *policy.Treatment) (best treatedID) {
+	for i := 1; i < len(t.slots); i++ {
+		v := &t.slots[i]
+		if v.Refusal != tr.Refusal || v.Counted != tr.Counted || v.Talk != tr.Talk {
+			continue
+		}
+		if best == 0 || (v.Delay-tr.Delay).Abs() < (t.slots[best].Delay-tr.Delay).Abs() {
+			best = treatedID(i)
+		}
+	}
+	return best
+}
+
+func (t *treatments) hold(id treatedID) { t.slots[id].flows++ }
+
+func (t *treatments) release(id treatedID) {
+	if id == 0 {
+		return
+	}
+	v := &t.slots[id]
+	if v.flows--; v.flows == 0 && !v.current {
+		t.drop(id)
 	}
 }
 
-func (t *treatment) same(u *treatment) bool {
-	return t.delay == u.delay && t.talk == u.talk && slices.EqualFunc(t.texts[:], u.texts[:], bytes.Equal)
+func (t *treatments) drop(id treatedID) {
+	t.slots[id] = treated{}
+	t.free = append(t.free, id)
 }
 
-// treatmentsOf lists the treatment of each service's clients.
-func treatmentsOf(cfg *Config) (list []treatment) {
-	fronts := make([]treatment, len(cfg.Frontends))
+// renew makes room for the treatments of a new policy. Those of flows stay, with the new number of their rule.
+func (t *treatments) renew(was, now *policy.Table) {
+	clear(t.known)
+	t.fronts = nil
+	for i := 1; i < len(t.slots); i++ {
+		v := &t.slots[i]
+		if !v.used() {
+			continue
+		}
+		v.current = false
+		if v.rule = sameRule(was, now, v.rule); v.flows == 0 {
+			t.drop(treatedID(i))
+		}
+	}
+}
+
+// sameRule returns a rule's number in another table; RuleNone if it is not there.
+func sameRule(was, now *policy.Table, id policy.RuleID) policy.RuleID {
+	if was == nil || now == nil || int(id) >= len(was.Rules()) {
+		return policy.RuleNone
+	}
+	return policy.RuleID(max(0, slices.Index(now.Rules(), was.Rules()[id])))
+}
+
+// setPolicy installs the policy and the treatments of a new configuration.
+func (s *Shard) setPolicy(cfg *Config, was *policy.Table) {
+	s.treatments.renew(was, cfg.Policy)
 	for i := range cfg.Frontends {
-		fronts[i] = treat(&cfg.Frontends[i])
+		tr := plain(&cfg.Frontends[i])
+		s.treatments.fronts = append(s.treatments.fronts, s.treatments.intern(&tr, policy.RuleNone))
 	}
-	for _, v := range cfg.Services {
-		list = append(list, fronts[v.Frontend])
+	switch {
+	case cfg.Policy == nil: // what is known of clients is kept: there may be a policy again
+	case s.memory == nil:
+		s.memory = policy.NewMemory(cfg.Policy, cfg.HashKey, boundsOf(cfg), s.now)
+		s.recount()
+	case s.memory.Adopt(cfg.Policy, s.now):
+		s.recount()
 	}
-	return list
 }
 
-// setTreatments installs the treatments of a new configuration. If any of them changed, they become the next generation. A
-// flow stores its generation, so that its treatment stays as decided and a reply is sent to its end. After 16 changes a
-// generation is used again: a client that has been held all that time gets the newest treatment, and a reply still unsent is
-// truncated.
-func (s *Shard) setTreatments(cfg *Config) {
-	list := treatmentsOf(cfg)
-	same := func(a, b treatment) bool { return a.same(&b) }
-	if !slices.EqualFunc(s.treatments[s.treated], list, same) {
-		s.treated = (s.treated + 1) % generations
-	}
-	s.treatments[s.treated] = list
+func boundsOf(cfg *Config) policy.Bounds {
+	b := cfg.Bounds
+	b.Clients = cfg.Limits.withDefaults().Flows // so that every client that has a connection can be counted
+	return b
 }
 
-// decide stores the current generation of treatments in a flow.
+// plain is the treatment of a frontend's clients if no policy says another.
+func plain(f *Frontend) policy.Treatment {
+	return policy.Treatment{
+		Delay: f.Delay, Talk: f.Action.talk(), Reject: policy.Text(f.RejectText), NoServer: policy.Text(f.NoServerText),
+	}
+}
+
+// decide decides how a flow is treated, whose handshake is complete.
 func (s *Shard) decide(f *flow) {
-	f.words = f.words&^generationMask | s.treated<<generation
+	frontend := s.cfg.Services[f.service].Frontend
+	id := s.treatments.fronts[frontend]
+	if number := s.cfg.Frontends[frontend].Policy; number != 0 {
+		c := policy.Client{Addr: f.client, Frontend: number - 1, Signature: f.signature}
+		d := s.cfg.Policy.Treat(&c, s.memory, policy.Load{Stress: s.stress.On()}, s.now)
+		id = s.treatments.of(s.cfg.Policy, decision{d.Treatment, d.Rule})
+	}
+	s.assign(f, id)
+}
+
+// assign gives a flow a treatment in the place of the one that it has.
+func (s *Shard) assign(f *flow, id treatedID) {
+	s.treatments.hold(id)
+	s.treatments.release(f.treated)
+	f.treated = id
 }
 
 // treatment returns what was decided for a flow, whose handshake must be complete.
-func (s *Shard) treatment(f *flow) *treatment {
-	return &s.treatments[f.words&generationMask>>generation][f.service]
+func (s *Shard) treatment(f *flow) *policy.Treatment { return &s.treatments.slots[f.treated].Treatment }
+
+// counted reports whether a flow is among its client's connections.
+func (s *Shard) counted(f *flow) bool { return f.words&told == 0 && s.treatment(f).Counted }
+
+// uncount takes a flow that ends out of its client's connections.
+func (s *Shard) uncount(f *flow) {
+	if s.counted(f) {
+		s.memory.Closed(f.client)
+	}
+}
+
+// recount counts the connections of all clients again.
+func (s *Shard) recount() {
+	for id := uint32(1); id < s.flows.Bound(); id++ {
+		if f := s.flows.At(id); f.phase != phases && s.counted(f) {
+			s.memory.Recount(f.client, s.now) // there is room for all, see boundsOf
+		}
+	}
+}
+
+// disown forgets what policy holds for a flow that is forgotten.
+func (s *Shard) disown(f *flow) {
+	s.uncount(f)
+	if s.memory != nil {
+		s.memory.Signatures().Release(f.signature)
+	}
+	s.treatments.release(f.treated)
+	f.treated, f.signature = 0, 0
+}
+
+// passed grants a pass to a client that has waited and is greeted by a server.
+func (s *Shard) passed(f *flow) {
+	if s.treatment(f).Pass == policy.PassNew && f.words&observed == 0 && s.memory.Passed(f.client, s.now) {
+		s.stats.PassesGranted++
+	}
+}
+
+// offended takes the pass of a client that talked early, and counts the offence.
+func (s *Shard) offended(f *flow) {
+	if s.memory == nil || s.frontend(f).Policy == 0 {
+		return
+	}
+	o := s.memory.Talked(f.client, s.now)
+	if o.PassLost {
+		s.stats.PassesLost++
+	}
+	if o.Listed {
+		s.stats.OffendersListed++
+	}
+}
+
+// press looks how full the tables are: policy shortens delays under stress.
+func (s *Shard) press() {
+	if s.memory == nil {
+		return
+	}
+	lim := s.cfg.Limits.withDefaults()
+	held := s.stats.Phase[PhaseHeld]
+	if s.stress.Update(
+		policy.Use{Used: s.flows.Len() - int(s.over()), Limit: lim.Flows},
+		policy.Use{Used: int(s.stats.Phase[PhaseHalfOpen]), Limit: lim.HalfOpenRecords()},
+		policy.Use{Used: int(held), Limit: lim.Held},
+	) {
+		s.events = append(s.events, Event{
+			Kind: EventStress, Server: NoServer, Stress: s.stress.On(), Active: uint32(s.active), Closed: s.now,
+		})
+	}
+}
+
+// over is how many records only wait for late segments: they make room when it is needed.
+func (s *Shard) over() int64 {
+	return s.stats.Phase[PhaseLingering] + s.stats.Phase[PhaseDropped] + int64(s.settled)
+}
+
+// refuseClient ends a connection that policy refuses as soon as its handshake is complete.
+func (s *Shard) refuseClient(id uint32, f *flow) {
+	t := s.treatment(f)
+	e := s.event(f, EventClosed, CauseRefused)
+	e.Verdict = VerdictRefused
+	if t.Refusal == policy.RefuseReply {
+		e.Banner, e.BytesToClient = s.now, uint64(t.Refuse.Len(f.client))
+	}
+	s.tell(f, e)
+	switch t.Refusal {
+	case policy.RefuseReply:
+		s.say(id, f, wordsRefuse)
+	case policy.RefuseSilentDrop, policy.RefuseTarpit:
+		s.dropSilently(id, f)
+	case policy.RefuseReset, policy.RefuseNone:
+		s.sendClient(f, f.conn.RST(s.now), nil)
+		s.forget(id, f)
+	}
+}
+
+// dropSilently has a connection answer nothing any more (HAProxy: silent-drop). Its record stays for a while: without it the
+// client's next segment would be answered with an RST.
+func (s *Shard) dropSilently(id uint32, f *flow) {
+	s.enter(f, PhaseDropped)
+	s.push(id, s.waits.timeWait[s.cfg.Services[f.service].Frontend])
+}
+
+// sign records the signature of a SYN, if the frontend wants it.
+func (s *Shard) sign(f *flow, seg *wire.Segment) {
+	if s.frontend(f).Signatures && s.memory != nil {
+		sig := policy.SignatureOf(seg)
+		f.signature = s.memory.Signatures().Hold(&sig)
+	}
 }

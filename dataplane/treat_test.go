@@ -18,9 +18,8 @@ func TestTreatedByAnOlderRelease(t *testing.T) {
 		said := string(d.last().Payload)
 		held := d.hold(1)
 		d.rewriteState(func(v *ShardState) {
+			v.asOfOlderRelease(said)
 			v.Treatments = nil
-			v.Texted = 7 // the generation of clients in the delay had no texts
-			v.Texts[7] = v.Texts[0]
 		}, func(c *Config) { c.Frontends[0].RejectText = "554 later\r\n" })
 		d.shard.Advance(d.now.Add(firstRTO))
 		if again := string(d.last().Payload); again != said {
@@ -56,43 +55,63 @@ func (d *driver) rewriteState(change func(*ShardState), configure func(*Config))
 	}
 }
 
-// TestManyTreatments: after more changes than are remembered, a client that was in the delay all the while is still treated as
-// one of the remembered configurations says.
+// asOfOlderRelease gives a state the form of the release that knew one treatment of each service.
+func (v *ShardState) asOfOlderRelease(reject string) {
+	services := len(v.Services)
+	v.Treated, v.Texts, v.Treatments = nil, [][][]string{make([][]string, services)}, [][]GenerationState{make([]GenerationState, services)}
+	for i := range services {
+		v.Texts[0][i] = []string{"", reject, "421 none\r\n"}
+		v.Treatments[0][i] = GenerationState{Talk: ActionReply}
+	}
+}
+
+// TestManyTreatments: however often the configuration changes, a client that was in the delay all the while is treated as was
+// decided when it came, and nothing is left of what no client has any more.
 func TestManyTreatments(t *testing.T) {
-	d := newDriver(t, nil)
+	d := newDriver(t, func(c *Config) { c.Frontends[0].Action = ActionReply })
 	iss := d.hold(0)
-	for n := range 2*generations + 1 {
+	first := string(d.shard.treatment(d.shard.flows.At(1)).Reject)
+	for n := range 100 {
 		cfg := *d.shard.cfg
 		cfg.Frontends = append([]Frontend(nil), cfg.Frontends...)
-		cfg.Frontends[0].Action = ActionReply
 		cfg.Frontends[0].RejectText = "554 " + strings.Repeat("x", n) + "\r\n"
 		d.shard.Apply(Reload{&cfg})
-		before := d.shard.treated
-		d.shard.Apply(Reload{&cfg})
-		if d.shard.treated != before {
-			t.Fatal("an unchanged configuration started a new generation")
+		if n := len(d.shard.treatments.slots); n > 4 {
+			t.Fatalf("%d treatments after one change more", n)
 		}
 	}
 	d.shard.Drain()
 	d.fromClient(0, wire.PSH|wire.ACK, 1001, iss+1, "EHLO")
-	if got := string(d.last().Payload); !strings.HasPrefix(got, "554 xxx") {
-		t.Errorf("the client gets %q", got)
+	if got := string(d.last().Payload); got != first {
+		t.Errorf("the client gets %q, want %q", got, first)
 	}
+	d.shard.audit(t)
 }
 
 // TestResumeRefusesTreatments: Resume refuses treatments that do not match the texts or are unknown to this release.
 func TestResumeRefusesTreatments(t *testing.T) {
 	base := saveOne(t)
+	older := func(change func(*ShardState)) func(*ShardState) {
+		return func(v *ShardState) {
+			v.asOfOlderRelease("554 no\r\n")
+			change(v)
+		}
+	}
 	for _, c := range []struct {
 		change func(*ShardState)
 		want   string
 	}{
 		{func(v *ShardState) {}, ""},
-		{func(v *ShardState) { v.Treatments = nil }, ""},
-		{func(v *ShardState) { v.Treatments = v.Treatments[1:] }, "not of the same services"},
-		{func(v *ShardState) { v.Treatments[0] = nil }, "not of the same services"},
-		{func(v *ShardState) { v.Treatments[0][0].Talk = 9 }, "no answer number 9"},
-		{func(v *ShardState) { v.Texts[0][0] = make([]string, numWords+1) }, "texts of a service"},
+		{func(v *ShardState) { v.Treated[1].Talk = 9 }, "no client is treated by talk 9"},
+		{func(v *ShardState) { v.Treated[1].Refusal = 9 }, "refusal 9"},
+		{func(v *ShardState) { v.Treated[1].Pass = 9 }, "pass 9"},
+		{func(v *ShardState) { v.Treated = make([]TreatedState, maxTreated+2) }, "does not fit"},
+		{older(func(v *ShardState) {}), ""},
+		{older(func(v *ShardState) { v.Treatments = nil }), ""},
+		{older(func(v *ShardState) { v.Treatments = v.Treatments[1:] }), "not of the same services"},
+		{older(func(v *ShardState) { v.Treatments[0] = nil }), "not of the same services"},
+		{older(func(v *ShardState) { v.Treatments[0][0].Talk = 9 }), "no answer number 9"},
+		{older(func(v *ShardState) { v.Texts[0][0] = make([]string, numWords+1) }), "texts of a service"},
 	} {
 		v := base.state(t)
 		c.change(v)

@@ -1,28 +1,35 @@
 package dataplane
 
-import "hushgate/internal/wire"
+import (
+	"hushgate/internal/policy"
+	"hushgate/internal/wire"
+)
 
 // earlyTalk ends a connection whose client sent payload before the banner's first octet was sent to it.
 func (s *Shard) earlyTalk(id uint32, f *flow, seg *wire.Segment) {
 	t := s.treatment(f)
-	if t.talk == ActionObserve {
+	if t.Talk == policy.TalkObserve {
 		s.observe(id, f, seg)
 		return
 	}
-	reply := t.talk == ActionReply && !s.serverFinished(f)
+	reply := t.Talk == policy.TalkReply && !s.serverFinished(f)
 	s.abandonServer(id, f)
 	e := s.event(f, EventClosed, CauseClientTalked)
 	s.quote(e, f, seg)
 	if reply {
-		e.Banner, e.BytesToClient = s.now, uint64(len(t.texts[wordsReject]))
+		e.Banner, e.BytesToClient = s.now, uint64(t.Reject.Len(f.client))
 	}
 	s.tell(f, e)
-	if reply {
+	s.offended(f)
+	switch {
+	case reply:
 		s.say(id, f, wordsReject)
-		return
+	case t.Talk == policy.TalkSilentDrop:
+		s.dropSilently(id, f)
+	default:
+		s.sendClient(f, f.conn.RST(s.now), nil)
+		s.forget(id, f)
 	}
-	s.sendClient(f, f.conn.RST(s.now), nil)
-	s.forget(id, f)
 }
 
 // quote stores the early talk in an event.
@@ -40,6 +47,7 @@ func (s *Shard) observe(id uint32, f *flow, seg *wire.Segment) {
 	first, phase := f.words&observed == 0, f.phase
 	if first {
 		f.words |= observed
+		s.offended(f)
 		e := s.event(f, EventObserved, CauseClientTalked)
 		s.quote(e, f, seg)
 		e.Closed = s.now
@@ -113,7 +121,7 @@ func (s *Shard) hangUp(f *flow, c Cause) {
 func (s *Shard) sayNoServer(id uint32, f *flow, c Cause) {
 	e := s.event(f, EventClosed, c)
 	e.Verdict = VerdictNoServer
-	e.Banner, e.BytesToClient = s.now, uint64(len(s.treatment(f).texts[wordsNoServer]))
+	e.Banner, e.BytesToClient = s.now, uint64(s.treatment(f).NoServer.Len(f.client))
 	s.tell(f, e)
 	s.say(id, f, wordsNoServer)
 }

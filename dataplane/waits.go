@@ -46,9 +46,9 @@ type waits struct {
 	halfOpen    [][]flowtab.QueueID // of each frontend: the waits after each SYN-ACK
 	words       []flowtab.QueueID   // the same, for our last reply
 	slowWords   []flowtab.QueueID   // the same, for a client whose SYN-ACK was retransmitted (RFC 6298 section 5.7)
-	delay       []flowtab.QueueID   // of each frontend
-	times       []Times             // of each frontend, defaults filled in; the idle times are checked at each tick
-	idleTick    flowtab.QueueID     // see tick
+	delay       map[time.Duration]flowtab.QueueID
+	times       []Times         // of each frontend, defaults filled in; the idle times are checked at each tick
+	idleTick    flowtab.QueueID // see tick
 	finTick     flowtab.QueueID
 	queue       flowtab.QueueID   // the interval of looking for a server that is up
 	retry       flowtab.QueueID   // before the same server is tried again; HAProxy pauses as long between retries
@@ -62,11 +62,18 @@ func newWaits(q *flowtab.Queues, cfg *Config) waits {
 		lingerReset: q.QueueOf(finished, 5*time.Second), words: backoff(q, sayingWords, firstRTO, defaultHandshake),
 		slowWords: backoff(q, sayingWords, 3*time.Second, defaultHandshake),
 	}
+	w.delay = map[time.Duration]flowtab.QueueID{}
+	if cfg.Policy != nil {
+		for i := range cfg.Policy.Treatments() {
+			d := cfg.Policy.Treatments()[i].Delay
+			w.delay[d] = q.Queue(d)
+		}
+	}
 	idle, fin := defaultIdle, bothFINs
 	for _, f := range cfg.Frontends {
 		t := f.Times.withDefaults()
 		w.times = append(w.times, t)
-		w.delay = append(w.delay, q.Queue(f.Delay))
+		w.delay[f.Delay] = q.Queue(f.Delay)
 		w.halfOpen = append(w.halfOpen, backoff(q, handshaking, firstRTO, t.HalfOpen))
 		w.timeWait = append(w.timeWait, q.QueueOf(finished, t.TimeWait))
 		idle, fin = min(idle, t.Idle), min(fin, t.ClientFIN, t.ServerFIN)

@@ -2,13 +2,24 @@ package dataplane
 
 import (
 	"hushgate/internal/flowtab"
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
 )
 
-// text returns the reply that we are sending.
+// text returns the reply that we are sending. It is valid until the next call, and always the same for a flow: segments are cut
+// out of it.
 func (s *Shard) text(f *flow) []byte {
-	return s.treatment(f).texts[f.words&wordMask]
+	s.lastReply = s.treatments.slots[f.treated].said(f.words&wordMask, s.lastReply[:0], f.client)
+	return s.lastReply
+}
+
+// said appends one of the replies to a client. Words that this release does not know are nothing.
+func (t *treated) said(w words, b []byte, client wire.Addr) []byte {
+	if texts := [numWords]policy.Text{wordsReject: t.Reject, wordsNoServer: t.NoServer, wordsRefuse: t.Refuse}; w < numWords {
+		b = texts[w].Append(b, client)
+	}
+	return b
 }
 
 // say sends our last reply and a FIN after it.

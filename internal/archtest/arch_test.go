@@ -44,7 +44,7 @@ var rules = map[string]rule{
 	"internal/instance": {"", "finding other instances needs to know nothing of their work"},
 	"internal/handover": {"dataplane", "the handover carries connections and does not interpret them"},
 	"internal/netenv":   {"internal/announce internal/wire", "the network knows no connections"},
-	"internal/connlog":  {"dataplane internal/logqueue internal/mono internal/wire", "the log renders events"},
+	"internal/connlog":  {"dataplane internal/logqueue internal/mono internal/policy internal/wire", "the log renders events"},
 	"internal/logqueue": {"", "a queue does not know what it holds"},
 	"internal/lists":    {"", "a list does not know what a match means"},
 	"internal/gateway": {

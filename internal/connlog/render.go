@@ -7,12 +7,22 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/internal/mono"
+	"hushgate/internal/policy"
 )
 
 // Names maps the ids in an event to names.
 type Names struct {
 	Services []Service
 	Servers  []Server
+	Rules    []string // by policy.RuleID
+}
+
+// Rule returns the name of the rule that decided about a connection; empty if none did.
+func (n *Names) Rule(e *dataplane.Event) string {
+	if e.Rule == policy.RuleNone || int(e.Rule) >= len(n.Rules) {
+		return ""
+	}
+	return n.Rules[e.Rule]
 }
 
 // Service has the address of a service, and the names of its frontend and backend.
@@ -32,7 +42,7 @@ type Counts struct{ Active, Frontend, Backend, Server int }
 // and what the connection was waiting for.
 func termination(e *dataplane.Event) string {
 	switch e.Cause {
-	case dataplane.CauseClientTalked:
+	case dataplane.CauseClientTalked, dataplane.CauseRefused:
 		return "PR"
 	case dataplane.CauseClientFIN, dataplane.CauseClientRST:
 		switch e.Phase {
@@ -115,7 +125,7 @@ func (r *Renderer) AppendTCP(b []byte, e *dataplane.Event, c Counts) []byte {
 	b = append(b, "] "...)
 	b = append(b, svc.Frontend...)
 	b = append(b, ' ')
-	if e.Verdict == dataplane.VerdictEarlyTalker && e.Server == dataplane.NoServer {
+	if (e.Verdict == dataplane.VerdictEarlyTalker || e.Verdict == dataplane.VerdictRefused) && e.Server == dataplane.NoServer {
 		b = append(b, svc.Frontend...)
 	} else {
 		b = append(b, svc.Backend...)
@@ -165,6 +175,15 @@ func (r *Renderer) AppendJSON(b []byte, e *dataplane.Event, c Counts) []byte {
 		o.flag("observed")
 	}
 	o.str("cause", e.Cause.String())
+	if rule := r.Names.Rule(e); rule != "" {
+		o.str("rule", string(AppendEscaped(nil, []byte(rule))))
+	}
+	if e.Pass != policy.PassUnused {
+		o.str("pass", e.Pass.String())
+	}
+	if e.Signature.Known() {
+		o.str("signature", e.Signature.String())
+	}
 	o.str("termination", termination(e))
 	if e.Connected != 0 {
 		o.str("closed_by", e.ClosedBy.String())
@@ -279,6 +298,9 @@ func (r *Renderer) AppendConnect(b []byte, e *dataplane.Event) []byte {
 
 // AppendPass appends postscreen's line about a client that passed its tests, without a newline.
 func (r *Renderer) AppendPass(b []byte, e *dataplane.Event) []byte {
+	if e.Pass == policy.PassOld {
+		return appendWho(append(b, "PASS OLD"...), e)
+	}
 	return appendWho(append(b, "PASS NEW"...), e)
 }
 
@@ -297,10 +319,25 @@ func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
 		if e.Banner == 0 {
 			b = append(r.AppendPass(b, e), '\n')
 		}
+	case dataplane.VerdictRefused:
+		b = append(r.appendRefused(b, e), '\n')
 	case dataplane.VerdictNone, dataplane.VerdictNoServer:
 	}
 	b = append(b, "DISCONNECT"...)
 	return append(appendWho(b, e), '\n')
+}
+
+// appendRefused appends postscreen's line about a client that was turned away: NOQUEUE for one with too many connections,
+// DENYLISTED for one that a rule keeps out.
+func (r *Renderer) appendRefused(b []byte, e *dataplane.Event) []byte {
+	switch e.Rule {
+	case policy.RuleConnections:
+		return append(appendWho(append(b, "NOQUEUE: reject: CONNECT from"...), e), ": too many connections"...)
+	case policy.RuleRate:
+		return append(appendWho(append(b, "NOQUEUE: reject: CONNECT from"...), e), ": too frequent connections"...)
+	default:
+		return appendWho(append(b, "DENYLISTED"...), e)
+	}
 }
 
 // AppendTalk appends postscreen's line about early talk, without a newline.

@@ -63,6 +63,7 @@ func (g *gateway) openLoop(i int) (err error) {
 	cfg := g.plan.Tables.Shard
 	cfg.Turn, cfg.Shards = i, g.shards
 	cfg.Limits.Flows = (cfg.Limits.Flows + g.shards - 1) / g.shards
+	cfg.Bounds.Passes = (cfg.Bounds.Passes + g.shards - 1) / g.shards
 	if g.keeper != nil {
 		cfg.Witness = g.keeper.witness(g.cfg.Global.Capture.Memory)
 	}

@@ -172,9 +172,20 @@ func (r *recorder) Take(_ int, events []dataplane.Event) {
 		case dataplane.EventServerOptions:
 			t := topic{level: slog.LevelInfo, message: optionsLearnt, server: e.Server}
 			r.often.note(t, "times", []any{"server", r.server(e.Server), "options", e.ServerOptions})
+		case dataplane.EventStress:
+			r.stressed(e)
 		case dataplane.EventOwnAnswer: // see answers
 		}
 	}
+}
+
+// stressed reports in postscreen's words that tables are nearly full, or no longer.
+func (r *recorder) stressed(e *dataplane.Event) {
+	if e.Stress {
+		r.log.Warn(fmt.Sprintf("entering STRESS mode with %d connections", e.Active))
+		return
+	}
+	r.log.Info(fmt.Sprintf("leaving STRESS mode with %d connections", e.Active))
 }
 
 // Messages about servers that each connection can cause.

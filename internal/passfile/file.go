@@ -68,7 +68,7 @@ func syncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = d.Close() }()
+	defer func() { _ = d.Close() }()                                 // it was only read
 	if err := d.Sync(); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: this filesystem cannot
 		return err
 	}
@@ -139,7 +139,7 @@ func load(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }()
+	defer func() { _ = f.Close() }() // it was only read
 	info, err := f.Stat()
 	switch {
 	case err != nil:

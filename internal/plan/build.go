@@ -132,17 +132,15 @@ func Build(cfg *config.Config, c *netenv.Chosen) (*Tables, error) {
 	if len(b.Shard.Services) == 0 {
 		return nil, fmt.Errorf("no service address: no bind line matches an address of an outside interface")
 	}
-	if n := b.distinctWaits(); n > maxWaits {
-		return nil, fmt.Errorf("%d different values of inspect-delay, timeout connect, half-open and time-wait, expected at most %d", n, maxWaits)
-	}
 	if err := b.apart(); err != nil {
 		return nil, err
 	}
-	var err error
-	if b.Shard.Policy, err = policyTable(cfg); err != nil {
+	if err := b.setPolicy(cfg); err != nil {
 		return nil, err
 	}
-	b.Memory = memoryBounds(cfg)
+	if n := b.distinctWaits(); n > maxWaits {
+		return nil, fmt.Errorf("%d different values of inspect-delay, timeout connect, half-open and time-wait, expected at most %d", n, maxWaits)
+	}
 	b.clients()
 	b.name()
 	b.Shard.OutsideMTU, b.Shard.InsideMTU = smallestMTU(c.Outside), smallestMTU(c.Inside)
@@ -268,8 +266,9 @@ func (b *Tables) frontend(f *config.Frontend, backend dataplane.BackendID, times
 	b.frontends = append(b.frontends, f.Name)
 	b.Shard.Frontends = append(b.Shard.Frontends, dataplane.Frontend{
 		Delay: f.Delay, Action: action, RejectText: f.RejectText + "\r\n", NoServerText: f.NoServerText + "\r\n",
-		Backend: backend, Times: times, HidePipeconnect: f.HidePipeconnect,
-		Live: f.LogFormat == config.LogPostscreen,
+		Backend: backend, Times: times, HidePipeconnect: f.HidePipeconnect, Policy: uint16(id) + 1,
+		Signatures: f.LogFormat == config.LogJSON || f.LogFormat == config.LogPostscreen,
+		Live:       f.LogFormat == config.LogPostscreen,
 	})
 	for _, bind := range f.Binds {
 		for _, a := range c.Services {
@@ -313,6 +312,9 @@ func (b *Tables) distinctWaits() int {
 	delays, timeWaits, halfOpens, connects := map[time.Duration]bool{}, map[time.Duration]bool{}, map[time.Duration]bool{}, map[time.Duration]bool{}
 	for _, f := range b.Shard.Frontends {
 		delays[f.Delay], timeWaits[f.Times.TimeWait], halfOpens[f.Times.HalfOpen] = true, true, true
+	}
+	for i := range b.Shard.Policy.Treatments() {
+		delays[b.Shard.Policy.Treatments()[i].Delay] = true
 	}
 	for _, c := range b.Shard.Backends {
 		connects[c.Connect] = true

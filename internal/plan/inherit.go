@@ -170,6 +170,9 @@ func (b *Tables) keepFrontends(services []bool) []bool {
 // inheritTables starts with the old tables, in which everything is retired.
 func (b *Tables) inheritTables(old *Tables, n numbers, services, servers []bool) {
 	b.Shard.Frontends = grow(old.Shard.Frontends, len(b.frontends))
+	for i := range b.Shard.Frontends {
+		b.Shard.Frontends[i].Policy = 0 // its number is one of the old policy
+	}
 	b.Shard.Backends = grow(old.Shard.Backends, len(b.backends))
 	for i := range b.Shard.Backends {
 		b.Shard.Backends[i].Servers = nil

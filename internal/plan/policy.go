@@ -24,6 +24,20 @@ func policyTable(cfg *config.Config) (*policy.Table, error) {
 	return t, nil
 }
 
+// setPolicy makes the policy and the names of its rules.
+func (b *Tables) setPolicy(cfg *config.Config) error {
+	t, err := policyTable(cfg)
+	if err != nil {
+		return err
+	}
+	b.Memory = memoryBounds(cfg)
+	b.Shard.Policy, b.Shard.Bounds = t, b.Memory
+	for _, r := range t.Rules() {
+		b.Names.Rules = append(b.Names.Rules, r.String())
+	}
+	return nil
+}
+
 func policyFrontend(f *config.Frontend) policy.Frontend {
 	return policy.Frontend{
 		Name: f.Name, Delay: f.Delay, Talk: talkOf(f.Action),
