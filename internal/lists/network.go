@@ -86,3 +86,13 @@ func parseMask(s string) int {
 	}
 	return ones
 }
+
+// ParseNetwork reads an address or a network as it stands on a line of a file in that syntax. The error is a *Problem without
+// file and line.
+func ParseNetwork(s string, syntax Syntax) (netip.Prefix, error) {
+	p, problem := parseNetwork(s, syntax == HAProxy)
+	if problem != nil {
+		return p, problem
+	}
+	return p, nil
+}

@@ -142,3 +142,27 @@ func (b *builder) add(line int, r result, prefixes []netip.Prefix) error {
 	}
 	return nil
 }
+
+// Result is what an entry says of the addresses that it matches, without the line where it says so.
+type Result struct {
+	Action Action
+	Reply  string // as in Entry
+}
+
+// Results returns the distinct results of the entries. There are few of them, however many entries there are.
+func (t *Table) Results() []Result {
+	out := make([]Result, len(t.results))
+	for i, r := range t.results {
+		out[i] = Result{r.action, r.reply}
+	}
+	return out
+}
+
+// LookupResult returns the number, in Results, of what the first entry that matches a says. It allocates nothing.
+func (t *Table) LookupResult(a netip.Addr) (int, bool) {
+	i, ok := t.Lookup(a)
+	if !ok {
+		return 0, false
+	}
+	return int(t.entries[i].result), true
+}

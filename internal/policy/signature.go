@@ -197,3 +197,6 @@ func (p Pattern) String() string {
 	}
 	return strings.Join(fields, "_")
 }
+
+// MarshalText returns what ParsePattern reads.
+func (p Pattern) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
