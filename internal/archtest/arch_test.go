@@ -39,7 +39,7 @@ var rules = map[string]rule{
 	"dataplane":         {"internal/ehlo internal/flowtab internal/mono internal/policy internal/proxyproto internal/wire nat tcpstate", "the core knows no I/O, no configuration and no log"},
 	"dataplane/port":    {"internal/wire", "a port moves frames and decides nothing"},
 	"health":            {"internal/proxyproto", "a check knows no clients"},
-	"internal/config":   {"", "a configuration knows neither the machine nor its own use"},
+	"internal/config":   {"internal/lists internal/policy", "a configuration knows neither the machine nor its own use; rules and lists are in the words of their packages"},
 	"internal/firewall": {"", "rules know only addresses"},
 	"internal/instance": {"", "finding other instances needs to know nothing of their work"},
 	"internal/handover": {"dataplane", "the handover carries connections and does not interpret them"},
@@ -56,7 +56,7 @@ var rules = map[string]rule{
 		"the loop knows no configuration, no log of connections, and no servers",
 	},
 	"internal/plan": {
-		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/netenv internal/policy internal/policyroute internal/proxyproto internal/wire",
+		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/lists internal/netenv internal/policy internal/policyroute internal/proxyproto internal/wire",
 		"a plan describes what is to be done, and does nothing itself",
 	},
 	"internal/plan/plantest": {"internal/config internal/netenv", "tests start from a configuration and a machine"},

@@ -7,12 +7,13 @@
 // Config from it. A word that is not understood is an error; it is never skipped in silence. A word that is understood but
 // has no effect here gives a Warning marked as a note.
 //
-// The package reads the file and nothing else. It does not ask the network: other packages find out whether an interface
+// The package reads the file, and the files of networks that it names. It does not ask the network: other packages find out whether an interface
 // exists or a server can be reached.
 //
 // The settings are in tables (settings.go). Each setting has one entry: its names in both syntaxes, how it is read, its
 // bounds, its default and its description in the reference. Both parsers look words up there.
 //
-// Start reading at Parse in load.go, then settings.go, haproxy.go and yaml.go, then resolve.go. rules.go can be read on its
-// own: it finds out what a set of acl and tcp-request lines does to an early talker.
+// Start reading at Parse in load.go, then settings.go, haproxy.go and yaml.go, then resolve.go. rules.go and
+// conditions.go can be read on their own: they find out what a set of acl and tcp-request lines does to an early talker, and to
+// whom.
 package config

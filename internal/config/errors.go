@@ -122,14 +122,14 @@ func (p *problems) note(line int, format string, args ...any) {
 	p.warnings = append(p.warnings, Warning{Line: line, Text: fmt.Sprintf(format, args...), Note: true})
 }
 
-// result returns the errors and warnings, sorted by line and text, without repetitions.
+// result returns the errors and warnings, sorted by file, line and text, without repetitions.
 func (p *problems) result() ([]Warning, error) {
 	slices.SortStableFunc(p.warnings, func(a, b Warning) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Text, b.Text))
 	})
 	p.warnings = slices.Compact(p.warnings) // a line of a defaults section is checked again in each section that inherits it
 	slices.SortStableFunc(p.errs, func(a, b *Error) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Error(), b.Error()))
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Error(), b.Error()))
 	})
 	p.errs = slices.CompactFunc(p.errs, func(a, b *Error) bool { return *a == *b })
 	if len(p.errs) == 0 {

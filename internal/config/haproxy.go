@@ -211,7 +211,7 @@ func (p *haproxyParser) oldBinds(kind section, args []string) (list []rawBind) {
 
 // checkInherits reports a section other than a frontend that inherits from a defaults section with rules.
 func (p *haproxyParser) checkInherits(kind section, keyword string, base *rawProxy) {
-	if len(base.rules.rules) > 0 && kind != inFrontend {
+	if len(base.rules.rules)+len(base.rules.admission) > 0 && kind != inFrontend {
 		p.wrong(p.line, keyword, "the defaults section on line %d has tcp-request rules, and only a frontend may use such a "+
 			"section, as in HAProxy: give the others a defaults section without rules", base.line)
 	}

@@ -20,16 +20,26 @@ var Reference []byte
 //go:embed keywords.cfg
 var Keywords []byte
 
-// Load reads and resolves the configuration in the file at path. See Parse.
+// Load reads and resolves the configuration in the file at path, and the files of networks that it names. See Parse. A mistake
+// in one of those files is an error like any other.
 func Load(path string) (*Config, []Warning, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return Parse(path, text)
+	cfg, warnings, err := Parse(path, text)
+	if err != nil {
+		return nil, warnings, err
+	}
+	p := &problems{file: path, warnings: warnings}
+	readLists(p, cfg)
+	if warnings, err = p.result(); err != nil {
+		return nil, warnings, err
+	}
+	return cfg, warnings, nil
 }
 
-// Parse resolves a configuration. Each error begins with the name. The name's extension (.yaml, .yml or .cfg) decides the
+// Parse resolves a configuration and reads no other file. Each error begins with the name. The name's extension (.yaml, .yml or .cfg) decides the
 // syntax; with any other extension the text decides. The error is of type Errors and holds all mistakes; the Config is then
 // nil, and nothing may be started. Warnings are sorted by line, and are returned with errors too.
 func Parse(name string, text []byte) (*Config, []Warning, error) {

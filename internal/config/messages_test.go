@@ -108,7 +108,7 @@ func TestOneCauseOneMessage(t *testing.T) {
 			`5: tcp-requst: unknown keyword in a frontend section; did you mean "tcp-request"?`,
 		}},
 		{delay("tcp-request inspct-delay 10s"), []string{
-			`5: tcp-request: expected inspect-delay or content, found "inspct-delay"; did you mean "inspect-delay"?`,
+			`5: tcp-request: expected inspect-delay, content or connection, found "inspct-delay"; did you mean "inspect-delay"?`,
 		}},
 		{delay("tcp-request inspect-delay 20"), []string{
 			"5: warning: inspect-delay 20: a number without a unit is milliseconds, and in 20ms hardly any early talker is caught; " +
@@ -132,20 +132,20 @@ func TestOneCauseOneMessage(t *testing.T) {
 		{[2]string{"backend b\n    mode", "backend b\n    timeout check 2\n    mode"}, []string{
 			"9: warning: timeout check 2: a number without a unit is milliseconds; write 2ms if that is meant, 2s for seconds",
 		}},
-		{rule("tcp-request content reject if nobody or { src 10.0.0.1 }"), []string{
-			`6: tcp-request content: "src 10.0.0.1" is not served; conditions that hushgate can evaluate are ` + "`req_len gt 0` (or ge 1, " +
+		{rule("tcp-request content reject if nobody or { dst 10.0.0.1 }"), []string{
+			`6: tcp-request content: "dst 10.0.0.1" is not served; conditions that hushgate can evaluate are ` + "`src ADDR`, `req_len gt 0` (or ge 1, " +
 				"req.len), `req.payload(0,1) -m found`, and REQ_CONTENT, WAIT_END, TRUE, FALSE, LOCALHOST",
 			`6: tcp-request content: no acl before this line is named "nobody"`,
 		}},
 		{rule("tcp-request content rejetc if REQ_CONTNET"), []string{
-			`6: tcp-request content: expected reject or accept, found "rejetc"; did you mean "reject"?`,
+			`6: tcp-request content: expected accept, reject or silent-drop, found "rejetc"; did you mean "reject"?`,
 			`6: tcp-request content: no acl is named "REQ_CONTNET"; did you mean "REQ_CONTENT"?`,
 		}},
 		{rule("tcp-request content reject if RDP_COOKIE"), []string{
 			"6: tcp-request content: HAProxy's acl RDP_COOKIE is not served: hushgate does not inspect content",
 		}},
-		{rule("acl a/b src 10.0.0.1"), []string{
-			`6: acl: "src 10.0.0.1" is not served; conditions that hushgate can evaluate are ` + "`req_len gt 0` (or ge 1, " +
+		{rule("acl a/b dst 10.0.0.1"), []string{
+			`6: acl: "dst 10.0.0.1" is not served; conditions that hushgate can evaluate are ` + "`src ADDR`, `req_len gt 0` (or ge 1, " +
 				"req.len), `req.payload(0,1) -m found`, and REQ_CONTENT, WAIT_END, TRUE, FALSE, LOCALHOST",
 			`6: acl: a name has 1 to 128 letters, digits, "-", "_", "." or ":"`,
 		}},

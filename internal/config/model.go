@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"hushgate/internal/policy"
 )
 
 // Config is a configuration in which every name is resolved and every default filled in. It does not change after Load has
@@ -13,6 +15,7 @@ type Config struct {
 	Global    Global
 	Frontends []Frontend
 	Backends  []Backend
+	Lists     []List // by the number in policy.Test and policy.Outcome
 }
 
 // Global holds the settings of the process.
@@ -129,6 +132,8 @@ type Frontend struct {
 	Limits          Limits
 	Stress          bool          // StressDelay is set
 	StressDelay     time.Duration // the longest delay while a table is nearly full
+	// Admission are HAProxy's rules tcp-request connection, Access are all other rules about clients.
+	Admission, Access []policy.Rule
 }
 
 // Bind is an address and port that clients connect to.

@@ -50,7 +50,7 @@ func frontendTable() []setting[rawProxy] {
 		},
 		{
 			word: "tcp-request", in: frontendSide, structural: true, notServed: true, least: 1,
-			want: "inspect-delay or content", kind: ofLine((*haproxyParser).tcpRequest),
+			want: "inspect-delay, content or connection", kind: ofLine((*haproxyParser).tcpRequest),
 		},
 		{
 			key: "inspect-delay", kind: ofNode(func(r *yamlReader, f *rawProxy, key string, node ast.Node) {
@@ -123,6 +123,10 @@ func nativeFrontendTable() []setting[rawProxy] {
 			key: "no-server-text", about: "what a quiet client is told when no server is available",
 			kind: text(func(p *rawProxy) *string { return &p.front.NoServerText },
 				"421 4.3.2 Service not available, try again later", "an SMTP reply", checkReply),
+		},
+		{
+			key: "access", about: "who is let in, kept out or treated otherwise", otherwise: "none",
+			kind: ofNode((*yamlReader).access),
 		},
 		{
 			key: "hide-pipeconnect", about: "hide PIPECONNECT in the servers' answers to EHLO",

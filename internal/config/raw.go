@@ -29,6 +29,7 @@ type rawConfig struct {
 	native  bool // YAML: logs go to standard output unless the file says otherwise
 	global  rawGlobal
 	proxies []*rawProxy // in the file's order, with the defaults sections already applied
+	lists   []List      // that rules ask for, by the number in policy.Test
 	partial bool        // some sections could not be read; names that are not found may be theirs
 }
 

@@ -21,7 +21,7 @@ type resolver struct {
 
 // resolve looks names up, fills in defaults and checks what concerns the whole file. It adds errors to p.
 func resolve(p *problems, raw rawConfig) *Config {
-	r := resolver{problems: p, raw: raw, cfg: Config{File: p.file}, backends: map[string]*rawProxy{}}
+	r := resolver{problems: p, raw: raw, cfg: Config{File: p.file, Lists: raw.lists}, backends: map[string]*rawProxy{}}
 	r.resolveGlobal()
 	r.notePasses()
 	r.indexBackends()
@@ -132,13 +132,13 @@ func (r *resolver) taken(line int, keyword, name string, first int) {
 
 func (r *resolver) resolveFrontend(f *rawProxy) {
 	r.checkMode(f)
-	r.checkScreen(f)
 	if len(f.binds) == 0 && !f.mayHave("bind") {
 		r.wrong(f.line, f.title(), "has no bind, so no client can connect")
 	}
 	b := r.backendOf(f)
 	out := f.front
 	out.Name, out.Delay, out.Log = f.name, f.delay.value, f.logs
+	r.resolveRules(f, &out)
 	r.lost = r.lost || b == nil
 	if b != nil {
 		out.Backend = b.name
@@ -167,15 +167,8 @@ func (r *resolver) checkMode(p *rawProxy) {
 	}
 }
 
-// checkScreen reports a frontend whose rules do not make an early-talker gateway.
-func (r *resolver) checkScreen(f *rawProxy) {
-	if r.raw.native || f.rules.broken {
-		return
-	}
-	err := f.rules.judge()
-	if err == nil {
-		return
-	}
+// unscreened reports a frontend whose rules do not make an early-talker gateway.
+func (r *resolver) unscreened(f *rawProxy, err error) {
 	delay := "`tcp-request inspect-delay 20s`, "
 	if f.delay.set() || f.delayWrong {
 		delay = ""

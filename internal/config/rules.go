@@ -7,11 +7,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"hushgate/internal/policy"
 )
 
 // In HAProxy a list of rules decides what happens to a client that talks early. hushgate has one verdict, so the list must
 // lead to that verdict, in whatever way it is written. To find out, the rules are evaluated as HAProxy evaluates them, at
-// each of the three moments of a connection that matter.
+// each of the three moments of a connection that matter. Where they ask for the client's address, the clients are sorted into
+// classes first, by all that is asked (conditions.go), and each class is evaluated.
 
 // moment is a point in the inspection of a connection.
 type moment int
@@ -56,81 +59,100 @@ var predefined = map[string]test{
 var predefinedForeign = strings.Fields("HTTP HTTP_1.0 HTTP_1.1 HTTP_2.0 HTTP_CONTENT HTTP_URL_ABS HTTP_URL_SLASH HTTP_URL_STAR " +
 	"METH_CONNECT METH_DELETE METH_GET METH_HEAD METH_OPTIONS METH_POST METH_PUT METH_TRACE RDP_COOKIE")
 
-func (t test) and(u test) test { return t.combine(u, func(a, b truth) truth { return min(a, b) }) }
-func (t test) or(u test) test  { return t.combine(u, func(a, b truth) truth { return max(a, b) }) }
-func (t test) not() test       { return t.combine(t, func(a, _ truth) truth { return passes - a }) }
-
-func (t test) combine(u test, f func(a, b truth) truth) test {
-	for m := range t {
-		t[m] = f(t[m], u[m])
-	}
-	return t
-}
-
-// rule is one `tcp-request content accept|reject [if|unless CONDITION]`.
+// rule is one `tcp-request connection|content accept|reject|silent-drop [if|unless CONDITION]`.
 type rule struct {
-	rejects bool
-	when    test
-	line    int
+	action fate
+	when   cond
+	line   int
+	text   string // as it stands in the file
 }
 
 // ruleSet holds the rules and acls of a section.
 type ruleSet struct {
-	acls   map[string]test
-	rules  []rule
-	broken bool // a line has an error, so the result of the other lines means nothing
+	acls      map[string]cond
+	admission []rule // tcp-request connection
+	rules     []rule // tcp-request content
+	broken    bool   // a line has an error, so the result of the other lines means nothing
 }
 
 // inherit returns the rules with which a section begins. The rules of its defaults section come before its own. As in
 // HAProxy, the acls of the defaults section are not visible in it.
 func (s ruleSet) inherit() ruleSet {
-	return ruleSet{acls: map[string]test{}, rules: slices.Clone(s.rules), broken: s.broken}
+	return ruleSet{acls: map[string]cond{}, admission: slices.Clone(s.admission), rules: slices.Clone(s.rules), broken: s.broken}
 }
 
-// fate is what happens to a connection at one moment.
+// fate is what happens to a connection at one moment. The first rule that passes decides. A rule that is undecided makes the
+// connection wait. A connection that reaches the end of the rules is accepted.
 type fate int
 
 const (
-	waits fate = iota
+	undecidedFate fate = iota // by the rules looked at so far
+	waits
 	accepted
 	rejected
+	dropped
 )
 
-// fate evaluates the rules. The first rule that passes decides. A rule that is undecided makes the connection wait. A
-// connection that reaches the end of the rules is accepted.
-func (s ruleSet) fate(m moment) fate {
-	for _, r := range s.rules {
-		switch {
-		case r.when[m] == undecided:
-			return waits
-		case r.when[m] == passes && r.rejects:
-			return rejected
-		case r.when[m] == passes:
-			return accepted
-		}
+// actions are the words of rules.
+var actions = map[string]fate{"accept": accepted, "reject": rejected, "silent-drop": dropped}
+
+// screened reports whether clients of a class wait for the whole delay, and what those get that talk.
+func (c *class) screened() (talk policy.Talk, ok bool) {
+	switch f := c.fates; {
+	case f[silent] != waits || f[over] != accepted:
+		return 0, false
+	case f[talked] == rejected:
+		return policy.TalkReset, true
+	case f[talked] == dropped:
+		return policy.TalkSilentDrop, true
 	}
-	return accepted
+	return policy.TalkObserve, true
 }
 
-// judge returns why the rules do not make an early-talker gateway, or nil if they do.
-func (s ruleSet) judge() error {
-	quiet, talk, silence := s.fate(over), s.fate(talked), s.fate(silent)
-	switch {
-	case silence == rejected:
+// judge returns why the rules of content do not make an early-talker gateway, or nil if they do. They do if some clients have
+// to wait for the banner, and lose their connection if they do not. The others may be let in or turned away at once.
+func judge(list []class) error {
+	screens := false
+	for i := range list {
+		talk, ok := list[i].screened()
+		screens = screens || ok && talk != policy.TalkObserve
+		if f := list[i].fates; f[silent] == waits && f[over] != accepted {
+			return errRejectsQuiet
+		}
+	}
+	if screens {
+		return nil
+	}
+	switch f := list[len(list)-1].fates; {
+	case f[silent] == rejected || f[silent] == dropped:
 		return errors.New("the rules reject every client")
-	case quiet == rejected:
-		return errors.New("the rules reject clients that wait for the banner")
-	case talk != rejected:
+	case f[over] == rejected || f[over] == dropped:
+		return errRejectsQuiet
+	case f[talked] != rejected:
 		return errors.New("the rules let early talkers pass (a client that no rule rejects is accepted)")
-	case silence == accepted:
+	case f[silent] == accepted:
 		return errors.New("the rules accept a client at once, before the delay is over")
 	}
 	return nil
 }
 
+var errRejectsQuiet = errors.New("the rules reject clients that wait for the banner")
+
+// clientTest reads the words after src, the address of the client.
+type clientTest func(words []string) (cond, error)
+
 // parseTest reads an expression: a fetch, flags and patterns, as they stand after `acl NAME` or between braces.
-func parseTest(words []string) (test, error) {
-	const served = "conditions that hushgate can evaluate are `req_len gt 0` (or ge 1, req.len), " +
+func parseTest(words []string, src clientTest) (cond, error) {
+	if len(words) > 0 && words[0] == "src" {
+		return src(words[1:])
+	}
+	t, err := parseContentTest(words)
+	return constant(t), err
+}
+
+// parseContentTest reads an expression about what the client has sent.
+func parseContentTest(words []string) (test, error) {
+	const served = "conditions that hushgate can evaluate are `src ADDR`, `req_len gt 0` (or ge 1, req.len), " +
 		"`req.payload(0,1) -m found`, and REQ_CONTENT, WAIT_END, TRUE, FALSE, LOCALHOST"
 	if len(words) == 0 {
 		return test{}, fmt.Errorf("a condition is missing: %s", served)
@@ -182,26 +204,26 @@ func parseLength(args []string) (test, error) {
 
 // parseCondition reads what follows an action: nothing, or if|unless and terms. "or" binds less tightly than the implicit
 // "and". It returns all errors in errs.
-func (s ruleSet) parseCondition(words []string) (t test, errs []error) {
+func (s ruleSet) parseCondition(words []string, src clientTest) (c cond, errs []error) {
 	if len(words) == 0 {
-		return always, nil
+		return constant(always), nil
 	}
 	if words[0] != "if" && words[0] != "unless" {
-		return test{}, []error{fmt.Errorf("expected if or unless, found %s", quote(words[0]))}
+		return constant(never), []error{fmt.Errorf("expected if or unless, found %s", quote(words[0]))}
 	}
 	unless := words[0] == "unless"
 	words = words[1:]
-	any, all, terms := never, always, 0
+	any, all, terms := constant(never), constant(always), 0
 	for len(words) > 0 {
 		if words[0] == "or" || words[0] == "||" {
 			if terms == 0 {
 				break
 			}
-			any, all, terms = any.or(all), always, 0
+			any, all, terms = any.or(all), constant(always), 0
 			words = words[1:]
 			continue
 		}
-		t, rest, err := s.parseTerm(words)
+		t, rest, err := s.parseTerm(words, src)
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -220,7 +242,7 @@ func (s ruleSet) parseCondition(words []string) (t test, errs []error) {
 
 // parseTerm reads one name, or one expression in braces, with the exclamation mark before it, if any. The caller can read
 // the rest also after an error.
-func (s ruleSet) parseTerm(words []string) (t test, rest []string, err error) {
+func (s ruleSet) parseTerm(words []string, src clientTest) (t cond, rest []string, err error) {
 	first, negated := words[0], false
 	for strings.HasPrefix(first, "!") {
 		negated = !negated
@@ -237,7 +259,7 @@ func (s ruleSet) parseTerm(words []string) (t test, rest []string, err error) {
 		if end < 0 {
 			return t, nil, errors.New("{ without its }")
 		}
-		t, err = parseTest(rest[:end])
+		t, err = parseTest(rest[:end], src)
 		rest = rest[end+1:]
 	} else {
 		t, err = s.lookUp(first)
@@ -248,19 +270,19 @@ func (s ruleSet) parseTerm(words []string) (t test, rest []string, err error) {
 	return t, rest, err
 }
 
-func (s ruleSet) lookUp(name string) (test, error) {
+func (s ruleSet) lookUp(name string) (cond, error) {
 	if t, ok := s.acls[name]; ok {
 		return t, nil
 	}
 	if t, ok := predefined[name]; ok {
-		return t, nil
+		return constant(t), nil
 	}
 	if slices.Contains(predefinedForeign, name) {
-		return test{}, fmt.Errorf("HAProxy's acl %s is not served: hushgate does not inspect content", name)
+		return constant(never), fmt.Errorf("HAProxy's acl %s is not served: hushgate does not inspect content", name)
 	}
 	known := slices.Concat(slices.Sorted(maps.Keys(s.acls)), slices.Sorted(maps.Keys(predefined)))
 	if near := nearest(name, known); near != "" {
-		return test{}, fmt.Errorf("no acl is named %s; did you mean %q?", quote(name), near)
+		return constant(never), fmt.Errorf("no acl is named %s; did you mean %q?", quote(name), near)
 	}
-	return test{}, fmt.Errorf("no acl before this line is named %s", quote(name))
+	return constant(never), fmt.Errorf("no acl before this line is named %s", quote(name))
 }

@@ -46,14 +46,14 @@ func TestRulesAsHAProxy(t *testing.T) {
 		{"", "accepted at once", "accepted at once", false},
 	} {
 		s := parseRules(t, c.rules)
-		if got := s.outcome(silent, over); got != c.silent {
+		if got := s.outcome(t, silent, over); got != c.silent {
 			t.Errorf("%q: a silent client is %s, by HAProxy %s", c.rules, got, c.silent)
 		}
 		// If a client that talked has to wait, the case fails; what happens to it later does not matter.
-		if got := strings.TrimPrefix(s.outcome(talked, moments), "? "); c.talked != "" && got != c.talked {
+		if got := strings.TrimPrefix(s.outcome(t, talked, moments), "? "); c.talked != "" && got != c.talked {
 			t.Errorf("%q: a client that talks is %s, by HAProxy %s", c.rules, got, c.talked)
 		}
-		if err := s.judge(); (err == nil) != c.served {
+		if err := judge(s.sorted(t)); (err == nil) != c.served {
 			t.Errorf("%q: judged %v, want served %v", c.rules, err, c.served)
 		}
 	}
@@ -67,23 +67,33 @@ func parseRules(t *testing.T, text string) ruleSet {
 		if len(words) == 0 {
 			continue
 		}
-		when, err := s.parseCondition(words[1:])
+		when, err := s.parseCondition(words[1:], nil)
 		if len(err) > 0 {
 			t.Fatalf("%q: %v", text, err)
 		}
-		s.rules = append(s.rules, rule{rejects: words[0] == "reject", when: when})
+		s.rules = append(s.rules, rule{action: actions[words[0]], when: when})
 	}
 	return s
 }
 
 // outcome returns what happens to a client at moment m, and at moment end when the delay is over.
-func (s ruleSet) outcome(m, end moment) string {
+func (s ruleSet) outcome(t *testing.T, m, end moment) string {
 	word := map[fate]string{accepted: "accepted", rejected: "rejected"}
-	if f := s.fate(m); f != waits {
+	fates := s.sorted(t)[0].fates
+	if f := fates[m]; f != waits {
 		return word[f] + " at once"
 	}
 	if end == moments {
 		return "? at end"
 	}
-	return word[s.fate(end)] + " at end"
+	return word[fates[end]] + " at end"
+}
+
+func (s ruleSet) sorted(t *testing.T) []class {
+	t.Helper()
+	list, err := classes(s.rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
 }

@@ -1,15 +1,20 @@
 package config
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
 
-// tcpRequest handles inspect-delay, and the content rules that recognise early talkers.
+// tcpRequest handles inspect-delay, the rules of connections, and the rules of content that recognise early talkers.
 func (p *haproxyParser) tcpRequest(args []string, _ bool) {
 	kind := args[0]
-	known := []string{"inspect-delay", "content"}
+	known := []string{"inspect-delay", "content", "connection"}
 	switch kind {
-	case "inspect-delay", "content":
-	case "connection", "session":
-		p.wrong(p.line, "tcp-request "+kind, "not served: every client is held, and judged by `tcp-request content`")
+	case "inspect-delay", "content", "connection":
+	case "session":
+		p.wrong(p.line, "tcp-request session", "not served: write `tcp-request connection`, which asks at the same time here")
 		return
 	default:
 		meant := nearest(kind, known)
@@ -24,7 +29,11 @@ func (p *haproxyParser) tcpRequest(args []string, _ bool) {
 	case "inspect-delay":
 		p.inspectDelay(args[1:])
 	case "content":
-		p.contentRule(args[1:])
+		if r, ok := p.rule("tcp-request content", args); ok {
+			p.proxy.rules.rules = append(p.proxy.rules.rules, r)
+		}
+	case "connection":
+		p.connectionRule(args)
 	}
 }
 
@@ -50,28 +59,46 @@ func (p *haproxyParser) inspectDelay(args []string) {
 	p.proxy.delay, p.proxy.delayText = at[time.Duration]{d, p.line}, word
 }
 
-func (p *haproxyParser) contentRule(args []string) {
-	const name = "tcp-request content"
+// rule reads what follows tcp-request. If its action is not known, there is no rule.
+func (p *haproxyParser) rule(name string, args []string) (r rule, ok bool) {
 	rules := &p.proxy.rules
-	actions := []string{"reject", "accept"}
+	text := "tcp-request " + strings.Join(args, " ")
+	known := slices.Sorted(maps.Keys(actions))
 	action := ""
-	if len(args) > 0 {
+	if args = args[1:]; len(args) > 0 {
 		action, args = args[0], args[1:]
 	}
-	if action != "accept" && action != "reject" {
+	if actions[action] == undecidedFate {
 		rules.broken = true
-		meant := nearest(action, actions)
-		p.add(Error{Line: p.line, Keyword: name, Expected: orList(actions), Found: quote(action), Suggestion: meant})
+		meant := nearest(action, known)
+		p.add(Error{Line: p.line, Keyword: name, Expected: orList(known), Found: quote(action), Suggestion: meant})
 		if len(args) == 0 || meant == "" && args[0] != "if" && args[0] != "unless" {
-			return // another action may have further words
+			return r, false // another action may have further words
 		}
 	}
-	when, errs := rules.parseCondition(args)
+	when, errs := rules.parseCondition(args, p.clientTest(""))
 	for _, err := range errs {
 		p.wrong(p.line, name, "%v", err)
 		rules.broken = true
 	}
-	rules.rules = append(rules.rules, rule{action == "reject", when, p.line})
+	return rule{actions[action], when, p.line, text}, true
+}
+
+// connectionRule handles `tcp-request connection`. HAProxy evaluates these rules before all others.
+func (p *haproxyParser) connectionRule(args []string) {
+	const name = "tcp-request connection"
+	rules := &p.proxy.rules
+	if len(rules.rules) > 0 {
+		p.warn(p.line, "this rule is evaluated before the tcp-request content rule on line %d, as in HAProxy", rules.rules[0].line)
+	}
+	r, ok := p.rule(name, args)
+	if r.when.inspects() {
+		p.wrong(p.line, name, "asks for what the client has sent, and at that time it cannot have sent anything: use `tcp-request content`")
+		rules.broken = true
+	}
+	if ok {
+		rules.admission = append(rules.admission, r)
+	}
 }
 
 func (p *haproxyParser) acl(args []string, _ bool) {
@@ -79,13 +106,17 @@ func (p *haproxyParser) acl(args []string, _ bool) {
 	rules := &p.proxy.rules
 	if err := checkName(name); err != nil {
 		p.wrong(p.line, "acl", "%v", err)
-		title = "acl"
+		title, rules.broken = "acl", true
 	}
-	t, err := parseTest(args[1:])
+	if name == "or" {
+		p.wrong(p.line, "acl", "a condition cannot name an acl that is called or, as in HAProxy")
+		rules.broken = true
+	}
+	t, err := parseTest(args[1:], p.clientTest(name))
 	if err != nil {
 		p.wrong(p.line, title, "%v", err)
 		rules.broken = true
-		t = never // known from here on, so that lines that use it are not reported as well
+		t = constant(never) // known from here on, so that lines that use it are not reported as well
 	}
 	if earlier, ok := rules.acls[name]; ok { // lines with the same name are alternatives
 		t = earlier.or(t)
