@@ -17,6 +17,10 @@ func policyTable(cfg *config.Config) (*policy.Table, error) {
 	for i := range cfg.Frontends {
 		c.Frontends = append(c.Frontends, policyFrontend(&cfg.Frontends[i]))
 	}
+	var err error
+	if c.Lists, err = policyLists(cfg.Lists); err != nil {
+		return nil, err
+	}
 	t, err := policy.NewTable(c)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
@@ -42,6 +46,7 @@ func policyFrontend(f *config.Frontend) policy.Frontend {
 	return policy.Frontend{
 		Name: f.Name, Delay: f.Delay, Talk: talkOf(f.Action),
 		Reject: reply(f.RejectText), NoServer: reply(f.NoServerText),
+		Admission: f.Admission, Access: f.Access,
 		Limits: limitsOf(&f.Limits),
 		Pass:   passOf(f.Pass), Veto: f.Veto, PassDelay: f.PassDelay,
 		Stress: f.Stress, StressDelay: f.StressDelay,

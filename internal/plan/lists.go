@@ -1,0 +1,74 @@
+package plan
+
+import (
+	"fmt"
+
+	"hushgate/internal/config"
+	"hushgate/internal/lists"
+	"hushgate/internal/policy"
+	"hushgate/internal/wire"
+)
+
+// policyLists returns the lists that a policy's rules ask, by the same numbers.
+func policyLists(list []config.List) (out []policy.NamedList, err error) {
+	for i := range list {
+		l := &list[i]
+		table := l.Table
+		if l.File == "" {
+			if table, err = lists.Of(l.Name, l.Networks...); err != nil {
+				return nil, fmt.Errorf("%s: %w", l.Where, err)
+			}
+		}
+		if table == nil {
+			return nil, fmt.Errorf("%s: the list %s was not read", l.Where, l.File)
+		}
+		out = append(out, policy.NamedList{Name: l.Name, List: newListed(table, l.Only)})
+	}
+	return out, nil
+}
+
+// listed is a table of networks as a policy asks it.
+type listed struct {
+	table   *lists.Table
+	answers []policy.Answer
+	in      []bool // by answer: whether it makes an address one of the list
+}
+
+// newListed returns a list that consists of the lines of one action alone, or of all lines if only is Listed.
+func newListed(t *lists.Table, only lists.Action) *listed {
+	l := &listed{table: t}
+	for _, r := range t.Results() {
+		l.answers = append(l.answers, answerOf(r))
+		l.in = append(l.in, only == lists.Listed || r.Action == only)
+	}
+	return l
+}
+
+func answerOf(r lists.Result) policy.Answer {
+	switch r.Action {
+	case lists.Listed:
+	case lists.Permit:
+		return policy.Answer{Kind: policy.Permit}
+	case lists.Reject:
+		a := policy.Answer{Kind: policy.Reject}
+		if r.Reply != "" {
+			a.Reject = reply(r.Reply)
+		}
+		return a
+	case lists.Dunno:
+		return policy.Answer{Kind: policy.Dunno}
+	}
+	return policy.Answer{Kind: policy.Listed}
+}
+
+// Answers returns the distinct answers.
+func (l *listed) Answers() []policy.Answer { return l.answers }
+
+// Lookup returns the index in Answers of what the first line says that an address matches.
+func (l *listed) Lookup(a wire.Addr) (answer int, ok bool) {
+	answer, ok = l.table.LookupResult(a.Netip())
+	if !ok || !l.in[answer] {
+		return 0, false
+	}
+	return answer, true
+}
