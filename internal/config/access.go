@@ -53,7 +53,10 @@ func (p *problems) beside(path string) string {
 // clientTest returns the reader of the words after src, in the acl with a name or between braces.
 func (p *haproxyParser) clientTest(name string) clientTest {
 	return func(words []string) (cond, error) {
-		flags, patterns, err := p.srcFlags(words)
+		if isCounter(words[0]) {
+			return p.counterTest(words)
+		}
+		flags, patterns, err := p.srcFlags(words[1:])
 		switch {
 		case err != nil:
 			return constant(never), err

@@ -62,7 +62,6 @@ var refusedProxyKeywords = map[string]string{
 	"rate-limit":       "hushgate has no rate limits per frontend",
 	"server-template":  "name the servers one by one",
 	"stick":            "hushgate does not tie clients to servers",
-	"stick-table":      "hushgate does not tie clients to servers",
 	"tcp-check":        "a check is `option tcp-check` (connect) or `option smtpchk`",
 	"tcp-response":     "hushgate does not inspect content after the banner",
 	"transparent":      "name the servers with server",

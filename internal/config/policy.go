@@ -171,8 +171,12 @@ func checkOver(s string) error {
 	return checkReply(s)
 }
 
-// withoutMemory takes from a file in HAProxy's syntax what HAProxy does not do unless it is told to.
-func (c *rawConfig) withoutMemory() { c.global.Passes.TTL = 0 }
+// withoutMemory makes a file in HAProxy's syntax mean what it means there: no client is remembered, and an IPv6 client in a
+// stick-table is one address.
+func (c *rawConfig) withoutMemory() {
+	c.global.Passes.TTL = 0
+	c.global.PrefixLength.IPv6 = 128
+}
 
 // haproxyFactory returns the built-in defaults of sections in HAProxy's syntax.
 func haproxyFactory() *rawProxy {

@@ -15,7 +15,7 @@ func withPolicy(global, frontend string) string {
 }
 
 // TestPolicyByDefault: in YAML clients are remembered for a day and have 50 connections, as in Postfix. A file in HAProxy's
-// syntax does neither, as HAProxy.
+// syntax does neither, as HAProxy, and a client there is one address.
 func TestPolicyByDefault(t *testing.T) {
 	native, warnings, err := Parse("a.yaml", []byte(withPolicy("", "")))
 	if err != nil || len(warnings) > 0 {
@@ -29,9 +29,10 @@ func TestPolicyByDefault(t *testing.T) {
 		cfg         *Config
 		ttl         time.Duration
 		connections int
-	}{{native, 24 * time.Hour, 50}, {haproxy, 0, 0}} {
+		ipv6        int
+	}{{native, 24 * time.Hour, 50, 64}, {haproxy, 0, 0, 128}} {
 		g, f := &c.cfg.Global, &c.cfg.Frontends[0]
-		if g.Passes.TTL != c.ttl || g.Passes.Entries != 1_000_000 || g.PrefixLength != (PrefixLength{32, 64}) || g.RateWindow != time.Minute {
+		if g.Passes.TTL != c.ttl || g.Passes.Entries != 1_000_000 || g.PrefixLength != (PrefixLength{32, c.ipv6}) || g.RateWindow != time.Minute {
 			t.Errorf("%s: %+v, %+v, %v", c.cfg.File, g.Passes, g.PrefixLength, g.RateWindow)
 		}
 		if f.Limits != (Limits{c.connections, 0, OverReset}) || f.Pass != PassUse || f.Veto || f.PassDelay != 0 || f.Stress {
@@ -136,6 +137,15 @@ func TestPolicyPage(t *testing.T) {
 	blocks := strings.Split(string(read(t, "../../docs/policy.md")), "```yaml\n")[1:]
 	if len(blocks) < 4 {
 		t.Fatalf("%d examples: the page is not read", len(blocks))
+	}
+	for _, block := range strings.Split(string(read(t, "../../docs/policy.md")), "```haproxy\n")[1:] {
+		text, _, _ := strings.Cut(block, "```")
+		whole := "defaults\n    mode tcp\n    log stdout format raw mail\n    timeout connect 5s\n    timeout client 5m\n    timeout server 5m\n" + text +
+			"backend mx\n    source 0.0.0.0 usesrc clientip\n    server mx1 10.0.0.11:25 check\n"
+		if got := said("policy.cfg", whole); len(got) > 0 {
+			t.Errorf("%s%s", text, strings.Join(got, "\n"))
+		}
+		checkHAProxyAccepts(t, whole)
 	}
 	for _, block := range blocks {
 		text, _, closed := strings.Cut(block, "```")

@@ -65,6 +65,10 @@ func frontendTable() []setting[rawProxy] {
 			kind: ofLine((*haproxyParser).acl), about: "see below",
 		},
 		{
+			word: "stick-table", in: everySide &^ inDefaults, structural: true, least: 1, want: wantStickTable,
+			kind: ofLine((*haproxyParser).stickTable), about: "where clients are counted", otherwise: "none",
+		},
+		{
 			word: "maxconn", in: frontendSide, anonymousToo: true, least: 1, want: "a number",
 			kind: number(func(p *rawProxy) *int { return &p.maxConn }, 0, 0, math.MaxInt32), about: "accepted, no effect", otherwise: "none",
 		},

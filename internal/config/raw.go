@@ -69,6 +69,7 @@ type rawProxy struct {
 	delayText  string // as written in HAProxy's syntax
 	delayWrong bool   // the line that should have set it has an error
 	rules      ruleSet
+	table      *stickTable
 	binds      []rawBind
 	backend    at[string]
 	useBackend bool // backend was set by use_backend, which takes precedence over default_backend
@@ -105,6 +106,7 @@ func (d *rawProxy) begin(kind section, name string, line int) *rawProxy {
 	p.logs = slices.Clone(d.logs)
 	p.rules = d.rules.inherit()
 	p.tried = map[string]bool{}
+	p.table = nil
 	p.lines = maps.Clone(d.lines)
 	return &p
 }

@@ -35,6 +35,7 @@ func resolve(p *problems, raw rawConfig) *Config {
 			r.resolveBackend(b)
 		}
 	}
+	r.resolveTables()
 	r.count()
 	return &r.cfg
 }
@@ -43,7 +44,8 @@ func (p *rawProxy) takesClients() bool { return p.kind&(inFrontend|inListen) != 
 
 // hasServers reports whether the section is a backend. A listen without servers is only a frontend.
 func (p *rawProxy) hasServers() bool {
-	return !p.disabled && (p.kind == inBackend || p.kind == inListen && (len(p.servers) > 0 || !p.backend.set()))
+	onlyTable := p.kind == inBackend && p.table != nil && len(p.servers) == 0 && !p.mayHave("server")
+	return !p.disabled && !onlyTable && (p.kind == inBackend || p.kind == inListen && (len(p.servers) > 0 || !p.backend.set()))
 }
 
 // title returns the name of the section for messages.

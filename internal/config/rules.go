@@ -72,13 +72,16 @@ type ruleSet struct {
 	acls      map[string]cond
 	admission []rule // tcp-request connection
 	rules     []rule // tcp-request content
-	broken    bool   // a line has an error, so the result of the other lines means nothing
+	track     *track // tcp-request connection track-sc0; nil: none so far
+	counted   []counted
+	broken    bool // a line has an error, so the result of the other lines means nothing
 }
 
 // inherit returns the rules with which a section begins. The rules of its defaults section come before its own. As in
 // HAProxy, the acls of the defaults section are not visible in it.
 func (s ruleSet) inherit() ruleSet {
-	return ruleSet{acls: map[string]cond{}, admission: slices.Clone(s.admission), rules: slices.Clone(s.rules), broken: s.broken}
+	s.acls, s.admission, s.rules, s.counted = map[string]cond{}, slices.Clone(s.admission), slices.Clone(s.rules), slices.Clone(s.counted)
+	return s
 }
 
 // fate is what happens to a connection at one moment. The first rule that passes decides. A rule that is undecided makes the
@@ -138,13 +141,13 @@ func judge(list []class) error {
 
 var errRejectsQuiet = errors.New("the rules reject clients that wait for the banner")
 
-// clientTest reads the words after src, the address of the client.
+// clientTest reads an expression about the client: src, or a count of its connections.
 type clientTest func(words []string) (cond, error)
 
 // parseTest reads an expression: a fetch, flags and patterns, as they stand after `acl NAME` or between braces.
 func parseTest(words []string, src clientTest) (cond, error) {
-	if len(words) > 0 && words[0] == "src" {
-		return src(words[1:])
+	if len(words) > 0 && (words[0] == "src" || isCounter(words[0])) {
+		return src(words)
 	}
 	t, err := parseContentTest(words)
 	return constant(t), err

@@ -81,7 +81,9 @@ func (p *haproxyParser) rule(name string, args []string) (r rule, ok bool) {
 		p.wrong(p.line, name, "%v", err)
 		rules.broken = true
 	}
-	return rule{actions[action], when, p.line, text}, true
+	r = rule{actions[action], when, p.line, text}
+	p.withCounts(name, &r)
+	return r, true
 }
 
 // connectionRule handles `tcp-request connection`. HAProxy evaluates these rules before all others.
@@ -90,6 +92,9 @@ func (p *haproxyParser) connectionRule(args []string) {
 	rules := &p.proxy.rules
 	if len(rules.rules) > 0 {
 		p.warn(p.line, "this rule is evaluated before the tcp-request content rule on line %d, as in HAProxy", rules.rules[0].line)
+	}
+	if p.track(args[1:]) {
+		return
 	}
 	r, ok := p.rule(name, args)
 	if r.when.inspects() {
