@@ -99,6 +99,7 @@ const (
 	ActionReset      Action = iota // an RST
 	ActionReply                    // Frontend.RejectText, then FIN
 	ActionObserve                  // no answer: the talk is reported, and the connection goes on to a server
+	ActionTarpit                   // the connection stays open with a closed window
 	ActionSilentDrop               // no answer, now or later: the connection is forgotten (HAProxy: silent-drop)
 )
 
@@ -113,6 +114,8 @@ func (a Action) String() string {
 		return "observe"
 	case ActionSilentDrop:
 		return "silent-drop"
+	case ActionTarpit:
+		return "tarpit"
 	}
 	return "unknown"
 }
@@ -127,6 +130,8 @@ func (a Action) talk() policy.Talk {
 		return policy.TalkObserve
 	case ActionSilentDrop:
 		return policy.TalkSilentDrop
+	case ActionTarpit:
+		return policy.TalkTarpit
 	}
 	return policy.TalkReset
 }

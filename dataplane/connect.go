@@ -20,7 +20,7 @@ func serverNext(f *flow, x *splice) wire.Seq {
 		return x.synISS + 1
 	case PhaseIntroducing:
 		return x.track.Client.Next
-	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseBannerPending, PhaseSpliced, PhaseLingering, PhaseSaying, PhaseDropped, phases:
+	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseBannerPending, PhaseSpliced, PhaseLingering, PhaseSaying, PhaseDropped, PhaseTarpit, phases:
 	}
 	return f.conn.IRS + 1
 }

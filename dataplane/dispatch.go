@@ -45,6 +45,8 @@ func (s *Shard) fromClient(svc ServiceID, seg *wire.Segment) {
 		s.ownEnd(id, f, seg)
 	case PhaseDropped:
 		s.drop(DropSilenced)
+	case PhaseTarpit:
+		s.trapped(id, f, seg)
 	case phases:
 	}
 }
@@ -101,7 +103,7 @@ func (s *Shard) fromServer(endpoint uint16, seg *wire.Segment) {
 		s.serverToClient(id, f, seg)
 	case PhaseLingering:
 		s.fromServerAfterTheEnd(id, f, seg)
-	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseSaying, PhaseDropped, phases:
+	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseSaying, PhaseDropped, PhaseTarpit, phases:
 		s.drop(DropUnknown)
 	}
 }

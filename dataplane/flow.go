@@ -50,6 +50,7 @@ const (
 	PhaseLingering                  // ended; late segments are still translated
 	PhaseSaying                     // our last reply and our FIN are being sent to the client
 	PhaseDropped                    // ended without a word; its segments get no answer
+	PhaseTarpit                     // ended, and kept open with a closed window
 	phases
 )
 
@@ -76,6 +77,8 @@ func (p Phase) String() string {
 		return "saying"
 	case PhaseDropped:
 		return "dropped"
+	case PhaseTarpit:
+		return "tarpit"
 	case phases:
 	}
 	return "unknown"

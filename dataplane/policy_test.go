@@ -132,6 +132,7 @@ func TestRefusals(t *testing.T) {
 		{policy.Outcome{Kind: policy.OutcomeReject}, wire.RST | wire.ACK, phases},
 		{policy.Outcome{Kind: policy.OutcomeReject, Text: "554 5.7.1 no\r\n"}, wire.PSH | wire.ACK | wire.FIN, PhaseSaying},
 		{policy.Outcome{Kind: policy.OutcomeSilentDrop}, 0, PhaseDropped},
+		{policy.Outcome{Kind: policy.OutcomeTarpit}, wire.ACK, PhaseTarpit},
 	} {
 		eachFamily(t, func(t *testing.T, v6 bool) {
 			d := newDriverOf(t, v6, withPolicy(t, func(p *policy.Config) {

@@ -76,7 +76,7 @@ func (s *Shard) wellFormed(v *FlowState) error {
 		return errors.New("there is no such phase")
 	case !v.Phase.has(v.Conn.State):
 		return fmt.Errorf("it cannot be in %v", v.Conn.State)
-	case v.Sought != v.Phase.seeks() && v.Phase != PhaseSaying && v.Phase != PhaseDropped:
+	case v.Sought != v.Phase.seeks() && v.Phase != PhaseSaying && v.Phase != PhaseDropped && v.Phase != PhaseTarpit:
 		return errors.New("it and its server do not fit together")
 	case v.Wait < 0 || v.Due > s.now.Add(v.Wait):
 		return errors.New("its deadline is too far away")
@@ -99,7 +99,7 @@ func (s *Shard) decided(v *FlowState) bool {
 
 // over reports whether a connection has ended and nothing is left to send.
 func (v *FlowState) over() bool {
-	return v.Phase == PhaseLingering || v.Phase == PhaseDropped || v.Settled
+	return v.Phase == PhaseLingering || v.Phase == PhaseDropped || v.Phase == PhaseTarpit || v.Settled
 }
 
 // has reports whether our end of a flow in this phase can be in that TCP state.
@@ -107,7 +107,7 @@ func (p Phase) has(state tcpstate.State) bool {
 	switch p {
 	case PhaseHalfOpen:
 		return state == tcpstate.SynReceived
-	case PhaseSaying, PhaseDropped:
+	case PhaseSaying, PhaseDropped, PhaseTarpit:
 		return state != tcpstate.SynReceived
 	case PhaseHeld, PhaseWaiting, PhaseConnecting, PhaseIntroducing, PhaseBannerPending, PhaseSpliced, PhaseLingering, phases:
 	}
@@ -126,7 +126,7 @@ func (p Phase) connected() bool {
 // takes over believes as much of its predecessor: it would have to refuse all connections for one.
 func (v *FlowState) consistent() error {
 	open := v.Phase != PhaseHalfOpen
-	ended := v.Phase == PhaseSaying || v.Phase == PhaseLingering || v.Phase == PhaseDropped
+	ended := v.Phase == PhaseSaying || v.Phase == PhaseLingering || v.Phase == PhaseDropped || v.Phase == PhaseTarpit
 	switch {
 	case !v.Client.Usable() || v.ClientPort == 0:
 		return errors.New("nobody can have that address and port")
@@ -217,7 +217,7 @@ func (s *Shard) restorableHeader(f *flow, x *splice) error {
 		if want != f.conn.IRS-x.synISS || half.Acked-x.synISS-1 > want || half.Next-x.synISS-1 > want {
 			return errors.New("its PROXY header has other numbers")
 		}
-	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseBannerPending, PhaseSpliced, PhaseLingering, PhaseSaying, PhaseDropped, phases:
+	case PhaseHalfOpen, PhaseHeld, PhaseWaiting, PhaseBannerPending, PhaseSpliced, PhaseLingering, PhaseSaying, PhaseDropped, PhaseTarpit, phases:
 	}
 	return nil
 }

@@ -176,7 +176,7 @@ func TestRecordSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	var v FlowState
-	for n, want := range map[Phase]Phase{1: PhaseDropped, 2: PhaseSaying, 10: PhaseHalfOpen} {
+	for n, want := range map[Phase]Phase{1: PhaseTarpit, 2: PhaseDropped, 11: PhaseHalfOpen} {
 		if _, err := r.Read(AppendRecord(nil, &FlowState{Phase: n}), &v); err != nil || v.Phase != want {
 			t.Errorf("phase %d is %v, want %v (%v)", n, v.Phase, want, err)
 		}

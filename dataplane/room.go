@@ -26,7 +26,7 @@ func classOf(f *flow) flowtab.Class {
 	switch f.phase {
 	case PhaseHalfOpen:
 		return handshaking
-	case PhaseLingering, PhaseDropped:
+	case PhaseLingering, PhaseDropped, PhaseTarpit:
 		return finished
 	case PhaseSaying:
 		if f.tries == settled {

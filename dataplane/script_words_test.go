@@ -16,7 +16,7 @@ var (
 	causeWords   = segscript.Names[Cause]("cause")
 	endsWords    = segscript.Names[Ends]("closed-by")
 
-	actionWords  = segscript.Words("action", map[string]Action{"reset": ActionReset, "reply": ActionReply, "observe": ActionObserve, "silent-drop": ActionSilentDrop})
+	actionWords  = segscript.Words("action", map[string]Action{"reset": ActionReset, "reply": ActionReply, "observe": ActionObserve, "silent-drop": ActionSilentDrop, "tarpit": ActionTarpit})
 	proxyWords   = segscript.Words("send-proxy", map[string]proxyproto.Version{"v1": proxyproto.V1, "v2": proxyproto.V2})
 	liveWords    = segscript.Words("live", map[string]bool{"on": true, "off": false})
 	serviceWords = segscript.Words("service", map[string]bool{"open": false, "closed": true})

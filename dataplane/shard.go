@@ -198,6 +198,8 @@ func (s *Shard) fire(id uint32, f *flow) {
 		s.sayTimeout(id, f)
 	case PhaseDropped:
 		s.forget(id, f)
+	case PhaseTarpit:
+		s.tarpitOver(id, f)
 	case phases:
 	}
 }

@@ -90,6 +90,8 @@ func (s *Shard) shut(id uint32, f *flow, now bool) bool {
 		if f.tries != settled {
 			s.sendClient(f, f.conn.RST(s.now), nil)
 		}
+	case PhaseTarpit:
+		s.sendClient(f, f.conn.RST(s.now), nil)
 	case PhaseLingering, PhaseDropped:
 		if !now {
 			return false

@@ -259,7 +259,7 @@ func (s *Shard) press() {
 
 // over is how many records only wait for late segments: they make room when it is needed.
 func (s *Shard) over() int64 {
-	return s.stats.Phase[PhaseLingering] + s.stats.Phase[PhaseDropped] + int64(s.settled)
+	return s.stats.Phase[PhaseLingering] + s.stats.Phase[PhaseDropped] + s.stats.Phase[PhaseTarpit] + int64(s.settled)
 }
 
 // refuseClient ends a connection that policy refuses as soon as its handshake is complete.
@@ -274,8 +274,10 @@ func (s *Shard) refuseClient(id uint32, f *flow) {
 	switch t.Refusal {
 	case policy.RefuseReply:
 		s.say(id, f, wordsRefuse)
-	case policy.RefuseSilentDrop, policy.RefuseTarpit:
+	case policy.RefuseSilentDrop:
 		s.dropSilently(id, f)
+	case policy.RefuseTarpit:
+		s.trap(id, f)
 	case policy.RefuseReset, policy.RefuseNone:
 		s.sendClient(f, f.conn.RST(s.now), nil)
 		s.forget(id, f)

@@ -26,6 +26,8 @@ func (s *Shard) earlyTalk(id uint32, f *flow, seg *wire.Segment) {
 		s.say(id, f, wordsReject)
 	case t.Talk == policy.TalkSilentDrop:
 		s.dropSilently(id, f)
+	case t.Talk == policy.TalkTarpit && !s.serverFinished(f):
+		s.trap(id, f)
 	default:
 		s.sendClient(f, f.conn.RST(s.now), nil)
 		s.forget(id, f)

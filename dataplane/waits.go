@@ -54,12 +54,13 @@ type waits struct {
 	retry       flowtab.QueueID   // before the same server is tried again; HAProxy pauses as long between retries
 	timeWait    []flowtab.QueueID // of each frontend: TIME-WAIT and FIN-WAIT-2
 	lingerReset flowtab.QueueID
+	tarpit      flowtab.QueueID
 }
 
 func newWaits(q *flowtab.Queues, cfg *Config) waits {
 	w := waits{
 		queue: q.Queue(200 * time.Millisecond), retry: q.Queue(time.Second),
-		lingerReset: q.QueueOf(finished, 5*time.Second), words: backoff(q, sayingWords, firstRTO, defaultHandshake),
+		lingerReset: q.QueueOf(finished, 5*time.Second), tarpit: q.QueueOf(finished, tarpitTime), words: backoff(q, sayingWords, firstRTO, defaultHandshake),
 		slowWords: backoff(q, sayingWords, 3*time.Second, defaultHandshake),
 	}
 	w.delay = map[time.Duration]flowtab.QueueID{}

@@ -10,7 +10,8 @@ import (
 // forServer is what `hushgate rules --for-server` prints on the gateway.
 func forServer(ctx context.Context, t *testing.T, l *Lab, file, server, form string) string {
 	t.Helper()
-	out, err := l.Gateway.Run(ctx, binary, "rules", "-f", file, "--for-server", server, "--form", form)
+	// Notes about the file go to standard error.
+	out, err := l.Gateway.Run(ctx, "sh", "-c", `exec "$0" "$@" 2>/dev/null`, binary, "rules", "-f", file, "--for-server", server, "--form", form)
 	if err != nil {
 		t.Fatal(err)
 	}
