@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -213,4 +214,61 @@ func TestSignature(t *testing.T) {
 	if n := d.shard.memory.Signatures().Len(); n != 0 {
 		t.Errorf("%d signatures are left", n)
 	}
+}
+
+// TestMemoryIsSaved: what a shard knows of its clients is saved in parts and given to another shard, where the same client is
+// served at once. Its age counts on. What is saved changes when a pass is granted or lost, and else not.
+func TestMemoryIsSaved(t *testing.T) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
+		d := newDriverOf(t, v6, withPolicy(t, nil))
+		if n := d.shard.MemoryChanges(); n != 0 {
+			t.Errorf("%d changes at the start", n)
+		}
+		d.splice(0)
+		changes := d.shard.MemoryChanges()
+		if changes == 0 {
+			t.Error("a pass was granted, and nothing has changed")
+		}
+		part, more, rounds := policy.Part{}, true, 0
+		for ; more; rounds++ {
+			d.shard.Apply(SaveMemory{&part, 1, d.now.Add(time.Hour), func(m bool) { more = m }})
+		}
+		if rounds != 1 || len(part.Passes) != 1 || part.Passes[0].Age < time.Hour || d.shard.MemoryChanges() != changes {
+			t.Fatalf("after %d parts: %+v, %d changes, want %d", rounds, part, d.shard.MemoryChanges(), changes)
+		}
+
+		next := newDriverOf(t, v6, withPolicy(t, nil))
+		passes, offenders := -1, -1
+		next.shard.Apply(RestoreMemory{
+			slices.Values(part.Passes), slices.Values(part.Offenders), next.now,
+			func(p, o int) { passes, offenders = p, o },
+		})
+		if passes != 1 || offenders != 0 {
+			t.Errorf("%d passes and %d offenders were taken", passes, offenders)
+		}
+		next.hold(1)
+		if p := next.phaseOf(1); p != PhaseConnecting {
+			t.Errorf("after a restart a client with a pass is %v", p)
+		}
+		next.shard.audit(t)
+
+		part.Passes[0].Age = 24 * time.Hour
+		late := newDriverOf(t, v6, withPolicy(t, nil))
+		late.shard.Apply(RestoreMemory{slices.Values(part.Passes), slices.Values(part.Offenders), late.now, func(p, _ int) { passes = p }})
+		late.hold(1)
+		if p := late.phaseOf(1); passes != 0 || p != PhaseHeld {
+			t.Errorf("a client whose pass has ended is %v, %d were taken", p, passes)
+		}
+	})
+	d := newDriver(t, nil) // it has no policy
+	d.shard.Apply(SaveMemory{&policy.Part{}, 1, d.now, func(more bool) {
+		if more {
+			t.Error("there is more of nothing")
+		}
+	}})
+	d.shard.Apply(RestoreMemory{slices.Values([]policy.Pass{{}}), slices.Values([]policy.Offender{}), d.now, func(p, _ int) {
+		if p != 0 {
+			t.Error("a shard without a policy took a pass")
+		}
+	}})
 }

@@ -23,6 +23,7 @@ type Memory struct {
 	signatures *Signatures
 	decided    []uint64 // by RuleID
 	matches    []uint64 // by list
+	changes    uint64   // of what is saved
 }
 
 // Bounds are how many entries a Memory may have. Zero values mean the defaults.
@@ -131,7 +132,11 @@ func (m *Memory) Passed(a wire.Addr, now mono.Time) bool {
 		return false
 	}
 	key := m.table.prefixes.cut(a)
-	return m.passes.grant(m.hash(&key), &key, m.stamp(now), m.table.passTTL)
+	granted := m.passes.grant(m.hash(&key), &key, m.stamp(now), m.table.passTTL)
+	if granted {
+		m.changes++
+	}
+	return granted
 }
 
 // Offence is what early talk led to.
@@ -147,6 +152,9 @@ func (m *Memory) Talked(a wire.Addr, now mono.Time) (o Offence) {
 	key := m.table.prefixes.cut(a)
 	hash, at := m.hash(&key), m.stamp(now)
 	o.PassLost = m.passes.take(hash, &key, at, m.table.passTTL)
+	if o.PassLost || m.table.offences.after > 0 {
+		m.changes++
+	}
 	if m.table.offences.after > 0 && m.offenders.offend(hash, &key, at, &m.table.offences) {
 		o.Listed, o.For = true, time.Duration(m.table.offences.forTime)*time.Second
 	}

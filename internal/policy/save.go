@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"bytes"
 	"cmp"
 	"iter"
 	"slices"
@@ -67,17 +66,36 @@ func (m *Memory) RestorePasses(saved iter.Seq[Pass], now mono.Time) (taken int) 
 		list = append(list, *e)
 		return true
 	})
-	byKey := func(a, b pass) int { return bytes.Compare(a.key[:], b.key[:]) }
-	slices.SortFunc(list, func(a, b pass) int { return cmp.Or(byKey(a, b), cmp.Compare(b.since, a.since)) })
-	list = slices.CompactFunc(list, func(a, b pass) bool { return a.key == b.key }) // the youngest of each stays
-	slices.SortFunc(list, func(a, b pass) int { return cmp.Or(cmp.Compare(a.since, b.since), byKey(a, b)) })
+	list = youngest(list)
 	evicted := m.passes.evicted
 	m.passes = newPasses(m.bounds.Passes, m.key)
 	for i := range list {
 		m.passes.put(m.hash(&list[i].key), &list[i].key, list[i].since, at, t.passTTL)
 	}
 	m.passes.evicted += evicted
+	m.changes++
 	return taken
+}
+
+// youngest returns the youngest pass of each client, the oldest first. With a million passes this is done while a takeover keeps
+// connections waiting, so what is sorted are numbers: the time, and the place in the list.
+func youngest(list []pass) []pass {
+	order := make([]uint64, len(list))
+	for i := range list {
+		order[i] = uint64(list[i].since)<<32 | uint64(i)
+	}
+	slices.Sort(order)
+	seen := make(map[wire.Addr]struct{}, len(list))
+	out := make([]pass, 0, len(list))
+	for _, o := range slices.Backward(order) {
+		e := &list[uint32(o)]
+		if _, again := seen[e.key]; !again {
+			seen[e.key] = struct{}{}
+			out = append(out, *e)
+		}
+	}
+	slices.Reverse(out)
+	return out
 }
 
 // Offenders yields the clients that are listed, or have offences that still count, the one whose last offence is oldest
@@ -88,21 +106,25 @@ func (m *Memory) offendersOf(t *Table, now mono.Time) iter.Seq[Offender] {
 	return func(yield func(Offender) bool) {
 		at := m.stamp(now)
 		for id := m.offenders.head; id != 0; id = m.offenders.slab.At(id).next {
-			e := m.offenders.slab.At(id)
-			r := e.value
-			r.forget(at, t.offences.within)
-			o := Offender{Addr: e.key, Bits: t.prefixes.bits(e.key)}
-			if r.until > at {
-				o.Left = age(r.until, at)
-			}
-			for _, offence := range r.at[:r.count] {
-				o.Ages = append(o.Ages, age(at, offence))
-			}
-			if (o.Left > 0 || len(o.Ages) > 0) && !yield(o) {
+			if o, counts := t.offender(m.offenders.slab.At(id), at); counts && !yield(o) {
 				return
 			}
 		}
 	}
+}
+
+// offender returns an entry as it is saved; false if nothing of it counts any more.
+func (t *Table) offender(e *entry[record], at stamp) (o Offender, counts bool) {
+	r := e.value
+	r.forget(at, t.offences.within)
+	o = Offender{Addr: e.key, Bits: t.prefixes.bits(e.key)}
+	if r.until > at {
+		o.Left = age(r.until, at)
+	}
+	for _, offence := range r.at[:r.count] {
+		o.Ages = append(o.Ages, age(at, offence))
+	}
+	return o, o.Left > 0 || len(o.Ages) > 0
 }
 
 // RestoreOffenders adds offenders that were saved, by this shard or by others; see RestorePasses. It returns how many were
@@ -110,6 +132,7 @@ func (m *Memory) offendersOf(t *Table, now mono.Time) iter.Seq[Offender] {
 func (m *Memory) RestoreOffenders(saved iter.Seq[Offender], now mono.Time) (taken int) {
 	at, t := m.stamp(now), m.table
 	list := slices.SortedStableFunc(saved, func(a, b Offender) int { return cmp.Compare(b.last(), a.last()) })
+	m.changes++
 	for _, o := range list {
 		if !t.prefixes.fits(o.Addr, o.Bits) {
 			continue
@@ -151,12 +174,14 @@ func (r *record) merge(o *Offender, now stamp) {
 // Forget takes a client's pass, without an offence; false if it has none.
 func (m *Memory) Forget(a wire.Addr, now mono.Time) bool {
 	key := m.table.prefixes.cut(a)
+	m.changes++
 	return m.passes.take(m.hash(&key), &key, m.stamp(now), m.table.passTTL)
 }
 
 // List makes a client an offender for a time, whatever it has done.
 func (m *Memory) List(a wire.Addr, left time.Duration, now mono.Time) {
 	key := m.table.prefixes.cut(a)
+	m.changes++
 	m.offenders.renew(m.hash(&key), &key, m.stamp(now)).until = m.stamp(now) + stamp(seconds(left))
 }
 
@@ -166,6 +191,7 @@ func (m *Memory) Unlist(a wire.Addr) bool {
 	id := m.offenders.find(m.hash(&key), &key)
 	if id != 0 {
 		m.offenders.forgetID(id)
+		m.changes++
 	}
 	return id != 0
 }
