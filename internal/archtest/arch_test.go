@@ -48,7 +48,7 @@ var rules = map[string]rule{
 	"internal/logqueue": {"", "a queue does not know what it holds"},
 	"internal/lists":    {"", "a list does not know what a match means"},
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/plan internal/privilege internal/wire",
+		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/wire",
 		"the gateway wires parts together; TCP and translation are the shard's work",
 	},
 	"internal/drive": {

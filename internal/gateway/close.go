@@ -24,6 +24,7 @@ func (g *gateway) close() error {
 			errs = append(errs, s.Set(s.was))
 		}
 	}
+	g.passes.end()
 	g.closeKeeper()
 	g.lines.close()
 	return errors.Join(errs...)

@@ -52,6 +52,7 @@ type state struct {
 	Servers []serverState           `json:"servers"` // by number
 	Parked  []drive.ParkedFrame     `json:"parked"`
 	Sysctls []changedSysctl         `json:"sysctls"`
+	Passes  []byte                  `json:"passes,omitempty"` // a file of passes; none if hushgate is older, or if there are too many
 }
 
 // serverState is what the health checks know of a server.
@@ -253,6 +254,7 @@ func (g *gateway) known() (v state) {
 	for _, s := range g.restore {
 		v.Sysctls = append(v.Sysctls, changedSysctl{s.Path, s.was})
 	}
+	v.Passes = g.packMemory()
 	return v
 }
 

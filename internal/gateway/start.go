@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,6 +34,7 @@ type gateway struct {
 	lines  *recorder
 	speech *announce.Announcer
 	keeper *keeper // keeps the packets of rejected connections; nil without `capture`
+	passes saver
 	state  serverStates
 	lost   *drive.Failures
 
@@ -95,6 +97,7 @@ func Run(s *Signals, o Options) (err error) {
 	}
 	g.speech = announce.New(o.Log, g.networkChanged)
 	g.asked = s.asked
+	g.passes = saver{gateway: g, now: time.Now}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.asked))
 	defer cancel()
 	defer func() { err = errors.Join(err, g.unlock()) }()
@@ -115,7 +118,10 @@ func Run(s *Signals, o Options) (err error) {
 		if err := g.takeOver(); err != nil {
 			return err
 		}
+	} else {
+		g.readPasses()
 	}
+	g.passes.begin()
 	return g.serve(ctx, s)
 }
 
@@ -141,7 +147,7 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 		})
 	}
 	for _, job := range []func(context.Context){
-		g.renewSecrets, g.watchLosses, g.watchLogs, g.watchFailures, g.watchClock, g.watchdog,
+		g.renewSecrets, g.watchLosses, g.watchLogs, g.watchFailures, g.watchClock, g.watchdog, g.savePasses,
 	} {
 		group.Go(func() error {
 			job(ctx)

@@ -136,6 +136,9 @@ func (g *gateway) takeOver() error {
 	if err := errors.Join(g.lock.Claim(), g.goOn(h)); err != nil {
 		return errors.Join(fmt.Errorf("continue after a takeover: %w", err), h.end(nil))
 	}
+	if h.state.Passes == nil { // only now: it may take longer than the other process waits
+		g.readPasses()
+	}
 	g.log.Info("taken over", "connections", h.count, "shards", len(h.state.Shards),
 		"stood_still", g.clock.Now().Sub(h.state.Stopped).Round(time.Microsecond))
 	go func() { // closing a packet socket takes the kernel some time, and connections wait
@@ -177,6 +180,9 @@ func (g *gateway) receive(h *successor) error {
 	h.count = n
 	for _, l := range g.loops {
 		l.Shard.Settle()
+	}
+	if h.state.Passes != nil {
+		g.inheritMemory(h.state.Passes)
 	}
 	g.state.restore(h.old, h.state.Servers)
 	g.state.set(h.old, g.plan.Tables)

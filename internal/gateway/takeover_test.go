@@ -50,6 +50,7 @@ func TestGiverSays(t *testing.T) {
 	says := giverSays{h, state{
 		Stopped: 7, Shards: []*dataplane.ShardState{dataplane.New(&b.Shard).Save()}, Servers: []serverState{{true, 4}},
 		Parked: []drive.ParkedFrame{{Side: wire.Inside, Frame: []byte("frame")}}, Sysctls: []changedSysctl{{"net/ipv4/ip_forward", "0"}},
+		Passes: []byte("passes"),
 	}}
 	got, err := json.MarshalIndent(says, "", "\t")
 	if err != nil {

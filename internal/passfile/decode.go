@@ -64,6 +64,15 @@ func (s *Saved) Offenders() iter.Seq[policy.Offender] {
 
 var errDamaged = errors.New("it is damaged or not complete")
 
+// Decode reads what Encode has written. What it returns can be used in any case, as that of Read.
+func Decode(text []byte, now time.Time) (*Saved, error) {
+	s, err := decode(text, now)
+	if err != nil {
+		return &Saved{}, fmt.Errorf("read passes: %w", err)
+	}
+	return s, nil
+}
+
 // decode reads a file. A file that is not wholly right gives an error, and nothing else.
 func decode(text []byte, now time.Time) (*Saved, error) {
 	body, err := checkEnds(text)

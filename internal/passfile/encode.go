@@ -3,6 +3,7 @@ package passfile
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"hash"
 	"io"
 	"iter"
@@ -38,6 +39,14 @@ type encoder struct {
 
 // chunk is about how many octets are written at a time.
 const chunk = 64 << 10
+
+// Encode writes what Write puts into a file.
+func Encode(to io.Writer, c Contents, now time.Time) error {
+	if err := encode(to, c, now); err != nil {
+		return fmt.Errorf("write passes: %w", err)
+	}
+	return nil
+}
 
 func encode(to io.Writer, c Contents, now time.Time) error {
 	e := &encoder{to: to, sum: sha256.New(), buf: make([]byte, 0, chunk+1<<10)}
