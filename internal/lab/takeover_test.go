@@ -289,6 +289,7 @@ func TestTakeOverChanged(t *testing.T) {
 		dir := t.TempDir()
 		cfg := func(delay, server, more string) []byte {
 			return fmt.Appendf(nil, `#yaml
+pass-ttl: 0s # the delay is what is looked at
 capture: {file: %s/rejected.pcapng}
 frontends:
   - {name: ft, bind: %q, inspect-delay: %s, default_backend: bk}
