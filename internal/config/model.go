@@ -106,6 +106,10 @@ const (
 	ActionReply Action = "reply" // Frontend.RejectText and FIN
 	// ActionObserve answers nothing: the early talk is logged and delivered to the server.
 	ActionObserve Action = "observe"
+	// ActionTarpit keeps the connection open with a closed window.
+	ActionTarpit Action = "tarpit"
+	// ActionSilentDrop answers nothing any more (HAProxy: silent-drop).
+	ActionSilentDrop Action = "silent-drop"
 )
 
 // Frontend is a `frontend`, or the client half of a `listen`.

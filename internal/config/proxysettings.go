@@ -114,8 +114,8 @@ func nativeFrontendTable() []setting[rawProxy] {
 	action := func(p *rawProxy) *Action { return &p.front.Action }
 	return []setting[rawProxy]{
 		{
-			key: "on-early-talk", about: "`reset`; `reply`: one line of SMTP, then FIN; `observe`",
-			kind: word(action, ActionReset, ActionReset, ActionReply, ActionObserve),
+			key: "on-early-talk", about: "`reset`; `reply`: one line of SMTP, then FIN; `tarpit`; `silent-drop`; `observe`",
+			kind: word(action, ActionReset, ActionReset, ActionReply, ActionObserve, ActionTarpit, ActionSilentDrop),
 		},
 		{key: "reject", older: true, kind: word(action, ActionReset, ActionReset, ActionReply)},
 		{

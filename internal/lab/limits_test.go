@@ -86,3 +86,45 @@ backends:
 		})
 	})
 }
+
+// TestEarlyTalkWithoutReset: a bot in the tarpit and one that is dropped silently hear nothing of the end of their connection. The
+// one in the tarpit sees its window closed: what it sends is not acknowledged.
+func TestEarlyTalkWithoutReset(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		ctx, l := site(t, Options{})
+		_, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), nil)
+		must(t, err)
+		g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
+frontends:
+  - {name: pit, bind: %q, inspect-delay: 5s, on-early-talk: tarpit, log-format: json, default_backend: bk}
+  - {name: drop, bind: %q, inspect-delay: 5s, on-early-talk: silent-drop, log-format: json, default_backend: bk}
+backends:
+  - {name: bk, servers: [{name: smtp1, address: %q}]}
+`, net.JoinHostPort(f.vip, "25"), net.JoinHostPort(f.vip, "2525"), net.JoinHostPort(f.a, "25")))
+		for _, port := range []string{"25", "2525"} {
+			c, err := l.Client.Dial(ctx, f.talker, net.JoinHostPort(f.vip, port))
+			must(t, err)
+			defer func() { _ = c.Close() }()
+			_, err = c.Write([]byte("EHLO bot\r\n"))
+			must(t, err)
+			waitFor(t, "the verdict", func() bool { return g.Count(`"verdict":"early-talker"`, net.JoinHostPort(f.vip, port)+`"`) == 1 })
+			var said []byte
+			if end, some := listen(c, time.Second, &said); end != EndSilence || some {
+				t.Errorf("port %s: %v, %q", port, end, said)
+			}
+			if info := tcpInfo(t, c); info.Unacked == 0 || port == "25" && info.Snd_wnd != 0 {
+				t.Errorf("port %s: %d segments are unacknowledged, the window is %d", port, info.Unacked, info.Snd_wnd)
+			}
+		}
+	})
+}
+
+func tcpInfo(t *testing.T, c *net.TCPConn) (info *unix.TCPInfo) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	must(t, err)
+	var failed error
+	must(t, raw.Control(func(fd uintptr) { info, failed = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }))
+	must(t, failed)
+	return info
+}

@@ -262,6 +262,10 @@ func (b *Tables) frontend(f *config.Frontend, backend dataplane.BackendID, times
 		action = dataplane.ActionReply
 	case config.ActionObserve:
 		action = dataplane.ActionObserve
+	case config.ActionTarpit:
+		action = dataplane.ActionTarpit
+	case config.ActionSilentDrop:
+		action = dataplane.ActionSilentDrop
 	}
 	b.frontends = append(b.frontends, f.Name)
 	b.Shard.Frontends = append(b.Shard.Frontends, dataplane.Frontend{

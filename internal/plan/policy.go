@@ -90,6 +90,10 @@ func talkOf(a config.Action) policy.Talk {
 		return policy.TalkReply
 	case config.ActionObserve:
 		return policy.TalkObserve
+	case config.ActionTarpit:
+		return policy.TalkTarpit
+	case config.ActionSilentDrop:
+		return policy.TalkSilentDrop
 	}
 	return policy.TalkReset
 }
