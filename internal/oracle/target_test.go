@@ -154,19 +154,19 @@ func newTargets(t *testing.T) (linux, hushgate *target) {
 	return linux, hushgate
 }
 
-// configuration has both services, and a server, for each address family.
+// configuration has both services, and a server, for each address family. The scripts come from one address, without limit.
 func configuration() []byte {
 	var fronts, backs string
 	for i, f := range families {
 		server := []string{lab.Server4a, lab.Server6a}[i]
 		fronts += fmt.Sprintf(`
-  - {name: silent-%[1]s, bind: "%[2]s", inspect-delay: 1h, log-format: none, default_backend: %[1]s}
-  - {name: reply-%[1]s, bind: "%[3]s", inspect-delay: 1h, reject: reply, log-format: none, default_backend: %[1]s}`,
+  - {name: silent-%[1]s, bind: "%[2]s", inspect-delay: 1h, limits: {connections: 0}, log-format: none, default_backend: %[1]s}
+  - {name: reply-%[1]s, bind: "%[3]s", inspect-delay: 1h, limits: {connections: 0}, reject: reply, log-format: none, default_backend: %[1]s}`,
 			f.name, netip.AddrPortFrom(f.server, silentPort), netip.AddrPortFrom(f.server, replyPort))
 		backs += fmt.Sprintf(`
   - {name: %s, servers: [{name: smtp1, address: "%s", check: true}]}`, f.name, net.JoinHostPort(server, "25"))
 	}
-	return []byte("#yaml\nshards: 1\nfrontends:" + fronts + "\nbackends:" + backs + "\n")
+	return []byte("#yaml\nshards: 1\npass-ttl: 0s\nfrontends:" + fronts + "\nbackends:" + backs + "\n")
 }
 
 // newTarget opens a packet socket on the client host's link to a target, and enters the clients' link addresses at the target.
