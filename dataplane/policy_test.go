@@ -30,7 +30,7 @@ func withPolicy(t *testing.T, change func(*policy.Config)) func(*Config) {
 	}
 }
 
-// again ends the connection of client n and brings it into the hold once more, from another port.
+// phaseOf returns the phase of client n's connection.
 func (d *driver) phaseOf(n int) Phase {
 	d.tb.Helper()
 	a, port := d.peer(n)
@@ -41,7 +41,7 @@ func (d *driver) phaseOf(n int) Phase {
 	return p
 }
 
-// events returns the events of a kind that have come about.
+// eventsOf returns the events of a kind since the last Drain.
 func (d *driver) eventsOf(kind EventKind) (list []Event) {
 	for _, e := range d.shard.Drain().Events {
 		if e.Kind == kind {
