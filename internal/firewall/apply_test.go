@@ -105,6 +105,9 @@ func choose(t *testing.T, variant string) {
 		for _, suffix := range []string{"", "-save"} {
 			real, err := exec.LookPath(name + "-" + variant + suffix)
 			if err != nil {
+				if os.Getenv("HUSHGATE_LAB") == "1" { // where every test must run
+					t.Fatal(err)
+				}
 				t.Skip(err)
 			}
 			if real, err = filepath.EvalSymlinks(real); err != nil { // one program, which acts by the name it is called by
