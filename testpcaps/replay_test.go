@@ -53,7 +53,7 @@ func run(t *testing.T, name string, drive bool) []byte {
 	t.Helper()
 	var out, notes bytes.Buffer
 	err := replay.Run(context.Background(), replay.Request{
-		Files: []string{name}, Format: replay.Table, Drive: drive, Delays: []time.Duration{5 * time.Second, 500 * time.Millisecond},
+		Files: []string{name}, Format: replay.Table, Drive: drive, Signatures: !drive, Delays: []time.Duration{5 * time.Second, 500 * time.Millisecond},
 		Options: replay.Options{Ports: []uint16{25, 2525, 2526}},
 	}, &out, &notes)
 	if err != nil {

@@ -58,6 +58,7 @@ func newReplayCommand() *cobra.Command {
 	fl.StringVar(&f.sweep, "sweep", "", "many delays: 0s..60s, in 60 steps, or 0s..60s/500ms")
 	fl.StringVarP(&f.format, "output", "o", "table", "table, json (an object on each line) or csv")
 	fl.StringVar(&f.q.Plot, "plot", "", "draw the cumulative curve of the time to the first octet into a .svg or .png file")
+	fl.BoolVar(&f.q.Signatures, "signatures", false, "show the TCP signature of each client in the table, and what the clients of each did")
 	fl.StringVarP(&f.ports, "port", "p", "25", "ports of services: 25,2525")
 	fl.StringVar(&f.from, "from", "", "leave out packets before this time: 2026-01-02T15:04:05Z")
 	fl.StringVar(&f.to, "to", "", "leave out packets after this time")

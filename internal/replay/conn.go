@@ -3,6 +3,7 @@ package replay
 import (
 	"time"
 
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 )
 
@@ -39,7 +40,7 @@ type end struct {
 	bounded  bool
 	fin      bool
 	scale    int8 // the window scale that it sent; or wire.NoScale
-	asked    bool // its SYN was seen: scale is known
+	asked    bool // its SYN was seen as a whole: scale is known
 	segments int
 
 	talk    moment // its first payload
@@ -54,15 +55,17 @@ type conn struct {
 	begin          time.Time
 	now            moment // of the latest segment
 	client, server end
-	synack, ready  moment   // ready: the handshake's last ACK
-	saw            moment   // the client acknowledged part of the banner
-	taken          moment   // the server acknowledged part of the client's payload
-	rival          wire.Seq // the ISN of another SYN-ACK, valid if rivals; the client's ACK shows which one it accepted
-	syn            bool     // the client's SYN was seen
-	synLen         wire.Seq // length of its payload, which a SYN-ACK may acknowledge
+	synack, ready  moment           // ready: the handshake's last ACK
+	saw            moment           // the client acknowledged part of the banner
+	taken          moment           // the server acknowledged part of the client's payload
+	rival          wire.Seq         // the ISN of another SYN-ACK, valid if rivals; the client's ACK shows which one it accepted
+	syn            bool             // the client's SYN was seen
+	signature      policy.Signature // of that SYN
+	synLen         wire.Seq         // length of its payload, which a SYN-ACK may acknowledge
 	rivals         bool
 	reset, told    bool
 	untimed        bool // some segments have no time
+	cut            bool // the latest segment is truncated
 	line           []byte
 	notes          Note
 }
@@ -70,6 +73,13 @@ type conn struct {
 func (e *end) begin(isn wire.Seq) {
 	if !e.known {
 		e.known, e.isn, e.next, e.acked = true, isn, isn+1, isn
+	}
+}
+
+// asks learns the options of an end's SYN. In one that is truncated some may be missing.
+func (e *end) asks(seg *wire.Segment, truncated bool) {
+	if !truncated {
+		e.asked, e.scale = true, seg.Options.WindowScale
 	}
 }
 
@@ -201,7 +211,10 @@ func (c *conn) clientSyn(seg *wire.Segment) bool {
 	}
 	c.client.begin(seg.Seq)
 	c.syn, c.synLen = true, wire.Seq(len(seg.Payload))
-	c.client.asked, c.client.scale = true, seg.Options.WindowScale
+	c.client.asks(seg, c.cut)
+	if !c.cut && !c.signature.Known() {
+		c.signature = policy.SignatureOf(seg)
+	}
 	return true
 }
 
@@ -282,7 +295,7 @@ func (c *conn) serverSyn(seg *wire.Segment) bool {
 	c.synack.note(c.now)
 	c.server.begin(seg.Seq)
 	c.client.begin(seg.Ack - 1)
-	c.server.asked, c.server.scale = true, seg.Options.WindowScale
+	c.server.asks(seg, c.cut)
 	c.client.hears(seg, 0) // a SYN's window is not scaled (RFC 7323 section 2.2)
 	return true
 }

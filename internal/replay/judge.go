@@ -14,6 +14,7 @@ func (c *conn) judge() Result {
 		ID: c.id, Client: netip.AddrPortFrom(c.key.client.Netip(), c.clientPort), Begin: c.begin,
 		Server: netip.AddrPortFrom(c.key.server.Netip(), c.serverPort), Banner: -1, FirstByte: -1,
 		Line: firstLine(c.line), Segments: c.client.segments + c.server.segments, Notes: c.notes, Untimed: c.untimed,
+		Signature: c.signature,
 	}
 	if !c.reset && !(c.client.fin && c.server.fin) {
 		r.Notes |= NoteUnfinished

@@ -71,7 +71,7 @@ func (o *Observer) Segment(at time.Time, seg *wire.Segment, truncated bool) (id 
 		c.notes |= NoteChecksum
 		return c.id, fromClient
 	}
-	if truncated {
+	if c.cut = truncated; truncated {
 		c.notes |= NoteTruncated
 	}
 	o.clock(c, at)

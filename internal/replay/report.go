@@ -26,17 +26,21 @@ type report struct {
 	w      io.Writer
 	format Format
 	delays []time.Duration // the first one is used in the table
+	signed bool            // the table has signatures
+	stacks *stacks
 	csv    *csv.Writer
 	rows   int
 	err    error
 }
 
-func newReport(w io.Writer, format Format, delays []time.Duration) (*report, error) {
-	switch format {
+func newReport(w io.Writer, q *Request) (*report, error) {
+	switch q.Format {
 	case Table, JSON, CSV:
-		return &report{w: w, format: format, delays: delays, csv: csv.NewWriter(w)}, nil
+		return &report{
+			w: w, format: q.Format, delays: q.Delays, signed: q.Signatures, stacks: newStacks(q.Delays[0]), csv: csv.NewWriter(w),
+		}, nil
 	}
-	return nil, fmt.Errorf("--output %s: expected table, json or csv", format)
+	return nil, fmt.Errorf("--output %s: expected table, json or csv", q.Format)
 }
 
 func (r *report) add(c *Result) {
@@ -68,7 +72,8 @@ const tableRow = "%7s  %-21s %-21s  %9s %9s  %-34s %s\n"
 
 func (r *report) table(c *Result) {
 	if r.rows == 0 {
-		_, err := fmt.Fprintf(r.w, tableRow, "conn", "client", "server", "1st byte", "banner", "verdict at "+brief(r.delays[0]), "first line")
+		_, err := fmt.Fprintf(r.w, tableRow, "conn", "client", "server", "1st byte", "banner", "verdict at "+brief(r.delays[0]),
+			r.sign("signature")+"first line")
 		r.keep(err)
 	}
 	line := escape(c.Line)
@@ -76,8 +81,16 @@ func (r *report) table(c *Result) {
 		line = strings.TrimSpace(line + "  [" + strings.Join(words, ", ") + "]")
 	}
 	_, err := fmt.Fprintf(r.w, tableRow, strconv.Itoa(c.ID), c.Client, c.Server, c.elapsed(c.FirstByte), c.elapsed(c.Banner),
-		r.verdict(c), line)
+		r.verdict(c), strings.TrimRight(r.sign(c.Signature.String())+line, " "))
 	r.keep(err)
+}
+
+// sign returns the column of signatures, which is empty unless it is wanted.
+func (r *report) sign(text string) string {
+	if !r.signed {
+		return ""
+	}
+	return fmt.Sprintf("%-30s  ", text)
 }
 
 // verdict returns the verdict as shown in the table.
@@ -108,6 +121,7 @@ type jsonResult struct {
 	Verdicts  map[string]Verdict `json:"verdicts"`
 	Line      string             `json:"first_line"`
 	Segments  int                `json:"segments"`
+	Signature *string            `json:"signature"` // null if the SYN is not in the capture
 	Notes     []string           `json:"notes,omitempty"`
 }
 
@@ -122,7 +136,7 @@ func (r *report) json(c *Result) {
 	}
 	line, err := json.Marshal(jsonResult{
 		c.ID, c.Client.String(), c.Server.String(), begin, c.Outcome.String(), c.orNull(c.Silent), c.orNull(c.FirstByte),
-		c.orNull(c.Banner), verdicts, escape(c.Line), c.Segments, c.Notes.Words(),
+		c.orNull(c.Banner), verdicts, escape(c.Line), c.Segments, signatureOrNull(&c.Signature), c.Notes.Words(),
 	})
 	r.keep(err)
 	_, err = r.w.Write(append(line, '\n'))
@@ -135,7 +149,7 @@ func (r *report) comma(c *Result) {
 		for _, d := range r.delays {
 			head = append(head, "verdict_"+brief(d))
 		}
-		r.keep(r.csv.Write(append(head, "first_line", "segments", "notes")))
+		r.keep(r.csv.Write(append(head, "first_line", "segments", "notes", "signature")))
 	}
 	number := func(d time.Duration) string {
 		if d < 0 || c.Untimed {
@@ -155,7 +169,11 @@ func (r *report) comma(c *Result) {
 	for _, d := range r.delays {
 		row = append(row, string(c.At(d)))
 	}
-	r.keep(r.csv.Write(append(row, escape(c.Line), strconv.Itoa(c.Segments), strings.Join(c.Notes.Words(), "; "))))
+	signature := ""
+	if c.Signature.Known() {
+		signature = c.Signature.String()
+	}
+	r.keep(r.csv.Write(append(row, escape(c.Line), strconv.Itoa(c.Segments), strings.Join(c.Notes.Words(), "; "), signature)))
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
@@ -193,7 +211,7 @@ func escape(b []byte) string {
 }
 
 // summary writes what the delays would have done, and how far that can be trusted.
-func summary(w io.Writer, t *Tally, remarks []remark, delays []time.Duration) error {
+func (r *report) summary(t *Tally, remarks []remark) error {
 	var b strings.Builder
 	judged, timed := t.Judged()
 	fmt.Fprintf(&b, "\n%d connections: %d judged, %d begun before the capture, %d without a handshake\n", t.Results, judged,
@@ -202,15 +220,18 @@ func summary(w io.Writer, t *Tally, remarks []remark, delays []time.Duration) er
 		fmt.Fprintf(&b, "%d of them have no times: %d talked before the banner, %d hung up before it, %d waited; the rows below do not include them\n",
 			judged-timed, t.Untimed[Talked], t.Untimed[HungUp], t.Untimed[Waited])
 	}
-	for _, r := range remarks {
-		fmt.Fprintln(&b, r)
+	for _, m := range remarks {
+		fmt.Fprintln(&b, m)
 	}
 	if timed == 0 && judged > 0 {
 		fmt.Fprintf(&b, "\nwithout times it is unknown what a delay would have done\n")
 	} else {
-		rows(&b, t, delays)
+		rows(&b, t, r.delays)
 	}
-	if _, err := io.WriteString(w, b.String()); err != nil {
+	if r.signed {
+		r.stacks.write(&b)
+	}
+	if _, err := io.WriteString(r.w, b.String()); err != nil {
 		return fmt.Errorf("write the summary: %w", err)
 	}
 	return nil
@@ -239,20 +260,21 @@ type jsonSummary struct {
 	Unjudged    int      `json:"begun_before"`
 	NoHandshake int      `json:"no_handshake"`
 	Remarks     []remark `json:"remarks"`
+	jsonStacks
 }
 
 // summarise writes the summary in the chosen format. Remarks that have no place in it go to notes.
 func (r *report) summarise(t *Tally, remarks []remark, notes io.Writer) error {
 	switch r.format {
 	case Table:
-		return summary(r.w, t, remarks, r.delays)
+		return r.summary(t, remarks)
 	case JSON:
 		judged, timed := t.Judged()
 		if remarks == nil {
 			remarks = []remark{}
 		}
 		err := json.NewEncoder(r.w).Encode(map[string]jsonSummary{"summary": {
-			t.Results, judged, judged - timed, t.Outcomes[Unjudged], t.Outcomes[NoHandshake], remarks,
+			t.Results, judged, judged - timed, t.Outcomes[Unjudged], t.Outcomes[NoHandshake], remarks, r.stacks.json(),
 		}})
 		if err != nil {
 			return fmt.Errorf("write the summary: %w", err)

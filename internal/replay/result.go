@@ -3,6 +3,8 @@ package replay
 import (
 	"net/netip"
 	"time"
+
+	"hushgate/internal/policy"
 )
 
 // Outcome is what a client did first.
@@ -87,6 +89,7 @@ type Result struct {
 	FirstByte      time.Duration // to the client's first payload, before or after the banner; -1 if there was none
 	Line           []byte        // the first line of the client's payload, as far as it was stored, without CRLF
 	Segments       int
+	Signature      policy.Signature // of the client's SYN; unknown if the capture lacks it
 	Notes          Note
 }
 

@@ -21,6 +21,8 @@ type Request struct {
 	Format Format
 	Delays []time.Duration // the first one is used in the table
 	Plot   string          // file for the curve; "" for none
+	// Signatures adds the clients' signatures to the table. JSON and CSV always have them.
+	Signatures bool
 
 	Options
 	From, To time.Time      // time range of packets; zero means no bound
@@ -67,7 +69,7 @@ func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
 		return err
 	}
 	buffered := bufio.NewWriter(out)
-	rep, err := newReport(buffered, q.Format, q.Delays)
+	rep, err := newReport(buffered, &q)
 	if err != nil {
 		return err
 	}
@@ -78,6 +80,7 @@ func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
 	r.dec.Onlooker = true
 	r.observer = NewObserver(q.Options, func(c *Result) {
 		tally.Add(c)
+		rep.stacks.add(c)
 		if q.Extract == "" && !q.Drive {
 			rep.add(c)
 		}
@@ -154,6 +157,10 @@ func (q *Request) check() error {
 		return errors.New("-w needs --extract or --drive, which say what to write")
 	case q.Anonymise && q.Extract == "":
 		return errors.New("--anonymise needs --extract")
+	case q.Reply && !q.Drive:
+		return errors.New("--reply needs --drive")
+	case q.Signatures && (q.Drive || q.Extract != ""):
+		return errors.New("--signatures excludes --drive and --extract, which write no table of connections")
 	}
 	for _, d := range q.Delays {
 		if d < 0 {

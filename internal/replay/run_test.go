@@ -156,6 +156,8 @@ func TestBadRequests(t *testing.T) {
 		"-w FILE":                      func(q *Request) { q.Extract = "1" },
 		"-w needs":                     func(q *Request) { q.Write = filepath.Join(dir, "x") },
 		"--anonymise needs":            func(q *Request) { q.Anonymise = true },
+		"--reply needs":                func(q *Request) { q.Reply = true },
+		"--signatures excludes":        func(q *Request) { q.Signatures, q.Drive = true, true },
 		"no such connection":           func(q *Request) { q.Extract, q.Write = "77", filepath.Join(dir, "x") },
 		"--extract first":              func(q *Request) { q.Extract, q.Write = "first", filepath.Join(dir, "x") },
 		".svg or .png":                 func(q *Request) { q.Plot = filepath.Join(dir, "x.gif") },
