@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"bytes"
 	"time"
 
 	"hushgate/internal/policy"
@@ -245,6 +246,9 @@ func (c *conn) words(seg *wire.Segment) {
 	}
 	if c.line == nil && seg.Seq.AtOrBefore(c.client.isn+1) {
 		text := seg.Payload[c.client.isn+1-seg.Seq:]
+		if c.cut { // the rest is zeros
+			text = bytes.TrimRight(text, "\x00")
+		}
 		c.line = append([]byte{}, text[:min(len(text), maxLine)]...)
 	}
 }

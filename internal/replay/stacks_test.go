@@ -86,6 +86,16 @@ func signatures(t *testing.T, file string) (list []*string) {
 	return list
 }
 
+// TestTruncatedLine: what was not captured of a first line is not shown.
+func TestTruncatedLine(t *testing.T) {
+	for file, headers := range map[string]int{"bot-at-once": 14 + 20 + 32, "bot-ipv6": 14 + 40 + 32} {
+		got := run1(t, request(snapped(t, "../../testpcaps/"+file+".pcap", headers+8)))
+		if !strings.Contains(got, " EHLO bot  [truncated packets]\n") {
+			t.Errorf("%s:\n%s", file, got)
+		}
+	}
+}
+
 // TestUnscaledTruncatedSYN: a window scale that was not captured is unknown, not absent. So a segment beyond the unscaled
 // window is not ignored.
 func TestUnscaledTruncatedSYN(t *testing.T) {
