@@ -3,13 +3,15 @@ package dataplane
 import (
 	"iter"
 	"reflect"
+
+	"hushgate/internal/policy"
 )
 
 // Metric describes one number of Stats, for the log and for other readers.
 type Metric struct {
 	Name  string // lower case, words joined by _
 	Help  string // what is counted
-	Label string // "reason", "phase", "verdict", "closed_by" or "outcome": distinguishes numbers of one name; empty if there is one
+	Label string // "reason", "phase", "verdict", "closed_by", "outcome", "rule" or "list": distinguishes numbers of one name; empty if there is one
 	Value string // the label's value
 	Gauge bool   // a present number that can shrink; the others are counters
 }
@@ -32,6 +34,9 @@ func (t *Stats) Each() iter.Seq2[Metric, uint64] {
 func eachOf(m Metric, field reflect.Value, yield func(Metric, uint64) bool) bool {
 	if field.Kind() == reflect.Uint64 {
 		return yield(m, field.Uint())
+	}
+	if m.Gauge = field.CanInt(); m.Gauge {
+		return yield(m, uint64(max(field.Int(), 0)))
 	}
 	for i := range field.Len() {
 		n := field.Index(i)
@@ -64,4 +69,25 @@ func labelValue(label string, i int) string {
 		return AdoptOutcome(i).String()
 	}
 	return ""
+}
+
+// EachCount yields the numbers of rules and lists of a policy, under their names.
+func EachCount(c *policy.Counts) iter.Seq2[Metric, uint64] {
+	return func(yield func(Metric, uint64) bool) {
+		for _, r := range c.Rules {
+			m := Metric{
+				Name: "rule_matches", Label: "rule", Value: r.Rule.Full(),
+				Help: "connections for which a rule was the one that matched, or which a limit, a pass or another built-in rule decided about",
+			}
+			if !yield(m, r.Decided) {
+				return
+			}
+		}
+		for _, l := range c.Lists {
+			m := Metric{Name: "list_matches", Label: "list", Value: l.Name, Help: "times that a rule asked for a client's address and it was in a list"}
+			if !yield(m, l.Matches) {
+				return
+			}
+		}
+	}
 }

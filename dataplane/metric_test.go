@@ -10,12 +10,18 @@ import (
 // TestEveryCounterIsDeclared: each number in Stats has a unique name and a help text, and Each yields its value.
 func TestEveryCounterIsDeclared(t *testing.T) {
 	var s Stats
-	n, fields := uint64(0), reflect.ValueOf(&s).Elem()
+	n, fields, gauges := uint64(0), reflect.ValueOf(&s).Elem(), map[string]bool{"flows": true}
 	for i := range fields.NumField() { // give every number a different value
 		f := fields.Field(i)
 		if f.Kind() == reflect.Uint64 {
 			n++
 			f.SetUint(n)
+			continue
+		}
+		if f.CanInt() {
+			n++
+			f.SetInt(int64(n))
+			gauges[fields.Type().Field(i).Tag.Get("name")] = true
 			continue
 		}
 		for j := range f.Len() {
@@ -42,7 +48,7 @@ func TestEveryCounterIsDeclared(t *testing.T) {
 			t.Errorf("%s: label %q has the value %q", m.Name, m.Label, m.Value)
 		case seen[key]:
 			t.Errorf("%s is declared twice", key)
-		case m.Gauge != (m.Name == "flows"):
+		case m.Gauge != gauges[m.Name]:
 			t.Errorf("%s: gauge is %v", key, m.Gauge)
 		}
 		seen[key] = true

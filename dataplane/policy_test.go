@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -271,4 +272,50 @@ func TestMemoryIsSaved(t *testing.T) {
 			t.Error("a shard without a policy took a pass")
 		}
 	}})
+}
+
+// anybody is a list that everybody is in.
+type anybody struct{}
+
+func (anybody) Answers() []policy.Answer     { return []policy.Answer{{}} }
+func (anybody) Lookup(wire.Addr) (int, bool) { return 0, true }
+
+// TestPolicyCounts: matches of rules and lists are counted on after a takeover and a reload; so is what the bounds of the memory
+// cost.
+func TestPolicyCounts(t *testing.T) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
+		d := newDriverOf(t, v6, func(c *Config) {
+			withPolicy(t, func(p *policy.Config) {
+				p.Lists = []policy.NamedList{{Name: "all", List: anybody{}}}
+				p.Frontends[0].Limits = policy.Limits{Connections: 1, Over: policy.Outcome{Kind: policy.OutcomeReject}}
+				p.Frontends[0].Access = []policy.Rule{{
+					Name: "wait", Where: "f:1", When: policy.Condition{{{Any: []policy.Test{{Kind: policy.TestList}}}}},
+					Do: policy.Outcome{Kind: policy.OutcomeDelay, Delay: time.Second},
+				}}
+			})(c)
+			c.Bounds.Passes = 1
+		})
+		d.shard.memory.Passed(wire.Addr{1}, d.now)
+		d.shard.memory.Passed(wire.Addr{2}, d.now)
+		d.hold(0)
+		d.takeOver()
+		d.hold(1)
+		cfg := *d.shard.cfg
+		d.shard.Apply(Reload{&cfg})
+		d.hold(2)
+		got := map[string]uint64{}
+		counts := d.shard.PolicyCounts()
+		for m, n := range EachCount(&counts) {
+			if n > 0 {
+				got[m.Name+" "+m.Value] = n
+			}
+		}
+		want := map[string]uint64{"rule_matches ft: wait (f:1)": 3, "rule_matches too many connections": 2, "list_matches all": 3}
+		if !maps.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+		if s := d.shard.Stats(); s.PassesEvicted != 1 || s.Clients != 1 {
+			t.Errorf("%d passes evicted, %d clients", s.PassesEvicted, s.Clients)
+		}
+	})
 }

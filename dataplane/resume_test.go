@@ -65,7 +65,7 @@ func resume(cfg *Config, from []saved, wants func(*FlowState) bool) (*Shard, err
 		return nil, err
 	}
 	for i := range states {
-		s.Count(states[i].Counters)
+		s.Count(&states[i])
 	}
 	for _, v := range from {
 		r, err := readerOf(v.schema)

@@ -77,6 +77,7 @@ type ShardState struct {
 	Backends  [][]MemberState   `json:"backends"`
 	Ports     []uint16          `json:"ports"` // the next port of each server's Source
 	Counters  map[string]uint64 `json:"counters"`
+	Counts    policy.Counts     `json:"counts,omitzero"` // of rules and lists
 
 	// Treated are the treatments that connections have, by FlowState.Treated. An older release has Texts, by generation, service
 	// and kind of text, and maybe Treatments, in their place, and connections with a Generation. One without Treatments writes the
@@ -119,9 +120,10 @@ type MemberState struct {
 
 // Save returns the shard's state without its flows. It must be called between batches, after Drain.
 func (s *Shard) Save() *ShardState {
+	counters := s.Stats()
 	v := &ShardState{
 		Now: s.now, Flood: s.flood, Secret: s.secret, OldSecret: s.oldSecret, Clock: s.clock,
-		Ports: s.savePorts(), Counters: s.stats.counters(),
+		Ports: s.savePorts(), Counters: counters.counters(), Counts: s.PolicyCounts().Counted(),
 	}
 	if s.flooded() {
 		v.UsedCookies = s.used.save()
@@ -237,6 +239,9 @@ func (t *Stats) eachCounter(f func(name string, n *uint64)) {
 			f(about.Name, n)
 			continue
 		}
+		if field.CanInt() { // a present number
+			continue
+		}
 		for j := range field.Len() {
 			if n, ok := field.Index(j).Addr().Interface().(*uint64); ok {
 				f(about.Name+"."+labelValue(about.Tag.Get("label"), j), n)
@@ -246,6 +251,9 @@ func (t *Stats) eachCounter(f func(name string, n *uint64)) {
 }
 
 // Count adds another shard's counters. Unknown ones are ignored: this release does not count them any more.
-func (s *Shard) Count(counters map[string]uint64) {
-	s.stats.eachCounter(func(name string, n *uint64) { *n += counters[name] })
+func (s *Shard) Count(v *ShardState) {
+	s.stats.eachCounter(func(name string, n *uint64) { *n += v.Counters[name] })
+	if s.memory != nil {
+		s.memory.Count(&v.Counts)
+	}
 }

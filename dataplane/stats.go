@@ -1,7 +1,9 @@
 package dataplane
 
-// Stats counts what a shard has done since its start; Phase has the present number of flows. The tags of each field hold its
-// name and its help text (see Each).
+import "hushgate/internal/policy"
+
+// Stats counts what a shard has done since its start; signed numbers are present ones. The tags of each field hold its name and
+// its help text (see Each).
 type Stats struct {
 	Frames    uint64           `name:"frames" help:"frames received"`
 	Forwarded uint64           `name:"forwarded" help:"segments translated and forwarded"`
@@ -23,6 +25,12 @@ type Stats struct {
 	PassesGranted     uint64 `name:"passes_granted" help:"passes given to clients that had waited and were greeted by a server"`
 	PassesLost        uint64 `name:"passes_lost" help:"passes taken from clients that talked early"`
 	OffendersListed   uint64 `name:"offenders_listed" help:"early talks that made their client an offender, or kept it one"`
+	Passes            int64  `name:"passes" help:"passes that are remembered, those included that have ended and wait for their turn to be forgotten"`
+	PassesEvicted     uint64 `name:"passes_evicted" help:"passes that were still good and were forgotten because others needed the room"`
+	Clients           int64  `name:"clients" help:"clients whose connections are counted, those included that have none at present"`
+	ClientsUncounted  uint64 `name:"clients_uncounted" help:"connections that no limit applied to because there was no room to count their client"`
+	Offenders         int64  `name:"offenders" help:"clients whose early talk is remembered"`
+	OffendersEvicted  uint64 `name:"offenders_evicted" help:"offenders that were forgotten before their time because others needed the room"`
 	SYNACKsAgain      uint64 `name:"synacks_again" help:"SYN-ACKs sent again"`
 	SYNsAgain         uint64 `name:"syns_again" help:"SYNs to servers sent again"`
 	HeadersAgain      uint64 `name:"headers_again" help:"PROXY headers sent again"`
@@ -44,7 +52,25 @@ type Stats struct {
 const Phases = int(phases)
 
 // Stats returns a copy of the counters.
-func (s *Shard) Stats() Stats { return s.stats }
+func (s *Shard) Stats() Stats {
+	t := s.stats
+	if s.memory != nil {
+		n := s.memory.Sizes()
+		t.Passes, t.Clients, t.Offenders = int64(n.Passes), int64(n.Clients), int64(n.Offenders)
+		t.PassesEvicted += n.PassesEvicted
+		t.ClientsUncounted += n.Uncounted
+		t.OffendersEvicted += n.OffendersEvicted
+	}
+	return t
+}
+
+// PolicyCounts returns a copy of the counters of rules and lists.
+func (s *Shard) PolicyCounts() policy.Counts {
+	if s.memory == nil {
+		return policy.Counts{}
+	}
+	return s.memory.Counts()
+}
 
 // Flows returns the number of flows in all phases.
 func (s *Shard) Flows() int { return s.flows.Len() }

@@ -157,6 +157,7 @@ func (r *yamlReader) whom(w *whom, key string, only lists.Action) {
 			if l, ok := r.listFile(key, item, lists.Plain); ok {
 				if l.Syntax == lists.Postfix {
 					l.Only = only
+					l.Name += " (" + only.String() + ")" // of its lines only these count, and they are counted alone
 				}
 				w.any = append(w.any, policy.Test{List: r.raw.list(l)})
 			}

@@ -230,7 +230,7 @@ func (g *gateway) resume(h *successor) error {
 		}
 	}
 	for i, v := range h.state.Shards {
-		g.loops[i%len(g.loops)].Shard.Count(v.Counters)
+		g.loops[i%len(g.loops)].Shard.Count(v)
 	}
 	return nil
 }

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"hushgate/dataplane"
 	"hushgate/internal/drive"
+	"hushgate/internal/policy"
 )
 
 // losses are frames that were lost on this machine.
@@ -82,12 +84,42 @@ func (g *gateway) tellOnSignal(ctx context.Context, usr1 <-chan os.Signal) error
 		case <-usr1:
 		}
 		g.tellLogStats()
+		sum := &policySum{tell: g.tellCounts, missing: len(g.loops)}
 		for i, l := range g.loops {
 			l.Do(ctx, func(s *dataplane.Shard) {
-				stats := s.Stats()
-				go g.tellStats(i, &stats) // so that the shard does not wait
+				stats, counts := s.Stats(), s.PolicyCounts()
+				go func() { // so that the shard does not wait
+					g.tellStats(i, &stats)
+					sum.add(counts)
+				}()
 			})
 		}
+	}
+}
+
+// policySum adds up what the shards count of rules and lists, and tells it when all have answered.
+type policySum struct {
+	tell func(*policy.Counts)
+
+	mu      sync.Mutex
+	counts  []policy.Counts
+	missing int
+}
+
+func (s *policySum) add(c policy.Counts) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counts = append(s.counts, c)
+	if s.missing--; s.missing == 0 {
+		sum := policy.Sum(s.counts...)
+		s.tell(&sum)
+	}
+}
+
+// tellCounts logs a line for each rule and each list.
+func (g *gateway) tellCounts(c *policy.Counts) {
+	for m, n := range dataplane.EachCount(c) {
+		g.log.Info("counter", slog.String(m.Label, m.Value), slog.Uint64(m.Name, n))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -84,6 +85,15 @@ backends:
 				g.Count(`"client":"`+good+`"`, `"held_ms":0,`, `"verdict":"quiet"`) == 1 &&
 				g.Count(`"client":"`+f.client+`"`, `"pass":"new"`, `"signature":"`) == 1
 		})
+		must(t, g.Signal(syscall.SIGUSR1))
+		for _, want := range []string{
+			fmt.Sprintf(`rule="too many connections" rule_matches=%d`, tries-limit), `.yaml:10)" rule_matches=1`,
+			`.yaml:11)" rule_matches=1`, `list="accept ` + good, `list="reject ` + bad,
+		} {
+			if _, err := g.WaitLine(ctx, "msg=counter ", want); err != nil {
+				t.Errorf("no line with %s: %v", want, err)
+			}
+		}
 	})
 }
 

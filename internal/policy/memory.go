@@ -21,7 +21,7 @@ type Memory struct {
 	clients    clients
 	offenders  offenders
 	signatures *Signatures
-	decided    []uint64 // by RuleID
+	decided    []uint64 // by RuleID, see Decided
 	matches    []uint64 // by list
 	changes    uint64   // of what is saved
 }
@@ -85,7 +85,9 @@ func (m *Memory) Adopt(t *Table, now mono.Time) (recount bool) {
 	old := m.table
 	m.table = t
 	m.signatures.pin(t.pinned)
-	m.decided, m.matches = carryRules(old, t, m.decided), carryLists(old, t, m.matches)
+	counts := m.countsOf(old)
+	m.decided, m.matches = make([]uint64, len(t.rules)), make([]uint64, len(t.lists))
+	m.Count(&counts)
 	if old.window != t.window {
 		m.clients.forgetRates()
 	}
@@ -97,32 +99,6 @@ func (m *Memory) Adopt(t *Table, now mono.Time) (recount bool) {
 	m.RestorePasses(slices.Values(passes), now)
 	m.RestoreOffenders(slices.Values(listed), now)
 	return true
-}
-
-func carryRules(old, t *Table, counts []uint64) []uint64 {
-	was := map[RuleInfo]uint64{}
-	for i, r := range old.rules {
-		was[r] += counts[i]
-	}
-	out := make([]uint64, len(t.rules))
-	for i, r := range t.rules {
-		out[i] = was[r]
-		delete(was, r)
-	}
-	return out
-}
-
-func carryLists(old, t *Table, counts []uint64) []uint64 {
-	was := map[string]uint64{}
-	for i, l := range old.lists {
-		was[l.Name] += counts[i]
-	}
-	out := make([]uint64, len(t.lists))
-	for i, l := range t.lists {
-		out[i] = was[l.Name]
-		delete(was, l.Name)
-	}
-	return out
 }
 
 // Passed grants a pass to a client whose treatment is PassNew, and that a server has greeted. It returns false if the client
@@ -178,7 +154,8 @@ func (m *Memory) Recount(a wire.Addr, now mono.Time) bool {
 // Signatures returns the signatures of the shard's connections.
 func (m *Memory) Signatures() *Signatures { return m.signatures }
 
-// Decided returns how often each rule has decided, by RuleID. It is valid until Adopt, and not to be changed.
+// Decided returns, by RuleID, for how many connections each configured rule was the one that matched, and how many each of the
+// built-in ones decided. It is valid until Adopt, and not to be changed.
 func (m *Memory) Decided() []uint64 { return m.decided }
 
 // Matches returns how often an address was found in each list. It is valid until Adopt, and not to be changed.

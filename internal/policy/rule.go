@@ -175,6 +175,14 @@ type RuleInfo struct {
 	Frontend    string
 }
 
+// Full returns the rule with its frontend, which tells it apart from all others.
+func (r RuleInfo) Full() string {
+	if r.Frontend == "" {
+		return r.String()
+	}
+	return r.Frontend + ": " + r.String()
+}
+
 // String returns name, and place if the rule has one.
 func (r RuleInfo) String() string {
 	if r.Where == "" {

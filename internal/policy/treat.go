@@ -67,7 +67,9 @@ func (t *Table) decide(c *Client, m *Memory, l Load, now mono.Time, learn bool) 
 	id := v.access()
 	tr := &t.treatments[id]
 	if learn {
-		m.decided[v.rule]++
+		if v.rule < firstRule {
+			m.decided[v.rule]++
+		}
 		if v.counted && !tr.Counted {
 			m.clients.close(v.hash, &v.key)
 		}
@@ -94,6 +96,7 @@ func (v *visit) access() TreatmentID {
 	f := v.frontend
 	for i := range f.admission {
 		if r := &f.admission[i]; v.holds(r.when) {
+			v.note(r)
 			if r.kind == OutcomeAccept {
 				break
 			}
@@ -120,6 +123,7 @@ func (v *visit) apply(r *rule) (TreatmentID, bool) {
 		}
 		kind, verdict = r.answers[answer].kind, &r.answers[answer].verdict
 	}
+	v.note(r)
 	switch kind {
 	case OutcomeDunno:
 		return v.limits(&v.frontend.base), true
@@ -128,6 +132,13 @@ func (v *visit) apply(r *rule) (TreatmentID, bool) {
 		return v.limits(r.base), true
 	default:
 		return v.end(r.id, verdict), true
+	}
+}
+
+// note counts a configured rule that holds for the client, whether or not a later step decides.
+func (v *visit) note(r *rule) {
+	if v.learn {
+		v.memory.decided[r.id]++
 	}
 }
 
