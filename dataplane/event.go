@@ -176,6 +176,7 @@ type Event struct {
 	Rule      policy.RuleID
 	Pass      policy.PassState
 	Signature policy.Signature
+	Accepted  bool // a rule let it in, without a delay
 	Stress    bool // for EventStress
 
 	Client     wire.Addr
@@ -222,10 +223,10 @@ func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
 	*e = Event{
 		Kind: k, Cause: c, Phase: f.phase,
 		Client: f.client, ClientPort: f.clientPort, Service: f.service, Server: NoServer,
-		SYN: f.syn, Established: f.established(), Observed: f.words&observed != 0,
+		SYN: f.syn, Established: f.established(),
 	}
 	t := &s.treatments.slots[f.treated]
-	e.Rule, e.Pass = t.rule, t.Pass
+	e.Rule, e.Pass, e.Accepted, e.Observed = t.rule, t.Pass, t.Accepted, f.words&observed != 0 && !t.Accepted
 	if f.signature != 0 {
 		e.Signature = s.memory.Signatures().At(f.signature)
 	}
@@ -284,7 +285,7 @@ func (s *Shard) close(f *flow, c Cause) {
 		if x.banner == 0 && (c == CauseClientRST || x.track.Client.FIN) {
 			e.Verdict = VerdictHangup
 		}
-		if f.words&observed != 0 {
+		if e.Observed {
 			e.Verdict = VerdictEarlyTalker
 		}
 	}

@@ -134,7 +134,7 @@ const (
 	wordMask words = 3
 
 	told     words = 0x80 // combined with any of them: EventClosed was emitted
-	observed words = 0x40 // combined with any of them: the client talked early and the connection goes on (policy.TalkObserve)
+	observed words = 0x40 // combined with any of them: the client talked early and the connection goes on (policy.TalkObserve, Accepted)
 )
 
 var _ [wordMask + 1 - numWords]byte

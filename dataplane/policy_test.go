@@ -319,3 +319,39 @@ func TestPolicyCounts(t *testing.T) {
 		}
 	})
 }
+
+// TestAccepted: a client that a rule accepts may talk before the banner: the server gets what it says, nobody is told of early
+// talk, and it costs no pass. So it is after a takeover, too.
+func TestAccepted(t *testing.T) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
+		for _, takenOver := range []bool{false, true} {
+			d := newDriverOf(t, v6, withPolicy(t, func(p *policy.Config) {
+				p.Offences = policy.Offences{After: 1, Within: time.Hour, For: time.Hour}
+				p.Frontends[0].Offender = policy.Outcome{Kind: policy.OutcomeReject}
+				p.Frontends[0].Access = []policy.Rule{{Name: "in", Do: policy.Outcome{Kind: policy.OutcomeAccept}}}
+			}))
+			a, _ := d.peer(0)
+			d.shard.memory.Passed(a, d.now)
+			iss := d.hold(0)
+			if e := d.only(EventOpened); !e.Accepted {
+				t.Errorf("%+v", e)
+			}
+			if takenOver {
+				d.takeOver()
+			}
+			d.fromClient(0, wire.PSH|wire.ACK, 1001, iss+1, "EHLO")
+			if p := d.phaseOf(0); p != PhaseConnecting {
+				t.Fatalf("an accepted client that talks is %v", p)
+			}
+			d.fromClient(0, wire.RST, 1001, 0, "")
+			e := d.only(EventClosed)
+			if !e.Accepted || e.Observed || e.Verdict != VerdictHangup || e.TalkLen != 0 {
+				t.Errorf("taken over: %v; %+v", takenOver, e)
+			}
+			if s := d.shard.Stats(); s.PassesLost != 0 || s.Offenders != 0 {
+				t.Errorf("%d passes lost, %d offenders", s.PassesLost, s.Offenders)
+			}
+			d.shard.audit(t)
+		}
+	})
+}

@@ -56,7 +56,7 @@ func (s *Shard) resumeTreatments(v *ShardState) error {
 	for i := range v.Treated {
 		t := &v.Treated[i]
 		id, err := s.resumeTreatment(&policy.Treatment{
-			Delay: t.Delay, Talk: t.Talk, Refusal: t.Refusal, Pass: t.Pass, Counted: t.Counted && s.memory != nil,
+			Delay: t.Delay, Talk: t.Talk, Refusal: t.Refusal, Pass: t.Pass, Counted: t.Counted && s.memory != nil, Accepted: t.Accepted,
 			Reject: t.Reject, NoServer: t.NoServer, Refuse: t.Refuse, Teaser: t.Teaser,
 		}, &t.Rule)
 		if err != nil {

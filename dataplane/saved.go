@@ -96,6 +96,7 @@ type TreatedState struct {
 	Refusal  policy.Refusal   `json:"refusal,omitempty"`
 	Pass     policy.PassState `json:"pass,omitempty"`
 	Counted  bool             `json:"counted,omitempty"`
+	Accepted bool             `json:"accepted,omitempty"`
 	Reject   policy.Text      `json:"reject_text,omitempty"`
 	NoServer policy.Text      `json:"no_server_text,omitempty"`
 	Refuse   policy.Text      `json:"refuse_text,omitempty"`
@@ -153,7 +154,7 @@ func (s *Shard) saveTreatments(v *ShardState) {
 			continue
 		}
 		v.Treated[i] = TreatedState{
-			Delay: t.Delay, Talk: t.Talk, Refusal: t.Refusal, Pass: t.Pass, Counted: t.Counted,
+			Delay: t.Delay, Talk: t.Talk, Refusal: t.Refusal, Pass: t.Pass, Counted: t.Counted, Accepted: t.Accepted,
 			Reject: t.Reject, NoServer: t.NoServer, Refuse: t.Refuse, Teaser: t.Teaser,
 		}
 		if p := s.cfg.Policy; p != nil && int(t.rule) < len(p.Rules()) {

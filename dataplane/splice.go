@@ -138,7 +138,7 @@ func (s *Shard) serverToClient(id uint32, f *flow, seg *wire.Segment) {
 			x.banner = s.now
 			s.enter(f, PhaseSpliced)
 			s.passed(f)
-			if s.frontend(f).Live && f.words&observed == 0 {
+			if s.frontend(f).Live && (f.words&observed == 0 || s.treatment(f).Accepted) {
 				s.event(f, EventPassed, CauseNone)
 			}
 		}

@@ -44,11 +44,12 @@ func (s *Shard) quote(e *Event, f *flow, seg *wire.Segment) {
 }
 
 // observe reports early talk and lets the connection go on. The payload is neither kept nor acknowledged, so that the client
-// sends it again, to the server. The search for a server begins at once, because there is nothing left to wait for.
+// sends it again, to the server. The search for a server begins at once, because there is nothing left to wait for. A client that a
+// rule has accepted may talk early, and nothing is reported.
 func (s *Shard) observe(id uint32, f *flow, seg *wire.Segment) {
-	first, phase := f.words&observed == 0, f.phase
+	first, phase := f.words&observed == 0 && !s.treatment(f).Accepted, f.phase
+	f.words |= observed
 	if first {
-		f.words |= observed
 		s.offended(f)
 		e := s.event(f, EventObserved, CauseClientTalked)
 		s.quote(e, f, seg)

@@ -14,6 +14,7 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/internal/mono"
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 )
 
@@ -127,6 +128,24 @@ func TestPostscreen(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	if got := string(renderer().AppendPass(nil, quiet)); got != "PASS NEW [198.18.0.7]:40000" {
+		t.Errorf("%s", got)
+	}
+	for want, change := range map[string]func(*dataplane.Event){
+		"ALLOWLISTED":    func(e *dataplane.Event) { e.Accepted = true },
+		"ALLOWLIST VETO": func(e *dataplane.Event) { e.Pass = policy.PassVetoed },
+	} {
+		e := with(mute, change)
+		if got := string(renderer().AppendListed(nil, e)); got != want+" [198.18.0.7]:40000" {
+			t.Errorf("%s", got)
+		}
+		if got := string(renderer().AppendPregreet(nil, e)); got != "DISCONNECT [198.18.0.7]:40000\n" {
+			t.Errorf("%s: %s", want, got)
+		}
+		if got := string(renderer().AppendJSON(nil, e, Counts{})); strings.Contains(got, `"accepted":true`) != e.Accepted {
+			t.Errorf("%s: %s", want, got)
+		}
+	}
+	if got := renderer().AppendListed(nil, quiet); len(got) > 0 {
 		t.Errorf("%s", got)
 	}
 	for address, want := range map[string]string{"192.0.2.25:25": "[192.0.2.25]:25", "[2001:db8::25]:25": "[2001:db8::25]:25"} {

@@ -178,6 +178,9 @@ func (r *Renderer) AppendJSON(b []byte, e *dataplane.Event, c Counts) []byte {
 	if rule := r.Names.Rule(e); rule != "" {
 		o.str("rule", string(AppendEscaped(nil, []byte(rule))))
 	}
+	if e.Accepted {
+		o.flag("accepted")
+	}
 	if e.Pass != policy.PassUnused {
 		o.str("pass", e.Pass.String())
 	}
@@ -296,6 +299,20 @@ func (r *Renderer) AppendConnect(b []byte, e *dataplane.Event) []byte {
 	return append(append(b, ']'), service[port:]...)
 }
 
+// AppendListed appends postscreen's line about what a list or a veto means for a client, without a newline; nothing if they mean
+// nothing for it. Such a client has no PASS line: it is let in without a test, or gets no pass.
+func (r *Renderer) AppendListed(b []byte, e *dataplane.Event) []byte {
+	switch {
+	case e.Accepted:
+		return appendWho(append(b, "ALLOWLISTED"...), e)
+	case e.Pass == policy.PassVetoed:
+		return appendWho(append(b, "ALLOWLIST VETO"...), e)
+	}
+	return b
+}
+
+func listed(e *dataplane.Event) bool { return e.Accepted || e.Pass == policy.PassVetoed }
+
 // AppendPass appends postscreen's line about a client that passed its tests, without a newline.
 func (r *Renderer) AppendPass(b []byte, e *dataplane.Event) []byte {
 	if e.Pass == policy.PassOld {
@@ -316,7 +333,7 @@ func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
 		b = appendWho(appendAfter(append(b, "HANGUP"...), e), e)
 		b = append(b, " in tests before SMTP handshake\n"...)
 	case dataplane.VerdictQuiet:
-		if e.Banner == 0 {
+		if e.Banner == 0 && !listed(e) {
 			b = append(r.AppendPass(b, e), '\n')
 		}
 	case dataplane.VerdictRefused:

@@ -254,15 +254,20 @@ func (r *recorder) observed(e *dataplane.Event) {
 // because the connection may turn out to be null.
 func (r *recorder) lively(e *dataplane.Event) {
 	f := &r.fronts[e.Service]
-	switch {
-	case f.format != config.LogPostscreen: // a reload has changed the format
+	opened := e.Kind == dataplane.EventOpened
+	if f.format != config.LogPostscreen || opened && f.quiet { // a reload may have changed the format
 		return
-	case e.Kind == dataplane.EventPassed:
-		r.buf = r.render.AppendPass(r.buf[:0], e)
-	case f.quiet:
-		return
-	default:
+	}
+	if opened {
 		r.buf = r.render.AppendConnect(r.buf[:0], e)
+		f.line(r.buf)
+	}
+	r.buf = r.render.AppendListed(r.buf[:0], e)
+	switch listed := len(r.buf) > 0; {
+	case listed && !opened && !f.quiet, !listed && opened: // the first was written at the beginning
+		return
+	case !listed:
+		r.buf = r.render.AppendPass(r.buf, e)
 	}
 	f.line(r.buf)
 }

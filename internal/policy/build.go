@@ -148,7 +148,11 @@ func offend(tr *Treatment, o *Outcome) {
 func (b *builder) final(f *Frontend, o *Outcome) variants {
 	return b.variants(f, func(PassState) Treatment {
 		tr := plain(f, 0, f.Talk)
-		if o.Kind != OutcomeAccept && o.Kind != OutcomeDunno {
+		switch o.Kind {
+		case OutcomeDunno:
+		case OutcomeAccept:
+			tr.Accepted, tr.Talk = true, TalkObserve
+		default:
 			refuse(&tr, o)
 		}
 		return tr

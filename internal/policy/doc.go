@@ -15,7 +15,7 @@
 //	1. admission rules --------> reject, silent-drop        (HAProxy: tcp-request connection; accept ends these rules alone)
 //	      |
 //	      v
-//	2. access rules -----------> accept: no delay, no limit, no DNS list
+//	2. access rules -----------> accept: no delay, no limit, no DNS list, early talk is legal
 //	      |   |                  reject, silent-drop, tarpit
 //	      |   +-- delay T, another answer to early talk: go on with that; dunno: go on
 //	      v

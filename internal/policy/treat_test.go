@@ -42,6 +42,7 @@ func when(terms ...Term) Condition { return Condition{terms} }
 
 // TestTreat walks through the steps of the decision, for one rule at a time.
 func TestTreat(t *testing.T) {
+	let := Treatment{Accepted: true, Talk: TalkObserve}
 	for _, c := range []struct {
 		name    string
 		change  func(*Frontend)
@@ -58,8 +59,8 @@ func TestTreat(t *testing.T) {
 		{"nor who does not wait in stress", func(f *Frontend) { f.StressDelay = 0 }, "192.0.2.1", Load{Stress: true}, Treatment{}, "delay"},
 		{"pass: never", func(f *Frontend) { f.Pass = PassNever }, "192.0.2.1", Load{}, Treatment{Delay: 30 * time.Second}, "delay"},
 		{"veto", func(f *Frontend) { f.Veto = true }, "192.0.2.1", Load{}, Treatment{Delay: 30 * time.Second, Pass: PassVetoed}, "veto"},
-		{"accept", access(OutcomeAccept, inList(trusted)), "192.0.2.10", Load{}, Treatment{}, "r (f:1)"},
-		{"accept, IPv6", access(OutcomeAccept, inList(trusted)), "2001:db8:10::1", Load{}, Treatment{}, "r (f:1)"},
+		{"accept", access(OutcomeAccept, inList(trusted)), "192.0.2.10", Load{}, let, "r (f:1)"},
+		{"accept, IPv6", access(OutcomeAccept, inList(trusted)), "2001:db8:10::1", Load{}, let, "r (f:1)"},
 		{"accept, another client", access(OutcomeAccept, inList(trusted)), "192.0.2.11", Load{}, Treatment{Delay: 30 * time.Second, Pass: PassNew}, "delay"},
 		{"unless", access(OutcomeReject, notIn(trusted)), "192.0.2.11", Load{}, Treatment{Refusal: RefuseReset}, "r (f:1)"},
 		{"unless, another client", access(OutcomeReject, notIn(trusted)), "192.0.2.10", Load{}, Treatment{Delay: 30 * time.Second, Pass: PassNew}, "delay"},
@@ -77,11 +78,11 @@ func TestTreat(t *testing.T) {
 		{"talk", func(f *Frontend) {
 			f.Access = []Rule{{Name: "r", Where: "f:1", Do: Outcome{Kind: OutcomeTalk, Talk: TalkObserve}}}
 		}, "192.0.2.1", Load{}, Treatment{Delay: 30 * time.Second, Talk: TalkObserve, Pass: PassNew}, "r (f:1)"},
-		{"list: permit", access(OutcomeByList), "198.51.100.1", Load{}, Treatment{}, "r (f:1)"},
+		{"list: permit", access(OutcomeByList), "198.51.100.1", Load{}, let, "r (f:1)"},
 		{"list: reject with its text", access(OutcomeByList), "198.51.100.17", Load{}, Treatment{Refusal: RefuseReply, Refuse: "554 5.7.1 no\r\n"}, "r (f:1)"},
 		{"list: reject", access(OutcomeByList), "198.51.100.33", Load{}, Treatment{Refusal: RefuseReset}, "r (f:1)"},
 		{"list: dunno", access(OutcomeByList), "198.51.100.49", Load{}, Treatment{Delay: 30 * time.Second, Pass: PassNew}, "delay"},
-		{"list: listed", access(OutcomeByList), "198.51.100.65", Load{}, Treatment{}, "r (f:1)"},
+		{"list: listed", access(OutcomeByList), "198.51.100.65", Load{}, let, "r (f:1)"},
 		{"list: not in it", access(OutcomeByList), "192.0.2.1", Load{}, Treatment{Delay: 30 * time.Second, Pass: PassNew}, "delay"},
 		{"admission: accept is no end", func(f *Frontend) {
 			f.Admission = []Rule{{Name: "a", Where: "f:1", Do: Outcome{Kind: OutcomeAccept}}, {Name: "b", Where: "f:2", Do: Outcome{Kind: OutcomeReject}}}

@@ -133,6 +133,9 @@ type Treatment struct {
 	Pass    PassState
 	Counted bool // it is among the client's connections: call Memory.Closed when it ends
 	Ask     bool // DNS lists are wanted; Table.After says what their verdict leads to
+	// Accepted: a rule lets the client in. It waits for nothing, and may talk before the banner (Talk is TalkObserve): that is no
+	// offence, and nobody is told of it.
+	Accepted bool
 
 	Reject   Text // TalkReply
 	NoServer Text // said when no server can be had
