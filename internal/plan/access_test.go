@@ -59,7 +59,10 @@ func outcome(table *policy.Table, frontend int, client, signature string) string
 	if tr.Refusal != policy.RefuseNone {
 		what = strings.TrimSpace(tr.Refusal.String() + " " + strings.TrimSuffix(string(tr.Refuse), "\r\n"))
 	}
-	if tr.Talk == policy.TalkObserve {
+	switch {
+	case tr.Accepted && tr.Delay == 0:
+		what = "accepted"
+	case tr.Talk == policy.TalkObserve:
 		what += " observed"
 	}
 	return strings.TrimSpace(what + " " + line)
@@ -90,12 +93,12 @@ func TestAccessExamples(t *testing.T) {
 	})
 	for file, want := range map[string][]string{
 		"mx.cfg": {
-			"192.0.2.1 waits 0s 12", "2001:db8:25::9 waits 0s 12", "198.18.0.1 waits 0s 12", "198.18.7.1 waits 0s 12",
+			"192.0.2.1 accepted 12", "2001:db8:25::9 accepted 12", "198.18.0.1 accepted 12", "198.18.7.1 accepted 12",
 			"192.88.99.1 reset 9", "203.0.113.1 silent-drop 8", "100.64.0.1 waits 20s", "10.0.0.1 waits 20s", "2001:db8:26::9 waits 20s",
 		},
 		"mx.yaml": {
-			"192.0.2.7 reset 7", "192.0.2.8 reply 554 5.7.1 Call us 7", "192.0.2.9 waits 20s", "192.0.2.17 waits 0s 7",
-			"192.0.2.1 waits 0s 8", "2001:db8:25::9 waits 0s 8", "198.18.7.1 waits 0s 8", "203.0.113.1 silent-drop 9",
+			"192.0.2.7 reset 7", "192.0.2.8 reply 554 5.7.1 Call us 7", "192.0.2.9 waits 20s", "192.0.2.17 accepted 7",
+			"192.0.2.1 accepted 8", "2001:db8:25::9 accepted 8", "198.18.7.1 accepted 8", "203.0.113.1 silent-drop 9",
 			"192.88.99.1 reply 554 5.7.1 No mail from {client} 10", "198.51.100.1 waits 1m0s 11", "100.64.0.1 waits 20s", "127.0.0.1 waits 20s",
 		},
 	} {
@@ -135,7 +138,7 @@ frontends:
       - {observe: all, unless: {file: t.cidr, syntax: postfix}}
 ` + serversYAML})
 	b := load(t, filepath.Join(dir, "mx.yaml"))
-	for i, want := range []string{"tarpit 7, tarpit 7, waits 0s 7, tarpit 7", "silent-drop 13, waits 20s, waits 20s, waits 20s observed 15"} {
+	for i, want := range []string{"tarpit 7, tarpit 7, accepted 7, tarpit 7", "silent-drop 13, waits 20s, waits 20s, waits 20s observed 15"} {
 		var got []string
 		for _, client := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.88.99.1"} {
 			got = append(got, outcome(b.Shard.Policy, i, client, ""))
@@ -167,7 +170,7 @@ func TestRulesOfFrontends(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, s := range now.Tables.Shard.Services {
-			want := map[uint16]string{25: "waits 0s", 2525: "reset"}[s.Port]
+			want := map[uint16]string{25: "accepted", 2525: "reset"}[s.Port]
 			if s.Closed {
 				continue
 			}
