@@ -8,6 +8,8 @@ PEERS   := iptables nftables iproute2 ethtool postfix swaks netcat-openbsd hapro
 PEERS   += mmdebstrap systemd-container lintian shellcheck vagrant ruby
 # DNS lists are asked of real servers.
 PEERS   += rbldnsd unbound
+# Readers of logs.
+PEERS   += logrotate fail2ban pflogsumm
 # Exim cannot be installed beside Postfix: it is unpacked, and needs libidn12.
 PEERS   += libidn12
 EXIM    := .ci/peers/exim4 exim4-base exim4-daemon-light

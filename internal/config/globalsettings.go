@@ -48,6 +48,10 @@ func globalTable() []setting[rawGlobal] {
 			}),
 		},
 		{
+			word: "log-tag", key: "log-tag", about: "the program's name in messages", otherwise: "`hushgate`",
+			kind: tag(func(g *rawGlobal) *string { return &g.LogTag }),
+		},
+		{
 			key: "fail", about: "what happens to clients while hushgate does not run",
 			kind: word(func(g *rawGlobal) *Fail { return &g.Fail }, FailClosed, FailClosed, FailOpen),
 		},

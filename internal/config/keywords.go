@@ -32,7 +32,6 @@ var ignoredProxyKeywords = map[string]string{
 	"hash-balance-factor":         aboutHashing,
 	"load-server-state-from-file": aboutProcess,
 	"server-state-file-name":      aboutProcess,
-	"log-tag":                     "hushgate's lines carry its own name",
 	"max-keep-alive-queue":        aboutHTTP,
 }
 
@@ -88,7 +87,7 @@ var ignoredGlobal = map[string]string{
 	"spread-checks": "hushgate spreads its checks by itself", "server-state-base": aboutProcess,
 	"server-state-file": aboutProcess, "unix-bind": aboutProcess, "insecure-fork-wanted": aboutProcess,
 	"insecure-setuid-wanted": aboutProcess, "ca-base": aboutTLS, "crt-base": aboutTLS, "maxsslconn": aboutTLS,
-	"maxsslrate": aboutTLS, "issuers-chain-path": aboutTLS, "log-tag": "hushgate's lines carry its own name",
+	"maxsslrate": aboutTLS, "issuers-chain-path": aboutTLS,
 	"log-send-hostname": "choose a log line's format with format", "maxcompcpuusage": aboutHTTP,
 	"maxcomprate": aboutHTTP, "maxzlibmem": aboutHTTP, "h1-case-adjust": aboutHTTP, "h1-case-adjust-file": aboutHTTP,
 }

@@ -38,6 +38,7 @@ type Global struct {
 	// ReversePath decides by which interfaces answers to clients may leave.
 	ReversePath ReversePath
 	Logs        []LogTarget
+	LogTag      string // for lines of frontends that have none; empty: hushgate
 	Firewall    Firewall
 	Capture     Capture
 	// Passes, PrefixLength and RateWindow are about what is remembered of clients.
@@ -48,10 +49,21 @@ type Global struct {
 
 // LogTarget is one `log` line: where connection lines and notices go.
 type LogTarget struct {
-	Address  string // "stdout", "stderr", "/dev/log" (a unix datagram socket), "host:port" (UDP syslog)
-	Format   string // "raw" (no syslog header), "rfc3164", "local" (rfc3164 without the host's name) or "rfc5424"
+	// Address is "stdout", "stderr", "/dev/log" (a unix datagram socket), "host:port" (UDP syslog), "tcp@host:port",
+	// "tls@host:port", "file@/path", "journal", or "journal@/path". A 4 or 6 after udp, tcp and tls chooses the address family.
+	Address  string
+	Format   string // how a message begins: one of logFormats
 	Facility string // syslog facility's name: local0, mail, ...
 	Level    string // the least urgent level sent: emerg ... debug
+	Tag      string // the program's name in messages; empty: hushgate
+	Length   int    // longer messages are cut; 0: none is
+	Proto    string // TCP and TLS: "octet-count" or "legacy", a newline after each message (HAProxy: log-proto)
+
+	// How a TLS syslog is recognised.
+	CAFile     string // certificates of authorities; empty: the system's
+	Crt        string // our certificate and its key, in one file; empty: none
+	VerifyHost string // the name in its certificate; empty: the host in Address
+	Verify     string // "required" or "none"
 }
 
 // Firewall says what hushgate may do to the kernel's packet filter besides its own drop rules in the raw table.

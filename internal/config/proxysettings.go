@@ -31,6 +31,11 @@ func frontendTable() []setting[rawProxy] {
 			about: "where the connections' lines go", otherwise: "none",
 		},
 		{
+			word: "log-tag", key: "log-tag", in: frontendSide, anonymousToo: true, least: 1, want: "a name",
+			kind: tag(func(p *rawProxy) *string { return &p.logTag }), about: "the program's name in this frontend's messages",
+			otherwise: "the global one",
+		},
+		{
 			word: "description", in: everySide &^ inDefaults, structural: true, anonymousToo: true, least: 1, want: "a text",
 			kind: ofLine(func(*haproxyParser, []string, bool) {}), about: "as in HAProxy",
 		},

@@ -64,6 +64,7 @@ type rawProxy struct {
 	mode       at[string]
 	logs       []LogTarget
 	logGlobal  at[bool]
+	logTag     string
 	logWrong   bool // a log line was in error
 	delay      at[time.Duration]
 	delayText  string // as written in HAProxy's syntax

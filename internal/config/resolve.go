@@ -73,7 +73,7 @@ func (r *resolver) resolveGlobal() {
 	r.noteLaterLogs()
 	r.warnGlobal()
 	r.cfg.Global = g.Global
-	r.cfg.Global.Logs = logs
+	r.cfg.Global.Logs = tagged(logs, g.LogTag)
 	if w := r.cfg.Global.HalfOpenWarning(max(1, g.Shards)); w != "" {
 		r.warn(g.lines["half-open"], "%s", w)
 	}
@@ -154,6 +154,7 @@ func (r *resolver) resolveFrontend(f *rawProxy) {
 	if f.logGlobal.or(r.raw.native) {
 		out.Log = slices.Concat(f.logs, r.cfg.Global.Logs)
 	}
+	out.Log = tagged(out.Log, cmp.Or(f.logTag, r.cfg.Global.LogTag))
 	if len(out.Log) == 0 {
 		out.LogFormat = LogNone
 	}

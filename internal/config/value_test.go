@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -87,25 +88,46 @@ func TestParseBind(t *testing.T) {
 }
 
 func TestParseLogTarget(t *testing.T) {
-	for _, c := range []struct{ text, want string }{
-		{"stdout", "stdout"},
-		{"fd@2", "stderr"},
-		{"/dev/log", "/dev/log"},
-		{"unix@/run/log", "/run/log"},
-		{"127.0.0.1", "127.0.0.1:514"},
-		{"udp@127.0.0.1:1514", "127.0.0.1:1514"},
-		{"[2001:db8::1]", "[2001:db8::1]:514"},
-		{"loghost.example.net", "loghost.example.net:514"},
-		{"", ""},
-		{"ring@buffer", ""},
-		{"tcp@127.0.0.1", ""},
-		{"127.0.0.1:0", ""},
-		{"127.0.0.300", ""},
-		{"a b", ""},
+	for _, c := range []struct{ text, want, native string }{ // native: in YAML, if it is another
+		{"stdout", "stdout", ""},
+		{"fd@2", "stderr", ""},
+		{"/dev/log", "/dev/log", ""},
+		{"unix@/run/log", "/run/log", ""},
+		{"127.0.0.1", "127.0.0.1:514", ""},
+		{"udp@127.0.0.1:1514", "127.0.0.1:1514", ""},
+		{"udp6@[2001:db8::1]", "udp6@[2001:db8::1]:514", ""},
+		{"udp6@127.0.0.1", "", ""},
+		{"ipv4@127.0.0.1", "127.0.0.1:514", ""},
+		{"[2001:db8::1]", "[2001:db8::1]:514", ""},
+		{"loghost.example.net", "loghost.example.net:514", ""},
+		{"tcp@127.0.0.1", "tcp@127.0.0.1:514", ""},
+		{"tcp4@loghost.example.net:601", "tcp4@loghost.example.net:601", ""},
+		{"tcp6@[2001:db8::1]:601", "tcp6@[2001:db8::1]:601", ""},
+		{"tcp4@[2001:db8::1]:601", "", ""},
+		{"tls@loghost.example.net", "", "tls@loghost.example.net:6514"},
+		{"tls@[2001:db8::1]:1", "", "tls@[2001:db8::1]:1"},
+		{"journal", "", "journal"},
+		{"journal@/run/systemd/journal.mail/socket", "", "journal@/run/systemd/journal.mail/socket"},
+		{"journal@mail", "", ""},
+		{"file@/var/log/hushgate//mail.log", "", "file@/var/log/hushgate/mail.log"},
+		{"file@mail.log", "", ""},
+		{"file@/var/log/", "", ""},
+		{"", "", ""},
+		{"ring@buffer", "", ""},
+		{"tcp@", "", ""},
+		{"tcp@/dev/log", "", ""},
+		{"sctp@127.0.0.1", "", ""},
+		{"127.0.0.1:0", "", ""},
+		{"127.0.0.300", "", ""},
+		{"a b", "", ""},
 	} {
-		got, err := parseLogTarget(c.text)
+		got, err := parseLogTarget(c.text, false)
 		if got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("parseLogTarget(%q) = %q, %v; want %q", c.text, got, err, c.want)
+		}
+		got, err = parseLogTarget(c.text, true)
+		if want := cmp.Or(c.native, c.want); got != want || (err == nil) != (want != "") {
+			t.Errorf("in YAML: parseLogTarget(%q) = %q, %v; want %q", c.text, got, err, want)
 		}
 	}
 }

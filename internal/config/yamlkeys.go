@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -65,7 +66,7 @@ func (r *yamlReader) logs(key string, node ast.Node) (to []LogTarget) {
 	return to
 }
 
-// logTarget reads "stdout" or {to, format, facility, level}.
+// logTarget reads "stdout" or {to, format, facility, level, ...}.
 func (r *yamlReader) logTarget(key string, node ast.Node) LogTarget {
 	var t LogTarget
 	table, made := logSettings, lines{}
@@ -76,26 +77,114 @@ func (r *yamlReader) logTarget(key string, node ast.Node) LogTarget {
 		before := len(r.errs)
 		r.mapping(key, node, keysOf(r, table, &t, made))
 		if t.Address == "" && len(r.errs) == before {
-			r.wrong(lineOf(node), key, "needs to: stdout, stderr, the path of a socket or an address")
+			r.wrong(lineOf(node), key, "needs to: "+wantLogTarget)
 		}
 	}
-	if !made.set("format") && (t.Address == "stdout" || t.Address == "stderr") {
-		t.Format = "raw"
-	}
+	r.fitLogTarget(&t, made)
 	return t
 }
 
+const wantLogTarget = "stdout, stderr, journal, file@PATH, the path of a socket or an address"
+
+// fitLogTarget completes a target, and reports keys that it cannot have.
+func (r *yamlReader) fitLogTarget(t *LogTarget, made lines) {
+	scheme, _, _ := strings.Cut(t.Address, "@")
+	overTLS := strings.HasPrefix(scheme, "tls")
+	if !made.set("format") {
+		t.Format = defaultFormat(scheme)
+	}
+	if overTLS || strings.HasPrefix(scheme, "tcp") {
+		if !made.set("log-proto") {
+			t.Proto = protoOctetCount
+		}
+	} else if made.set("log-proto") {
+		r.wrong(made["log-proto"], "log-proto", "only a target tcp@ADDRESS or tls@ADDRESS has it")
+	}
+	for _, key := range []string{"ca-file", "crt", "verify", "verifyhost"} {
+		if made.set(key) && !overTLS {
+			r.wrong(made[key], key, "only a target tls@ADDRESS has it")
+		}
+	}
+	if overTLS && !made.set("verify") {
+		t.Verify = verifyRequired
+	}
+	for _, key := range []string{"format", "len"} {
+		if made.set(key) && scheme == "journal" {
+			r.wrong(made[key], key, "the journal takes fields, and no message with a header")
+		}
+	}
+}
+
+// defaultFormat returns the format of messages for a kind of target.
+func defaultFormat(scheme string) string {
+	switch scheme {
+	case "stdout", "stderr", "journal":
+		return "raw"
+	case "file":
+		return "traditional"
+	case "tls", "tls4", "tls6":
+		return "rfc5424" // RFC 5425 carries nothing else
+	}
+	return "local"
+}
+
+// The values of LogTarget.Verify.
+const (
+	verifyRequired = "required"
+	verifyNone     = "none"
+)
+
 // logTable makes logSettings, the settings of a log target.
 func logTable() []setting[LogTarget] {
+	file := func(what string, field func(*LogTarget) *string) setting[LogTarget] {
+		return setting[LogTarget]{
+			key: what, otherwise: "none",
+			kind: text(field, "", "an absolute path", checkAbsolute),
+		}
+	}
+	ca := file("ca-file", func(t *LogTarget) *string { return &t.CAFile })
+	ca.about, ca.otherwise = "certificates of the authorities", "the system's"
+	crt := file("crt", func(t *LogTarget) *string { return &t.Crt })
+	crt.about = "a certificate and its key"
 	return []setting[LogTarget]{
 		{key: "to", kind: ofNode(func(r *yamlReader, t *LogTarget, key string, node ast.Node) {
-			s := r.checked(key, "a target", node, func(s string) error { _, err := parseLogTarget(s); return err })
-			t.Address, _ = parseLogTarget(s.value) // the error was already reported
+			s := r.checked(key, "a target", node, func(s string) error { _, err := parseLogTarget(s, true); return err })
+			t.Address, _ = parseLogTarget(s.value, true) // the error was already reported
 		})},
 		{key: "format", kind: word(func(t *LogTarget) *string { return &t.Format }, "local", logFormats...)},
 		{key: "facility", kind: word(func(t *LogTarget) *string { return &t.Facility }, standardOutput.Facility, logFacilities...)},
 		{key: "level", kind: word(func(t *LogTarget) *string { return &t.Level }, standardOutput.Level, logLevels...)},
+		{
+			key: "len", about: "a longer message is cut", otherwise: "none is cut",
+			kind: number(func(t *LogTarget) *int { return &t.Length }, 0, minLogLen, maxLogLen),
+		},
+		{
+			key: "log-proto", about: "how messages are separated", otherwise: "`octet-count`",
+			kind: word(func(t *LogTarget) *string { return &t.Proto }, "", protoOctetCount, protoLegacy),
+		},
+		ca, crt,
+		{
+			key: "verify", about: "whether the certificate of the syslog must be valid", otherwise: "`required`",
+			kind: word(func(t *LogTarget) *string { return &t.Verify }, "", verifyRequired, verifyNone),
+		},
+		{
+			key: "verifyhost", about: "the name in the certificate", otherwise: "the host in `to`",
+			kind: text(func(t *LogTarget) *string { return &t.VerifyHost }, "", "a host's name or address", func(s string) error {
+				if _, err := netip.ParseAddr(s); err != nil && !isHostName(s) {
+					return errors.New("it is neither")
+				}
+				return nil
+			}),
+		},
 	}
+}
+
+// checkAbsolute accepts the absolute path of a file.
+func checkAbsolute(s string) error {
+	if !filepath.IsAbs(s) {
+		return errors.New("it is not absolute")
+	}
+	return nil
 }
 
 // needsName reports an item without a name, unless another error of the item was already reported.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -299,8 +300,13 @@ func TestSyslog(t *testing.T) {
 		{path, "local", unix, "<22>", "]: hello"},
 		{path, "rfc3164", unix, "<22>", "]: hello"},
 		{path, "raw", unix, "hello", "hello"},
+		{path, "priority", unix, "<22>hello", "hello"}, // these as HAProxy 2.6 wrote them
+		{path, "short", unix, "<6>hello", "hello"},
+		{path, "timed", unix, "<6>2", "00 hello"},
+		{path, "iso", unix, "2", "00 hello"},
+		{path, "traditional", unix, "", " gate[" + strconv.Itoa(os.Getpid()) + "]: hello"},
 	} {
-		s, err := Target{Address: c.address, Format: c.format, Facility: "mail", Level: "info"}.Open()
+		s, err := Target{Address: c.address, Format: c.format, Facility: "mail", Level: "info", Tag: "gate"}.Open()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -312,6 +318,23 @@ func TestSyslog(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestLength: as with HAProxy 2.6, `len` counts the header, and not the newline. Control characters do not get into a message.
+func TestLength(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	l := listenUnix(t, path)
+	s, err := Target{Address: path, Format: "priority", Facility: "mail", Length: 80}.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Line(Info, []byte("a\r\n\x00\x1b[31m"+strings.Repeat("x", 100)))
+	if got := receive(t, l); got != "<22>a????[31m"+strings.Repeat("x", 80-13) {
+		t.Errorf("%q", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -97,7 +98,7 @@ func (d *datagrams) Write(line []byte) (int, error) {
 		return len(line), nil
 	case errors.Is(err, unix.EMSGSIZE), errors.Is(err, unix.ENOBUFS), d.ctx.Err() != nil, d.conn == nil:
 		return 0, err
-	case d.network == "udp":
+	case strings.HasPrefix(d.network, "udp"):
 		return d.again(line, err)
 	}
 	// Nobody reads from this socket any more, or it takes no connection: there may be another.
@@ -151,7 +152,7 @@ func (d *datagrams) again(line []byte, first error) (int, error) {
 func (d *datagrams) look() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.network != "udp" || d.conn == nil {
+	if !strings.HasPrefix(d.network, "udp") || d.conn == nil {
 		return nil
 	}
 	if n := d.lost(); n > 0 {

@@ -155,9 +155,30 @@ func (r *Renderer) AppendTCP(b []byte, e *dataplane.Event, c Counts) []byte {
 // AppendJSON appends an object on one line, without a newline. Times are in milliseconds from the handshake's last ACK; null
 // if the event did not happen.
 func (r *Renderer) AppendJSON(b []byte, e *dataplane.Event, c Counts) []byte {
-	svc := &r.Names.Services[e.Service]
 	o := object{b: append(b, '{')}
 	o.str("time", r.Clock.Wall(e.Closed).Format("2006-01-02T15:04:05.000Z07:00"))
+	r.each(&o, e, c)
+	return append(o.b, '}')
+}
+
+// AppendFields appends the same as fields of the journal, which knows the time.
+func (r *Renderer) AppendFields(b Fields, e *dataplane.Event, c Counts) Fields {
+	f := journalFields{b}
+	r.each(&f, e, c)
+	return f.b
+}
+
+// collector takes the members of a line in their order.
+type collector interface {
+	str(key, value string)
+	num(key string, value int64)
+	time(key string, ms int64) // -1: it did not happen
+	flag(key string)           // true; a false one is left out
+}
+
+// each gives everything that is known of a connection to a collector, except the time.
+func (r *Renderer) each(o collector, e *dataplane.Event, c Counts) {
+	svc := &r.Names.Services[e.Service]
 	o.str("client", e.Client.String())
 	o.num("client_port", int64(e.ClientPort))
 	o.str("service", svc.Address)
@@ -204,7 +225,6 @@ func (r *Renderer) AppendJSON(b []byte, e *dataplane.Event, c Counts) []byte {
 		o.num("talk_bytes", int64(e.TalkLen))
 		o.str("talk", string(AppendEscaped(nil, e.TalkHead[:min(e.TalkLen, dataplane.TalkSample)])))
 	}
-	return append(o.b, '}')
 }
 
 // held returns how long the client waited for a server to be chosen.
@@ -213,51 +233,6 @@ func held(e *dataplane.Event) int64 {
 		return between(e.Established, e.Connect)
 	}
 	return between(e.Established, e.Closed)
-}
-
-// object builds a JSON object.
-type object struct{ b []byte }
-
-func (o *object) key(k string) {
-	if o.b[len(o.b)-1] != '{' {
-		o.b = append(o.b, ',')
-	}
-	o.b = append(o.b, '"')
-	o.b = append(o.b, k...)
-	o.b = append(o.b, `":`...)
-}
-
-// str writes a string that is printable ASCII, as our own and escaped strings are. It escapes only quotes and backslashes.
-func (o *object) str(k, v string) {
-	o.key(k)
-	o.b = append(o.b, '"')
-	for i := range len(v) {
-		if v[i] == '"' || v[i] == '\\' {
-			o.b = append(o.b, '\\')
-		}
-		o.b = append(o.b, v[i])
-	}
-	o.b = append(o.b, '"')
-}
-
-// flag writes a member with the value true; a false one is left out.
-func (o *object) flag(k string) {
-	o.key(k)
-	o.b = append(o.b, "true"...)
-}
-
-func (o *object) num(k string, v int64) {
-	o.key(k)
-	o.b = strconv.AppendInt(o.b, v, 10)
-}
-
-func (o *object) time(k string, v int64) {
-	if v >= 0 {
-		o.num(k, v)
-		return
-	}
-	o.key(k)
-	o.b = append(o.b, "null"...)
 }
 
 // AppendEscaped appends text in printable ASCII, as Postfix's escape(): C's escapes, and octal for other octets.

@@ -1,12 +1,11 @@
 package connlog
 
 import (
+	"cmp"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -16,10 +15,17 @@ import (
 
 // Target is the destination of lines, as in a `log` line of HAProxy.
 type Target struct {
-	Address  string // "stdout", "stderr", a unix datagram socket's path, or "host:port" (UDP)
-	Format   string // "raw", "local", "rfc3164" or "rfc5424"
+	// Address is "stdout", "stderr", the path of a unix datagram socket, "host:port" (UDP), "tcp@host:port", "tls@host:port",
+	// "file@path", "journal", or "journal@path" for the socket of another instance of the journal. A "4" or "6" after udp, tcp
+	// and tls chooses the address family.
+	Address  string
+	Format   string // see headers
 	Facility string
 	Level    string // the lowest level that is sent
+	Tag      string // the program's name in headers; empty: "hushgate"
+	Length   int    // a longer line is cut, its header included; 0: none is cut
+	Proto    string // the framing of TCP and TLS: "octet-count" (RFC 6587 section 3.4.1) or "legacy", a newline after each line
+	TLS      TLS
 }
 
 // Severity is the severity of a line (RFC 5424 section 6.2.1).
@@ -40,37 +46,50 @@ var (
 
 // Sink writes lines to a target without delaying the caller; see package logqueue.
 type Sink struct {
-	address string
-	header  func(b []byte, s Severity, now time.Time) []byte
+	target  Target
+	header  header
+	journal *journal // nil for all other targets
 	least   Severity
 	queue   *logqueue.Queue
+	out     io.Closer
 
 	mu  sync.Mutex
 	buf []byte
 }
 
-// Open opens a target. If its socket does not exist, Open fails; if it disappears later, the Sink tries again and again.
+// Open opens a target. If its socket does not exist or its host has no address, Open fails; if it disappears later, the Sink tries
+// again and again. A host that does not accept a TCP connection may be one that is starting too: lines wait for it.
 func (t Target) Open() (*Sink, error) {
+	s, err := t.open()
+	if err != nil {
+		return nil, fmt.Errorf("log to %s: %w", t.Address, err)
+	}
+	return s, nil
+}
+
+func (t Target) open() (*Sink, error) {
 	facility, level := slices.Index(facilities, t.Facility), slices.Index(levels, t.Level)
-	if t.Format != "raw" && facility < 0 {
-		return nil, fmt.Errorf("log to %s: unknown facility %q", t.Address, t.Facility)
+	if needsFacility(t.Format) && facility < 0 {
+		return nil, fmt.Errorf("unknown facility %q", t.Facility)
 	}
 	if level < 0 {
 		level = len(levels) - 1
 	}
-	header, ok := headers(facility)[t.Format]
-	if !ok {
-		return nil, fmt.Errorf("log to %s: unknown format %q", t.Address, t.Format)
+	s := &Sink{target: t, least: Severity(level)}
+	if scheme, _, _ := strings.Cut(t.Address, "@"); scheme == "journal" {
+		s.journal = newJournal(t.Tag, max(0, facility))
+	} else if s.header = headers(facility, t.Tag)[t.Format]; s.header == nil {
+		return nil, fmt.Errorf("unknown format %q", t.Format)
 	}
 	out, batch, err := t.writer()
 	if err != nil {
-		return nil, fmt.Errorf("log to %s: %w", t.Address, err)
+		return nil, err
 	}
-	s := &Sink{address: t.Address, header: header, least: Severity(level)}
+	s.out = out
 	o := logqueue.Options{Out: out, Batch: batch, Lost: func(b []byte, lines uint64) []byte {
-		return fmt.Appendf(header(b, Alert, time.Now()), "%d log lines were lost: the log target was too slow or did not accept them\n", lines)
+		return s.compose(b, Alert, fmt.Appendf(nil, "%d log lines were lost: the log target was too slow or did not accept them", lines), nil)
 	}}
-	if d, is := out.(*datagrams); is {
+	if d, is := out.(interface{ look() error }); is {
 		o.Look = d.look
 	}
 	s.queue = logqueue.New(o)
@@ -78,64 +97,102 @@ func (t Target) Open() (*Sink, error) {
 }
 
 func (t Target) writer() (out io.WriteCloser, batch int, err error) {
-	switch {
-	case t.Address == "stdout":
-		return logqueue.NewStream(1), logqueue.PipeBatch, nil
-	case t.Address == "stderr":
-		return logqueue.NewStream(2), logqueue.PipeBatch, nil
-	case filepath.IsAbs(t.Address):
+	if filepath.IsAbs(t.Address) {
 		out, err = dialDatagrams("unixgram", t.Address)
+		return out, 0, err
+	}
+	scheme, rest, _ := strings.Cut(t.Address, "@")
+	switch scheme {
+	case "stdout":
+		return logqueue.NewStream(1), logqueue.PipeBatch, nil
+	case "stderr":
+		return logqueue.NewStream(2), logqueue.PipeBatch, nil
+	case "journal":
+		out, err = dialDatagrams("unixgram", cmp.Or(rest, journalSocket))
+		return out, 0, err
+	case "file":
+		out, err = openFile(rest)
+		return out, fileBatch, err
+	case "tcp", "tcp4", "tcp6", "tls", "tls4", "tls6":
+		out, err = dialStream(t, scheme, rest)
+		return out, streamBatch, err
+	case "udp4", "udp6":
+		out, err = dialDatagrams(scheme, rest)
 	default:
 		out, err = dialDatagrams("udp", t.Address)
 	}
 	return out, 0, err
 }
 
-// headers returns the header of each format. The standard library's log/syslog supports only one of them.
-func headers(facility int) map[string]func([]byte, Severity, time.Time) []byte {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "-"
-	}
-	pid := strconv.Itoa(os.Getpid())
-	priority := func(b []byte, s Severity) []byte {
-		b = append(b, '<')
-		b = strconv.AppendInt(b, int64(facility)*8+int64(s), 10)
-		return append(b, '>')
-	}
-	bsd := func(host string) func([]byte, Severity, time.Time) []byte { // RFC 3164 section 4.1
-		return func(b []byte, s Severity, now time.Time) []byte {
-			b = now.AppendFormat(priority(b, s), time.Stamp)
-			return append(append(append(b, host...), " hushgate["+pid...), "]: "...)
-		}
-	}
-	return map[string]func([]byte, Severity, time.Time) []byte{
-		"raw":     func(b []byte, _ Severity, _ time.Time) []byte { return b },
-		"local":   bsd(""),
-		"rfc3164": bsd(" " + host),
-		"rfc5424": func(b []byte, s Severity, now time.Time) []byte { // RFC 5424 section 6
-			b = now.AppendFormat(append(priority(b, s), "1 "...), "2006-01-02T15:04:05.000000Z07:00")
-			return append(append(append(b, " "+host+" hushgate "...), pid...), " - - "...)
-		},
-	}
-}
-
 // Line queues a line, without a newline, unless its severity is below the target's level.
-func (s *Sink) Line(v Severity, line []byte) {
+func (s *Sink) Line(v Severity, line []byte) { s.Record(v, line, nil) }
+
+// Record queues a line with the fields that it is made of. Only the journal takes the fields, see Structured.
+func (s *Sink) Record(v Severity, line []byte, fields Fields) {
 	if v > s.least {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.buf = append(append(s.header(s.buf[:0], v, time.Now()), line...), '\n')
+	s.buf = s.compose(s.buf[:0], v, line, fields)
 	s.queue.Add(s.buf)
 }
 
+// compose appends a whole message, with the newline that ends it in a queue.
+func (s *Sink) compose(b []byte, v Severity, line []byte, fields Fields) []byte {
+	if s.journal != nil {
+		return append(s.journal.append(b, v, s.cut(printable(line)), fields), '\n')
+	}
+	from := len(b)
+	b = s.header(b, v, time.Now())
+	text := len(b)
+	b = append(b, line...)
+	printable(b[text:])
+	return append(b[:from+len(s.cut(b[from:]))], '\n')
+}
+
+// cut returns the part of a message that the target's length allows.
+func (s *Sink) cut(b []byte) []byte {
+	if s.target.Length > 0 && len(b) > s.target.Length {
+		return b[:s.target.Length]
+	}
+	return b
+}
+
+// printable replaces control characters, so that a line is one line whatever it quotes. Lines of connections have none: they
+// quote clients with escapes.
+func printable(line []byte) []byte {
+	for i, c := range line {
+		if c < ' ' || c == 0x7f {
+			line[i] = '?'
+		}
+	}
+	return line
+}
+
+// Structured reports whether the target takes fields.
+func (s *Sink) Structured() bool { return s.journal != nil }
+
 // Address returns the target's address.
-func (s *Sink) Address() string { return s.address }
+func (s *Sink) Address() string { return s.target.Address }
 
 // Stats returns the counters of lines.
-func (s *Sink) Stats() logqueue.Stats { return s.queue.Stats() }
+func (s *Sink) Stats() logqueue.Stats {
+	st := s.queue.Stats()
+	if t, is := s.out.(interface{ trouble() error }); is {
+		if err := t.trouble(); err != nil {
+			st.Err = err
+		}
+	}
+	return st
+}
+
+// Reopen makes a file be opened anew before the next line, because it was renamed.
+func (s *Sink) Reopen() {
+	if f, is := s.out.(*file); is {
+		f.again.Store(true)
+	}
+}
 
 // How long Close waits for a target: in all, and without progress.
 const (
@@ -146,7 +203,7 @@ const (
 // Close writes what is queued and closes the target. It gives up a target that takes nothing.
 func (s *Sink) Close() error {
 	if err := s.queue.Close(closeStall, closeAll); err != nil {
-		return fmt.Errorf("log to %s: %w", s.address, err)
+		return fmt.Errorf("log to %s: %w", s.target.Address, err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"hushgate/internal/logqueue"
@@ -45,11 +46,26 @@ func (l logLosses) news(target string, lost uint64, now time.Time) uint64 {
 	return n
 }
 
+// logWaits records when the waiting lines of each target were logged.
+type logWaits map[string]time.Time
+
+// news reports whether lines wait because the target has an error, and it is time to say so.
+func (l logWaits) news(target string, s logqueue.Stats, now time.Time) bool {
+	if s.Waiting == 0 || s.Err == nil || now.Sub(l[target]) < logsTellEvery {
+		return false
+	}
+	l[target] = now
+	return true
+}
+
 // watchLogs reports a target that loses lines to the other logs, as far as they work.
 func (g *gateway) watchLogs(ctx context.Context) {
-	losses := logLosses{}
+	losses, waits := logLosses{}, logWaits{}
 	every(ctx, logsLookEvery, func() {
 		g.logStats(func(target string, s logqueue.Stats) {
+			if waits.news(target, s, time.Now()) {
+				g.log.Warn("log lines wait", "target", target, "lines", s.Waiting, "err", s.Err)
+			}
 			if n := losses.news(target, s.Lost, time.Now()); n > 0 {
 				g.log.Warn("log lines lost", "target", target, "lines", n, "err", s.Err)
 			}
@@ -60,6 +76,22 @@ func (g *gateway) watchLogs(ctx context.Context) {
 // tellLogStats logs the counters of the logs, as a part of the answer to SIGUSR1.
 func (g *gateway) tellLogStats() {
 	g.logStats(func(target string, s logqueue.Stats) {
-		g.log.Info("log", "target", target, "written", s.Written, "lost", s.Lost, "waiting", s.Waiting)
+		args := []any{"target", target, "written", s.Written, "lost", s.Lost, "waiting", s.Waiting}
+		if s.Err != nil {
+			args = append(args, "err", s.Err)
+		}
+		g.log.Info("log", args...)
 	})
+}
+
+// reopenOnSignal opens files of the log anew when the process gets the signal.
+func (g *gateway) reopenOnSignal(ctx context.Context, asked <-chan os.Signal) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-asked:
+			g.lines.reopen()
+		}
+	}
 }

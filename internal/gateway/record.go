@@ -27,13 +27,15 @@ type recorder struct {
 	mu     sync.Mutex
 	render connlog.Renderer
 	lineup
-	buf []byte
+	buf    []byte
+	fields connlog.Fields
 }
 
 // lineup is the configuration of the connection lines.
 type lineup struct {
 	fronts  []front // frontends, by service
 	targets map[config.LogTarget]*connlog.Sink
+	notices []*connlog.Sink // those of the targets that take notices
 }
 
 // front is the format and the targets of one frontend's lines.
@@ -41,6 +43,7 @@ type front struct {
 	format  config.LogFormat
 	targets []*connlog.Sink
 	quiet   bool // option dontlognull
+	fields  bool // a target takes fields
 }
 
 func newRecorder(cfg *config.Config, clock mono.Clock, names *connlog.Names, log *slog.Logger) (*recorder, error) {
@@ -81,6 +84,7 @@ func (c *change) open(cfg *config.Config) error {
 				return fmt.Errorf("frontend %s: %w", f.Name, err)
 			}
 			fr.targets = append(fr.targets, to)
+			fr.fields = fr.fields || to.Structured()
 		}
 		byName[f.Name] = fr
 	}
@@ -89,6 +93,7 @@ func (c *change) open(cfg *config.Config) error {
 			return err
 		}
 	}
+	c.lineup.notices = noticed(cfg.Global.Logs, c.lineup.targets)
 	for i, s := range c.names.Services {
 		f, known := byName[s.Frontend]
 		if !known && i >= len(c.r.fronts) { // it comes from an older process
@@ -110,17 +115,41 @@ func (c *change) open(cfg *config.Config) error {
 	return nil
 }
 
+// noticed returns the targets that take notices. Frontends with tags of their own may share a target, which then takes a notice
+// once, with the global tag if the global section names it.
+func noticed(global []config.LogTarget, targets map[config.LogTarget]*connlog.Sink) (to []*connlog.Sink) {
+	places := map[config.LogTarget]config.LogTarget{} // by the target without its tag
+	all := slices.SortedFunc(maps.Keys(targets), func(a, b config.LogTarget) int { return cmp.Compare(a.Tag, b.Tag) })
+	for _, t := range slices.Concat(global, all) {
+		place := t
+		place.Tag = ""
+		if _, taken := places[place]; !taken {
+			places[place] = t
+			to = append(to, targets[t])
+		}
+	}
+	return to
+}
+
 func (c *change) target(t config.LogTarget) (to *connlog.Sink, err error) {
 	if to = c.lineup.targets[t]; to == nil {
 		to = c.r.targets[t]
 	}
 	if to == nil {
-		if to, err = connlog.Target(t).Open(); err != nil {
+		if to, err = target(t).Open(); err != nil {
 			return nil, err
 		}
 	}
 	c.lineup.targets[t] = to
 	return to, nil
+}
+
+// target returns a configured target as the log knows it.
+func target(t config.LogTarget) connlog.Target {
+	return connlog.Target{
+		Address: t.Address, Format: t.Format, Facility: t.Facility, Level: t.Level, Tag: t.Tag, Length: t.Length, Proto: t.Proto,
+		TLS: connlog.TLS{CAFile: t.CAFile, Crt: t.Crt, Name: t.VerifyHost, None: t.Verify == "none"},
+	}
 }
 
 // commit uses the new lineup, and closes the targets that it does not need.
@@ -129,6 +158,7 @@ func (c *change) commit() {
 	old := c.r.lineup
 	c.r.lineup, c.r.render.Names = c.lineup, c.names
 	c.r.mu.Unlock()
+	c.r.reopen() // logrotate may reload the gateway
 	c.r.closeBut(old, c.lineup)
 }
 
@@ -280,6 +310,11 @@ func (r *recorder) closed(e *dataplane.Event) {
 	counts := connlog.Counts{
 		Active: int(e.Active), Frontend: int(e.FrontendActive), Backend: int(e.BackendActive), Server: int(e.ServerActive),
 	}
+	fields := r.fields[:0]
+	if f.fields && f.format != config.LogNone {
+		fields = r.render.AppendFields(fields, e, counts)
+		r.fields = fields
+	}
 	b := r.buf[:0]
 	switch f.format {
 	case config.LogJSON:
@@ -287,7 +322,8 @@ func (r *recorder) closed(e *dataplane.Event) {
 	case config.LogPostscreen:
 		r.buf = r.render.AppendPregreet(b, e)
 		for line := range bytes.SplitSeq(r.buf[:len(r.buf)-1], []byte{'\n'}) {
-			f.line(line)
+			f.record(line, fields)
+			fields = nil // they describe the connection, and belong to one line
 		}
 		return
 	case config.LogTCP:
@@ -296,13 +332,16 @@ func (r *recorder) closed(e *dataplane.Event) {
 		return
 	}
 	r.buf = b
-	f.line(b)
+	f.record(b, fields)
 }
 
-// line writes a connection's line to its targets.
-func (f *front) line(line []byte) {
+// line writes a line about a connection to its targets.
+func (f *front) line(line []byte) { f.record(line, nil) }
+
+// record writes a connection's line, with the fields that it is made of, to its targets.
+func (f *front) record(line []byte, fields connlog.Fields) {
 	for _, t := range f.targets {
-		t.Line(connlog.Info, line)
+		t.Record(connlog.Info, line, fields)
 	}
 }
 
@@ -315,7 +354,7 @@ func (r *recorder) line(v connlog.Severity, s string) {
 	r.log.Log(context.Background(), level, s)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, t := range r.targets {
+	for _, t := range r.notices {
 		t.Line(v, []byte(s))
 	}
 }
@@ -327,13 +366,29 @@ func (r *recorder) close() {
 	r.closing.Wait()
 }
 
-// stats calls f for each target.
+// reopen makes all files be opened anew, because they were renamed.
+func (r *recorder) reopen() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.targets {
+		t.Reopen()
+	}
+}
+
+// stats calls f for each address of targets, with the sums of the targets there.
 func (r *recorder) stats(f func(target string, s logqueue.Stats)) {
 	r.mu.Lock()
 	targets := slices.Collect(maps.Values(r.targets))
 	r.mu.Unlock()
-	slices.SortFunc(targets, func(a, b *connlog.Sink) int { return cmp.Compare(a.Address(), b.Address()) })
+	sums := map[string]logqueue.Stats{}
 	for _, t := range targets {
-		f(t.Address(), t.Stats())
+		s := t.Stats()
+		sum := sums[t.Address()]
+		sum.Written, sum.Lost, sum.Waiting = sum.Written+s.Written, sum.Lost+s.Lost, sum.Waiting+s.Waiting
+		sum.Err = cmp.Or(sum.Err, s.Err)
+		sums[t.Address()] = sum
+	}
+	for _, address := range slices.Sorted(maps.Keys(sums)) {
+		f(address, sums[address])
 	}
 }

@@ -157,6 +157,7 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 	group.Go(func() error { return g.followNetwork(ctx) })
 	group.Go(func() error { return g.spreadGrants(ctx) })
 	group.Go(func() error { return g.tellOnSignal(ctx, s.tell) })
+	group.Go(func() error { return g.reopenOnSignal(ctx, s.reopen) })
 	group.Go(func() error {
 		return g.lock.Serve(ctx, g.command, map[string]instance.Talk{takeOverCommand: g.talk})
 	})

@@ -20,10 +20,12 @@ import (
 // streams is a gateway whose standard streams the test holds at both ends. Only the test reads them.
 type streams struct {
 	t          *testing.T
+	l          *Lab
 	cmd        *exec.Cmd
 	outR, outW *os.File
 	errR, errW *os.File
 	syslog     *net.UnixConn // the log socket that the configuration names
+	syslogTCP  net.Listener
 	said       strings.Builder
 }
 
@@ -31,7 +33,7 @@ type streams struct {
 func startStreams(t *testing.T, l *Lab, cfg []byte, change func(*streams)) *streams {
 	t.Helper()
 	dir := t.TempDir()
-	s := &streams{t: t}
+	s := &streams{t: t, l: l}
 	var err error
 	s.outR, s.outW, err = os.Pipe()
 	must(t, err)
@@ -50,6 +52,9 @@ func startStreams(t *testing.T, l *Lab, cfg []byte, change func(*streams)) *stre
 		}
 	})
 	file := filepath.Join(dir, "haproxy.cfg")
+	if strings.HasPrefix(string(cfg), "#yaml") {
+		file = filepath.Join(dir, "gateway.yaml")
+	}
 	must(t, os.WriteFile(file, []byte(strings.ReplaceAll(string(cfg), "SOCKET", socket)), 0o600))
 	s.cmd = exec.Command(binary, "run", "-f", file)
 	s.cmd.Stdout, s.cmd.Stderr = s.outW, s.errW
@@ -110,6 +115,27 @@ func (s *streams) counted(target string) {
 	})
 }
 
+// waits waits until the process's own log says that lines wait for a target.
+func (s *streams) waits(target string) {
+	s.t.Helper()
+	waiting := regexp.MustCompile(`msg=log target=` + regexp.QuoteMeta(target) + ` written=\d+ lost=0 waiting=[1-9]`)
+	waitFor(s.t, "lines to wait", func() bool {
+		must(s.t, s.cmd.Process.Signal(syscall.SIGUSR1))
+		return waiting.MatchString(s.heard())
+	})
+}
+
+// listen opens the port of a syslog on the gateway.
+func (s *streams) listen() net.Listener {
+	s.t.Helper()
+	l, err := s.l.Gateway.Listen(streamSyslog)
+	must(s.t, err)
+	s.t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+const streamSyslog = "127.0.0.1:6514"
+
 // ends sends SIGTERM. The gateway has to end in time, with status 0 and without leaving rules.
 func (s *streams) ends(ctx context.Context, l *Lab) {
 	s.t.Helper()
@@ -125,9 +151,17 @@ func (s *streams) ends(ctx context.Context, l *Lab) {
 	}
 }
 
+// linesLost looks for the message about lines that were lost at the end.
+func linesLost(s *streams, _ *Lab) {
+	if said := s.heard(); !strings.Contains(said, "msg=\"lines of connections were lost\"") {
+		s.t.Errorf("nothing is said of the lines:\n%s", said)
+	}
+}
+
 // logDeaths are the ways in which the reader of a log can fail.
 var logDeaths = []struct {
 	name   string
+	yaml   bool                     // the target is written in YAML
 	target string                   // where lines of connections go
 	start  func(s *streams)         // before the gateway is started
 	die    func(s *streams)         // in the middle of a mail
@@ -179,11 +213,7 @@ var logDeaths = []struct {
 	},
 	{
 		name: "the journal stops", target: "SOCKET",
-		ended: func(s *streams, _ *Lab) {
-			if said := s.heard(); !strings.Contains(said, "msg=\"lines of connections were lost\"") {
-				s.t.Errorf("nothing is said of the lines:\n%s", said)
-			}
-		},
+		ended: linesLost,
 		start: func(s *streams) { // ten datagrams fit
 			c, err := net.Dial("unixgram", s.syslog.LocalAddr().String())
 			must(s.t, err)
@@ -209,6 +239,49 @@ var logDeaths = []struct {
 		name: "the syslog's host is unreachable", target: "10.0.0.99",
 		look: func(s *streams) { s.counted("10.0.0.99:514") },
 	},
+	{
+		name: "the syslog's host is unreachable by TCP", target: "tcp@10.0.0.99",
+		look:  func(s *streams) { s.waits("tcp@10.0.0.99:514") },
+		ended: linesLost,
+	},
+	{
+		name: "the syslog does not accept TLS", yaml: true, target: "{to: tls@" + streamSyslog + ", verify: none}",
+		start: func(s *streams) { s.listen() },
+		look:  func(s *streams) { s.waits("tls@" + streamSyslog) },
+		ended: linesLost,
+	},
+	{
+		name: "the syslog goes and comes back by TCP", target: "tcp@" + streamSyslog,
+		start: func(s *streams) { s.syslogTCP = s.listen() },
+		die: func(s *streams) {
+			must(s.t, s.syslogTCP.Close()) // with what nobody has accepted
+		},
+		look: func(s *streams) {
+			s.waits("tcp@" + streamSyslog)
+			c, err := s.listen().Accept()
+			must(s.t, err)
+			for lines := ""; strings.Count(lines, " PR ") < 3 || strings.Count(lines, " -- ") < 2; {
+				b := make([]byte, 4096)
+				must(s.t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+				n, err := c.Read(b)
+				must(s.t, err)
+				lines += string(b[:n])
+			}
+		},
+	},
+	{
+		name: "the disk of a file is full", yaml: true, target: "file@/dev/full",
+		look: func(s *streams) { s.counted("file@/dev/full") },
+	},
+	{
+		name: "the journal's own socket goes", yaml: true, target: "journal@SOCKET",
+		die: func(s *streams) {
+			name := s.syslog.LocalAddr().String()
+			must(s.t, s.syslog.Close())
+			_ = os.Remove(name)
+		},
+		look: func(s *streams) { s.counted("journal@" + s.syslog.LocalAddr().String()) },
+	},
 }
 
 // TestLogDeaths: the reader of a log fails. Mail goes through all the same, a reload works, and at SIGTERM the gateway ends in
@@ -224,6 +297,10 @@ func TestLogDeaths(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			vip := net.JoinHostPort(f.vip, "25")
 			cfg := strings.Replace(string(life(f, "", "100ms", f.a)), "stdout format raw", c.target, 1)
+			if c.yaml {
+				cfg = fmt.Sprintf("#yaml\nlog: [%s]\nfrontends: [{name: ft, bind: %q, inspect-delay: 100ms, default_backend: bk}]\n"+
+					"backends: [{name: bk, servers: [{name: a, address: %q, check: true, inter: 1s}]}]\n", c.target, vip, net.JoinHostPort(f.a, "25"))
+			}
 			s := startStreams(t, l, []byte(cfg), c.start)
 			slow := beginMail(ctx, t, l, f.client, vip)
 			if c.die != nil {

@@ -27,13 +27,16 @@ type Options struct {
 	// Batch is the largest number of octets that Out takes at once. A longer line comes alone. With 0 every line comes alone.
 	Batch int
 	// Look, if not nil, is called when no line has followed the last one for a while. It reports lines that were lost after the
-	// target had taken them, as a LostError.
+	// target had taken them, as a LostError. With ErrLookAgain it asks to be called again.
 	Look func() error
 	// Lost appends a line that reports the number of lost lines.
 	Lost func(b []byte, lines uint64) []byte
 	// Limit is the largest number of octets that may wait; 0 means the constant Limit.
 	Limit int
 }
+
+// ErrLookAgain is what Options.Look returns if the fate of some lines is not known yet.
+var ErrLookAgain = errors.New("some lines are still on their way")
 
 // LostError reports lines that were lost after the target had taken them.
 type LostError struct {
@@ -185,7 +188,11 @@ func (q *Queue) look() {
 		return
 	}
 	q.dirty = false
-	if err := q.o.Look(); err != nil {
+	switch err := q.o.Look(); {
+	case err == nil:
+	case errors.Is(err, ErrLookAgain):
+		q.dirty = true
+	default:
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		q.failed(err)
@@ -299,5 +306,8 @@ func (q *Queue) giveUp() error {
 	q.lose(left)
 	q.mu.Unlock()
 	err := q.close()
+	if left == 0 { // it was still asked what has become of lines
+		return err
+	}
 	return errors.Join(fmt.Errorf("%d lines were not written: the log takes nothing", left), err)
 }
