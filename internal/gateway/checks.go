@@ -160,7 +160,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tabl
 		c.Down, c.Counter = !g.state.isUp(c.ServerID), g.state.settled(c.ServerID)
 		spread := c.Inter * time.Duration(i) / time.Duration(len(b.Checks))
 		s := &b.Shard.Servers[c.ServerID]
-		dial := dialer(s)
+		dial := plan.Dialer(s)
 		if c.Own(s) {
 			dial = &asking{Dialer: dial, answers: &g.answers, learn: g.learn(probe, &c)}
 		}

@@ -33,7 +33,7 @@ func Look(ctx context.Context, p *plan.Plan) (warnings, notes []string) {
 		group.Go(func() error {
 			c := checks[i]
 			c.Timeout = min(c.Timeout, lookPatience/2)
-			results[i] = health.Check(ctx, &c.Config, dialer(&p.Tables.Shard.Servers[c.ServerID]), health.Beyond{Look: true, Patient: true})
+			results[i] = health.Check(ctx, &c.Config, plan.Dialer(&p.Tables.Shard.Servers[c.ServerID]), health.Beyond{Look: true, Patient: true})
 			return nil
 		})
 	}

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -75,6 +76,17 @@ func (l *Lock) File() (*os.File, error) { return l.l.File() }
 
 // Close releases the lock, unless another process has adopted it.
 func (l *Lock) Close() error { return l.l.Close() }
+
+// Holder returns the process of the hushgate that runs in this network namespace, 0 if the process is not known, and
+// ErrNone if none runs.
+func Holder(ctx context.Context) (pid int, err error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = conn.Close() }()
+	return PID(conn), nil
+}
 
 // holder finds the process that holds the lock. The kernel records the process that called listen.
 func holder() int {

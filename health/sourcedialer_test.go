@@ -1,4 +1,4 @@
-package gateway
+package health
 
 import (
 	"context"
@@ -8,9 +8,6 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
-
-	"hushgate/dataplane"
-	"hushgate/internal/wire"
 )
 
 // TestCheckPorts: a check never uses a server-side port; it uses one of the kernel's ports if one of them is left.
@@ -73,14 +70,11 @@ func TestCheckComesFromSource(t *testing.T) {
 		return <-seen
 	}
 	own := netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(255)), byte(rand.IntN(256)), 5}) // its ports were not used recently
-	source := dataplane.Source{Addr: wire.AddrFrom(own), First: 1024, Last: 2000}
-	if from := dial(dialer(&dataplane.Server{Source: source})); from.Addr() != source.Addr.Netip() {
+	all := func() (uint16, uint16) { return 1024, 65535 }
+	if from := dial(NewSourceDialer(own, 1024, 2000, all)); from.Addr() != own || from.Port() <= 2000 {
 		t.Errorf("a check comes from %v", from)
 	}
-	if from := dial(dialer(&dataplane.Server{})); from.Addr() != netip.MustParseAddr("127.0.0.1") {
-		t.Errorf("without a source a check comes from %v", from)
-	}
-	narrow := &sourceDialer{addr: source.Addr.Netip(), first: 21000, last: 21007, kernels: func() (uint16, uint16) { return 21000, 21009 }}
+	narrow := &sourceDialer{addr: own, first: 21000, last: 21007, kernels: func() (uint16, uint16) { return 21000, 21009 }}
 	taken, err := lc.Listen(t.Context(), "tcp", netip.AddrPortFrom(own, 21008).String())
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +101,7 @@ func TestCheckOfAnotherFamily(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close() }()
-	d := dialer(&dataplane.Server{Source: dataplane.Source{Addr: wire.AddrFrom(netip.MustParseAddr("2001:db8::1")), First: 1024, Last: 2000}})
+	d := NewSourceDialer(netip.MustParseAddr("2001:db8::1"), 1024, 2000, func() (uint16, uint16) { return 1024, 65535 })
 	c, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)

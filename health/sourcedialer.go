@@ -1,4 +1,4 @@
-package gateway
+package health
 
 import (
 	"context"
@@ -8,22 +8,21 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
-
-	"hushgate/dataplane"
-	"hushgate/health"
-	"hushgate/internal/netenv"
 )
 
-// dialer returns how a server's health checks connect: from the server-side address, if this machine has it. Then a server
-// that admits clients also admits checks, and the other way round.
-func dialer(s *dataplane.Server) health.Dialer {
-	if (s.Source == dataplane.Source{}) {
-		return &net.Dialer{}
-	}
-	return &sourceDialer{addr: s.Source.Addr.Netip(), first: s.Source.First, last: s.Source.Last, kernels: netenv.OwnPorts}
+// NewDialer returns how the checks of a server without a server-side address connect: from whatever address the kernel
+// chooses.
+func NewDialer() Dialer { return &net.Dialer{} }
+
+// NewSourceDialer returns how the checks of a server with a server-side address connect: from that address, if this machine
+// has it, but not from the ports from first to last, because the kernel never sees the answers to those. Then a server that
+// admits clients also admits checks, and the other way round. kernels returns the range of ports that the kernel gives to
+// connections of this machine (ip_local_port_range).
+func NewSourceDialer(addr netip.Addr, first, last uint16, kernels func() (low, high uint16)) Dialer {
+	return &sourceDialer{addr: addr, first: first, last: last, kernels: kernels}
 }
 
-// sourceDialer connects from an address, but not from some of its ports, because the kernel never sees the answers to those.
+// sourceDialer connects from an address, but not from some of its ports.
 type sourceDialer struct {
 	addr        netip.Addr
 	first, last uint16
