@@ -145,7 +145,9 @@ func (d *dialogue) run(c *Config, r *Result, look bool) {
 			return
 		} // a server that refuses speaks plain SMTP: it has no keywords, but it is up
 	}
+	r.Keywords = r.Code != L7STS && (look || c.Verb == "EHLO")
 	r.Pipeconnect = advertises(text, "PIPECONNECT") || advertises(text, "X_PIPE_CONNECT")
+	r.StartTLS = advertises(text, "STARTTLS")
 	if _, ok := d.ask(r, "QUIT"); !ok {
 		return
 	}
@@ -156,6 +158,9 @@ func (d *dialogue) run(c *Config, r *Result, look bool) {
 func (d *dialogue) greeting(c *Config, r *Result) bool {
 	_ = d.conn.SetDeadline(d.greetBy)
 	connected := time.Now()
+	if _, err := d.text.R.Peek(1); err == nil {
+		r.FirstLine = time.Since(connected)
+	}
 	_, ok := d.reply(r)
 	now := time.Now()
 	if !ok {

@@ -218,3 +218,33 @@ func TestPlainCheckOfMailServer(t *testing.T) {
 		})
 	}
 }
+
+// teaser is postscreen with a postscreen_greet_banner: the first line of its greeting comes at once, the last one 6 s later.
+type teaser struct{}
+
+func (teaser) DialContext(context.Context, string, string) (net.Conn, error) {
+	client, server := net.Pipe()
+	go func() {
+		defer func() { _ = server.Close() }()
+		_, _ = fmt.Fprint(server, "220-mx\r\n")
+		time.Sleep(6 * time.Second)
+		in := bufio.NewReader(server)
+		for _, reply := range []string{"220 mx ESMTP", "250-mx\r\n250-PIPELINING\r\n250 STARTTLS", "221 bye"} {
+			_, _ = fmt.Fprintf(server, "%s\r\n", reply)
+			if _, err := in.ReadString('\n'); err != nil {
+				return
+			}
+		}
+	}()
+	return client, nil
+}
+
+// TestTeaser: a check tells when the first line of a greeting came and when the last, and which keywords the server has.
+func TestTeaser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := Check(t.Context(), smtp("EHLO"), teaser{}, Beyond{Look: true, Patient: true})
+		if r.Code != L7OK || r.FirstLine != 0 || r.Greeting != 6*time.Second || !r.Keywords || !r.StartTLS || r.Pipeconnect {
+			t.Errorf("%+v", r)
+		}
+	})
+}

@@ -48,8 +48,11 @@ type Result struct {
 	Local       netip.Addr    // the address from which the check came, as the server sees it
 	Greets      bool          // a greeting with 220 was received
 	Greeting    time.Duration // from connecting to the greeting's last line
+	FirstLine   time.Duration // from connecting to the greeting's first line, which postscreen may send long before the last
 	Silent      bool          // connected, but no greeting was received in time
 	Pipeconnect bool          // the EHLO reply advertises PIPECONNECT or X_PIPE_CONNECT
+	Keywords    bool          // an EHLO reply was received: Pipeconnect and StartTLS say what is in it
+	StartTLS    bool          // it advertises STARTTLS (RFC 3207)
 }
 
 // OK reports whether the check succeeded.

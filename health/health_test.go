@@ -103,6 +103,9 @@ func TestDialogue(t *testing.T) {
 				synctest.Wait()
 				s.mu.Lock()
 				defer s.mu.Unlock()
+				if seen := strings.Contains(strings.Join(c.lines, ","), "250-"); r.Code == L7OK && r.Keywords != seen {
+					t.Errorf("keywords: %v, want %v", r.Keywords, seen)
+				}
 				if r.Code != c.code || r.Status != c.status || r.Pipeconnect != c.pipe || strings.Join(s.heard, ",") != c.heard {
 					t.Errorf("%+v; the server heard %q", r, s.heard)
 				}
