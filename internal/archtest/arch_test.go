@@ -51,6 +51,10 @@ var rules = map[string]rule{
 		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/wire",
 		"the gateway wires parts together; TCP and translation are the shard's work",
 	},
+	"internal/doctor": {
+		"dataplane dataplane/port health internal/firewall internal/instance internal/netenv internal/plan internal/privilege internal/wire",
+		"an examination reads a plan and the machine, and changes neither",
+	},
 	"internal/drive": {
 		"dataplane dataplane/port internal/mono internal/netenv internal/wire tcpstate",
 		"the loop knows no configuration, no log of connections, and no servers",
@@ -81,7 +85,7 @@ var rules = map[string]rule{
 	"internal/replay":    {"dataplane internal/capture internal/mono internal/policy internal/wire", "captures are judged by the core itself"},
 	"internal/debian":    {"", "the Debian package consists of files and tests"},
 	"internal/oracle":    {"", "the comparison with the kernel consists of tests"},
-	"cmd/hushgate":       {"internal/config internal/gateway internal/instance internal/lab internal/logqueue internal/netenv internal/plan internal/policyroute internal/privilege internal/replay", "main parses flags and calls one function"},
+	"cmd/hushgate":       {"internal/config internal/doctor internal/gateway internal/instance internal/lab internal/logqueue internal/netenv internal/plan internal/policyroute internal/privilege internal/replay", "main parses flags and calls one function"},
 }
 
 // sources calls f for every Go file except tests, with the directory of its package.

@@ -34,7 +34,7 @@ type Bounds struct {
 	Signatures int // of connections at one time; default 4,096, at most 63,487
 }
 
-func (b Bounds) withDefaults() Bounds {
+func (b Bounds) WithDefaults() Bounds {
 	for _, d := range []struct {
 		n     *int
 		usual int
@@ -55,7 +55,7 @@ func (m *Memory) hash(key *wire.Addr) uint64 { return m.key.of(key) }
 
 // NewMemory returns an empty memory for a table. The key is a secret of 128 bits; now is the present moment.
 func NewMemory(t *Table, key [2]uint64, b Bounds, now mono.Time) *Memory {
-	b = b.withDefaults()
+	b = b.WithDefaults()
 	m := &Memory{table: t, key: key, bounds: b, base: now.Add(-beforeBase), signatures: newSignatures(key, b.Signatures)}
 	m.signatures.pin(t.pinned)
 	m.empty()

@@ -55,7 +55,11 @@ func Drop(name string) error {
 
 // Check returns a MissingError if the process does not have what a gateway needs.
 func Check() error {
-	have := cap.GetProc()
+	return lacking(cap.GetProc())
+}
+
+// lacking returns a MissingError if a set of capabilities lacks one that is needed.
+func lacking(have *cap.Set) error {
 	var missing []string
 	for _, n := range needed {
 		if there, err := have.GetFlag(cap.Permitted, n.value); err != nil || !there {
@@ -149,4 +153,13 @@ func ambient() bool {
 		}
 	}
 	return true
+}
+
+// CheckProcess is Check for another process.
+func CheckProcess(pid int) error {
+	have, err := cap.GetPID(pid)
+	if err != nil {
+		return fmt.Errorf("read the capabilities of process %d: %w", pid, err)
+	}
+	return lacking(have)
 }
