@@ -3,13 +3,10 @@ package port
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"sync/atomic"
-	"syscall"
 	"unsafe"
 
-	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
@@ -19,7 +16,7 @@ import (
 // Batch is the number of frames that Read and Write move with one system call.
 const Batch = 64
 
-// DefaultReceiveBuffer is the size of the kernel's queue for one socket, in octets as the kernel counts them (a small frame
+// DefaultReceiveBuffer is the size of the kernel's queue for one protocol, in octets as the kernel counts them (a small frame
 // counts as about 800).
 const DefaultReceiveBuffer = 32 << 20
 
@@ -28,11 +25,15 @@ type Config struct {
 	Interface     string
 	Side          wire.Side
 	Filter        []bpf.RawInstruction // which frames are received; see Filter
-	ReceiveBuffer int                  // octets; 0 means DefaultReceiveBuffer
+	ReceiveBuffer int                  // octets for each protocol; 0 means DefaultReceiveBuffer
+
+	// Protocols are the protocols that are received, such as unix.ETH_P_IP; nil means IPv4 and IPv6.
+	Protocols []int
 
 	// FanoutSize above 0 shares the interface's frames among that many ports of one fan-out group, by the client's address
 	// (Selector). The ports must be opened in the order of their shards. The group is that of the port Beside, or a new one if
 	// Beside is nil. In a group the kernel reassembles IPv4 fragments first, within its limits; without one they stay fragments.
+	// Each protocol has a group of its own.
 	FanoutSize int
 	Beside     *AFPacket
 	Selector   []bpf.RawInstruction
@@ -46,16 +47,17 @@ type Stats struct {
 	SendDrop   uint64 // frames that the kernel refused to send
 }
 
-// AFPacket is a packet socket on one interface. Read and Write belong to one goroutine; Stats may be called from any.
+// AFPacket receives and sends frames on one interface: with a packet socket for each protocol that it receives, and one more
+// to send. Read, Write and a Poller belong to one goroutine; Stats may be called from any.
 type AFPacket struct {
-	conn  *packet.Conn
-	raw   syscall.RawConn
-	fd    int
-	ifi   *net.Interface
-	side  wire.Side
-	in    mmsgs
-	out   mmsgs
-	stats struct{ received, sent, kernelDrop, sendDrop atomic.Uint64 }
+	sockets []socket // that receive
+	first   int      // the index of the one that is read first, another one each time
+	sender  socket
+	ifi     *net.Interface
+	side    wire.Side
+	in      mmsgs
+	out     mmsgs
+	stats   struct{ received, sent, kernelDrop, sendDrop atomic.Uint64 }
 }
 
 // mmsgs holds the message headers of a batch. The receive buffers are one anonymous mapping, in which untouched pages use no
@@ -75,55 +77,37 @@ type mmsghdr struct {
 // frameRoom is the size of one receive buffer, a whole number of pages.
 const frameRoom = (wire.MaxFrame + 4095) &^ 4095
 
-// Open opens a packet socket. The filter is in place before the first frame is queued.
+// Open opens the packet sockets of an interface. The filter is in place before the first frame is queued.
 func Open(cfg Config) (*AFPacket, error) {
 	ifi, err := net.InterfaceByName(cfg.Interface)
 	if err != nil {
 		return nil, fmt.Errorf("open interface %s: %w", cfg.Interface, err)
 	}
-	conn, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_ALL, &packet.Config{Filter: cfg.Filter})
-	if err != nil {
-		if errors.Is(err, unix.EPERM) {
-			err = fmt.Errorf("%w (a packet socket needs CAP_NET_RAW)", err)
-		}
-		return nil, fmt.Errorf("open a packet socket on %s: %w", cfg.Interface, err)
-	}
-	p := &AFPacket{conn: conn, ifi: ifi, side: cfg.Side}
-	if err := p.setUp(cfg); err != nil {
-		return nil, errors.Join(fmt.Errorf("set up the packet socket on %s: %w", cfg.Interface, err), p.Close())
+	p := &AFPacket{ifi: ifi, side: cfg.Side}
+	if err := p.open(cfg); err != nil {
+		return nil, errors.Join(fmt.Errorf("open a packet socket on %s: %w", cfg.Interface, err), p.Close())
 	}
 	return p, nil
 }
 
-func (p *AFPacket) setUp(cfg Config) (err error) {
-	if p.raw, err = p.conn.SyscallConn(); err != nil {
-		return err
-	}
-	if err := p.raw.Control(func(fd uintptr) { p.fd = int(fd) }); err != nil {
-		return err
-	}
+func (p *AFPacket) open(cfg Config) (err error) {
 	size := cfg.ReceiveBuffer
 	if size == 0 {
 		size = DefaultReceiveBuffer
 	}
-	for _, o := range []struct {
-		what         string
-		level, name  int
-		value        int
-		insteadLevel int // a weaker option to fall back on, 0 for none
-	}{
-		{"PACKET_VNET_HDR", unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1, 0},
-		{"PACKET_IGNORE_OUTGOING", unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1, 0},
-		{"SO_RCVBUFFORCE", unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, size, unix.SO_RCVBUF},
-		{"SO_SNDBUFFORCE", unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, size / 4, unix.SO_SNDBUF},
-	} {
-		err := unix.SetsockoptInt(p.fd, o.level, o.name, o.value)
-		if err != nil && o.insteadLevel != 0 {
-			err = unix.SetsockoptInt(p.fd, o.level, o.insteadLevel, o.value)
-		}
+	if p.sender, err = openSender(p.ifi, size/4); err != nil {
+		return err
+	}
+	protocols := cfg.Protocols
+	if protocols == nil {
+		protocols = []int{unix.ETH_P_IP, unix.ETH_P_IPV6}
+	}
+	for _, protocol := range protocols {
+		s, err := openReceiver(p.ifi, protocol, cfg.Filter, size)
 		if err != nil {
-			return fmt.Errorf("%s: %w", o.what, err)
+			return err
 		}
+		p.sockets = append(p.sockets, s)
 	}
 	if err := p.joinFanout(cfg); err != nil {
 		return err
@@ -147,39 +131,32 @@ func (p *AFPacket) joinFanout(cfg Config) error {
 	if cfg.FanoutSize == 0 {
 		return nil
 	}
-	// The kernel chooses a group id that is not in use. With an id of our own choice, sockets of another process could be in
-	// the group: of one that is still ending, or of one that was stopped during a takeover. They would get some of our frames.
-	arg := (unix.PACKET_FANOUT_CBPF | unix.PACKET_FANOUT_FLAG_DEFRAG | unix.PACKET_FANOUT_FLAG_UNIQUEID) << 16
-	if cfg.Beside != nil {
-		group, err := unix.GetsockoptInt(cfg.Beside.fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
-		if err != nil {
-			return fmt.Errorf("find the fan-out group of %s: %w", p.ifi.Name, err)
+	for i := range p.sockets {
+		var beside *socket
+		if cfg.Beside != nil {
+			beside = &cfg.Beside.sockets[i]
 		}
-		arg = group&math.MaxUint16 | (unix.PACKET_FANOUT_CBPF|unix.PACKET_FANOUT_FLAG_DEFRAG)<<16
-	}
-	if err := unix.SetsockoptInt(p.fd, unix.SOL_PACKET, unix.PACKET_FANOUT, arg); err != nil {
-		return fmt.Errorf("join a fan-out group: %w", err)
+		if err := p.sockets[i].joinFanout(beside); err != nil {
+			return err
+		}
 	}
 	return p.SetSelector(cfg.Selector)
 }
 
-// SetSelector replaces the selector of the port's fan-out group, for all its ports.
+// SetSelector replaces the selector of the port's fan-out groups, for all their ports.
 func (p *AFPacket) SetSelector(selector []bpf.RawInstruction) error {
-	prog := make([]unix.SockFilter, len(selector))
-	for i, in := range selector {
-		prog[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
-	if err := unix.SetsockoptSockFprog(p.fd, unix.SOL_PACKET, unix.PACKET_FANOUT_DATA, &fprog); err != nil {
-		return fmt.Errorf("set the selector of the fan-out group of %s: %w", p.ifi.Name, err)
+	for i := range p.sockets {
+		if err := p.sockets[i].setSelector(selector); err != nil {
+			return fmt.Errorf("set the selector of the fan-out group of %s: %w", p.ifi.Name, err)
+		}
 	}
 	return nil
 }
 
-// Bound reports whether the port is still attached to its interface. If the interface was removed, the socket never receives
+// Bound reports whether the port is still attached to its interface. If the interface was removed, the sockets never receive
 // from it again, even if a new interface has its name or index.
 func (p *AFPacket) Bound() bool {
-	sa, err := unix.Getsockname(p.fd)
+	sa, err := unix.Getsockname(p.sender.fd)
 	if err != nil {
 		return false
 	}
@@ -195,17 +172,28 @@ func (m *mmsgs) point(i int, b []byte) {
 }
 
 // Read returns the frames that are queued, without waiting: at most min(len(frames), Batch), each valid until the next Read.
-// An interface that is down gives no frames; ErrGone means that it no longer exists.
-func (p *AFPacket) Read(frames [][]byte) (int, error) {
-	n, err := p.in.receive(p.fd, p.ifi.Name, frames)
+// The first Read after a Poller's Wait asks only the sockets at which the Poller has found frames. An interface that is down
+// gives no frames; ErrGone means that it no longer exists.
+func (p *AFPacket) Read(frames [][]byte) (n int, err error) {
+	frames = frames[:min(len(frames), Batch)]
+	for i := range p.sockets {
+		s := &p.sockets[(p.first+i)%len(p.sockets)]
+		if !s.quiet && n < len(frames) && err == nil {
+			var more int
+			more, err = p.in.receive(s.fd, p.ifi.Name, frames, n)
+			n += more
+		}
+		s.quiet = false
+	}
+	p.first = (p.first + 1) % len(p.sockets) // so that a flood of one protocol does not keep out the other
 	p.stats.received.Add(uint64(n))
 	return n, err
 }
 
-// receive is Read for any packet socket.
-func (m *mmsgs) receive(fd int, name string, frames [][]byte) (int, error) {
-	want := min(len(frames), Batch)
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&m.hdr[0])), uintptr(want),
+// receive reads from a packet socket into frames, from an index on.
+func (m *mmsgs) receive(fd int, name string, frames [][]byte, from int) (int, error) {
+	want := min(len(frames), Batch) - from
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&m.hdr[from])), uintptr(want),
 		unix.MSG_DONTWAIT, 0, 0)
 	switch errno {
 	case 0:
@@ -216,7 +204,7 @@ func (m *mmsgs) receive(fd int, name string, frames [][]byte) (int, error) {
 	default:
 		return 0, fmt.Errorf("receive from %s: %w", name, errno)
 	}
-	for i := range int(n) {
+	for i := from; i < from+int(n); i++ {
 		at := i * frameRoom
 		frames[i] = m.mem[at : at+int(m.hdr[i].len) : at+int(m.hdr[i].len)]
 	}
@@ -238,7 +226,7 @@ func (p *AFPacket) Write(frames [][]byte) error {
 		for i, f := range frames[:n] {
 			p.out.point(i, f)
 		}
-		sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(p.fd), uintptr(unsafe.Pointer(&p.out.hdr[0])), uintptr(n),
+		sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(p.sender.fd), uintptr(unsafe.Pointer(&p.out.hdr[0])), uintptr(n),
 			unix.MSG_DONTWAIT, 0, 0)
 		if errno == 0 {
 			p.stats.sent.Add(uint64(sent))
@@ -268,7 +256,7 @@ func (p *AFPacket) Write(frames [][]byte) error {
 }
 
 func (p *AFPacket) waitWritable() error {
-	fds := [1]unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLOUT}}
+	fds := [1]unix.PollFd{{Fd: int32(p.sender.fd), Events: unix.POLLOUT}}
 	if _, err := unix.Poll(fds[:], 1); err != nil && !errors.Is(err, unix.EINTR) {
 		return fmt.Errorf("wait for room to send on %s: %w", p.ifi.Name, err)
 	}
@@ -286,8 +274,10 @@ func (p *AFPacket) Index() int { return p.ifi.Index }
 
 // Stats returns the counters, the kernel's drops included.
 func (p *AFPacket) Stats() Stats {
-	if s, err := p.conn.Stats(); err == nil { // reading resets them
-		p.stats.kernelDrop.Add(uint64(s.Drops))
+	for _, s := range p.sockets {
+		if of, err := s.conn.Stats(); err == nil { // reading resets them
+			p.stats.kernelDrop.Add(uint64(of.Drops))
+		}
 	}
 	return Stats{
 		Received: p.stats.received.Load(), Sent: p.stats.sent.Load(), KernelDrop: p.stats.kernelDrop.Load(),
@@ -297,18 +287,25 @@ func (p *AFPacket) Stats() Stats {
 
 // SetFilter replaces the filter.
 func (p *AFPacket) SetFilter(f []bpf.RawInstruction) error {
-	if err := p.conn.SetBPF(f); err != nil {
-		return fmt.Errorf("set the filter of %s: %w", p.ifi.Name, err)
+	for _, s := range p.sockets {
+		if err := s.conn.SetBPF(onlyFrom(p.ifi, f)); err != nil {
+			return fmt.Errorf("set the filter of %s: %w", p.ifi.Name, err)
+		}
 	}
 	return nil
 }
 
-// Close closes the socket. Frames that were read are no longer valid.
+// Close closes the sockets. Frames that were read are no longer valid.
 func (p *AFPacket) Close() error {
-	err := p.conn.Close()
+	var errs []error
+	for _, s := range append(p.sockets, p.sender) {
+		if s.conn != nil {
+			errs = append(errs, s.conn.Close())
+		}
+	}
 	if p.in.mem != nil {
-		err = errors.Join(err, unix.Munmap(p.in.mem))
+		errs = append(errs, unix.Munmap(p.in.mem))
 		p.in.mem = nil
 	}
-	return err
+	return errors.Join(errs...)
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,7 +24,7 @@ type trio struct {
 	mac                      map[string][6]byte
 }
 
-const senderAddr, receiverAddr = "198.18.0.10", "198.18.0.20"
+const senderAddr, receiverAddr, receiverAddr6 = "198.18.0.10", "198.18.0.20", "2001:db8:1::20"
 
 func newTrio(t *testing.T, offloads bool) *trio {
 	t.Helper()
@@ -70,7 +69,7 @@ func newTrio(t *testing.T, offloads bool) *trio {
 		_, err := n.h.Run(t.Context(), "ip", "neigh", "replace", n.addr, "lladdr", net.HardwareAddr(mac[:]).String(), "dev", "eth0")
 		x.must(t, err)
 	}
-	x.left = x.open(t, "left", Filter{Sides: wire.Outside, Services: []netip.AddrPort{netip.MustParseAddrPort(receiverAddr + ":25")}})
+	x.left = x.open(t, "left", Filter{Sides: wire.Outside, Services: bothServices()})
 	x.right = x.open(t, "right", Filter{Sides: wire.Inside, Servers: []netip.AddrPort{netip.MustParseAddrPort(receiverAddr + ":25")}})
 	return x
 }
@@ -211,52 +210,6 @@ func TestOthersStayOut(t *testing.T) {
 	x.must(t, x.left.Write(bad))
 	if s := x.left.Stats(); s.Sent != 1 || s.SendDrop != 1 {
 		t.Errorf("%+v", s)
-	}
-}
-
-// TestTags checks that frames of a VLAN are not received, and that frames with only a priority are.
-func TestTags(t *testing.T) {
-	x := newTrio(t, true)
-	var raw *AFPacket
-	x.must(t, x.sender.Do(func() (err error) {
-		raw, err = Open(Config{Interface: "eth0", Side: wire.Outside})
-		return err
-	}))
-	t.Cleanup(func() { _ = raw.Close() })
-	h := wire.Header{
-		Src: wire.AddrFrom(netip.MustParseAddr(senderAddr)), Dst: wire.AddrFrom(netip.MustParseAddr(receiverAddr)), DstPort: 25, Flags: wire.SYN,
-	}
-	// The frame with the priority comes last: when it arrives, the fate of those before it is decided.
-	for seq, tag := range [][]byte{{}, {0x81, 0, 0, 100}, {0x81, 0, 0xa0, 7}, {0x81, 0, 0xa0, 0}} {
-		h.Seq = wire.Seq(seq)
-		frame := wire.NewBuilder().Append(nil, &h, nil)
-		wire.SetEthernet(frame, x.mac["middleleft"], x.mac["sendereth0"])
-		frame = slices.Insert(frame, wire.VnetLen+12, tag...)
-		x.must(t, raw.Write([][]byte{frame}))
-	}
-	poll, err := NewPoller(x.left)
-	x.must(t, err)
-	defer func() { _ = poll.Close() }()
-	var seen []wire.Seq
-	for waited := 0; len(seen) == 0 || seen[len(seen)-1] != 3; waited++ {
-		var frames [Batch][]byte
-		n, err := x.left.Read(frames[:])
-		x.must(t, err)
-		for _, f := range frames[:n] {
-			d := wire.NewDecoder()
-			if k := d.Decode(f); k != wire.KindTCP {
-				t.Fatalf("a frame of kind %d", k)
-			}
-			seen = append(seen, d.Segment.Seq)
-		}
-		if n == 0 {
-			if err := poll.Wait(5 * time.Second); err != nil || waited > 10 {
-				t.Fatal("the frame with a priority does not come")
-			}
-		}
-	}
-	if !slices.Equal(seen, []wire.Seq{0, 3}) {
-		t.Errorf("let in: %v", seen)
 	}
 }
 

@@ -27,8 +27,8 @@ type Filter struct {
 	Spread Spread
 }
 
-// maxInstructions is the kernel's limit for one program (BPF_MAXINSNS).
-const maxInstructions = 4096
+// maxInstructions is the kernel's limit for one program (BPF_MAXINSNS), without those that onlyFrom adds.
+const maxInstructions = 4096 - 3
 
 // Offsets in an untagged Ethernet frame.
 const (
@@ -65,7 +65,7 @@ func (f Filter) Program() ([]bpf.RawInstruction, error) {
 
 // preamble drops frames that are not for this host (PACKET_HOST is 0), and frames with a VLAN tag, which the kernel has taken
 // out of the frame: they belong to the VLAN's own interface. Tag 0 only gives a priority (IEEE 802.1Q section 6.9), and the
-// kernel treats such a frame as untagged.
+// kernel treats such a frame as untagged. Only a socket for all protocols sees tags; onlyFrom is the check for the others.
 func preamble() []bpf.Instruction {
 	return []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},

@@ -10,13 +10,20 @@ import (
 	"hushgate/internal/wire"
 )
 
-// File returns a duplicate of the packet socket for the process that takes over. Frames queued by the kernel go with it.
-func (p *AFPacket) File() (*os.File, error) {
-	fd, err := unix.FcntlInt(uintptr(p.fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("copy the packet socket on %s: %w", p.ifi.Name, err)
+// Files returns duplicates of the packet sockets that receive, for the process that takes over. Frames queued by the kernel go
+// with them.
+func (p *AFPacket) Files() (files []*os.File, err error) {
+	for _, s := range p.sockets {
+		fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			for _, f := range files {
+				_ = f.Close()
+			}
+			return nil, fmt.Errorf("copy the packet sockets on %s: %w", p.ifi.Name, err)
+		}
+		files = append(files, os.NewFile(uintptr(fd), p.ifi.Name))
 	}
-	return os.NewFile(uintptr(fd), p.ifi.Name), nil
+	return files, nil
 }
 
 // Inherited is a packet socket of the previous process, to be read until it is empty.
@@ -28,7 +35,8 @@ type Inherited struct {
 	in   mmsgs
 }
 
-// Inherit takes over a packet socket that came from File, and with it the ownership of the file.
+// Inherit takes over a packet socket that came from Files, and with it the ownership of the file. It may also be a socket for
+// all protocols, which hushgate had before.
 func Inherit(f *os.File, name string, side wire.Side) (*Inherited, error) {
 	i := &Inherited{name: name, side: side, file: f}
 	raw, err := f.SyscallConn()
@@ -61,7 +69,7 @@ func (i *Inherited) check() error {
 }
 
 // Read works like AFPacket.Read.
-func (i *Inherited) Read(frames [][]byte) (int, error) { return i.in.receive(i.fd, i.name, frames) }
+func (i *Inherited) Read(frames [][]byte) (int, error) { return i.in.receive(i.fd, i.name, frames, 0) }
 
 // Deafen makes the socket receive no more frames. Queued frames stay.
 func (i *Inherited) Deafen() error {

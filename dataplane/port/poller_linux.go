@@ -11,8 +11,9 @@ import (
 
 // Poller waits for several ports at once, and can be woken.
 type Poller struct {
-	fds  []unix.PollFd // the last one is wake
-	wake int
+	fds     []unix.PollFd // the last one is wake
+	sockets []*socket     // those of the others
+	wake    int
 }
 
 // NewPoller returns a Poller for the given ports.
@@ -28,9 +29,12 @@ func NewPoller(ports ...*AFPacket) (*Poller, error) {
 
 // Watch replaces the ports. It belongs to the goroutine that calls Wait.
 func (p *Poller) Watch(ports ...*AFPacket) {
-	p.fds = p.fds[:0]
+	p.fds, p.sockets = p.fds[:0], p.sockets[:0]
 	for _, q := range ports {
-		p.fds = append(p.fds, unix.PollFd{Fd: int32(q.fd), Events: unix.POLLIN})
+		for i := range q.sockets {
+			p.sockets = append(p.sockets, &q.sockets[i])
+			p.fds = append(p.fds, unix.PollFd{Fd: int32(q.sockets[i].fd), Events: unix.POLLIN})
+		}
 	}
 	p.fds = append(p.fds, unix.PollFd{Fd: int32(p.wake), Events: unix.POLLIN})
 }
@@ -45,9 +49,15 @@ func (p *Poller) Wait(timeout time.Duration) error {
 	n, err := unix.Ppoll(p.fds, ts, nil)
 	switch {
 	case errors.Is(err, unix.EINTR):
+		for _, s := range p.sockets {
+			s.quiet = false
+		}
 		return nil
 	case err != nil:
 		return fmt.Errorf("wait for frames: %w", err)
+	}
+	for i, s := range p.sockets {
+		s.quiet = p.fds[i].Revents == 0
 	}
 	if n > 0 && p.fds[len(p.fds)-1].Revents != 0 {
 		var b [8]byte

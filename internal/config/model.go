@@ -26,7 +26,7 @@ type Global struct {
 	MaxConn  int      // connections in all phases, over all shards (HAProxy: maxconn)
 	HalfOpen int      // half-open connections of one shard; beyond them SYN cookies are used; 0: 65,536 (see HalfOpenWarning)
 	// ReceiveBuffer is the size of the kernel's queue of each packet socket, in octets; 0: 32 MiB. Each shard has a socket
-	// on each interface.
+	// for each IP version on each interface.
 	ReceiveBuffer int
 	// HardStopAfter limits how long spliced connections may go on after SIGTERM. (HAProxy's hard-stop-after has no limit by
 	// default.)

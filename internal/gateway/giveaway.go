@@ -67,7 +67,8 @@ type changedSysctl struct {
 	Was  string `json:"was"`
 }
 
-// fileNote describes a file: the packet socket of a shard on an interface or, without an interface, the lock.
+// fileNote describes a file: a packet socket of a shard on an interface or, without an interface, the lock. A shard has one socket
+// for each protocol; one of an older hushgate is for all protocols.
 type fileNote struct {
 	Interface string    `json:"interface"`
 	Side      wire.Side `json:"side"`
@@ -262,19 +263,27 @@ func (g *gateway) handFiles(conn *handover.Conn) error {
 	for i, w := range g.watched {
 		for _, s := range w.List {
 			if p := s.Port(); p != nil {
-				if err := handFile(conn, fileNote{s.Name(), s.Side(), i}, p.File); err != nil {
+				files, err := p.Files()
+				if err := errors.Join(err, handFiles(conn, fileNote{s.Name(), s.Side(), i}, files...)); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	return handFile(conn, fileNote{}, g.lock.File)
-}
-
-func handFile(conn *handover.Conn, note fileNote, open func() (*os.File, error)) error {
-	f, err := open()
+	lock, err := g.lock.File()
 	if err != nil {
 		return fmt.Errorf("hand over: %w", err)
 	}
-	return errors.Join(conn.SendJSON(handover.File, note, f), f.Close())
+	return handFiles(conn, fileNote{}, lock)
+}
+
+// handFiles sends files with one note, and closes them.
+func handFiles(conn *handover.Conn, note fileNote, files ...*os.File) (err error) {
+	for _, f := range files {
+		if err == nil {
+			err = conn.SendJSON(handover.File, note, f)
+		}
+		err = errors.Join(err, f.Close())
+	}
+	return err
 }

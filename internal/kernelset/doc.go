@@ -13,9 +13,9 @@
 //	packet sockets that were opened for one protocol (ETH_P_IP, ETH_P_IPV6), and the IP stack: raw PREROUTING, ...
 //
 // So no rule of the packet filter spares a packet socket for all protocols, and a rule in raw PREROUTING spares no packet socket at
-// all. The hook ingress spares those that were opened for ETH_P_IP or ETH_P_IPV6; TestWhereTheKernelDrops shows it. XDP, or an eBPF
-// filter in the socket, could spare the others too. But these need CAP_BPF and the system call bpf, which the process does not have,
-// and no tool of the administrator would show what they drop.
+// all. The hook ingress spares those that were opened for ETH_P_IP or ETH_P_IPV6, as those of package port are;
+// TestWhereTheKernelDrops shows it. XDP, or an eBPF filter in the socket, could spare the others too. But these need CAP_BPF and the
+// system call bpf, which the process does not have, and no tool of the administrator would show what they drop.
 //
 // # The table
 //

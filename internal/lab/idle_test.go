@@ -156,7 +156,7 @@ backends:
 	if err != nil {
 		t.Fatal(err)
 	}
-	const each = 2 * 2 // interfaces and shards; the kernel doubles what it is asked for
+	const each = 2 * 2 * 2 // interfaces, shards and protocols; the kernel doubles what it is asked for
 	if n := strings.Count(sockets, fmt.Sprintf(",rb%d,", 2*buffer)); n != each {
 		t.Errorf("%d of %d packet sockets have the configured buffer:\n%s", n, each, sockets)
 	}

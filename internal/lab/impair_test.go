@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 
 	"hushgate/dataplane/port"
 	"hushgate/internal/wire"
@@ -74,7 +75,8 @@ func (i impairment) join(t *testing.T, name string) Joiner {
 func (l *badLink) open(h *Host, all []bpf.RawInstruction) error {
 	err := h.Do(func() (err error) {
 		for i, name := range []string{"left", "right"} {
-			if l.ports[i], err = port.Open(port.Config{Interface: name, Filter: all}); err != nil {
+			cfg := port.Config{Interface: name, Filter: all, Protocols: []int{unix.ETH_P_ALL}} // ARP too
+			if l.ports[i], err = port.Open(cfg); err != nil {
 				return err
 			}
 		}

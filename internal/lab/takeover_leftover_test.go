@@ -35,7 +35,7 @@ func TestTakeOverBesideLeftover(t *testing.T) {
 		}
 	}()
 	copies := packetSockets{}
-	waitFor(t, "the sockets of two shards on two interfaces", func() bool { return copies.take(t, cmd.Process.Pid) == 2*2 })
+	waitFor(t, "the sockets of two shards on two interfaces for two protocols", func() bool { return copies.take(t, cmd.Process.Pid) == 2*2*2 })
 	Kill(cmd)
 	must(t, syscall.Kill(u.g.PID(), syscall.SIGCONT))
 	waitFor(t, "the failure to be logged", func() bool { return u.g.Count("failed to take over") == 1 })
