@@ -118,6 +118,26 @@ func TestAccessExamples(t *testing.T) {
 	}
 }
 
+// TestSignaturesAreKept: a shard records the signatures of a frontend's clients if its log lines or its rules need them.
+func TestSignaturesAreKept(t *testing.T) {
+	for settings, want := range map[string]bool{
+		"":                 false,
+		"log-format: json": true,
+		"access: [{reject: all, signature: \"1024_*_*_00\"}]":                               true,
+		"access: [{accept: 192.0.2.1}, {delay: all, for: 60s, signature: \"1024_*_*_00\"}]": true,
+		"access: [{accept: 192.0.2.1}]":                                                     false,
+	} {
+		text := "frontends:\n  - name: a\n    bind: \":25\"\n    inspect-delay: 20s\n    default_backend: mx\n    " + settings + "\n" + serversYAML
+		b, err := Build(plantest.Parse(t, text), plantest.Chosen())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := b.Shard.Frontends[0].Signatures; got != want {
+			t.Errorf("%q: %v, want %v", settings, got, want)
+		}
+	}
+}
+
 // TestAccessOfPostfix: a Postfix table within another rule counts with the lines that say what the rule does.
 func TestAccessOfPostfix(t *testing.T) {
 	const table = "192.0.2.1 reject\n192.0.2.2 dunno\n192.0.2.0/24 permit\n"

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"hushgate/internal/config"
 	"hushgate/internal/policy"
@@ -96,4 +97,16 @@ func talkOf(a config.Action) policy.Talk {
 		return policy.TalkSilentDrop
 	}
 	return policy.TalkReset
+}
+
+// asksSignatures reports whether a rule of a frontend asks for the signature of a client.
+func asksSignatures(f *config.Frontend) bool {
+	for _, r := range slices.Concat(f.Admission, f.Access) {
+		for _, term := range slices.Concat(r.When...) {
+			if slices.ContainsFunc(term.Any, func(t policy.Test) bool { return t.Kind == policy.TestSignature }) {
+				return true
+			}
+		}
+	}
+	return false
 }
