@@ -45,6 +45,43 @@ func (s *Saved) Passes() iter.Seq[policy.Pass] {
 	}
 }
 
+// Earlier returns what the file says of the time for which it was read, if that lies before the file was written: see Back.
+// Passes and offences that came later are left out, and the others are as young as they were then. How long somebody was to
+// stay an offender is not known of that time. If the file is older, these are Passes and Offenders.
+func (s *Saved) Earlier() (iter.Seq[policy.Pass], iter.Seq[policy.Offender]) {
+	if s.Back == 0 {
+		return s.Passes(), s.Offenders()
+	}
+	return s.passesBefore, s.offendersBefore
+}
+
+func (s *Saved) passesBefore(yield func(policy.Pass) bool) {
+	for p := range s.Passes() {
+		if p.Age < s.Back {
+			continue
+		}
+		if p.Age -= s.Back; !yield(p) {
+			return
+		}
+	}
+}
+
+func (s *Saved) offendersBefore(yield func(policy.Offender) bool) {
+	for o := range s.Offenders() {
+		o.Left = 0
+		ages := o.Ages
+		o.Ages = nil
+		for _, age := range ages {
+			if age >= s.Back {
+				o.Ages = append(o.Ages, age-s.Back)
+			}
+		}
+		if len(o.Ages) > 0 && !yield(o) {
+			return
+		}
+	}
+}
+
 // Offenders yields the offenders. One whose time is over is still there with its offences, which may count.
 func (s *Saved) Offenders() iter.Seq[policy.Offender] {
 	return func(yield func(policy.Offender) bool) {

@@ -153,3 +153,17 @@ func load(path string) ([]byte, error) {
 	_, err = io.ReadFull(f, text)
 	return text, err
 }
+
+// Look reads the file at a path, as Read does, for somebody who only looks: a file that is not there is an error, and one that
+// is not right stays where it is.
+func Look(path string, now time.Time) (*Saved, error) {
+	text, err := load(path)
+	if err != nil {
+		return nil, &Unusable{Path: path, Reason: err}
+	}
+	s, err := decode(text, now)
+	if err != nil {
+		return nil, &Unusable{Path: path, Reason: err}
+	}
+	return s, nil
+}

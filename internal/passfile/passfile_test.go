@@ -225,6 +225,61 @@ func TestThroughAMemory(t *testing.T) {
 	}
 }
 
+// TestLook: who only looks is told of a file that is not there, and leaves one that is damaged where it is.
+func TestLook(t *testing.T) {
+	path := written(t)
+	s, err := Look(path, noon.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if passes, offenders := s.Counts(); passes != len(somePasses) || offenders != len(someOffenders) {
+		t.Errorf("%d passes, %d offenders", passes, offenders)
+	}
+	if err := os.WriteFile(path, []byte("rubbish"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{path, path + "none"} {
+		var unusable *Unusable
+		if _, err := Look(p, noon); !errors.As(err, &unusable) || unusable.Path != p || unusable.Aside != "" {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+	if text, err := os.ReadFile(path); string(text) != "rubbish" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// TestEarlier: of a time before the file was written, only that is told which was so then.
+func TestEarlier(t *testing.T) {
+	s, err := Look(written(t), noon.Add(-10*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	passes, offenders := s.Earlier()
+	want := []policy.Pass{
+		{Addr: addr("192.0.2.1"), Bits: 32, Age: 85400 * time.Second},
+		{Addr: addr("198.51.100.0"), Bits: 24, Age: 85399 * time.Second},
+		{Addr: addr("2001:db8::1"), Bits: 128, Age: 3000 * time.Second},
+	}
+	if d := cmp.Diff(want, slices.Collect(passes)); d != "" {
+		t.Error(d)
+	}
+	wantOffenders := []policy.Offender{{Addr: addr("203.0.113.9"), Bits: 32, Ages: []time.Duration{40 * time.Minute}}}
+	if d := cmp.Diff(wantOffenders, slices.Collect(offenders)); d != "" {
+		t.Error(d)
+	}
+	if s, err = Look(written(t), noon.Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	passes, offenders = s.Earlier()
+	if d := cmp.Diff(slices.Collect(s.Passes()), slices.Collect(passes)); d != "" {
+		t.Error(d)
+	}
+	if n := len(slices.Collect(offenders)); n != len(someOffenders) {
+		t.Errorf("%d offenders", n)
+	}
+}
+
 // TestDamaged: any octet that is wrong, and any end that is missing, is found, and nothing is taken from the file.
 func TestDamaged(t *testing.T) {
 	text := encoded(t, some())
