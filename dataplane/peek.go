@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
 )
@@ -23,4 +24,22 @@ func (s *Shard) ISS(client wire.Addr, port uint16, svc ServiceID) (wire.Seq, boo
 		return 0, false
 	}
 	return s.flows.At(id).conn.ISS, true
+}
+
+// Treatment returns what was decided about a client's connection to a service; false if there is no such connection, or its
+// handshake is not complete.
+func (s *Shard) Treatment(client wire.Addr, port uint16, svc ServiceID) (policy.Treatment, bool) {
+	id := s.lookupOut(client, port, svc)
+	if id == 0 || s.flows.At(id).treated == 0 {
+		return policy.Treatment{}, false
+	}
+	return *s.treatment(s.flows.At(id)), true
+}
+
+// ListMatches returns how often a client's address was found in each of the policy's lists. It is valid until Reload.
+func (s *Shard) ListMatches() []uint64 {
+	if s.memory == nil {
+		return nil
+	}
+	return s.memory.Matches()
 }
