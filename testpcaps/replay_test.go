@@ -49,6 +49,44 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// TestPolicy applies policies to the capture of repeat senders. The golden file of each has the output in every format.
+func TestPolicy(t *testing.T) {
+	policies, err := filepath.Glob("policies/*.[yc]*")
+	if err != nil || len(policies) < 2 {
+		t.Fatalf("%d policies: %v", len(policies), err)
+	}
+	for _, name := range append(policies, "../docs/examples/trial.yaml") {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			var a txtar.Archive
+			for _, format := range []replay.Format{replay.Table, replay.JSON, replay.CSV} {
+				var out, notes bytes.Buffer
+				err := replay.Run(context.Background(), replay.Request{
+					Files: []string{"repeat-senders.pcapng"}, Format: format, Signatures: true, Delays: []time.Duration{0}, Policy: name,
+				}, &out, &notes)
+				if err != nil {
+					t.Fatal(err)
+				}
+				a.Files = append(a.Files, txtar.File{Name: string(format), Data: out.Bytes()}, txtar.File{Name: string(format) + " notes", Data: notes.Bytes()})
+			}
+			golden := filepath.Join("policies", strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))+".golden")
+			got := txtar.Format(&a)
+			if *update {
+				if err := os.WriteFile(golden, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(want), string(got)); d != "" {
+				t.Errorf("%s (go test ./testpcaps -update rewrites it):\n%s", golden, d)
+			}
+		})
+	}
+}
+
 func run(t *testing.T, name string, drive bool) []byte {
 	t.Helper()
 	var out, notes bytes.Buffer

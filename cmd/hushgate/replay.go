@@ -42,7 +42,7 @@ func newReplayCommand() *cobra.Command {
 			"  hushgate replay --drive -w answers.pcapng one.pcapng",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.q.Files = args
-			if err := f.parse(); err != nil {
+			if err := f.parse(cmd.Flags().Changed); err != nil {
 				return err
 			}
 			f.q.Application = "hushgate " + versionString()
@@ -67,6 +67,9 @@ func newReplayCommand() *cobra.Command {
 	fl.IntVar(&f.q.MaxConnections, "max-connections", replay.DefaultMaxConnections, "limit of live connections, which bounds the memory")
 	fl.BoolVar(&f.q.Drive, "drive", false, "feed the clients' packets to the gateway's code and show its answers")
 	fl.BoolVar(&f.q.Reply, "reply", false, "with --drive: early talkers get a reply, not a reset")
+	fl.StringVar(&f.q.Policy, "policy", "", "apply the policy of this configuration file: access lists, passes, limits, stress")
+	fl.StringVar(&f.q.Frontend, "frontend", "", "with --policy: the frontend of all services that no bind line has")
+	fl.StringVar(&f.q.Passes, "passes", "", "with --policy: begin with the passes of this file, as hushgate saves them")
 	fl.StringVar(&f.q.Extract, "extract", "", "write one connection, by its number or its client's address:port, to the file of -w")
 	fl.BoolVar(&f.q.Anonymise, "anonymise", false, "with --extract: change the addresses, and remove the payload after the first line")
 	fl.StringVarP(&f.q.Write, "write", "w", "", "pcapng file to write: the connection of --extract, or both sides of --drive with comments")
@@ -74,12 +77,23 @@ func newReplayCommand() *cobra.Command {
 	return cmd
 }
 
-func (f *replayFlags) parse() (err error) {
+// parse reads the flags that need more than a type; given reports whether a flag was given.
+func (f *replayFlags) parse(given func(string) bool) (err error) {
 	f.q.Format = replay.Format(f.format)
+	if f.q.Policy != "" {
+		for _, flag := range []string{"delay", "sweep"} {
+			if given(flag) {
+				return fmt.Errorf("--policy and --%s exclude each other: the delays are those of the file", flag)
+			}
+		}
+	}
 	if f.q.Delays, err = f.parseDelays(); err != nil {
 		return err
 	}
 	for p := range strings.SplitSeq(f.ports, ",") {
+		if f.q.Policy != "" && !given("port") {
+			break // those of the bind lines
+		}
 		n, err := strconv.ParseUint(strings.TrimSpace(p), 10, 16)
 		if err != nil || n == 0 {
 			return fmt.Errorf("--port %s: expected port numbers from 1 to 65535, separated by commas", f.ports)

@@ -82,7 +82,7 @@ var rules = map[string]rule{
 	"internal/dnsbl":     {"", "DNS lists know addresses alone"},
 	"internal/passfile":  {"internal/policy internal/wire", "a file of passes knows no clients but those in it"},
 	"internal/evidence":  {"dataplane internal/capture internal/mono internal/wire", "evidence is packets and a reason"},
-	"internal/replay":    {"dataplane internal/capture internal/mono internal/policy internal/wire", "captures are judged by the core itself"},
+	"internal/replay":    {"dataplane internal/capture internal/config internal/connlog internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/wire", "captures are judged by the core itself, as a configuration has it"},
 	"internal/debian":    {"", "the Debian package consists of files and tests"},
 	"internal/oracle":    {"", "the comparison with the kernel consists of tests"},
 	"cmd/hushgate":       {"internal/config internal/doctor internal/gateway internal/instance internal/lab internal/logqueue internal/netenv internal/plan internal/policyroute internal/privilege internal/replay", "main parses flags and calls one function"},

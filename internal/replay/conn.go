@@ -69,6 +69,7 @@ type conn struct {
 	cut            bool // the latest segment is truncated
 	line           []byte
 	notes          Note
+	caller         *caller // the client in trials of a policy; nil without them
 }
 
 func (e *end) begin(isn wire.Seq) {

@@ -60,16 +60,32 @@ func NewObserver(opt Options, each func(*Result)) *Observer {
 // Segment handles the next segment and the time of its capture, zero if unknown. It does not keep the segment. It returns
 // the ID of the segment's connection, 0 if it belongs to none, and whether the client sent it.
 func (o *Observer) Segment(at time.Time, seg *wire.Segment, truncated bool) (id int, fromClient bool) {
+	v := o.view(at, seg, truncated)
+	if v.conn == nil {
+		return 0, false
+	}
+	return v.conn.id, v.fromClient
+}
+
+// view is what an Observer makes of a segment.
+type view struct {
+	conn       *conn // nil if the segment belongs to none
+	fromClient bool
+	accepted   bool // by TCP, as far as the capture shows
+}
+
+// view is Segment for those who need to know more.
+func (o *Observer) view(at time.Time, seg *wire.Segment, truncated bool) view {
 	k, fromClient, ok := o.key(seg)
 	if !ok {
-		return 0, false
+		return view{}
 	}
 	o.Stats.Segments++
 	c := o.find(k, at, seg, fromClient)
 	if !o.opt.IgnoreChecksums && !seg.ChecksumOK() && !seg.ChecksumOffloaded() {
 		o.Stats.Checksums++
 		c.notes |= NoteChecksum
-		return c.id, fromClient
+		return view{conn: c, fromClient: fromClient}
 	}
 	if c.cut = truncated; truncated {
 		c.notes |= NoteTruncated
@@ -90,7 +106,7 @@ func (o *Observer) Segment(at time.Time, seg *wire.Segment, truncated bool) (id 
 	if !c.told && (c.reset || c.client.fin && c.server.fin) {
 		o.tell(c)
 	}
-	return c.id, fromClient
+	return view{c, fromClient, accepted}
 }
 
 // clock moves a connection to the moment of its next segment. Its time never goes back, so that the order of events and
@@ -175,5 +191,6 @@ func (o *Observer) tell(c *conn) {
 	}
 	c.told = true
 	r := c.judge()
+	r.conn = c
 	o.each(&r)
 }

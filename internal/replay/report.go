@@ -37,7 +37,7 @@ func newReport(w io.Writer, q *Request) (*report, error) {
 	switch q.Format {
 	case Table, JSON, CSV:
 		return &report{
-			w: w, format: q.Format, delays: q.Delays, signed: q.Signatures, stacks: newStacks(q.Delays[0]), csv: csv.NewWriter(w),
+			w: w, format: q.Format, delays: q.Delays, signed: q.Signatures, stacks: newStacks(), csv: csv.NewWriter(w),
 		}, nil
 	}
 	return nil, fmt.Errorf("--output %s: expected table, json or csv", q.Format)
@@ -52,6 +52,7 @@ func (r *report) add(c *Result) {
 	case Table:
 		r.table(c)
 	}
+	r.stacks.add(c.Signature, c.At(r.delays[0]), c.Outcome != NoHandshake)
 	r.rows++
 }
 
@@ -229,7 +230,7 @@ func (r *report) summary(t *Tally, remarks []remark) error {
 		rows(&b, t, r.delays)
 	}
 	if r.signed {
-		r.stacks.write(&b)
+		r.stacks.write(&b, "signature at "+brief(r.delays[0]), &observedColumns)
 	}
 	if _, err := io.WriteString(r.w, b.String()); err != nil {
 		return fmt.Errorf("write the summary: %w", err)
@@ -274,7 +275,7 @@ func (r *report) summarise(t *Tally, remarks []remark, notes io.Writer) error {
 			remarks = []remark{}
 		}
 		err := json.NewEncoder(r.w).Encode(map[string]jsonSummary{"summary": {
-			t.Results, judged, judged - timed, t.Outcomes[Unjudged], t.Outcomes[NoHandshake], remarks, r.stacks.json(),
+			t.Results, judged, judged - timed, t.Outcomes[Unjudged], t.Outcomes[NoHandshake], remarks, r.stacks.json(brief(r.delays[0])),
 		}})
 		if err != nil {
 			return fmt.Errorf("write the summary: %w", err)

@@ -35,6 +35,8 @@ const (
 	Quiet       Verdict = "quiet"
 	EarlyTalker Verdict = "early-talker"
 	HangUp      Verdict = "hang-up"
+	Refused     Verdict = "refused"   // by a policy
+	NoServer    Verdict = "no-server" // by a policy
 	// Untested: quiet as far as was captured, but the banner or the capture's end came before the delay was over. What the
 	// client would have done later is unknown.
 	Untested Verdict = "untested"
@@ -91,6 +93,8 @@ type Result struct {
 	Segments       int
 	Signature      policy.Signature // of the client's SYN; unknown if the capture lacks it
 	Notes          Note
+
+	conn *conn // valid while the result is told
 }
 
 // At returns the verdict for an inspect-delay.

@@ -34,6 +34,12 @@ type Request struct {
 	Extract   string // a connection, by its ID or as client:port
 	Anonymise bool
 
+	// Policy is a configuration whose policy is applied to the capture; "" for none. Its bind lines say which frontend a
+	// connection belongs to, and which ports are those of services if Ports has none.
+	Policy   string
+	Frontend string // the frontend of all services that no bind line has; "" for none
+	Passes   string // a file of passes to begin with; "" for none
+
 	Application string                  // the application named in written files
 	Progress    func(read, total int64) // called now and then; may be nil
 }
@@ -52,12 +58,18 @@ type run struct {
 	total    int64
 	truncate int // truncated packets
 	left     leftOut
+
+	rehearsal *rehearsal // the sink, if a policy is applied
 }
 
 // sink receives the segments that were observed.
 type sink interface {
+	// clock receives the time of a segment, before the Observer sees that: zero if unknown.
+	clock(at time.Time)
 	// segment receives a segment, which it may change, with its packet and frame.
-	segment(p *capture.Packet, f *capture.Frame, seg *wire.Segment, id int, fromClient bool) error
+	segment(p *capture.Packet, f *capture.Frame, seg *wire.Segment, v view) error
+	// ended hears of the end of a connection, or of the end of what the capture shows of it. Its last segment may follow.
+	ended(c *Result)
 	// finish ends the sink's work and returns its remarks.
 	finish() ([]remark, error)
 }
@@ -65,7 +77,8 @@ type sink interface {
 // Run replays captures. It writes results to out, and problems of the captures to notes. The error is ErrPartial if one is
 // corrupt.
 func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
-	if err := q.check(); err != nil {
+	policy, err := q.prepare()
+	if err != nil {
 		return err
 	}
 	buffered := bufio.NewWriter(out)
@@ -80,12 +93,15 @@ func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
 	r.dec.Onlooker = true
 	r.observer = NewObserver(q.Options, func(c *Result) {
 		tally.Add(c)
-		rep.stacks.add(c)
-		if q.Extract == "" && !q.Drive {
+		if q.listed() {
 			rep.add(c)
 		}
+		r.sink.ended(c)
 	})
-	if r.sink, err = r.newSink(buffered); err != nil {
+	if policy != nil {
+		r.rehearsal = newRehearsal(&q, policy, rep.deed)
+		r.sink = r.rehearsal
+	} else if r.sink, err = r.newSink(buffered); err != nil {
 		return err
 	}
 	partial, err := r.files(ctx, notes)
@@ -134,11 +150,46 @@ func (r *run) conclude(rep *report, tally *Tally, notes io.Writer) error {
 		return err
 	}
 	remarks := append(r.remarks(), done...)
-	if r.Extract != "" || r.Drive {
-		noteRemarks(notes, remarks)
-		return nil
+	switch {
+	case r.rehearsal != nil:
+		return rep.summarisePolicy(r.rehearsal, tally, remarks, notes)
+	case r.listed():
+		return rep.summarise(tally, remarks, notes)
 	}
-	return rep.summarise(tally, remarks, notes)
+	noteRemarks(notes, remarks)
+	return nil
+}
+
+// listed reports whether the connections are reported as observed.
+func (q *Request) listed() bool { return q.Extract == "" && !q.Drive && q.Policy == "" }
+
+// prepare checks the request, and reads the policy if it has one.
+func (q *Request) prepare() (p *policyFile, err error) {
+	if q.Policy == "" {
+		return nil, q.check()
+	}
+	if err := q.checkPolicy(); err != nil {
+		return nil, err
+	}
+	if p, err = loadPolicy(q.Policy, q.Frontend); err != nil {
+		return nil, err
+	}
+	if len(q.Ports) == 0 {
+		q.Ports = p.ports()
+	}
+	return p, q.check()
+}
+
+func (q *Request) checkPolicy() error {
+	for _, c := range []struct {
+		what string
+		is   bool
+	}{{"--drive", q.Drive}, {"--extract", q.Extract != ""}, {"--plot", q.Plot != ""}} {
+		if c.is {
+			return fmt.Errorf("--policy and %s exclude each other", c.what)
+		}
+	}
+	return nil
 }
 
 func (q *Request) check() error {
@@ -157,6 +208,10 @@ func (q *Request) check() error {
 		return errors.New("-w needs --extract or --drive, which say what to write")
 	case q.Anonymise && q.Extract == "":
 		return errors.New("--anonymise needs --extract")
+	case q.Policy == "" && q.Frontend != "":
+		return errors.New("--frontend needs --policy, whose frontend it names")
+	case q.Policy == "" && q.Passes != "":
+		return errors.New("--passes needs --policy")
 	case q.Reply && !q.Drive:
 		return errors.New("--reply needs --drive")
 	case q.Signatures && (q.Drive || q.Extract != ""):
@@ -195,8 +250,10 @@ func (r *run) newSink(out io.Writer) (sink, error) {
 // none is the sink for observing only.
 type none struct{}
 
-func (none) segment(*capture.Packet, *capture.Frame, *wire.Segment, int, bool) error { return nil }
-func (none) finish() ([]remark, error)                                               { return nil, nil }
+func (none) segment(*capture.Packet, *capture.Frame, *wire.Segment, view) error { return nil }
+func (none) clock(time.Time)                                                    {}
+func (none) ended(*Result)                                                      {}
+func (none) finish() ([]remark, error)                                          { return nil, nil }
 
 // progressStep is the number of packets between two reports of progress.
 const progressStep = 1 << 14
@@ -253,11 +310,12 @@ func (r *run) packet(p *capture.Packet) error {
 		r.left.net++
 		return nil
 	}
-	id, fromClient := r.observer.Segment(p.Time, seg, f.Truncated)
+	r.sink.clock(p.Time)
+	v := r.observer.view(p.Time, seg, f.Truncated)
 	if f.Truncated {
 		r.truncate++
 	}
-	return r.sink.segment(p, &f, seg, id, fromClient)
+	return r.sink.segment(p, &f, seg, v)
 }
 
 // inPeriod reports whether a packet is in the requested period. A packet without a time is in no bounded period.

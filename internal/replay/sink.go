@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"time"
 
 	"hushgate/internal/capture"
 	"hushgate/internal/wire"
@@ -55,9 +56,10 @@ func create(name, application string) (*os.File, *bufio.Writer, *capture.Writer,
 }
 
 // segment writes a packet as it was captured; fragments are written as the reassembled packet.
-func (x *extract) segment(p *capture.Packet, f *capture.Frame, seg *wire.Segment, id int, fromClient bool) error {
+func (x *extract) segment(p *capture.Packet, f *capture.Frame, seg *wire.Segment, v view) error {
+	id := v.conn.id
 	client := netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)
-	if !fromClient {
+	if !v.fromClient {
 		client = netip.AddrPortFrom(seg.Dst.Netip(), seg.DstPort)
 	}
 	if x.id != 0 && x.id != id || x.id == 0 && x.client != client {
@@ -88,6 +90,9 @@ func (x *extract) segment(p *capture.Packet, f *capture.Frame, seg *wire.Segment
 	x.packets++
 	return x.w.Packet(iface, p.Time, data, length, "")
 }
+
+func (*extract) clock(time.Time) {}
+func (*extract) ended(*Result)   {}
 
 func (x *extract) finish() ([]remark, error) {
 	err := errors.Join(x.buf.Flush(), x.file.Close())
@@ -139,12 +144,15 @@ func (d *drive) take(p Driven) {
 	}
 }
 
-func (d *drive) segment(p *capture.Packet, f *capture.Frame, seg *wire.Segment, _ int, fromClient bool) error {
+func (d *drive) segment(p *capture.Packet, f *capture.Frame, seg *wire.Segment, v view) error {
 	if p.Time.IsZero() {
 		return errors.New("drive: a packet without a time (pcapng's simple packet blocks): no delay can run out")
 	}
-	return errors.Join(d.driver.Segment(p.Time, seg, fromClient, f.Fragments), d.err)
+	return errors.Join(d.driver.Segment(p.Time, seg, v.fromClient, f.Fragments), d.err)
 }
+
+func (*drive) clock(time.Time) {}
+func (*drive) ended(*Result)   {}
 
 func (d *drive) finish() ([]remark, error) {
 	d.driver.Finish()

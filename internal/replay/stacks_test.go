@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,11 +121,11 @@ func TestSignatures(t *testing.T) {
 		"no-handshake                       64240_2_1460_00\n",
 		"unjudged                           -\n",
 		`
-signature at 5s                 connections  early talkers  hang-ups     quiet  untested  no verdict
-64240_2-4-8-1-3_1460_10                   2              1         0         0         1           0
-64800_2-4-8-1-3_1440_10                   1              1         0         0         0           0
-SYN not captured                          2              0         0         0         0           2
-64240_2_1460_00                           1              0         0         0         0           1
+signature at 5s             connections  early talkers   hang-ups      quiet   untested  no verdict
+64240_2-4-8-1-3_1460_10               2              1          0          0          1           0
+64800_2-4-8-1-3_1440_10               1              1          0          0          0           0
+SYN not captured                      2              0          0          0          0           2
+64240_2_1460_00                       1              0          0          0          0           1
 `,
 	} {
 		if !strings.Contains(got, want) {
@@ -170,14 +169,15 @@ SYN not captured                          2              0         0         0  
 // TestManySignatures: SYNs of more signatures than are counted take no place from those who complete a handshake, and no
 // connection is lost from the sums.
 func TestManySignatures(t *testing.T) {
-	s := newStacks(time.Second)
+	s := newStacks()
 	add := func(signature string, o Outcome) {
 		t.Helper()
 		sig, err := policy.ParseSignature(signature)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.add(&Result{Signature: sig, Outcome: o, Client: netip.MustParseAddrPort("192.0.2.1:1")})
+		r := Result{Outcome: o}
+		s.add(sig, r.At(time.Second), o != NoHandshake)
 	}
 	const scans = maxStacks
 	for i := range scans {
@@ -198,11 +198,11 @@ func TestManySignatures(t *testing.T) {
 		t.Errorf("%+v others, want %d", others, scans)
 	}
 	var b strings.Builder
-	s.write(&b)
+	s.write(&b, "signature", &observedColumns)
 	if n := strings.Count(b.String(), "\n"); n != shownStacks+3 || !strings.Contains(b.String(), "\nall others  ") {
 		t.Errorf("%d lines:\n%s", n, b.String())
 	}
-	if j := s.json(); len(j.Signatures) != jsonStacksN || j.Others == nil || j.Others.Connections != scans-(jsonStacksN-2) {
+	if j := s.json(""); len(j.Signatures) != jsonStacksN || j.Others == nil || j.Others.Connections != scans-(jsonStacksN-2) {
 		t.Errorf("%d signatures in JSON, others %+v", len(j.Signatures), j.Others)
 	}
 }

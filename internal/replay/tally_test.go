@@ -38,7 +38,7 @@ func TestTally(t *testing.T) {
 				want.HungUp++
 			case Untested:
 				want.Untested++
-			case Unknown, None:
+			case Unknown, None, Refused, NoServer:
 			}
 		}
 		want.Senders, want.Networks = len(senders), min(len(senders), 1)

@@ -1,0 +1,222 @@
+package replay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"hushgate/internal/capture"
+	"hushgate/internal/wire"
+)
+
+// staged lets a policy treat the segments of a story, and returns what it did.
+func staged(t testing.TB, policy string, story []tSeg) (done []deed, h *rehearsal) {
+	t.Helper()
+	file, err := loadPolicy(policy, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h = newRehearsal(&Request{}, file, func(d *deed) { done = append(done, *d) })
+	o := NewObserver(Options{Ports: []uint16{25}}, h.ended)
+	dec := wire.NewDecoder()
+	for _, g := range story {
+		if k := dec.Decode(g.frame()); k != wire.KindTCP {
+			t.Fatalf("kind %d", k)
+		}
+		at := tStart.Add(g.at)
+		h.clock(at)
+		v := o.view(at, &dec.Segment, false)
+		if err := h.segment(&capture.Packet{Time: at}, &capture.Frame{}, &dec.Segment, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.Flush()
+	if _, err := h.finish(); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range h.trials {
+		if v.trial != nil && (len(v.actors) > 0 || len(v.ends) > 0) {
+			t.Errorf("%d actors and %d departures are left", len(v.actors), len(v.ends))
+		}
+	}
+	return done, h
+}
+
+// shifted moves a story to a later time, and to other sequence numbers of the client.
+func shifted(by time.Duration, seq wire.Seq, story []tSeg) (out []tSeg) {
+	for _, g := range story {
+		g.at += by
+		if g.client {
+			g.seq += seq
+		} else if g.flags.Has(ack) {
+			g.ack += seq
+		}
+		out = append(out, g)
+	}
+	return out
+}
+
+// mail is a client that waits for the banner, talks, and closes after a time.
+func mail(banner, stays time.Duration) []tSeg {
+	return handshake(
+		s(banner, ack, 1, 1, hi), c(banner+10*ms, ack, 1, 8, ehlo), s(banner+20*ms, ack, 8, 15, "250 x\r\n"),
+		c(banner+stays, ack|wire.FIN, 15, 15, ""), s(banner+stays+ms, ack|wire.FIN, 15, 16, ""), c(banner+stays+10*ms, ack, 16, 16, ""),
+	)
+}
+
+// TestTrials: what a policy makes of captured clients, where that is not what they did.
+func TestTrials(t *testing.T) {
+	const plain = "    inspect-delay: 20s\n    limits: {connections: 0}\n"
+	talker := func(after time.Duration) []tSeg {
+		return handshake(c(10*ms+after, ack, 1, 1, ehlo), s(2*time.Second, ack, 1, 15, hi))
+	}
+	for _, x := range []struct {
+		name, policy string
+		story        []tSeg
+		want         string
+	}{
+		{"a silent client waits for the trial's banner, and stays as long", plain, mail(500*ms, time.Minute), "quiet 20s untested 490ms ends 1m20.01s;"},
+		{"the trial's server is as slow as the captured one", plain, mail(25*time.Second, time.Second), "quiet 20s ends 26s;"},
+		{
+			"a client that comes back from the same port before its delay is over is another one", plain,
+			append(mail(500*ms, time.Second), shifted(3*time.Second, 5000, mail(500*ms, time.Second))...),
+			"quiet 20s untested 490ms ends 21.01s;quiet 20s untested 490ms ends 24.01s;",
+		},
+		{
+			"with a pass it is served at once", plain,
+			append(mail(500*ms, time.Second), shifted(time.Minute, 5000, mail(500*ms, time.Second))...),
+			"quiet 20s untested 490ms ends 21.01s;pass old quiet 0s ends 1m1.5s;",
+		},
+		{
+			"who has a pass and talks before the captured server greets is an early talker", plain,
+			append(mail(500*ms, time.Second), shifted(time.Minute, 5000, talker(100*ms))...),
+			"quiet 20s untested 490ms ends 21.01s;pass old early-talker 0s ends 1m0.11s;",
+		},
+		{
+			"no pass for half the time", plain + "pass-ttl: 30s\n",
+			append(mail(500*ms, time.Second), shifted(time.Minute, 5000, mail(500*ms, time.Second))...),
+			"quiet 20s untested 490ms ends 21.01s;quiet 20s untested 490ms ends 1m21.01s;",
+		},
+		{"early talk gets a reply", plain + "    reject: reply\n", talker(time.Second), "early-talker 1s ends 1.01s;"},
+		{"early talk gets the tarpit", plain + "    on-early-talk: tarpit\n", talker(time.Second), "early-talker 1s ends 1.01s;"},
+		{"early talk gets nothing", plain + "    on-early-talk: silent-drop\n", talker(time.Second), "early-talker 1s ends 1.01s;"},
+		{"early talk is observed", plain + "    on-early-talk: observe\n", append(talker(time.Second),
+			c(3*time.Second, ack|wire.FIN, 15, 8, ""), s(3001*ms, ack|wire.FIN, 8, 16, "")), "observed early-talker 1s ends 3s;"},
+		{"refused with a text", plain + "    access: [{reject: all, text: \"554 5.7.1 no {client}\"}]\n", mail(500*ms, time.Second), "refused 0s ends 10ms;"},
+		{"refused by the tarpit", plain + "    access: [tarpit]\n", mail(500*ms, time.Second), "refused 0s ends 10ms;"},
+		{"a client that leaves", plain, handshake(c(210*ms, ack|wire.FIN, 1, 1, ""), s(211*ms, ack|wire.FIN, 1, 2, "")), "hang-up 200ms ends 210ms;"},
+		{"a client that resets", plain, handshake(c(210*ms, wire.RST, 1, 0, "")), "hang-up 200ms ends 210ms;"},
+		{
+			"a server that leaves ends what is known of the client, which did not leave by itself", plain,
+			handshake(s(510*ms, ack|wire.FIN, 1, 1, ""), c(520*ms, ack|wire.FIN, 1, 2, "")), "quiet 20s untested 500ms ends 20.01s;",
+		},
+		{"the handshake's last ACK is missing", plain, append(mail(500*ms, time.Second)[:2], mail(500*ms, time.Second)[3:]...), "quiet 20s untested 0s ends 21.51s;"},
+		{"a scan", plain, []tSeg{syn(), synAck(), c(6*ms, rst, 1, 0, "")}, ""},
+		{"from the middle", plain, mail(500*ms, time.Second)[2:], ""},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			done, _ := staged(t, policyOf(t, x.policy), x.story)
+			got := ""
+			for i := range done {
+				got += words(&done[i])
+			}
+			if got != x.want {
+				t.Errorf("%s\nwant %s", got, x.want)
+			}
+		})
+	}
+}
+
+func words(d *deed) (text string) {
+	if d.Pass.String() == "old" {
+		text += "pass old "
+	}
+	if d.Observed {
+		text += "observed "
+	}
+	text += fmt.Sprintf("%s %v", d.verdict(), d.held())
+	if d.untested >= 0 {
+		text += fmt.Sprintf(" untested %v", d.untested)
+	}
+	return text + fmt.Sprintf(" ends %v;", d.at.Sub(tStart))
+}
+
+// TestTrialMemory checks that memory depends on the number of live connections, and not on the size of the capture.
+func TestTrialMemory(t *testing.T) {
+	w := &watched{Reader: newStream(*streamSize / 8)}
+	start := time.Now()
+	in, err := capture.NewReader("x", w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := loadPolicy(policyOf(t, "    inspect-delay: 20s"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	h := newRehearsal(&Request{}, file, func(*deed) { n++ })
+	o := NewObserver(Options{Ports: []uint16{25}, MaxConnections: 10_000}, h.ended)
+	framer, dec := capture.NewFramer(), wire.NewDecoder()
+	var p capture.Packet
+	packets := 0
+	for {
+		err := in.Next(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		packets++
+		p.Time = tStart.Add(20 * p.Time.Sub(tStart)) // 50 connections a second, each of which takes longer
+		if f, ok := framer.Frame(&p); ok && dec.Decode(f.Data) == wire.KindTCP {
+			h.clock(p.Time)
+			if err := h.segment(&p, &f, &dec.Segment, o.view(p.Time, &dec.Segment, f.Truncated)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	o.Flush()
+	if _, err := h.finish(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d packets, %d connections treated by %d trials in %v; at most %d MiB of heap", packets, n, len(h.trials),
+		time.Since(start).Round(time.Millisecond), w.peak>>20)
+	if n == 0 || n != h.callers || w.peak > 256<<20 {
+		t.Errorf("%d of %d connections, %d octets of heap", n, h.callers, w.peak)
+	}
+	for _, v := range h.trials {
+		if len(v.actors) > 0 || len(v.ends) > 0 {
+			t.Errorf("%d actors are left", len(v.actors))
+		}
+	}
+}
+
+// FuzzTrials checks that no order of segments causes a panic, that each connection has one result at most, and that nothing is
+// left at the end.
+func FuzzTrials(f *testing.F) {
+	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9})
+	policy := policyOf(f, "    inspect-delay: 30ms\n    limits: {connections: 2, rate: 5}\n    stress-delay: 5ms\nmaxconn: 8\n")
+	f.Fuzz(func(t *testing.T, program []byte) {
+		var all []tSeg
+		for _, st := range stories {
+			all = append(all, st.story...)
+		}
+		story := make([]tSeg, 0, len(program))
+		for i, b := range program {
+			g := all[int(b)%len(all)]
+			g.at = time.Duration(i) * ms
+			story = append(story, g)
+		}
+		done, _ := staged(t, policy, story)
+		ids := map[int]bool{}
+		for i := range done {
+			if ids[done[i].id] {
+				t.Fatalf("connection %d was treated twice", done[i].id)
+			}
+			ids[done[i].id] = true
+		}
+	})
+}
