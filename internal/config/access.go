@@ -25,6 +25,8 @@ type List struct {
 	Only lists.Action `json:",omitempty"`
 	// Table is the file's content. Load reads it; Parse, which reads no file, leaves it nil.
 	Table *lists.Table `json:"-"`
+	// Source is the file, to be read again when it changes. One that several lists name is the same in all of them.
+	Source *lists.File `json:"-"`
 }
 
 // list returns the number of a list. A file that is named in several places is one list.

@@ -45,6 +45,7 @@ type Global struct {
 	Passes       Passes
 	PrefixLength PrefixLength
 	RateWindow   time.Duration // over which Limits.Rate counts
+	AccessWatch  bool          // the files of access lists are read again when they change
 }
 
 // LogTarget is one `log` line: where connection lines and notices go.

@@ -77,6 +77,10 @@ func memoryTable() []setting[rawGlobal] {
 			kind: number(func(g *rawGlobal) *int { return &g.PrefixLength.IPv6 }, 64, 1, 128),
 		},
 		{
+			key: "access-watch", about: "read the files of access lists again when they change",
+			kind: boolean(func(g *rawGlobal) *bool { return &g.AccessWatch }, false),
+		},
+		{
 			key: "rate-window", about: "the time over which new connections are counted",
 			kind: periodFrom(shortestWindow, false, func(g *rawGlobal) *time.Duration { return &g.RateWindow }, defaultRateWindow),
 		},

@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"hushgate/internal/lists"
 )
@@ -16,24 +18,27 @@ type fileKey struct {
 // readLists reads the files of a configuration's lists. Its errors name the file and the line that is wrong, or the line of the
 // configuration that names a file that cannot be read.
 func readLists(p *problems, cfg *Config) {
-	tables := map[fileKey]*lists.Table{}
+	files := map[fileKey]*lists.File{}
 	for i := range cfg.Lists {
 		l := &cfg.Lists[i]
 		if l.File == "" {
 			continue
 		}
 		key := fileKey{l.File, l.Syntax}
-		table, known := tables[key]
+		file, known := files[key]
 		if !known {
-			table = readList(p, l)
-			tables[key] = table
+			file = readList(p, l)
+			files[key] = file
 		}
-		l.Table = table
+		if l.Source = file; file != nil {
+			l.Table = file.Table()
+		}
 	}
 }
 
-func readList(p *problems, l *List) *lists.Table {
-	table, err := lists.Read(l.File, l.Syntax, lists.Limits{})
+// readList reads a file; nil if it is wrong.
+func readList(p *problems, l *List) *lists.File {
+	file, err := lists.Open(l.File, l.Syntax, lists.Limits{}, time.Now())
 	var wrong *lists.Problems
 	switch {
 	case errors.As(err, &wrong):
@@ -46,14 +51,63 @@ func readList(p *problems, l *List) *lists.Table {
 	case err != nil:
 		p.wrong(l.Line, "", "%v", err)
 	default:
-		if n, line := table.Unreachable(); n > 0 {
-			p.warn(l.Line, "%s:%d: %s", l.File, line, unreachable(n))
-		}
-		if table.Len() == 0 {
-			p.warn(l.Line, "%s has no entries: no client is in this list", l.File)
+		for _, w := range ListWarnings(file.Table()) {
+			p.warn(l.Line, "%s", w)
 		}
 	}
-	return table
+	return file
+}
+
+// ListWarnings says what may be wrong with the content of a file.
+func ListWarnings(t *lists.Table) (warnings []string) {
+	if n, line := t.Unreachable(); n > 0 {
+		warnings = append(warnings, fmt.Sprintf("%s:%d: %s", t.Name(), line, unreachable(n)))
+	}
+	if t.Len() == 0 {
+		warnings = append(warnings, t.Name()+" has no entries: no client is in this list")
+	}
+	return warnings
+}
+
+// LookAtLists reads the files of lists again that have changed, if AccessWatch is set; see lists.File. It reports whether one was
+// read, and what is wrong with others, each mistake once. One goroutine at a time may call it.
+func (c *Config) LookAtLists(now time.Time) (read bool, errs []error) {
+	if !c.Global.AccessWatch {
+		return false, nil
+	}
+	var looked []*lists.File
+	for i := range c.Lists {
+		f := c.Lists[i].Source
+		if f == nil || slices.Contains(looked, f) {
+			continue
+		}
+		looked = append(looked, f)
+		switch event, told := f.Changed(now); {
+		case !told:
+		case event.Err != nil:
+			errs = append(errs, event.Err)
+		default:
+			read = true
+		}
+	}
+	return read, errs
+}
+
+// Refreshed returns the configuration with what the files of its lists say now, as far as they were read again, and the tables
+// that are new.
+func (c *Config) Refreshed() (now *Config, changed []*lists.Table) {
+	next := *c
+	next.Lists = slices.Clone(c.Lists)
+	for i := range next.Lists {
+		l := &next.Lists[i]
+		if l.Source == nil || l.Source.Table() == l.Table {
+			continue
+		}
+		if l.Table = l.Source.Table(); !slices.Contains(changed, l.Table) {
+			changed = append(changed, l.Table)
+		}
+	}
+	return &next, changed
 }
 
 // unreachable tells of entries that can never match.

@@ -80,6 +80,8 @@ func (g *gateway) live(ctx context.Context, group *errgroup.Group, s *Signals) e
 			}
 		case <-g.moved:
 			g.followSources(ctx, group)
+		case <-g.relisted:
+			g.relist(ctx)
 		case <-prune.C:
 			if err := g.prune(ctx, group); err != nil {
 				g.lines.notForgotten(err)

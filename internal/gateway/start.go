@@ -56,6 +56,7 @@ type gateway struct {
 
 	changed  chan struct{}
 	moved    chan struct{} // to live: see followSources
+	relisted chan struct{} // to live: see watchLists
 	commands chan command
 	ending   chan struct{} // closed when no more commands are carried out
 	restore  []sysctl      // sysctls that setSysctls has changed
@@ -90,7 +91,7 @@ func Run(s *Signals, o Options) (err error) {
 	}
 	g := &gateway{
 		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), spread: newKey(), changed: make(chan struct{}, 1),
-		moved:  make(chan struct{}, 1),
+		moved: make(chan struct{}, 1), relisted: make(chan struct{}, 1),
 		learnt: make(grants, 64), commands: make(chan command), ending: make(chan struct{}), probers: map[proberKey]prober{}, program: o.Program,
 		messages: o.Messages,
 		lost:     drive.NewFailures(),
@@ -147,7 +148,7 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 		})
 	}
 	for _, job := range []func(context.Context){
-		g.renewSecrets, g.watchLosses, g.watchLogs, g.watchFailures, g.watchClock, g.watchdog, g.savePasses,
+		g.renewSecrets, g.watchLosses, g.watchLogs, g.watchFailures, g.watchClock, g.watchdog, g.savePasses, g.watchLists,
 	} {
 		group.Go(func() error {
 			job(ctx)

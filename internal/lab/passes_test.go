@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -110,14 +109,7 @@ backends:
 	s.banner("after a restart", f.client, true)
 
 	must(t, os.Remove(file)) // the new process has the passes from the old one
-	if out, err := l.hushgate(ctx, "upgrade"); err != nil {
-		t.Fatal(err, out)
-	}
-	line, err := s.g.WaitLine(ctx, "msg=upgrade")
-	must(t, err)
-	_, number, _ := strings.Cut(line, "pid=")
-	pid, err := strconv.Atoi(number)
-	must(t, err)
+	pid := s.g.upgrade(ctx, t, l)
 	s.banner("after an upgrade", neighbour, true)
 	waitFor(t, "the passes to be saved by the new process", exists)
 	must(t, syscall.Kill(pid, syscall.SIGTERM))

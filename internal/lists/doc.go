@@ -11,5 +11,5 @@
 // The package does not know what a match means, who is asking, or how often a line matched: callers count by the number of
 // the entry that Table.Lookup returns.
 //
-// Start with Read and Table.Lookup. File and Watch read a file again when it has changed.
+// Start with Read and Table.Lookup. A File is read again when it has changed.
 package lists

@@ -1,7 +1,6 @@
 package lists
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -116,21 +115,4 @@ func (f *File) failed(err error) (Event, bool) {
 	}
 	f.trouble = err.Error()
 	return Event{Path: f.path, Table: f.Table(), Err: err}, true
-}
-
-// Watch calls Changed for each file at every tick until ctx ends, and hands on what there is to tell. A tick is the time of
-// the wall clock. A large file takes its time to be read: Watch is for a goroutine of its own.
-func Watch(ctx context.Context, ticks <-chan time.Time, files []*File, tell func(Event)) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-ticks:
-			for _, f := range files {
-				if event, ok := f.Changed(now); ok {
-					tell(event)
-				}
-			}
-		}
-	}
 }

@@ -1,7 +1,6 @@
 package lists
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,24 +151,4 @@ func TestChangeWithoutTrace(t *testing.T) {
 	w.file.read = stampOf(info) // nothing of the stamp changed
 	w.expect(1, "new")
 	w.lists("12.0.0.1", "1 listed")
-}
-
-func TestWatch(t *testing.T) {
-	w := watch(t, "10.0.0.0/8\n")
-	w.write("# x\n10.0.0.0/8\n")
-	ctx, cancel := context.WithCancel(t.Context())
-	ticks, events, over := make(chan time.Time), make(chan Event, 1), make(chan struct{})
-	go func() {
-		Watch(ctx, ticks, []*File{w.file}, func(e Event) { events <- e })
-		close(over)
-	}()
-	for range 2 {
-		w.later(time.Second)
-		ticks <- w.now
-	}
-	if e := <-events; e.Err != nil || e.Path != w.file.Path() {
-		t.Errorf("event %+v", e)
-	}
-	cancel()
-	<-over
 }

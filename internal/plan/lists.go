@@ -9,6 +9,18 @@ import (
 	"hushgate/internal/wire"
 )
 
+// Relist returns the plan with other contents of the lists: cfg is the configuration that the plan is of, and has read files of lists
+// again. Nothing else changes.
+func (p *Plan) Relist(cfg *config.Config) (*Plan, error) {
+	next, tables := *p, *p.Tables
+	tables.Names.Rules = nil
+	if err := tables.setPolicy(cfg); err != nil {
+		return nil, err
+	}
+	next.Tables = &tables
+	return &next, nil
+}
+
 // policyLists returns the lists that a policy's rules ask, by the same numbers.
 func policyLists(list []config.List) (out []policy.NamedList, err error) {
 	for i := range list {
