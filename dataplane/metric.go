@@ -30,6 +30,27 @@ func (t *Stats) Each() iter.Seq2[Metric, uint64] {
 	}
 }
 
+// Add adds the numbers of another shard.
+func (t *Stats) Add(o *Stats) {
+	sums, more := reflect.ValueOf(t).Elem(), reflect.ValueOf(o).Elem()
+	for i := range sums.NumField() {
+		addTo(sums.Field(i), more.Field(i))
+	}
+}
+
+func addTo(sum, more reflect.Value) {
+	switch {
+	case sum.Kind() == reflect.Array:
+		for i := range sum.Len() {
+			addTo(sum.Index(i), more.Index(i))
+		}
+	case sum.CanUint():
+		sum.SetUint(sum.Uint() + more.Uint())
+	default:
+		sum.SetInt(sum.Int() + more.Int())
+	}
+}
+
 // eachOf yields the numbers of one field.
 func eachOf(m Metric, field reflect.Value, yield func(Metric, uint64) bool) bool {
 	if field.Kind() == reflect.Uint64 {

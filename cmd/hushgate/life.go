@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"hushgate/internal/admin"
 	"hushgate/internal/config"
 	"hushgate/internal/gateway"
 	"hushgate/internal/instance"
@@ -37,8 +39,25 @@ func newUpgradeCommand() *cobra.Command {
 	}
 }
 
-// ask sends a command to the running gateway, and prints its warnings.
-func ask(cmd *cobra.Command, command string) error {
+// ask has the running gateway carry out an action of its API, and prints the warnings.
+func ask(cmd *cobra.Command, action string) error {
+	var a admin.Warnings
+	err := admin.NewClient(instance.Dial).Ask(cmd.Context(), http.MethodPost, "/v1/"+action, nil, nil, &a)
+	if errors.Is(err, admin.ErrNoAPI) {
+		return askOlder(cmd, action)
+	}
+	var p *admin.Problem
+	if errors.As(err, &p) {
+		a.Warnings = p.Warnings
+	}
+	for _, w := range a.Warnings {
+		fmt.Fprintln(cmd.ErrOrStderr(), w)
+	}
+	return err
+}
+
+// askOlder sends a command to a running gateway of a release that has no API yet: an upgrade begins there.
+func askOlder(cmd *cobra.Command, command string) error {
 	a, err := instance.Ask(cmd.Context(), command)
 	if err != nil {
 		return err

@@ -56,15 +56,21 @@ func (s *configFlags) fileArgument(cmd *cobra.Command, args []string) error {
 
 // load reads the configuration and writes its errors and warnings to w.
 func (s *configFlags) load(w io.Writer) (*config.Config, error) {
+	cfg, _, err := s.loadWarned(w)
+	return cfg, err
+}
+
+// loadWarned is load, and also returns the warnings.
+func (s *configFlags) loadWarned(w io.Writer) (*config.Config, []string, error) {
 	cfg, warnings, err := s.read()
 	for _, line := range warnings {
 		fmt.Fprintln(w, line)
 	}
 	if err != nil {
 		fmt.Fprintln(w, err)
-		return nil, errReported
+		return nil, nil, errReported
 	}
-	return cfg, nil
+	return cfg, warnings, nil
 }
 
 // read reads the configuration, and returns its warnings as lines.
@@ -107,7 +113,7 @@ func newRunCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			signals := gateway.CatchSignals(cmd.Context())
 			return service(cmd, func(messages *logqueue.Queue) error {
-				cfg, err := s.load(messages)
+				cfg, warnings, err := s.loadWarned(messages)
 				if err != nil {
 					return err
 				}
@@ -116,7 +122,7 @@ func newRunCommand() *cobra.Command {
 				}
 				return gateway.Run(signals, gateway.Options{
 					Config: cfg, Load: s.read, Log: newLogger(messages, s.verbose), Messages: messages, TakeOver: takeOver,
-					Program: successor(),
+					Program: successor(), Version: versionString(), Warnings: warnings,
 				})
 			})
 		},

@@ -47,8 +47,9 @@ var rules = map[string]rule{
 	"internal/connlog":  {"dataplane internal/logqueue internal/mono internal/policy internal/wire", "the log renders events"},
 	"internal/logqueue": {"", "a queue does not know what it holds"},
 	"internal/lists":    {"", "a list does not know what a match means"},
+	"internal/admin":    {"", "the API knows the gateway by an interface of its own"},
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/announce internal/config internal/connlog internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/wire",
+		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/wire",
 		"the gateway wires parts together; TCP and translation are the shard's work",
 	},
 	"internal/doctor": {
@@ -85,7 +86,7 @@ var rules = map[string]rule{
 	"internal/replay":    {"dataplane internal/capture internal/config internal/connlog internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/wire", "captures are judged by the core itself, as a configuration has it"},
 	"internal/debian":    {"", "the Debian package consists of files and tests"},
 	"internal/oracle":    {"", "the comparison with the kernel consists of tests"},
-	"cmd/hushgate":       {"internal/config internal/doctor internal/gateway internal/instance internal/lab internal/logqueue internal/netenv internal/plan internal/policyroute internal/privilege internal/replay", "main parses flags and calls one function"},
+	"cmd/hushgate":       {"internal/admin internal/config internal/doctor internal/gateway internal/instance internal/lab internal/logqueue internal/netenv internal/plan internal/policyroute internal/privilege internal/replay", "main parses flags and calls one function"},
 }
 
 // sources calls f for every Go file except tests, with the directory of its package.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	_ "embed" // for the two files below
 	"fmt"
 	"os"
@@ -36,6 +37,7 @@ func Load(path string) (*Config, []Warning, error) {
 	if warnings, err = p.result(); err != nil {
 		return nil, warnings, err
 	}
+	cfg.SHA256 = fmt.Sprintf("%x", sha256.Sum256(text))
 	return cfg, warnings, nil
 }
 

@@ -12,6 +12,7 @@ import (
 // returned it.
 type Config struct {
 	File      string
+	SHA256    string `json:"-"` // of the file's octets, in hexadecimal; empty if it was not read from a file
 	Global    Global
 	Frontends []Frontend
 	Backends  []Backend

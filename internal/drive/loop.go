@@ -55,6 +55,7 @@ type Loop struct {
 	number int // the shard's number
 	sinks  []Sink
 	orders chan func(*dataplane.Shard)
+	looks  chan struct{} // holds one element while a look is waiting, is carried out, or pauses: see Look
 	frames [port.Batch][]byte
 	Given  bool // set by an order when the shard belongs to another process: no frame more is handled
 }
@@ -66,7 +67,7 @@ func NewLoop(number int, shard *dataplane.Shard, clock mono.Clock, ports []Port,
 ) *Loop {
 	l := &Loop{
 		Shard: shard, clock: clock, ports: ports, waiter: w, number: number, sinks: sinks,
-		orders: make(chan func(*dataplane.Shard), 256),
+		orders: make(chan func(*dataplane.Shard), 256), looks: make(chan struct{}, 1),
 	}
 	l.egress = newEgress(ports, r, lost, func(d dataplane.Drop) { l.Shard.Discard(d) })
 	return l

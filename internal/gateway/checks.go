@@ -16,58 +16,97 @@ import (
 	"hushgate/internal/wire"
 )
 
-// serverStates records which servers are up, for the log lines that say how many are left.
+// serverStates records which servers are up, for the log lines that say how many are left, and for the control API.
 type serverStates struct {
 	mu      sync.Mutex
 	names   []connlog.Server
 	servers []dataplane.Server // current servers; one that is no longer in the configuration has no address
-	up      []bool
-	counter []int // health.Report.Counter; 0 if nothing is known
+	records []serverRecord
+}
+
+// serverRecord is what is known of one server.
+type serverRecord struct {
+	up       bool
+	counter  int           // health.Report.Counter; 0 if nothing is known
+	since    time.Time     // of up; zero if it was so from the start
+	last     health.Result // of the last check; without a code before the first
+	at       time.Time     // when that check ended
+	checks   uint64
+	failures uint64
+	downs    uint64 // how often checks turned it down
 }
 
 // set takes the servers of a configuration. A server that was there before keeps its state, as in dataplane.Reload.
 func (t *serverStates) set(old, b *plan.Tables) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	up, counter := make([]bool, len(b.Shard.Servers)), make([]int, len(b.Shard.Servers))
+	records := make([]serverRecord, len(b.Shard.Servers))
 	for i, s := range b.Shard.Servers {
-		up[i] = s.Up
-		if old != nil && i < len(old.Shard.Servers) && old.Shard.Servers[i].Up && !old.Retired(dataplane.ServerID(i)) {
-			up[i] = s.Up && t.up[i]
-			counter[i] = t.counter[i]
+		r := serverRecord{up: s.Up}
+		if old != nil && i < len(old.Shard.Servers) && i < len(t.records) && !old.Retired(dataplane.ServerID(i)) && old.Shard.Servers[i].Addr != (wire.Addr{}) {
+			was := t.records[i]
+			if old.Shard.Servers[i].Up {
+				r, r.up = was, s.Up && was.up
+			} else {
+				r = was
+				r.up, r.counter = s.Up, 0
+			}
 		}
+		records[i] = r
 	}
-	t.names, t.up, t.counter, t.servers = b.Names.Servers, up, counter, slices.Clone(b.Shard.Servers)
+	t.names, t.records, t.servers = b.Names.Servers, records, slices.Clone(b.Shard.Servers)
 	for id := range b.RetiredServers {
 		t.servers[id] = dataplane.Server{}
 	}
 }
 
-func (t *serverStates) isUp(id dataplane.ServerID) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.up[id]
-}
+func (t *serverStates) isUp(id dataplane.ServerID) bool { return t.record(id).up }
 
 // settled returns how long a server's state has been the same, as a count of checks.
-func (t *serverStates) settled(id dataplane.ServerID) int {
+func (t *serverStates) settled(id dataplane.ServerID) int { return t.record(id).counter }
+
+// record returns what is known of a server.
+func (t *serverStates) record(id dataplane.ServerID) serverRecord {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.counter[id]
+	return t.records[id]
 }
 
 func (t *serverStates) note(id dataplane.ServerID, counter int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.counter[id] = counter
+	t.records[id].counter = counter
+}
+
+// checked records a check that ended at a time.
+func (t *serverStates) checked(id dataplane.ServerID, r *health.Report, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := &t.records[id]
+	v.counter, v.last, v.at = r.Counter, r.Result, at
+	v.checks++
+	if !r.Result.OK() {
+		v.failures++
+	}
+	if r.Changed {
+		v.since = at
+		if !r.Up {
+			v.downs++
+		}
+	}
 }
 
 // save returns the states in the form that restore takes.
 func (t *serverStates) save() (list []serverState) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i := range t.up {
-		list = append(list, serverState{t.up[i], t.counter[i]})
+	for i := range t.records {
+		r := &t.records[i]
+		v := serverState{Up: r.up, Counter: r.counter, Checks: r.checks, Failures: r.failures, Downs: r.downs}
+		if !r.since.IsZero() {
+			v.Since = r.since.UnixMilli()
+		}
+		list = append(list, v)
 	}
 	return list
 }
@@ -77,8 +116,12 @@ func (t *serverStates) restore(b *plan.Tables, list []serverState) {
 	t.set(nil, b)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i := range min(len(list), len(t.up)) {
-		t.up[i], t.counter[i] = list[i].Up, list[i].Counter
+	for i := range min(len(list), len(t.records)) {
+		r, v := &t.records[i], &list[i]
+		r.up, r.counter, r.checks, r.failures, r.downs = v.Up, v.Counter, v.Checks, v.Failures, v.Downs
+		if v.Since != 0 {
+			r.since = time.UnixMilli(v.Since)
+		}
 	}
 }
 
@@ -86,9 +129,9 @@ func (t *serverStates) restore(b *plan.Tables, list []serverState) {
 func (t *serverStates) change(id dataplane.ServerID, up bool) (left health.Left) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.up[id] = up
-	for i, up := range t.up {
-		if t.names[i].Backend != t.names[id].Backend || !up || t.servers[i].Addr == (wire.Addr{}) {
+	t.records[id].up = up
+	for i := range t.records {
+		if t.names[i].Backend != t.names[id].Backend || !t.records[i].up || t.servers[i].Addr == (wire.Addr{}) {
 			continue
 		}
 		if t.servers[i].Backup {
@@ -100,20 +143,25 @@ func (t *serverStates) change(id dataplane.ServerID, up bool) (left health.Left)
 	return left
 }
 
-// status returns a line about the servers for systemctl.
-func (t *serverStates) status() string {
+// usable counts the servers that take connections, and all.
+func (t *serverStates) usable() (up, all int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	up, all := 0, 0
 	for i, s := range t.servers {
 		if s.Addr == (wire.Addr{}) {
 			continue
 		}
 		all++
-		if t.up[i] {
+		if t.records[i].up {
 			up++
 		}
 	}
+	return up, all
+}
+
+// status returns a line about the servers for systemctl.
+func (t *serverStates) status() string {
+	up, all := t.usable()
 	return fmt.Sprintf("STATUS=%d of %d servers are up", up, all)
 }
 
@@ -178,7 +226,7 @@ func (g *gateway) follow(ctx context.Context, c *plan.Check) func(health.Report)
 	told := map[health.Concern]bool{}
 	return func(r health.Report) {
 		if !c.Visit {
-			g.state.note(c.ServerID, r.Counter)
+			g.state.checked(c.ServerID, &r, time.Now())
 		}
 		if !r.Result.OK() {
 			g.mirror.DoubtServer(c.Addr.Addr())

@@ -53,12 +53,18 @@ type state struct {
 	Parked  []drive.ParkedFrame     `json:"parked"`
 	Sysctls []changedSysctl         `json:"sysctls"`
 	Passes  []byte                  `json:"passes,omitempty"` // a file of passes; none if hushgate is older, or if there are too many
+	Tally   savedTally              `json:"tally,omitzero"`
 }
 
 // serverState is what the health checks know of a server.
 type serverState struct {
 	Up      bool `json:"up"`
 	Counter int  `json:"counter"` // health.Report.Counter
+
+	Checks   uint64 `json:"checks,omitempty"`
+	Failures uint64 `json:"failures,omitempty"`
+	Downs    uint64 `json:"downs,omitempty"`
+	Since    int64  `json:"since,omitempty"` // milliseconds since 1970; 0: as Up was at the start
 }
 
 // changedSysctl is a sysctl that the old process has changed and would have restored at its end.
@@ -93,7 +99,7 @@ func monotonic() int64 {
 func (g *gateway) talk(ctx context.Context, conn *net.UnixConn) {
 	over := make(chan struct{})
 	select {
-	case g.commands <- command{name: takeOverCommand, taker: conn, over: over}:
+	case g.commands <- command{taker: conn, over: over}:
 	case <-g.ending:
 		refuse(ctx, conn, errEnding)
 		return
@@ -251,7 +257,7 @@ func (g *gateway) known() (v state) {
 		v.Shards = append(v.Shards, l.Shard.Save())
 		v.Parked = append(v.Parked, l.Parked()...)
 	}
-	v.Servers = g.state.save()
+	v.Servers, v.Tally = g.state.save(), g.tally.save()
 	for _, s := range g.restore {
 		v.Sysctls = append(v.Sysctls, changedSysctl{s.Path, s.was})
 	}

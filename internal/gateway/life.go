@@ -16,40 +16,31 @@ import (
 // errEnd ends serve when everything is finished.
 var errEnd = errors.New("ended")
 
-// command is a command from the control socket.
+// command is something that live carries out: an action, or a takeover.
 type command struct {
-	name   string
-	answer chan<- instance.Answer
-	taker  *net.UnixConn // of a takeover, which has no answer; closed when the conversation is over
-	over   chan<- struct{}
+	act   func(context.Context, *errgroup.Group)
+	taker *net.UnixConn // of a takeover; closed when the conversation is over
+	over  chan<- struct{}
 }
 
 // errEnding is the result of a command after the end has begun.
 var errEnding = errors.New("hushgate is ending")
 
-// command passes a command to live and waits for its result. An upgrade runs in parallel with live, because live is what hands the
-// connections over.
+// command carries out a command of the lock's socket.
 func (g *gateway) command(ctx context.Context, name string) (a instance.Answer) {
-	if name == upgradeCommand {
-		if err := g.succeed(ctx, upgradePatience); err != nil {
-			a.Error = err.Error()
-		}
-		return a
+	var err error
+	switch name {
+	case "reload":
+		a.Warnings, err = control{g}.Reload(ctx)
+	case upgradeCommand:
+		err = control{g}.Upgrade(ctx)
+	default:
+		err = fmt.Errorf("unknown command %q", name)
 	}
-	answer := make(chan instance.Answer, 1)
-	select {
-	case g.commands <- command{name: name, answer: answer}:
-	case <-g.ending:
-		return instance.Answer{Error: errEnding.Error()}
-	case <-ctx.Done():
-		return instance.Answer{Error: errEnding.Error()}
+	if err != nil {
+		a.Error = err.Error()
 	}
-	select {
-	case a := <-answer:
-		return a
-	case <-ctx.Done():
-		return instance.Answer{Error: errEnding.Error()}
-	}
+	return a
 }
 
 // pruneEvery is how often it is checked whether services and servers removed by a reload can be forgotten.
@@ -70,7 +61,7 @@ func (g *gateway) live(ctx context.Context, group *errgroup.Group, s *Signals) e
 			_, _ = g.reload(ctx, group, "SIGHUP") // it has already logged the result
 		case c := <-g.commands:
 			if c.taker == nil {
-				c.answer <- g.carryOut(ctx, group, c.name)
+				c.act(ctx, group)
 				continue
 			}
 			given := g.giveAway(ctx, s.asked, c.taker)
@@ -88,18 +79,6 @@ func (g *gateway) live(ctx context.Context, group *errgroup.Group, s *Signals) e
 			}
 		}
 	}
-}
-
-func (g *gateway) carryOut(ctx context.Context, group *errgroup.Group, name string) (a instance.Answer) {
-	if name != "reload" {
-		return instance.Answer{Error: fmt.Sprintf("unknown command %q", name)}
-	}
-	warnings, err := g.reload(ctx, group, "command")
-	a.Warnings = warnings
-	if err != nil {
-		a.Error = err.Error()
-	}
-	return a
 }
 
 // The timing of a shutdown.

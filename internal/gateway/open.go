@@ -24,7 +24,7 @@ func (g *gateway) open() error {
 	if err := g.openKeeper(); err != nil {
 		return err
 	}
-	g.sinks = []drive.Sink{&g.answers, g.learnt}
+	g.sinks = []drive.Sink{&g.answers, g.learnt, &g.tally}
 	if g.keeper != nil {
 		g.sinks = append(g.sinks, g.keeper)
 	}

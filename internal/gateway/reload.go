@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -29,6 +30,11 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 	old, sources := g.plan, g.plan.Sources
 	if err == nil {
 		err = g.reconfigure(ctx, group, cfg)
+	}
+	if err == nil {
+		g.mu.Lock()
+		g.loaded = loaded{time.Now(), slices.Clone(warnings)}
+		g.mu.Unlock()
 	}
 	if err != nil {
 		g.log.Error("the configuration was not reloaded: the previous one stays in force", "asked_by", why, "err", err)
@@ -75,6 +81,7 @@ func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *c
 	g.cfg, g.plan = cfg, next
 	lines.commit()
 	g.state.set(old.Tables, b)
+	g.tally.set(&b.Names)
 	g.announce()
 	g.tellReturns(func(l *drive.Loop, order func(*dataplane.Shard)) { l.Do(ctx, order) })
 	g.tellShards(ctx, dataplane.Reload{Config: &b.Shard})

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"runtime"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"hushgate/internal/admin"
 	"hushgate/internal/announce"
 	"hushgate/internal/config"
 	"hushgate/internal/drive"
@@ -36,6 +38,7 @@ type gateway struct {
 	keeper *keeper // keeps the packets of rejected connections; nil without `capture`
 	passes saver
 	state  serverStates
+	tally  tally
 	lost   *drive.Failures
 
 	answers answers
@@ -53,6 +56,14 @@ type gateway struct {
 	rules   *rules           // nil if hushgate does not manage them; has a lock of its own
 	watched []*drive.Sockets // sockets of each loop
 	probers map[proberKey]prober
+
+	// The control API, and what it shows of the process.
+	api     *admin.API
+	version string
+	pid     int
+	began   time.Time
+	loaded  loaded          // like cfg
+	serving context.Context // done when the process is at its end
 
 	changed  chan struct{}
 	moved    chan struct{} // to live: see followSources
@@ -78,6 +89,9 @@ type Options struct {
 	TakeOver bool
 	// Messages is the queue that Log writes to, if it can lose lines.
 	Messages *logqueue.Queue
+	// Version is the release of this program, and Warnings are those of Config.
+	Version  string
+	Warnings []string
 	// Program is the command that an upgrade starts to take over from this process.
 	Program []string
 }
@@ -95,7 +109,9 @@ func Run(s *Signals, o Options) (err error) {
 		learnt: make(grants, 64), commands: make(chan command), ending: make(chan struct{}), probers: map[proberKey]prober{}, program: o.Program,
 		messages: o.Messages,
 		lost:     drive.NewFailures(),
+		version:  o.Version, pid: os.Getpid(), began: time.Now(), loaded: loaded{time.Now(), o.Warnings},
 	}
+	g.api = admin.New(admin.Options{Gateway: control{g}, Log: o.Log})
 	g.speech = announce.New(o.Log, g.networkChanged)
 	g.asked = s.asked
 	g.passes = saver{gateway: g, now: time.Now}
@@ -129,6 +145,7 @@ func Run(s *Signals, o Options) (err error) {
 // serve runs until the gateway was asked to end and all connections have ended, or until a part fails.
 func (g *gateway) serve(ctx context.Context, s *Signals) error {
 	group, ctx := errgroup.WithContext(ctx)
+	g.serving = ctx
 	for _, l := range g.loops {
 		group.Go(func() error {
 			runtime.LockOSThread() // it blocks in system calls
@@ -160,8 +177,11 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 	group.Go(func() error { return g.tellOnSignal(ctx, s.tell) })
 	group.Go(func() error { return g.reopenOnSignal(ctx, s.reopen) })
 	group.Go(func() error {
-		return g.lock.Serve(ctx, g.command, map[string]instance.Talk{takeOverCommand: g.talk})
+		return g.lock.Serve(ctx, instance.Handlers{
+			Do: g.command, Talks: map[string]instance.Talk{takeOverCommand: g.talk}, HTTP: g.joinAPI,
+		})
 	})
+	group.Go(func() error { return g.api.Serve(ctx) })
 	group.Go(func() error { return g.live(ctx, group, s) })
 	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.Tables.Services), "servers", len(g.plan.Tables.Servers))
 	g.notify(readyState, g.state.status())

@@ -184,6 +184,7 @@ func (g *gateway) receive(h *successor) error {
 	if h.state.Passes != nil {
 		g.inheritMemory(h.state.Passes)
 	}
+	g.tally.add(h.state.Tally)
 	g.state.restore(h.old, h.state.Servers)
 	g.state.set(h.old, g.plan.Tables)
 	return nil

@@ -83,17 +83,22 @@ func (g *gateway) tellOnSignal(ctx context.Context, usr1 <-chan os.Signal) error
 			return nil
 		case <-usr1:
 		}
-		g.tellLogStats()
-		sum := &policySum{tell: g.tellCounts, missing: len(g.loops)}
-		for i, l := range g.loops {
-			l.Do(ctx, func(s *dataplane.Shard) {
-				stats, counts := s.Stats(), s.PolicyCounts()
-				go func() { // so that the shard does not wait
-					g.tellStats(i, &stats)
-					sum.add(counts)
-				}()
-			})
-		}
+		g.tell(ctx)
+	}
+}
+
+// tell logs every counter.
+func (g *gateway) tell(ctx context.Context) {
+	g.tellLogStats()
+	sum := &policySum{tell: g.tellCounts, missing: len(g.loops)}
+	for i, l := range g.loops {
+		l.Do(ctx, func(s *dataplane.Shard) {
+			stats, counts := s.Stats(), s.PolicyCounts()
+			go func() { // so that the shard does not wait
+				g.tellStats(i, &stats)
+				sum.add(counts)
+			}()
+		})
 	}
 }
 

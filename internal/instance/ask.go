@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,11 +35,20 @@ const (
 // Talk handles a command that is a conversation. It owns the connection until it returns.
 type Talk func(ctx context.Context, conn *net.UnixConn)
 
+// Handlers carry out what other processes send.
+type Handlers struct {
+	Do    func(ctx context.Context, command string) Answer
+	Talks map[string]Talk
+	// HTTP gets the connections of clients that speak HTTP instead of sending a command, from the first octet on. It owns them. by
+	// describes the client.
+	HTTP func(conn net.Conn, by string)
+}
+
 // Serve answers the commands of other processes until ctx is done. Only root, and the user that this process runs as, may
 // send commands: an abstract socket has no permissions of its own, so the sender is checked before anything is read. A
-// command in talks is answered without an error, and its Talk continues on the connection. Serve returns when the last
+// command in Talks is answered without an error, and its Talk continues on the connection. Serve returns when the last
 // answer has been sent.
-func (l *Lock) Serve(ctx context.Context, do func(ctx context.Context, command string) Answer, talks map[string]Talk) error {
+func (l *Lock) Serve(ctx context.Context, h Handlers) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.l.SetDeadline(time.Now()) })
 	defer stop()
 	var answers sync.WaitGroup
@@ -63,7 +73,7 @@ func (l *Lock) Serve(ctx context.Context, do func(ctx context.Context, command s
 			case room <- struct{}{}:
 				answers.Go(func() {
 					defer func() { <-room }()
-					answer(ctx, conn, do, talks)
+					h.answer(ctx, conn)
 				})
 			default:
 				refuse(conn, fmt.Sprintf("hushgate has %d commands at once already", maxConnections))
@@ -84,13 +94,25 @@ func reply(conn *net.UnixConn, a Answer) {
 	_ = json.NewEncoder(conn).Encode(a)
 }
 
-func answer(ctx context.Context, conn *net.UnixConn, do func(context.Context, string) Answer, talks map[string]Talk) {
-	defer func() { _ = conn.Close() }()
+func (h *Handlers) answer(ctx context.Context, conn *net.UnixConn) {
+	given := false
+	defer func() {
+		if !given {
+			_ = conn.Close()
+		}
+	}()
 	_ = conn.SetReadDeadline(time.Now().Add(askPatience))
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
-	r, err := readRequest(conn)
+	line, err := readLine(conn, maxRequest)
 	stop()
-	switch talk := talks[r.Command]; {
+	if err == nil && h.HTTP != nil && isHTTP(line) {
+		given = true
+		_ = conn.SetDeadline(time.Time{})
+		h.HTTP(&begun{conn, append(line, '\n')}, who(conn))
+		return
+	}
+	r, err := parseRequest(line, err)
+	switch talk := h.Talks[r.Command]; {
 	case errors.Is(err, io.EOF): // a process that only asks for the lock's holder sends nothing
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		reply(conn, Answer{Error: fmt.Sprintf("no command was received within %v", askPatience)})
@@ -101,13 +123,44 @@ func answer(ctx context.Context, conn *net.UnixConn, do func(context.Context, st
 		_ = conn.SetDeadline(time.Time{})
 		talk(ctx, conn)
 	default:
-		reply(conn, do(ctx, r.Command))
+		reply(conn, h.Do(ctx, r.Command))
 	}
 }
 
-// readRequest reads the line of a request. What follows the line belongs to the conversation that it starts.
-func readRequest(conn *net.UnixConn) (r request, err error) {
-	line, err := readLine(conn, maxRequest)
+// isHTTP reports whether a line is the first one of an HTTP request (RFC 9112 section 3).
+func isHTTP(line []byte) bool {
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	return len(line) > 0 && line[0] >= 'A' && line[0] <= 'Z' && (bytes.HasSuffix(line, []byte(" HTTP/1.1")) || bytes.HasSuffix(line, []byte(" HTTP/1.0")))
+}
+
+// begun is a connection of which something was read: it comes again.
+type begun struct {
+	*net.UnixConn
+	rest []byte
+}
+
+// Read implements net.Conn.
+func (b *begun) Read(p []byte) (int, error) {
+	if len(b.rest) == 0 {
+		return b.UnixConn.Read(p)
+	}
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
+}
+
+// who describes the process at the other end.
+func who(conn *net.UnixConn) string {
+	cred, err := peer(conn)
+	if err != nil {
+		return "unknown"
+	}
+	return fmt.Sprintf("uid %d, pid %d", cred.Uid, cred.Pid)
+}
+
+// parseRequest reads a command from its line, of which err is the end. What follows the line belongs to the conversation that
+// it starts.
+func parseRequest(line []byte, err error) (r request, _ error) {
 	switch {
 	case errors.Is(err, io.EOF) && len(line) > 0: // the last line has no newline
 	case errors.Is(err, errTooLong):
@@ -180,6 +233,15 @@ func Begin(ctx context.Context, command string) (*net.UnixConn, error) {
 	}
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// Dial connects to the hushgate of this network namespace. It returns ErrNone if there is none.
+func Dial(ctx context.Context) (net.Conn, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return nil, err
 	}
 	return conn, nil
 }

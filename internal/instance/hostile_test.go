@@ -29,7 +29,7 @@ func serve(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() {
-		ended <- l.Serve(ctx, func(_ context.Context, command string) Answer { return Answer{Error: "did " + command} }, nil)
+		ended <- l.Serve(ctx, Handlers{Do: func(_ context.Context, command string) Answer { return Answer{Error: "did " + command} }})
 	}()
 	t.Cleanup(func() {
 		cancel()

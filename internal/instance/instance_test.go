@@ -68,9 +68,9 @@ func TestAsk(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
-		ended <- l.Serve(ctx, func(_ context.Context, command string) Answer {
+		ended <- l.Serve(ctx, Handlers{Do: func(_ context.Context, command string) Answer {
 			return Answer{Warnings: []string{"careful"}, Error: "no " + command}
-		}, nil)
+		}})
 	}()
 	if _, err := Acquire(); err == nil { // a process that only looks for the holder does no harm
 		t.Error("a second lock")

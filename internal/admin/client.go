@@ -1,0 +1,116 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Client asks the API of a running gateway.
+type Client struct{ http http.Client }
+
+// NewClient returns a client that reaches the gateway by dial.
+func NewClient(dial func(ctx context.Context) (net.Conn, error)) *Client {
+	return &Client{http.Client{Transport: &http.Transport{
+		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DisableCompression: true, DisableKeepAlives: true,
+	}}}
+}
+
+// Unix returns a client for a unix socket at a path.
+func Unix(path string) *Client {
+	return NewClient(func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	})
+}
+
+// ErrNoAPI reports that what answers is no hushgate with this API: it may be an older release.
+var ErrNoAPI = errors.New("no API of hushgate answers there")
+
+// maxAnswer is the largest answer that is read, in octets.
+const maxAnswer = 64 << 20
+
+// Ask sends a request. body is sent as JSON unless it is nil, and the answer is read into answer unless that is nil. An error
+// that the gateway reports is a *Problem. Its other errors are those of the connection.
+func (c *Client) Ask(ctx context.Context, method, path string, query url.Values, body, answer any) error {
+	r, err := c.open(ctx, method, path, query, body)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the answer of hushgate: %w", err)
+	}
+	if answer == nil || len(text) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		return fmt.Errorf("understand the answer of hushgate: %w", err)
+	}
+	return nil
+}
+
+// Open sends a GET request whose answer is read as it comes. The caller closes it.
+func (c *Client) Open(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {
+	r, err := c.open(ctx, http.MethodGet, path, query, nil)
+	if err != nil {
+		return nil, err
+	}
+	return r.Body, nil
+}
+
+// open sends a request, and returns its answer if that is no problem.
+func (c *Client) open(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
+	var text io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("write the request: %w", err)
+		}
+		text = bytes.NewReader(b)
+	}
+	to := url.URL{Scheme: "http", Host: "hushgate", Path: path, RawQuery: query.Encode()}
+	q, err := http.NewRequestWithContext(ctx, method, to.String(), text)
+	if err != nil {
+		return nil, fmt.Errorf("write the request: %w", err)
+	}
+	if body != nil {
+		q.Header.Set("Content-Type", "application/json")
+	}
+	r, err := c.http.Do(q)
+	var failed *url.Error
+	switch {
+	case err != nil && strings.Contains(err.Error(), "malformed HTTP"):
+		return nil, ErrNoAPI
+	case errors.As(err, &failed):
+		return nil, failed.Err
+	case err != nil:
+		return nil, err
+	case r.StatusCode < 400:
+		return r, nil
+	}
+	defer func() { _ = r.Body.Close() }()
+	return nil, readProblem(r)
+}
+
+// readProblem reads an answer that is an error.
+func readProblem(r *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
+	if err != nil {
+		return fmt.Errorf("read the answer of hushgate: %w", err)
+	}
+	p := &Problem{}
+	if json.Unmarshal(text, p) != nil || p.Detail == "" {
+		return fmt.Errorf("hushgate answered %s: %.200s", r.Status, strings.TrimSpace(string(text)))
+	}
+	return p
+}

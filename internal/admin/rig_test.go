@@ -1,0 +1,177 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// fake is a gateway with some of everything. Its fields are what the next call does.
+type fake struct {
+	fail  error
+	panic string
+	wait  chan struct{} // what a call waits for, unless it is nil
+
+	mu   sync.Mutex
+	done []string // actions
+}
+
+func (f *fake) enter(ctx context.Context) error {
+	if f.panic != "" {
+		panic(f.panic)
+	}
+	if f.wait != nil {
+		select {
+		case <-f.wait:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return f.fail
+}
+
+func (f *fake) did(what string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.done = append(f.done, what)
+}
+
+var moment = time.Date(2026, 11, 27, 9, 0, 0, 5e6, time.UTC)
+
+func (f *fake) Status(ctx context.Context) (Status, error) {
+	return Status{
+		Version: "1.2.3", PID: 7, Started: moment, UptimeMs: 12, State: StateRunning, Ready: true,
+		Configuration: Configuration{"/etc/hushgate/hushgate.yaml", "00ff", moment, []string{}}, Shards: 2,
+		Interfaces: []Interface{{"eth0", true, false, true}}, MaxConn: 1000, Connections: map[string]int64{"held": 3},
+		Servers: ServerCount{1, 2}, Logs: []LogTarget{{"stdout", 1, 2, 3}}, Warnings: []string{"careful"},
+	}, f.enter(ctx)
+}
+
+func (f *fake) Frontends(ctx context.Context) ([]Frontend, error) {
+	return []Frontend{{
+		Name: "ft", Backend: "bk", Services: []Service{{"192.0.2.25:25", 3, false}}, DelayMs: 30000, OnEarlyTalk: "reset",
+		Verdicts: map[string]uint64{"quiet": 1},
+	}}, f.enter(ctx)
+}
+
+func (f *fake) Servers(ctx context.Context) ([]Server, error) {
+	return []Server{
+		{Backend: "bk", Name: "a", Address: "10.0.0.11:25", Weight: 1, Up: true, Since: &moment, Check: &Check{
+			Enabled: true, Rise: 2, Fall: 3, Health: 4, Code: "L7OK", Status: 250, Text: "fine", DurationMs: 3, At: &moment,
+		}},
+		{Backend: "bk", Name: "b", Address: "[2001:db8::11]:25"},
+	}, f.enter(ctx)
+}
+
+func (f *fake) Counters(ctx context.Context) ([]Counter, error) {
+	return []Counter{{Name: "syns", Help: "help", Count: 1 << 63}, {"flows", "help", "phase", "held", true, 3}}, f.enter(ctx)
+}
+
+func (f *fake) Reload(ctx context.Context) ([]string, error) {
+	f.did("reload")
+	return []string{"careful"}, f.enter(ctx)
+}
+
+func (f *fake) Upgrade(ctx context.Context) error {
+	f.did("upgrade")
+	return f.enter(ctx)
+}
+
+func (f *fake) LogCounters(ctx context.Context) error {
+	f.did("log counters")
+	return f.enter(ctx)
+}
+
+// rig is a server with a socket of each level.
+type rig struct {
+	*API
+	gateway *fake
+	log     *lockedBuffer
+	path    [levels]string
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func newRig(t testing.TB, change ...func(*API)) *rig {
+	t.Helper()
+	r := &rig{gateway: &fake{}, log: &lockedBuffer{}}
+	r.API = New(Options{Gateway: r.gateway, Log: slog.New(slog.NewTextHandler(r.log, nil))})
+	for _, f := range change {
+		f(r.API)
+	}
+	var listeners []net.Listener
+	for l := range r.path {
+		r.path[l] = filepath.Join(t.TempDir(), "s")
+		n, err := net.Listen("unix", r.path[l])
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners = append(listeners, &Listener{n, Level(l)})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Serve(ctx, listeners...) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+func (r *rig) client(l Level) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", r.path[l])
+	}, DisableKeepAlives: true}}
+}
+
+// ask sends a request, and returns the answer with its body.
+func (r *rig) ask(t testing.TB, l Level, method, path, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	q, err := http.NewRequestWithContext(t.Context(), method, "http://hushgate"+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		q.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		q.Header.Set(headers[i], headers[i+1])
+	}
+	a, err := r.client(l).Do(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = a.Body.Close() }()
+	text, err := io.ReadAll(a.Body)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatal(err)
+	}
+	return a, string(text)
+}

@@ -1,0 +1,220 @@
+package admin
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestLevels: a read-only socket answers every GET and refuses everything else, before anything is done.
+func TestLevels(t *testing.T) {
+	v, r := described(t), newRig(t)
+	for _, c := range calls {
+		a, text := r.ask(t, ReadOnly, c.method, c.path, c.body)
+		switch {
+		case c.method == "GET" && a.StatusCode != c.status:
+			t.Errorf("%s %s: %s %s", c.method, c.path, a.Status, text)
+		case c.method != "GET" && (a.StatusCode != 403 || !strings.Contains(text, "needs the level admin")):
+			t.Errorf("%s %s: %s %s", c.method, c.path, a.Status, text)
+		}
+		conform(t, v, c.method, c.path, c.body, a, text)
+	}
+	if len(r.gateway.done) > 0 {
+		t.Errorf("read-only clients did %v", r.gateway.done)
+	}
+	r.ask(t, Admin, "POST", "/v1/reload", "")
+	if !slices.Equal(r.gateway.done, []string{"reload"}) || !strings.Contains(r.log.String(), "asked=\"POST /v1/reload\"") ||
+		!strings.Contains(r.log.String(), "uid ") {
+		t.Errorf("done: %v, log:\n%s", r.gateway.done, r.log)
+	}
+}
+
+// TestErrorsHaveOneForm: whatever is wrong, the answer is a problem that says so.
+func TestErrorsHaveOneForm(t *testing.T) {
+	v, r := described(t), newRig(t)
+	for _, c := range []struct {
+		method, path, body string
+		headers            []string
+		status             int
+		says               string
+	}{
+		{"GET", "/v1/nothing", "", nil, 404, "/v1/nothing"},
+		{"GET", "/", "", nil, 404, "GET /v1/openapi.yaml describes"},
+		{"DELETE", "/v1/status", "", nil, 405, "expected GET, HEAD, found DELETE"},
+		{"GET", "/v1/status?a=%zz", "", nil, 400, "malformed"},
+		{"POST", "/v1/reload", strings.Repeat("x", maxBody+1), nil, 413, "more than 65536 octets"},
+		{"POST", "/v1/reload", "a=b", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "application/json"},
+		{"POST", "/v1/reload", "", []string{"Sec-Fetch-Site", "cross-site"}, 403, "cross-origin"},
+		{"POST", "/v1/reload", "", []string{"Origin", "http://example.org"}, 403, "cross-origin"},
+	} {
+		a, text := r.ask(t, Admin, c.method, c.path, c.body, c.headers...)
+		if a.StatusCode != c.status || !strings.Contains(text, c.says) || a.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s %s: %s %s\nwant %d %s", c.method, c.path, a.Status, text, c.status, c.says)
+		}
+		if c.status != 404 && c.status != 405 {
+			conform(t, v, c.method, c.path, c.body, a, text)
+		}
+	}
+	if len(r.gateway.done) > 0 {
+		t.Errorf("wrong requests did %v", r.gateway.done)
+	}
+}
+
+// TestPanic: a fault of ours is an answer and a log line, and the next request is served.
+func TestPanic(t *testing.T) {
+	r := newRig(t)
+	r.gateway.panic = "a fault"
+	a, text := r.ask(t, ReadOnly, "GET", "/v1/status", "")
+	if a.StatusCode != 500 || strings.Contains(text, "a fault of ours") || !strings.Contains(r.log.String(), "panic=\"a fault\"") {
+		t.Errorf("%s %s, log:\n%s", a.Status, text, r.log)
+	}
+	r.gateway.panic = ""
+	if a, text := r.ask(t, ReadOnly, "GET", "/v1/status", ""); a.StatusCode != 200 {
+		t.Errorf("%s %s", a.Status, text)
+	}
+}
+
+// dial opens a connection and sends some octets.
+func (r *rig) dial(t testing.TB, l Level, say string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("unix", r.path[l])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := c.Write([]byte(say)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestStuckClients: clients that hang in every way do not keep others out, however many there are, and the number of
+// connections stays within its bound.
+func TestStuckClients(t *testing.T) {
+	r := newRig(t)
+	for i := range 2 * maxConns {
+		r.dial(t, ReadOnly, []string{"", "GET /v1/status HT", "GET /v1/status HTTP/1.1\r\nHost: x\r\nX-A: ", "POST /v1/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"}[i%4])
+	}
+	for range 20 {
+		if a, text := r.ask(t, ReadOnly, "GET", "/v1/status", ""); a.StatusCode != 200 {
+			t.Fatalf("%s %s", a.Status, text)
+		}
+	}
+	k := r.crowds[ReadOnly]
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.count > maxConns {
+		t.Errorf("%d connections", k.count)
+	}
+}
+
+// TestUnreadAnswers: clients that ask and do not read their answers neither block others nor the end of the process.
+func TestUnreadAnswers(t *testing.T) {
+	r := newRig(t)
+	for range 64 {
+		r.dial(t, ReadOnly, strings.Repeat("GET /v1/openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n", 100))
+	}
+	if a, text := r.ask(t, Admin, "GET", "/v1/status", ""); a.StatusCode != 200 {
+		t.Errorf("%s %s", a.Status, text)
+	}
+}
+
+// TestFewAtOnce: no more than maxRequests requests of a level reach the gateway at a time, and those of read-only clients do not
+// delay those of admins.
+func TestFewAtOnce(t *testing.T) {
+	r := newRig(t)
+	release := make(chan struct{})
+	r.gateway.wait = release
+	for range maxRequests + 3 {
+		r.dial(t, ReadOnly, "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	for end := time.Now().Add(10 * time.Second); len(r.slots[ReadOnly]) < maxRequests; {
+		if time.Now().After(end) {
+			t.Fatalf("%d requests are carried out", len(r.slots[ReadOnly]))
+		}
+	}
+	done := make(chan int)
+	go func() {
+		a, _ := r.ask(t, Admin, "GET", "/v1/openapi.yaml", "")
+		done <- a.StatusCode
+	}()
+	if got := <-done; got != 200 {
+		t.Errorf("an admin got %d", got)
+	}
+	close(release)
+}
+
+// TestTooManyRequests: read-only clients that ask without pause are told to wait, and admins are served.
+func TestTooManyRequests(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	r := newRig(t, func(a *API) { a.readers = &pace{perSecond: 5, burst: 10, now: func() time.Time { return now }} })
+	got := map[int]int{}
+	for range 12 {
+		a, _ := r.ask(t, ReadOnly, "GET", "/v1/status", "")
+		got[a.StatusCode]++
+		if a.StatusCode == http.StatusTooManyRequests && a.Header.Get("Retry-After") != "1" {
+			t.Errorf("headers %v", a.Header)
+		}
+	}
+	if got[200] != 10 || got[429] != 2 {
+		t.Errorf("answers: %v", got)
+	}
+	if a, _ := r.ask(t, Admin, "GET", "/v1/status", ""); a.StatusCode != 200 {
+		t.Errorf("an admin got %s", a.Status)
+	}
+	now = now.Add(time.Second)
+	if a, _ := r.ask(t, ReadOnly, "GET", "/v1/status", ""); a.StatusCode != 200 {
+		t.Errorf("a second later: %s", a.Status)
+	}
+}
+
+// TestJoin: a connection that was accepted elsewhere is served, with its own level.
+func TestJoin(t *testing.T) {
+	r := newRig(t)
+	ours, theirs := net.Pipe()
+	r.Join(theirs, Peer{Admin, "somebody"})
+	_ = ours.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := fmt.Fprint(ours, "POST /v1/reload HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	a, err := http.ReadResponse(bufio.NewReader(ours), nil)
+	if err != nil || a.StatusCode != 200 || !strings.Contains(r.log.String(), "by=somebody") {
+		t.Errorf("%v, %v, log:\n%s", a, err, r.log)
+	}
+}
+
+// TestClient: the client returns answers, problems as they were meant, and says when there is no API.
+func TestClient(t *testing.T) {
+	r := newRig(t)
+	c := Unix(r.path[ReadOnly])
+	var s Status
+	if err := c.Ask(t.Context(), "GET", "/v1/status", nil, nil, &s); err != nil || s.Version != "1.2.3" || !s.Started.Equal(moment) {
+		t.Errorf("%+v, %v", s, err)
+	}
+	var p *Problem
+	if err := c.Ask(t.Context(), "POST", "/v1/reload", nil, nil, nil); !errors.As(err, &p) || p.Status != 403 {
+		t.Errorf("%v", err)
+	}
+	l, err := net.Listen("unix", t.TempDir()+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			_, _ = c.Write([]byte("{\"error\":\"expected a command\"}\n"))
+			_, _ = bufio.NewReader(c).ReadString('\n')
+			_ = c.Close()
+		}
+	}()
+	if err := Unix(l.Addr().String()).Ask(t.Context(), "GET", "/v1/status", nil, nil, nil); !errors.Is(err, ErrNoAPI) {
+		t.Errorf("%v", err)
+	}
+}

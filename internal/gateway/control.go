@@ -1,0 +1,274 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"hushgate/dataplane"
+	"hushgate/dataplane/port"
+	"hushgate/internal/admin"
+	"hushgate/internal/config"
+	"hushgate/internal/connlog"
+	"hushgate/internal/drive"
+	"hushgate/internal/logqueue"
+	"hushgate/internal/plan"
+	"hushgate/internal/policy"
+	"hushgate/internal/wire"
+)
+
+// control is the gateway as the control API sees it.
+type control struct{ *gateway }
+
+var _ admin.Gateway = control{}
+
+// loaded describes the configuration in force.
+type loaded struct {
+	at       time.Time
+	warnings []string
+}
+
+// inForce is what a reload replaces as a whole.
+type inForce struct {
+	cfg    *config.Config
+	plan   *plan.Plan
+	loaded loaded
+}
+
+func (g *gateway) inForce() inForce {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return inForce{g.cfg, g.plan, g.loaded}
+}
+
+// joinAPI takes a client of the API that connected to the lock's socket. Only root and hushgate's own user can.
+func (g *gateway) joinAPI(conn net.Conn, by string) {
+	g.api.Join(conn, admin.Peer{Level: admin.Admin, Name: by})
+}
+
+// counts adds up the present numbers of all shards.
+func (g *gateway) counts(ctx context.Context) (sum dataplane.Counts, err error) {
+	var decided []policy.Counts
+	for _, l := range g.loops {
+		c, ok := drive.Look(ctx, l, (*dataplane.Shard).Counts)
+		if !ok {
+			return sum, fmt.Errorf("ask a shard: %w", context.Cause(ctx))
+		}
+		sum.Stats.Add(&c.Stats)
+		decided = append(decided, c.Policy)
+		sum.Stress = sum.Stress || c.Stress
+		sum.Services, sum.Servers = added(sum.Services, c.Services), added(sum.Servers, c.Servers)
+	}
+	sum.Policy = policy.Sum(decided...)
+	return sum, nil
+}
+
+// added adds a list to another one, element by element.
+func added(sum, list []int) []int {
+	sum = append(sum, make([]int, max(0, len(list)-len(sum)))...)
+	for i, n := range list {
+		sum[i] += n
+	}
+	return sum
+}
+
+// Status implements admin.Viewer.
+func (c control) Status(ctx context.Context) (admin.Status, error) {
+	now := c.inForce()
+	counts, err := c.counts(ctx)
+	if err != nil {
+		return admin.Status{}, err
+	}
+	up, all := c.state.usable()
+	lost := c.losses()
+	v := admin.Status{
+		Version: c.version, PID: c.pid, Started: c.began, UptimeMs: time.Since(c.began).Milliseconds(), State: admin.StateRunning,
+		Configuration: admin.Configuration{
+			File: now.cfg.File, SHA256: now.cfg.SHA256, Loaded: now.loaded.at, Warnings: list(now.loaded.warnings),
+		},
+		Shards: len(c.loops), Interfaces: c.interfaces(), MaxConn: now.cfg.Global.MaxConn, Connections: map[string]int64{},
+		Stress: counts.Stress, Servers: admin.ServerCount{Usable: up, Total: all}, Warnings: list(now.plan.Warnings),
+		Losses: admin.Losses{ReceiveQueueFull: lost.queueFull, NotSent: lost.notSent}, Logs: []admin.LogTarget{},
+	}
+	select {
+	case <-c.ending:
+		v.State = admin.StateStopping
+	default:
+	}
+	v.Ready = v.State == admin.StateRunning && up > 0
+	for m, n := range counts.Stats.Each() {
+		if m.Label == "phase" {
+			v.Connections[m.Value] = int64(n)
+		}
+	}
+	c.logStats(func(target string, s logqueue.Stats) {
+		v.Logs = append(v.Logs, admin.LogTarget{Target: target, Written: s.Written, Lost: s.Lost, Waiting: int(s.Waiting)})
+	})
+	return v, nil
+}
+
+// list is never nil, and its own.
+func list(of []string) []string { return append([]string{}, of...) }
+
+// interfaces lists the interfaces in use.
+func (g *gateway) interfaces() (list []admin.Interface) {
+	for _, s := range g.watched[0].List {
+		list = append(list, admin.Interface{
+			Name: s.Name(), Outside: s.Side()&wire.Outside != 0, Inside: s.Side()&wire.Inside != 0, Present: s.Port() != nil,
+		})
+	}
+	slices.SortFunc(list, func(a, b admin.Interface) int { return cmp.Compare(a.Name, b.Name) })
+	return list
+}
+
+// Frontends implements admin.Viewer.
+func (c control) Frontends(ctx context.Context) (all []admin.Frontend, err error) {
+	now := c.inForce()
+	counts, err := c.counts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tables := now.plan.Tables
+	services := map[string][]admin.Service{}
+	backends := map[string]string{}
+	for i, s := range tables.Shard.Services {
+		if s.Addr == (wire.Addr{}) {
+			continue
+		}
+		name := tables.Names.Services[i]
+		backends[name.Frontend] = name.Backend
+		services[name.Frontend] = append(services[name.Frontend], admin.Service{
+			Address: name.Address, Connections: at(counts.Services, i), Closed: s.Closed,
+		})
+	}
+	for i := range now.cfg.Frontends {
+		f := &now.cfg.Frontends[i]
+		v := c.frontend(f.Name, services[f.Name])
+		v.Backend, v.DelayMs, v.OnEarlyTalk = f.Backend, f.Delay.Milliseconds(), string(f.Action)
+		all = append(all, v)
+		delete(services, f.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(services)) { // the rest was removed, and has connections
+		v := c.frontend(name, services[name])
+		v.Backend, v.Removed = backends[name], true
+		all = append(all, v)
+	}
+	return all, nil
+}
+
+func (c control) frontend(name string, services []admin.Service) admin.Frontend {
+	t := c.tally.frontend(name)
+	v := admin.Frontend{
+		Name: name, Services: append([]admin.Service{}, services...), Ended: t.ended(), Verdicts: t.Verdicts,
+		BytesToClient: t.ToClient, BytesToServer: t.ToServer,
+	}
+	for _, s := range services {
+		v.Connections += s.Connections
+	}
+	return v
+}
+
+// at returns an element of a list that may be shorter: a reload may come between the tables and the numbers.
+func at(list []int, i int) int {
+	if i >= len(list) {
+		return 0
+	}
+	return list[i]
+}
+
+// Servers implements admin.Viewer.
+func (c control) Servers(ctx context.Context) (all []admin.Server, err error) {
+	now := c.inForce()
+	counts, err := c.counts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tables := now.plan.Tables
+	ids := map[connlog.Server]int{}
+	for i, s := range tables.Shard.Servers {
+		if s.Addr == (wire.Addr{}) {
+			continue
+		}
+		if tables.Retired(dataplane.ServerID(i)) {
+			v := c.server(now, i, counts.Servers)
+			v.Removed = true
+			all = append(all, v)
+			continue
+		}
+		ids[tables.Names.Servers[i]] = i
+	}
+	removed := all
+	all = nil
+	for i := range now.cfg.Backends {
+		b := &now.cfg.Backends[i]
+		for j := range b.Servers {
+			if id, ok := ids[connlog.Server{Backend: b.Name, Name: b.Servers[j].Name}]; ok {
+				v := c.server(now, id, counts.Servers)
+				v.Check = c.checkOf(&b.Servers[j], dataplane.ServerID(id))
+				all = append(all, v)
+			}
+		}
+	}
+	return append(all, removed...), nil
+}
+
+// server describes the server with an id.
+func (c control) server(now inForce, id int, connections []int) admin.Server {
+	s, name := &now.plan.Tables.Shard.Servers[id], now.plan.Tables.Names.Servers[id]
+	r, t := c.state.record(dataplane.ServerID(id)), c.tally.server(name)
+	return admin.Server{
+		Backend: name.Backend, Name: name.Name, Address: netip.AddrPortFrom(s.Addr.Netip(), s.Port).String(), Backup: s.Backup, Weight: s.Weight,
+		Up: r.up, Since: moment(r.since), Connections: at(connections, id), Ended: t.Ended, Failed: t.Failed,
+		BytesToClient: t.ToClient, BytesToServer: t.ToServer,
+	}
+}
+
+// checkOf describes the health check of a server; nil if it has none.
+func (c control) checkOf(s *config.Server, id dataplane.ServerID) *admin.Check {
+	if !s.Check {
+		return nil
+	}
+	r := c.state.record(id)
+	v := &admin.Check{
+		Enabled: !s.Disabled, Rise: s.Rise, Fall: s.Fall, Health: r.counter, Code: string(r.last.Code), Status: r.last.Status,
+		DurationMs: r.last.Duration.Milliseconds(), At: moment(r.at), Checks: r.checks, Failures: r.failures, Downs: r.downs,
+	}
+	if v.Code != "" {
+		v.Text = r.last.String()
+	}
+	return v
+}
+
+// moment returns a time; nil for the zero time.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// Counters implements admin.Viewer.
+func (c control) Counters(ctx context.Context) (all []admin.Counter, err error) {
+	counts, err := c.counts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	add := func(m dataplane.Metric, n uint64) bool {
+		all = append(all, admin.Counter{Name: m.Name, Help: m.Help, Label: m.Label, Value: m.Value, Gauge: m.Gauge, Count: n})
+		return true
+	}
+	counts.Stats.Each()(add)
+	dataplane.EachCount(&counts.Policy)(add)
+	return all, nil
+}
+
+// loopOf returns the loop whose shard hears a client.
+func (g *gateway) loopOf(client wire.Addr) *drive.Loop {
+	spread := port.NewSpread(g.spread)
+	return g.loops[spread.Shard(client, len(g.loops))]
+}
