@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"slices"
 	"time"
 
 	"hushgate/internal/policy"
@@ -82,6 +83,16 @@ func (n *Names) server(id ServerID) ServerName {
 	return n.Servers[id]
 }
 
+// teases reports whether some clients get a teaser.
+func (c *Config) teases() bool {
+	for i := range c.Frontends {
+		if c.Frontends[i].Teaser != "" {
+			return true
+		}
+	}
+	return c.Policy != nil && slices.ContainsFunc(c.Policy.Treatments(), func(t policy.Treatment) bool { return t.Teaser != "" })
+}
+
 // Service is an address and port at which clients are served.
 type Service struct {
 	Addr     wire.Addr
@@ -144,6 +155,7 @@ type Frontend struct {
 	Delay        time.Duration // the hold; with 0 we connect to a server at once, and still watch for talk before the banner
 	Action       Action
 	RejectText   string // one SMTP reply with its CRLF, for ActionReply
+	Teaser       string `json:",omitempty"` // with its CRLF, sent when the hold begins; not with a Delay of 0
 	NoServerText string // one SMTP reply with its CRLF, sent when no server takes the connection
 	Backend      BackendID
 	Times        Times

@@ -94,6 +94,7 @@ const (
 	CauseReused                  // the client opened a new connection with the same 4-tuple
 	CausePortsInUse              // no port is free at the server-side address of any server that could be chosen
 	CauseRefused                 // policy turned the client away, see Event.Rule
+	CauseClientTimeout           // the client did not acknowledge our teaser
 )
 
 // String returns the cause's word in logs.
@@ -131,6 +132,8 @@ func (c Cause) String() string {
 		return "ports-in-use"
 	case CauseRefused:
 		return "refused"
+	case CauseClientTimeout:
+		return "client-timeout"
 	}
 	return "unknown"
 }
@@ -194,7 +197,7 @@ type Event struct {
 	Banner      mono.Time // the first octet of the banner, or of our own reply, was sent to the client
 	Closed      mono.Time // the connection ended
 
-	BytesToClient uint64 // octets of the stream, each counted once even if it was sent again; our own reply included
+	BytesToClient uint64 // octets of the stream, each counted once even if it was sent again; our teaser and our own reply included
 	BytesToServer uint64
 	Retries       uint8 // attempts at servers beyond the first (redispatches)
 	ClosedBy      Ends  // for a spliced connection that ended by something else than FINs: which ends had sent their FIN
@@ -227,6 +230,7 @@ func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
 	}
 	t := &s.treatments.slots[f.treated]
 	e.Rule, e.Pass, e.Accepted, e.Observed = t.rule, t.Pass, t.Accepted, f.words&observed != 0 && !t.Accepted
+	e.BytesToClient = s.teased(f)
 	if f.signature != 0 {
 		e.Signature = s.memory.Signatures().At(f.signature)
 	}
@@ -276,7 +280,7 @@ func (s *Shard) close(f *flow, c Cause) {
 	e := s.event(f, EventClosed, c)
 	if f.ext != 0 {
 		x := s.exts.At(f.ext)
-		e.BytesToServer, e.BytesToClient = x.track.Client.Octets, x.track.Server.Octets
+		e.BytesToServer, e.BytesToClient = x.track.Client.Octets, s.teased(f)+x.track.Server.Octets
 		e.ClosedBy = closedBy(&x.track)
 		if c == CauseClientRST || c == CauseServerRST {
 			s.stats.Resets[e.ClosedBy]++

@@ -36,6 +36,9 @@ func FuzzShard(f *testing.F) {
 		if len(program) > 1 && program[1]&0x80 != 0 {
 			cfg.Frontends[0].Action = ActionObserve
 		}
+		if len(program) > 2 && program[2]&0x80 != 0 {
+			cfg.Frontends[0].Teaser = "220-mx\r\n" // eight octets: an ACK of ten is one of what was never sent, or of the banner's first
+		}
 		newFuzzed(t, cfg).run(program)
 	})
 }

@@ -90,7 +90,7 @@ func (s *Shard) ownEnd(id uint32, f *flow, seg *wire.Segment) {
 	switch e := out.Events; {
 	case e.Has(tcpstate.Opened) && s.treatment(f).Refusal != policy.RefuseNone:
 		s.refuseClient(id, f)
-	case e.Has(tcpstate.Talked):
+	case e.Has(tcpstate.Talked) && f.words&observed == 0:
 		s.earlyTalk(id, f, seg)
 	case f.phase == PhaseSaying:
 		s.heard(id, f, seg, out, una)
@@ -98,6 +98,10 @@ func (s *Shard) ownEnd(id uint32, f *flow, seg *wire.Segment) {
 		s.clientFinished(id, f)
 	case e.Has(tcpstate.Opened) && s.treatment(f).Delay == 0:
 		s.delayOver(id, f)
+	case e.Has(tcpstate.Opened) && s.treatment(f).Teaser != "":
+		s.tease(id, f)
+	case e.Has(tcpstate.Acked):
+		s.teaserHeard(id, f, una)
 	}
 }
 
@@ -144,7 +148,7 @@ func (s *Shard) answer(f *flow, seg *wire.Segment, r tcpstate.Reply) {
 	}
 }
 
-// opened begins the hold. The delay starts with the handshake's last ACK.
+// opened begins the hold. The delay starts with the handshake's last ACK or, with a teaser, when the teaser is acknowledged.
 func (s *Shard) opened(id uint32, f *flow) {
 	f.establish(s.now)
 	s.stats.Opened++
@@ -157,7 +161,7 @@ func (s *Shard) opened(id uint32, f *flow) {
 	if s.frontend(f).Live {
 		s.event(f, EventOpened, CauseNone)
 	}
-	s.push(id, s.waits.delay[s.treatment(f).Delay])
+	s.push(id, s.delayOf(f))
 }
 
 func (s *Shard) delayOver(id uint32, f *flow) {
@@ -165,5 +169,5 @@ func (s *Shard) delayOver(id uint32, f *flow) {
 		s.sayNoServer(id, f, CauseNoServer)
 		return
 	}
-	s.findServer(id, f)
+	s.reachOut(id, f)
 }

@@ -141,14 +141,14 @@ func (w *world) toClient(frame []byte, corrupt bool) {
 		return
 	}
 	seg := &w.dec.Segment
-	if len(seg.Payload) > 0 && !corrupt {
+	if len(seg.Payload) > 0 && !corrupt && w.beyondTeaser(c, seg) {
 		cmp.Or(w.owner(c.tuple), c).banner = true
 	}
 	if most := c.cfg.MSS; most > 0 && len(seg.Payload) > int(most) && !corrupt {
 		w.fatalf(c, "a segment of %d octets was sent, but the client's MSS is %d", len(seg.Payload), most)
 	}
 	fate := w.ship(&c.from, frame, c, 0, corrupt)
-	if fate != "" && c.client.Received == 0 {
+	if fate != "" && c.received() == 0 {
 		c.lost++
 	}
 	w.note(c, seg, "c < g    ", fate)
@@ -222,7 +222,7 @@ func (w *world) sent(_ *netsim.Endpoint, frame []byte) {
 		svc := w.s.services[addrPort{seg.Dst, seg.DstPort}]
 		c := w.byTuple[tuple4{seg.Src, seg.SrcPort, int(svc)}]
 		fate := w.ship(&c.to, frame, c, wire.Outside, false)
-		if fate != "" && (c.client == nil || c.client.Received == 0) {
+		if fate != "" && c.received() == 0 {
 			c.lost++
 		}
 		w.note(c, seg, "c > g    ", fate)
@@ -291,7 +291,7 @@ func (w *world) atServer(v *simServer, seg *wire.Segment) {
 }
 
 func (w *world) accept(v *simServer, c *simConn, key tuple4, seg *wire.Segment) {
-	a := &attempt{conn: c, server: v, stream: netsim.Stream(w.r.Uint64()), armed: mono.Never, maybe: c.client.Received == 0}
+	a := &attempt{conn: c, server: v, stream: netsim.Stream(w.r.Uint64()), armed: mono.Never, maybe: c.received() == 0}
 	c.attempts = append(c.attempts, a)
 	v.endpoints[key] = a
 	cfg := v.options
@@ -321,7 +321,11 @@ func (w *world) number() wire.Seq {
 
 // heardBy checks what a client receives against every stream that it might be. Streams differ from their first octets on.
 func (c *simConn) heardBy(offset uint64, b []byte) bool {
-	found := false
+	offset, b, found := c.afterTeaser(offset, b)
+	if len(b) == 0 {
+		return found
+	}
+	found = false
 	for _, a := range c.attempts {
 		a.maybe = a.maybe && a.stream.Holds(offset, b)
 		found = found || a.maybe
@@ -338,7 +342,7 @@ func (c *simConn) heardBy(offset uint64, b []byte) bool {
 // serving returns the server's end whose stream the client has received. It is nil if there is none, or if the client has
 // received too little to tell.
 func (c *simConn) serving() (one *attempt) {
-	if c.client == nil || c.client.Received == 0 {
+	if c.received() == 0 {
 		return nil
 	}
 	for _, a := range c.attempts {

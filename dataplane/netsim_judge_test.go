@@ -50,7 +50,7 @@ func (w *world) judgeConn(c *simConn) {
 	if early && one != nil && c.client.Outcome() == netsim.Clean {
 		w.fatalf(c, "an early talker was served")
 	}
-	if early && w.weather != stormy && c.client.Outcome() != netsim.Reset && c.client.Received == 0 {
+	if early && w.weather != stormy && c.client.Outcome() != netsim.Reset && c.received() == 0 {
 		w.fatalf(c, "an early talker was neither reset nor sent a reply")
 	}
 	if one != nil {
@@ -66,13 +66,13 @@ func (w *world) judgeStreams(c *simConn, a *attempt) {
 	cl, sv := c.client, a.tcp
 	switch {
 	case len(c.events) > 1 && w.s.stats.Recalled > 0: // the cookie of a connection that had ended opened another one
-	case cl.Acked > a.heard(), sv.Acked > cl.Received:
+	case cl.Acked > a.heard(), sv.Acked > c.received():
 		w.fatalf(c, "octets were acknowledged but did not arrive")
-	case cl.FinAcked && (!sv.EOF || a.heard() != cl.Written), sv.FinAcked && (!cl.EOF || cl.Received != sv.Written):
+	case cl.FinAcked && (!sv.EOF || a.heard() != cl.Written), sv.FinAcked && (!cl.EOF || c.received() != sv.Written):
 		w.fatalf(c, "a FIN was acknowledged but did not arrive, or arrived before the end of the stream")
 	case cl.Outcome() == netsim.Clean && sv.Outcome() == netsim.Clean:
 		e := &c.events[len(c.events)-1]
-		if e.BytesToServer != cl.Written || e.BytesToClient != sv.Written || (e.Verdict != VerdictQuiet && !e.Observed) {
+		if e.BytesToServer != cl.Written || e.BytesToClient != sv.Written+uint64(len(c.teaser)) || (e.Verdict != VerdictQuiet && !e.Observed) {
 			w.fatalf(c, "logged as %v with %d octets to the server and %d to the client, want %d and %d", e.Verdict,
 				e.BytesToServer, e.BytesToClient, cl.Written, sv.Written)
 		}
@@ -91,7 +91,7 @@ func (w *world) judgePromise(c *simConn, a *attempt) {
 	case c.abrupt && (c.client.Outcome() == netsim.Clean || a.tcp.Outcome() == netsim.Clean):
 		w.fatalf(c, "one end aborted, but the other one closed cleanly")
 	case c.abrupt:
-	case !c.client.EOF || !a.tcp.EOF || c.client.Received != a.tcp.Written || a.heard() != c.client.Written:
+	case !c.client.EOF || !a.tcp.EOF || c.received() != a.tcp.Written || a.heard() != c.client.Written:
 		w.fatalf(c, "a quiet client's streams did not arrive in full")
 	case c.reopened: // if its last ACK was lost, the new SYN causes an RST that ends the old connection
 	case !over(c.client) || !over(a.tcp):

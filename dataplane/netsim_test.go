@@ -171,6 +171,7 @@ type simConn struct {
 	script   []netsim.Step
 
 	attempts []*attempt
+	teaser   []byte // what the client receives first
 	texts    []ownText
 	events   []Event
 	lost     int  // frames lost during the client's handshake and hold

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,7 +43,7 @@ func (w *world) configure() {
 		Frontends: []Frontend{{
 			Delay:  pick(r, 0, time.Second, 5*time.Second, 30*time.Second),
 			Action: pick(r, ActionReset, ActionReply, ActionObserve), RejectText: "554 5.5.1 Protocol error\r\n",
-			NoServerText: "421 4.3.2 Try later\r\n",
+			NoServerText: "421 4.3.2 Try later\r\n", Teaser: pick(r, "", "220-mx.example.net ESMTP\r\n", "220-"+strings.Repeat("mx.", 100)+"\r\n"),
 		}},
 		Backends:  []Backend{{Connect: pick(r, 0, 10*time.Second), Retries: 3, Redispatch: true, Queue: pick(r, 0, 30*time.Second)}},
 		CookieKey: [2]uint64{r.Uint64(), r.Uint64()}, HashKey: [2]uint64{r.Uint64(), r.Uint64()},
@@ -187,6 +188,7 @@ func (w *world) plot(c *simConn) {
 		c.abrupt = p.abrupt
 	}
 	c.cfg.Script, c.script = p.client, p.server
+	w.expectTeaser(c)
 }
 
 // plot holds the scripts of client and server.

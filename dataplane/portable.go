@@ -38,7 +38,9 @@ type PortableState struct {
 	TSval uint32      // our timestamp towards the client at the moment of writing (RFC 7323), in milliseconds
 	TSns  uint32      // and for how many nanoseconds it had been that already
 	Talk  policy.Talk // what early talk gets, if it has not come yet
-	Text  string      // what we are saying: the rest of it has still to be sent, or sent again
+	Text  string      // what we are saying, from our first octet on: the rest of it has still to be sent, or sent again
+
+	Teaser string // as configured; it is the beginning of what we have sent, or still have to send
 }
 
 // Ago is how long before the moment of writing something happened. Negative: it has not.
@@ -109,7 +111,7 @@ func (s *Shard) savePortable(now mono.Time, f *flow, v *FlowState) {
 	p := &v.Elsewhere
 	v.eachInstant(func(at *mono.Time, ago *Ago) { *ago = agoOf(now, *at) })
 	if f.phase != PhaseHalfOpen {
-		p.Talk = s.treatment(f).Talk
+		p.Talk, p.Teaser = s.treatment(f).Talk, string(s.treatment(f).Teaser)
 	}
 	if v.speaks() {
 		p.Text = string(s.text(f))
@@ -187,22 +189,32 @@ func (s *Shard) localiseService(v *FlowState) (AdoptOutcome, error) {
 			place(p.ServiceAddr, p.ServicePort), p.Frontend)
 	}
 	v.Service = svc
+	if n := len(p.Teaser); n > maxTeaser {
+		return AdoptMalformed, fmt.Errorf("its teaser has %d octets: at most %d are possible", n, maxTeaser)
+	}
 	id, ok := s.localTreatment(v)
 	if !ok {
 		return AdoptUnknownText, fmt.Errorf("it is being told %q, which no configuration here has as that answer of the frontend %q", p.Text,
 			s.cfg.Names.frontend(s.cfg.Services[svc].Frontend))
+	}
+	switch {
+	case !s.sameTeaser(v, id) && !s.treatments.room():
+		return AdoptTableFull, errManyTreatments
+	case p.Teaser != "" && !s.waits.addTeaser(s.queues, s.treatments.slots[id].Delay):
+		return AdoptTableFull, ErrTooManyWaits
 	}
 	v.Treated = uint16(id)
 	return Adopted, nil
 }
 
 // localTreatment finds a treatment of this shard that goes on as was decided elsewhere: the same text, if one is being sent, else
-// the same answer to early talk. Where there is none with that answer the connection is treated as a new one of its frontend.
+// the same answer to early talk, and if possible the same teaser. Where there is none with that answer the connection is treated
+// as a new one of its frontend.
 func (s *Shard) localTreatment(v *FlowState) (best treatedID, ok bool) {
 	p, speaks := &v.Elsewhere, v.speaks()
 	if !speaks {
 		best, ok = s.treatments.fronts[s.cfg.Services[v.Service].Frontend], true
-		if s.treatments.slots[best].Talk == p.Talk {
+		if t := &s.treatments.slots[best]; v.Phase == PhaseHalfOpen || t.Talk == p.Talk && string(t.Teaser) == p.Teaser {
 			return best, true
 		}
 	}
@@ -211,13 +223,42 @@ func (s *Shard) localTreatment(v *FlowState) (best treatedID, ok bool) {
 		switch {
 		case !t.used() || t.Counted || t.Refusal != policy.RefuseNone && !speaks:
 		case speaks && string(t.said(words(v.Words), nil, v.Client)) != p.Text:
-		case t.Talk == p.Talk:
+		case t.Talk == p.Talk && string(t.Teaser) == p.Teaser:
 			return treatedID(i), true
-		case speaks:
+		case speaks, t.Talk == p.Talk && s.treatments.slots[best].Talk != p.Talk:
 			best, ok = treatedID(i), true
 		}
 	}
 	return best, ok
+}
+
+// maxTeaser is the length of the longest line of a reply (RFC 5321 section 4.5.3.1.5).
+const maxTeaser = 512
+
+// adoptedTreatment returns the treatment of a connection from elsewhere: the one that localTreatment has found, but with the
+// teaser that the client was sent.
+func (s *Shard) adoptedTreatment(v *FlowState) treatedID {
+	id := treatedID(v.Treated)
+	found := s.treatments.slots[id]
+	if s.sameTeaser(v, id) {
+		return id
+	}
+	found.Teaser = policy.Text(v.Elsewhere.Teaser)
+	return s.treatments.variant(&found.Treatment, found.rule) // localiseService has seen that there is room
+}
+
+// sameTeaser reports whether a connection from elsewhere was sent the teaser of a treatment of this shard.
+func (s *Shard) sameTeaser(v *FlowState, id treatedID) bool {
+	return v.Phase == PhaseHalfOpen || v.speaks() || string(s.treatments.slots[id].Teaser) == v.Elsewhere.Teaser
+}
+
+// unteased reports whether a connection that has a server has not acknowledged all of its teaser, as no connection can.
+func (s *Shard) unteased(v *FlowState, conn *tcpstate.Conn) bool {
+	teaser := policy.Text(v.Elsewhere.Teaser)
+	if !v.Portable {
+		teaser = s.treatments.slots[s.savedTreatment(v)].Teaser
+	}
+	return teaser != "" && v.Phase.connected() && conn.Unacked(teaser.Len(v.Client)) > 0
 }
 
 // localiseServer finds the server at the address and port of the one that the connection has, to which it is connected in the

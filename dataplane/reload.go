@@ -26,9 +26,9 @@ var ErrTooManyWaits = errors.New("connections still wait by too many different t
 // CanReload reports whether Reload can be applied now, or later as long as no other Reload comes first.
 func (s *Shard) CanReload(cfg *Config) error {
 	wanted := flowtab.NewQueues(nil)
-	newWaits(wanted, cfg)
+	newWaits(wanted, cfg, nil)
 	newPools(wanted, cfg)
-	if !s.queues.Fits(wanted) {
+	if !s.addTeaserDelays(wanted) || !s.queues.Fits(wanted) {
 		return ErrTooManyWaits
 	}
 	return nil
@@ -45,7 +45,7 @@ func (c Reload) apply(s *Shard) {
 	s.setTables(&cfg)
 	s.setPolicy(&cfg, old.Policy)
 	s.queues.Retire()
-	s.waits = newWaits(s.queues, &cfg)
+	s.waits = newWaits(s.queues, &cfg, s.treatments.teaserDelays())
 	s.pools = newPools(s.queues, &cfg)
 	for i := range s.pools {
 		if i < len(oldPools) {

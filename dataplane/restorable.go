@@ -26,6 +26,9 @@ func (s *Shard) check(v *FlowState, live bool) (r *restored, outcome AdoptOutcom
 		if err := v.consistent(); err != nil {
 			return r, AdoptMalformed, err
 		}
+		if s.unteased(v, &conn) {
+			return r, AdoptMalformed, errors.New("it has a server, and has not acknowledged its teaser")
+		}
 	}
 	r.v, r.over = v, [2]uint32{}
 	r.signature = policy.Signature{}

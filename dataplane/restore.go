@@ -117,7 +117,10 @@ func (s *Shard) resumeTreatment(tr *policy.Treatment, rule *policy.RuleInfo) (tr
 	}
 	id := s.treatments.intern(tr, by)
 	if id == 0 {
-		return 0, fmt.Errorf("connections are treated in more than %d ways", maxTreated)
+		return 0, errManyTreatments
+	}
+	if tr.Teaser != "" && !s.waits.addTeaser(s.queues, tr.Delay) {
+		return 0, ErrTooManyWaits
 	}
 	s.treatments.slots[id].flows++ // until Settle: no reload may forget it before its connections come
 	s.resumed.all = append(s.resumed.all, id)
@@ -256,7 +259,7 @@ func (s *Shard) takeTreatment(f *flow, v *FlowState) {
 	case v.Phase == PhaseHalfOpen:
 		return
 	case v.Portable:
-		s.assign(f, treatedID(v.Treated))
+		s.assign(f, s.adoptedTreatment(v))
 	case s.decided(v):
 		s.assign(f, s.savedTreatment(v))
 	default:

@@ -41,6 +41,10 @@ var settings = segscript.Words("setting", map[string]func(p *player, value strin
 		p.cfg.Frontends[0].RejectText = value + "\r\n"
 		return nil
 	},
+	"teaser": func(p *player, value string) error {
+		p.cfg.Frontends[0].Teaser = value + "\r\n"
+		return nil
+	},
 	"retries":    (*player).setRetries,
 	"servers":    (*player).setServers,
 	"members":    (*player).setMembers,

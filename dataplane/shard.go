@@ -134,7 +134,7 @@ func New(cfg *Config) *Shard {
 	s.setTables(cfg)
 	s.treatments = newTreatments()
 	s.setPolicy(cfg, nil)
-	s.waits = newWaits(s.queues, cfg)
+	s.waits = newWaits(s.queues, cfg, nil)
 	s.pools = newPools(s.queues, cfg)
 	return s
 }
@@ -183,8 +183,16 @@ func (s *Shard) fire(id uint32, f *flow) {
 	case PhaseHalfOpen:
 		s.handshakeTimeout(id, f)
 	case PhaseHeld:
+		if s.teasing(f) {
+			s.teaserTimeout(id, f)
+			return
+		}
 		s.delayOver(id, f)
 	case PhaseWaiting:
+		if s.teasing(f) {
+			s.teaserTimeout(id, f)
+			return
+		}
 		s.findServer(id, f)
 	case PhaseConnecting:
 		s.connectTimeout(id, f)

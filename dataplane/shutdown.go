@@ -70,7 +70,7 @@ func (s *Shard) shut(id uint32, f *flow, now bool) bool {
 		s.abandonServer(id, f)
 		e := s.event(f, EventClosed, CauseShutdown)
 		if !now {
-			e.Banner, e.BytesToClient = s.now, uint64(s.treatment(f).NoServer.Len(f.client))
+			s.replies(e, f, s.treatment(f).NoServer)
 			s.tell(f, e)
 			s.say(id, f, wordsNoServer)
 			return true

@@ -80,6 +80,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 		f := &cfg.Frontends[i]
 		f.Delay = []time.Duration{0, time.Second, 30 * time.Second}[r.IntN(3)]
 		f.Action = Action(r.IntN(2))
+		f.Teaser = []string{"", "220-mx.example.net ESMTP\r\n"}[r.IntN(2)]
 		f.Times.Idle = []time.Duration{0, 3 * time.Second, time.Minute}[r.IntN(3)]
 	}
 	for i := range cfg.Backends {
@@ -130,6 +131,7 @@ func (z *sim) reload() {
 	for i := range cfg.Frontends {
 		f := &cfg.Frontends[i]
 		f.Delay = time.Duration(z.r.IntN(3)) * 7 * time.Second
+		f.Teaser = []string{"", "220-mx.example.net ESMTP\r\n", "220-mx\r\n"}[z.r.IntN(3)]
 		f.RejectText = fmt.Sprintf("554 %*d\r\n", 1+z.r.IntN(300), 1)
 		f.Times.Idle = []time.Duration{0, 3 * time.Second, time.Minute}[z.r.IntN(3)]
 		f.Backend = BackendID(z.r.IntN(2))

@@ -64,6 +64,9 @@ func (s *Shard) clientToServer(id uint32, f *flow, seg *wire.Segment) {
 	}
 	again := x.track.Client.Repeats(seg)
 	tcpstate.Saw(&x.track.Client, &x.track.Server, seg, uint32(seg.Wnd)<<max(0, f.conn.ClientScale()))
+	if seg.Options.SACKBlocks > 0 || seg.Ack.Before(x.track.Server.Acked) {
+		s.hideTeaser(f, x, seg)
+	}
 	x.nat.ToServer(seg)
 	if seg.Options.Timestamps && f.conn.Timestamps() && seg.Ack == x.serverISS+1 && int32(seg.Options.TSecr-x.serverTS) < 0 {
 		seg.SetTSecr(x.serverTS) // it echoes the timestamp of our SYN-ACK, which is older than the server's first

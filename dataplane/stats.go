@@ -33,6 +33,7 @@ type Stats struct {
 	OffendersEvicted  uint64 `name:"offenders_evicted" help:"offenders that were forgotten before their time because others needed the room"`
 	SYNACKsAgain      uint64 `name:"synacks_again" help:"SYN-ACKs sent again"`
 	SYNsAgain         uint64 `name:"syns_again" help:"SYNs to servers sent again"`
+	TeasersAgain      uint64 `name:"teasers_again" help:"teasers, or parts of them, sent again"`
 	HeadersAgain      uint64 `name:"headers_again" help:"PROXY headers sent again"`
 	ServersFailed     uint64 `name:"servers_failed" help:"failed attempts to connect to a server"`
 	OffersBroken      uint64 `name:"offers_broken" help:"connections whose server granted fewer TCP options than the client had been promised"`

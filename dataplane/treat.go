@@ -1,6 +1,8 @@
 package dataplane
 
 import (
+	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
@@ -46,21 +48,35 @@ func newTreatments() treatments {
 // maxTreated is how many treatments a treatedID can name.
 const maxTreated = math.MaxUint16
 
+var errManyTreatments = fmt.Errorf("connections are treated in more than %d ways", maxTreated)
+
+// room reports whether there is room for one treatment more.
+func (t *treatments) room() bool { return len(t.slots) <= maxTreated || len(t.free) > 0 }
+
 // intern returns the id of a treatment by a rule, 0 if there is no room for it.
 func (t *treatments) intern(tr *policy.Treatment, rule policy.RuleID) treatedID {
+	id := t.variant(tr, rule)
+	if id != 0 {
+		t.slots[id].current = true
+	}
+	return id
+}
+
+// variant is like intern, but the treatment is forgotten with its last flow if no configuration leads to it. The caller must
+// give it to a flow at once.
+func (t *treatments) variant(tr *policy.Treatment, rule policy.RuleID) treatedID {
 	for i := 1; i < len(t.slots); i++ {
 		if v := &t.slots[i]; v.used() && v.rule == rule && v.Treatment == *tr {
-			v.current = true
 			return treatedID(i)
 		}
 	}
-	v := treated{Treatment: *tr, rule: rule, current: true}
+	v := treated{Treatment: *tr, rule: rule}
 	if n := len(t.free); n > 0 {
 		id := t.free[n-1]
 		t.free, t.slots[id] = t.free[:n-1], v
 		return id
 	}
-	if len(t.slots) > maxTreated {
+	if !t.room() {
 		return 0
 	}
 	t.slots = append(t.slots, v)
@@ -76,17 +92,18 @@ func (t *treatments) of(p *policy.Table, d decision) treatedID {
 	}
 	tr := p.Treatment(d.treatment)
 	if id = t.intern(tr, d.rule); id == 0 {
-		id = t.nearest(tr)
+		id = cmp.Or(t.nearest(tr, true), t.nearest(tr, false))
 	}
 	t.known[d] = id
 	return id
 }
 
-// nearest returns a present treatment that admits or refuses clients as tr does, the one with the nearest delay.
-func (t *treatments) nearest(tr *policy.Treatment) (best treatedID) {
+// nearest returns a present treatment that admits or refuses clients as tr does, the one with the nearest delay; 0 if there is
+// none. Teased says that it must have the same teaser.
+func (t *treatments) nearest(tr *policy.Treatment, teased bool) (best treatedID) {
 	for i := 1; i < len(t.slots); i++ {
 		v := &t.slots[i]
-		if v.Refusal != tr.Refusal || v.Counted != tr.Counted || v.Talk != tr.Talk {
+		if teased && v.Teaser != tr.Teaser || v.Refusal != tr.Refusal || v.Counted != tr.Counted || v.Talk != tr.Talk {
 			continue
 		}
 		if best == 0 || (v.Delay-tr.Delay).Abs() < (t.slots[best].Delay-tr.Delay).Abs() {
@@ -162,9 +179,13 @@ func boundsOf(cfg *Config) policy.Bounds {
 
 // plain is the treatment of a frontend's clients if no policy says another.
 func plain(f *Frontend) policy.Treatment {
-	return policy.Treatment{
+	tr := policy.Treatment{
 		Delay: f.Delay, Talk: f.Action.talk(), Reject: policy.Text(f.RejectText), NoServer: policy.Text(f.NoServerText),
 	}
+	if f.Delay > 0 {
+		tr.Teaser = policy.Text(f.Teaser)
+	}
+	return tr
 }
 
 // decide decides how a flow is treated, whose handshake is complete.
@@ -268,7 +289,7 @@ func (s *Shard) refuseClient(id uint32, f *flow) {
 	e := s.event(f, EventClosed, CauseRefused)
 	e.Verdict = VerdictRefused
 	if t.Refusal == policy.RefuseReply {
-		e.Banner, e.BytesToClient = s.now, uint64(t.Refuse.Len(f.client))
+		s.replies(e, f, t.Refuse)
 	}
 	s.tell(f, e)
 	switch t.Refusal {

@@ -17,7 +17,7 @@ func (s *Shard) earlyTalk(id uint32, f *flow, seg *wire.Segment) {
 	e := s.event(f, EventClosed, CauseClientTalked)
 	s.quote(e, f, seg)
 	if reply {
-		e.Banner, e.BytesToClient = s.now, uint64(t.Reject.Len(f.client))
+		s.replies(e, f, t.Reject)
 	}
 	s.tell(f, e)
 	s.offended(f)
@@ -63,7 +63,7 @@ func (s *Shard) observe(id uint32, f *flow, seg *wire.Segment) {
 	case !sought:
 		s.sayNoServer(id, f, CauseNoServer)
 	case phase == PhaseHeld:
-		s.findServer(id, f)
+		s.reachOut(id, f)
 	}
 }
 
@@ -117,14 +117,22 @@ func (s *Shard) clientFinished(id uint32, f *flow) {
 func (s *Shard) hangUp(f *flow, c Cause) {
 	e := s.event(f, EventClosed, c)
 	e.Verdict = VerdictHangup
+	if c == CauseClientFIN { // our FIN follows the whole teaser
+		e.BytesToClient = uint64(s.treatment(f).Teaser.Len(f.client))
+	}
 	s.tell(f, e)
+}
+
+// replies records in an event that the client gets a reply of ours, after all of the teaser.
+func (s *Shard) replies(e *Event, f *flow, reply policy.Text) {
+	e.Banner, e.BytesToClient = s.now, uint64(s.treatment(f).Teaser.Len(f.client)+reply.Len(f.client))
 }
 
 // sayNoServer tells a client that has waited that no server is available.
 func (s *Shard) sayNoServer(id uint32, f *flow, c Cause) {
 	e := s.event(f, EventClosed, c)
 	e.Verdict = VerdictNoServer
-	e.Banner, e.BytesToClient = s.now, uint64(s.treatment(f).NoServer.Len(f.client))
+	s.replies(e, f, s.treatment(f).NoServer)
 	s.tell(f, e)
 	s.say(id, f, wordsNoServer)
 }

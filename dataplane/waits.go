@@ -12,9 +12,10 @@ import (
 const (
 	defaultIdle      = 2*time.Hour + 4*time.Minute // RFC 5382 REQ-5
 	defaultConnect   = 5 * time.Second
-	defaultHandshake = 15 * time.Second // four SYN-ACKs: at 0, 1, 3 and 7 s
-	defaultTimeWait  = time.Minute      // as Linux
-	bothFINs         = 4 * time.Minute  // both ends have sent a FIN, and one FIN is not acknowledged (RFC 5382 REQ-5)
+	defaultHandshake = 15 * time.Second  // four SYN-ACKs: at 0, 1, 3 and 7 s
+	defaultTimeWait  = time.Minute       // as Linux
+	patienceTeaser   = 100 * time.Second // R2 of RFC 9293 section 3.8.3
+	bothFINs         = 4 * time.Minute   // both ends have sent a FIN, and one FIN is not acknowledged (RFC 5382 REQ-5)
 )
 
 // firstRTO is the initial retransmission timeout, for a path that was not measured (RFC 6298 section 2.1).
@@ -46,6 +47,8 @@ type waits struct {
 	halfOpen    [][]flowtab.QueueID // of each frontend: the waits after each SYN-ACK
 	words       []flowtab.QueueID   // the same, for our last reply
 	slowWords   []flowtab.QueueID   // the same, for a client whose SYN-ACK was retransmitted (RFC 6298 section 5.7)
+	teaser      []flowtab.QueueID   // the same, for a teaser; nil if there is none
+	slowTeaser  []flowtab.QueueID   // as slowWords
 	delay       map[time.Duration]flowtab.QueueID
 	times       []Times         // of each frontend, defaults filled in; the idle times are checked at each tick
 	idleTick    flowtab.QueueID // see tick
@@ -57,13 +60,20 @@ type waits struct {
 	tarpit      flowtab.QueueID
 }
 
-func newWaits(q *flowtab.Queues, cfg *Config) waits {
+// newWaits makes the queues of a configuration. Delays are further ones that connections may still begin, see teaserDelays.
+func newWaits(q *flowtab.Queues, cfg *Config, delays []time.Duration) waits {
 	w := waits{
 		queue: q.Queue(200 * time.Millisecond), retry: q.Queue(time.Second),
 		lingerReset: q.QueueOf(finished, 5*time.Second), tarpit: q.QueueOf(finished, tarpitTime), words: backoff(q, sayingWords, firstRTO, defaultHandshake),
 		slowWords: backoff(q, sayingWords, 3*time.Second, defaultHandshake),
 	}
 	w.delay = map[time.Duration]flowtab.QueueID{}
+	for _, d := range delays {
+		w.delay[d] = q.Queue(d)
+	}
+	if len(delays) > 0 || cfg.teases() {
+		w.setTeaser(q)
+	}
 	if cfg.Policy != nil {
 		for i := range cfg.Policy.Treatments() {
 			d := cfg.Policy.Treatments()[i].Delay
@@ -81,6 +91,25 @@ func newWaits(q *flowtab.Queues, cfg *Config) waits {
 	}
 	w.idleTick, w.finTick = q.Queue(tickFor(idle)), q.Queue(tickFor(fin))
 	return w
+}
+
+// setTeaser makes the queues for teasers.
+func (w *waits) setTeaser(q *flowtab.Queues) {
+	w.teaser = backoff(q, living, firstRTO, patienceTeaser)
+	w.slowTeaser = backoff(q, living, 3*time.Second, patienceTeaser)
+}
+
+// addTeaser makes the queues for a teaser and the delay after it, if they are not there; false if there is no room.
+func (w *waits) addTeaser(q *flowtab.Queues, delay time.Duration) bool {
+	wanted := flowtab.NewQueues(nil)
+	(&waits{}).setTeaser(wanted)
+	wanted.Queue(delay)
+	if !q.Fits(wanted) {
+		return false
+	}
+	w.setTeaser(q)
+	w.delay[delay] = q.Queue(delay)
+	return true
 }
 
 // tickFor is how often to check for a silence of that length: an eighth of it, at most a minute.

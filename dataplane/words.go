@@ -7,15 +7,16 @@ import (
 	"hushgate/tcpstate"
 )
 
-// text returns the reply that we are sending. It is valid until the next call, and always the same for a flow: segments are cut
-// out of it.
+// text returns what we send to a client from our first octet on: the teaser, and the reply if there is one. It is valid until the
+// next call, and always the same for a flow: segments are cut out of it.
 func (s *Shard) text(f *flow) []byte {
 	s.lastReply = s.treatments.slots[f.treated].said(f.words&wordMask, s.lastReply[:0], f.client)
 	return s.lastReply
 }
 
-// said appends one of the replies to a client. Words that this release does not know are nothing.
+// said appends the teaser and one of the replies to a client. Words that this release does not know are nothing.
 func (t *treated) said(w words, b []byte, client wire.Addr) []byte {
+	b = t.Teaser.Append(b, client)
 	if texts := [numWords]policy.Text{wordsReject: t.Reject, wordsNoServer: t.NoServer, wordsRefuse: t.Refuse}; w < numWords {
 		b = texts[w].Append(b, client)
 	}
@@ -42,7 +43,7 @@ func (s *Shard) wordsAgain(f *flow) []flowtab.QueueID {
 	return s.waits.words
 }
 
-// sayMore sends as much as the client's window allows; false if nothing was sent.
+// sayMore sends as much of the text as the client's window allows; false if nothing was sent.
 func (s *Shard) sayMore(f *flow) (sent bool) {
 	for {
 		h, part, ok := f.conn.Output(s.now, s.text(f))

@@ -61,8 +61,9 @@ func Refuse(seg *wire.Segment) (wire.Header, bool) {
 // Output sends the reply and the FIN.
 func (c *Conn) Close() { c.terms |= termClosing }
 
-// Output returns the next segment of our last reply, text, and the FIN after it, as far as the client's window and MSS allow;
-// false if nothing can be sent now. Text must be the same at each call. Output advances SND.NXT.
+// Output returns the next segment of text, the octets that we send from our first one on, and after Close the FIN behind it, as
+// far as the client's window and MSS allow; false if nothing can be sent now. Text must be the same at each call; Close may
+// append to it. Output advances SND.NXT.
 func (c *Conn) Output(now mono.Time, text []byte) (wire.Header, []byte, bool) {
 	if c.finSent() {
 		return wire.Header{}, nil, false
@@ -91,9 +92,6 @@ func (c *Conn) Retransmit(now mono.Time, text []byte) (wire.Header, []byte, bool
 	if c.SndUna != c.SndNxt {
 		return c.segmentAt(now, text, c.SndUna, uint32(c.SndNxt-c.SndUna))
 	}
-	if c.finSent() || c.terms&termClosing == 0 {
-		return wire.Header{}, nil, false
-	}
 	probed := c.SndWnd
 	c.SndWnd = max(1, probed)
 	h, part, ok := c.Output(now, text)
@@ -101,8 +99,12 @@ func (c *Conn) Retransmit(now mono.Time, text []byte) (wire.Header, []byte, bool
 	return h, part, ok
 }
 
-// segmentAt returns the segment that begins at seq, out of text and FIN, with at most room octets. A FIN may be sent without
-// room in the window.
+// Unacked returns how many of the first n octets that we send from our first one on the client has not acknowledged. Some of
+// them may not have been sent.
+func (c *Conn) Unacked(n int) int { return max(0, n-int(c.SndUna-c.ISS-1)) }
+
+// segmentAt returns the segment that begins at seq, out of text and, after Close, FIN, with at most room octets. A FIN may be
+// sent without room in the window.
 func (c *Conn) segmentAt(now mono.Time, text []byte, seq wire.Seq, room uint32) (wire.Header, []byte, bool) {
 	rest := text[min(int(seq-c.ISS-1), len(text)):]
 	mss := uint32(c.MSS)
@@ -110,7 +112,8 @@ func (c *Conn) segmentAt(now mono.Time, text []byte, seq wire.Seq, room uint32) 
 		mss -= timestampSpace
 	}
 	room = min(room, mss)
-	if len(rest) > 0 && room == 0 {
+	closing := c.terms&termClosing != 0
+	if len(rest) == 0 && !closing || len(rest) > 0 && room == 0 {
 		return wire.Header{}, nil, false
 	}
 	part := rest[:min(len(rest), int(room))]
@@ -118,7 +121,7 @@ func (c *Conn) segmentAt(now mono.Time, text []byte, seq wire.Seq, room uint32) 
 	if len(part) > 0 {
 		h.Flags |= wire.PSH
 	}
-	if len(part) == len(rest) {
+	if len(part) == len(rest) && closing {
 		h.Flags |= wire.FIN
 	}
 	return h, part, true

@@ -134,6 +134,7 @@ type Frontend struct {
 	Action        Action
 	RejectText    string        // one line without CRLF: "554 5.5.1 Protocol error"
 	NoServerText  string        // one line without CRLF: "421 4.3.2 Service not available"
+	Teaser        string        // one line without CRLF: "220-mx.example.net ESMTP"; empty: none
 	Backend       string        // name; always one of Config.Backends
 	ClientTimeout time.Duration // timeout client; 0: not set
 	ClientFIN     time.Duration // timeout client-fin; 0: the same as without a FIN

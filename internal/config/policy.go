@@ -227,6 +227,9 @@ func (r *resolver) notePolicy(f *rawProxy, out *Frontend) {
 	if out.StressDelay >= out.Delay {
 		unused("stress-delay", "it is not shorter than inspect-delay %s", formatTime(out.Delay))
 	}
+	if out.Delay == 0 && len(out.Access) == 0 {
+		unused("teaser", "without a delay it is not sent")
+	}
 	if out.Limits.Connections == 0 && out.Limits.Rate == 0 {
 		unused("limits.over", "there is no limit")
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,14 @@ func TestPolicyWithoutEffect(t *testing.T) {
 		if diff := cmp.Diff([]string{want}, said("a.yaml", withPolicy(c.global, settings))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.frontend, diff)
 		}
+	}
+}
+
+// TestTeaserWithoutDelay: without a delay there is no teaser.
+func TestTeaserWithoutDelay(t *testing.T) {
+	text := strings.Replace(withPolicy("", "teaser: 220-mx"), "inspect-delay: 20s", "inspect-delay: 0s", 1)
+	if got := said("a.yaml", text); !slices.Contains(got, "7: note: teaser has no effect: without a delay it is not sent") {
+		t.Errorf("%q", got)
 	}
 }
 

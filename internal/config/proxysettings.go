@@ -134,6 +134,10 @@ func nativeFrontendTable() []setting[rawProxy] {
 				"421 4.3.2 Service not available, try again later", "an SMTP reply", checkReply),
 		},
 		{
+			key: "teaser", about: "the first line of the greeting", otherwise: "none",
+			kind: text(func(p *rawProxy) *string { return &p.front.Teaser }, "", "a line of a greeting", checkTeaser),
+		},
+		{
 			key: "access", about: "who is let in, kept out or treated otherwise", otherwise: "none",
 			kind: ofNode((*yamlReader).access),
 		},

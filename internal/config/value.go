@@ -197,6 +197,29 @@ func parseBind(s string) ([]Bind, error) {
 
 // checkReply returns an error unless s is the single line of a negative SMTP reply (RFC 5321 section 4.2).
 func checkReply(s string) error {
+	if err := checkLine(s); err != nil {
+		return err
+	}
+	if len(s) < 4 || s[0] != '4' && s[0] != '5' || !isDigit(s[1]) || !isDigit(s[2]) || s[3] != ' ' {
+		return errors.New("a reply that refuses begins with 4 or 5, two more digits and a space, " +
+			"such as 554 5.5.1 Protocol error")
+	}
+	return nil
+}
+
+// checkTeaser returns an error unless s is a line of a greeting that is not its last one (RFC 5321 section 4.2.1).
+func checkTeaser(s string) error {
+	if err := checkLine(s); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(s, "220-") {
+		return errors.New("the server's greeting follows it, so it begins with 220 and a hyphen, such as 220-mx.example.net ESMTP")
+	}
+	return nil
+}
+
+// checkLine returns an error unless s can be a line of an SMTP reply.
+func checkLine(s string) error {
 	const (
 		maxReply = 510        // RFC 5321 section 4.5.3.1.5: 512 octets with CRLF
 		client   = "{client}" // replaced by the client's address
@@ -209,9 +232,6 @@ func checkReply(s string) error {
 		return fmt.Errorf("longer than %d octets", maxReply)
 	case strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) >= 0:
 		return errors.New("not printable ASCII on one line")
-	case len(s) < 4 || s[0] != '4' && s[0] != '5' || !isDigit(s[1]) || !isDigit(s[2]) || s[3] != ' ':
-		return errors.New("a reply that refuses begins with 4 or 5, two more digits and a space, " +
-			"such as 554 5.5.1 Protocol error")
 	}
 	return nil
 }

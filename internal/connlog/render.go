@@ -55,6 +55,8 @@ func termination(e *dataplane.Event) string {
 		default:
 			return "CR"
 		}
+	case dataplane.CauseClientTimeout:
+		return "cR"
 	case dataplane.CauseServerRST:
 		if e.Verdict == dataplane.VerdictNoServer {
 			return "SC"

@@ -304,7 +304,7 @@ func (r *recorder) lively(e *dataplane.Event) {
 
 func (r *recorder) closed(e *dataplane.Event) {
 	f := &r.fronts[e.Service]
-	if f.quiet && e.Verdict == dataplane.VerdictHangup && e.BytesToClient == 0 {
+	if f.quiet && e.Verdict == dataplane.VerdictHangup && e.Banner == 0 {
 		return
 	}
 	counts := connlog.Counts{

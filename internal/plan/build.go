@@ -269,7 +269,7 @@ func (b *Tables) frontend(f *config.Frontend, backend dataplane.BackendID, times
 	}
 	b.frontends = append(b.frontends, f.Name)
 	b.Shard.Frontends = append(b.Shard.Frontends, dataplane.Frontend{
-		Delay: f.Delay, Action: action, RejectText: f.RejectText + "\r\n", NoServerText: f.NoServerText + "\r\n",
+		Delay: f.Delay, Action: action, RejectText: f.RejectText + "\r\n", NoServerText: f.NoServerText + "\r\n", Teaser: string(teaser(f)),
 		Backend: backend, Times: times, HidePipeconnect: f.HidePipeconnect, Policy: uint16(id) + 1,
 		Signatures: f.LogFormat == config.LogJSON || f.LogFormat == config.LogPostscreen || asksSignatures(f),
 		Live:       f.LogFormat == config.LogPostscreen,
@@ -308,7 +308,7 @@ func fits(bind config.Bind, a netip.AddrPort, outside []*netenv.Link) bool {
 }
 
 // maxWaits bounds the number of different times for which connections may wait. Each has its own queue in every shard.
-const maxWaits = 190
+const maxWaits = 180
 
 // distinctWaits counts them. Where a segment is sent again, the timeout is split into powers of two, which all timeouts
 // share, and a rest. Each of the four settings has its own queues.

@@ -46,7 +46,7 @@ func (b *Tables) setPolicy(cfg *config.Config) error {
 func policyFrontend(f *config.Frontend) policy.Frontend {
 	return policy.Frontend{
 		Name: f.Name, Delay: f.Delay, Talk: talkOf(f.Action),
-		Reject: reply(f.RejectText), NoServer: reply(f.NoServerText),
+		Reject: reply(f.RejectText), NoServer: reply(f.NoServerText), Teaser: teaser(f),
 		Admission: f.Admission, Access: f.Access,
 		Limits: limitsOf(&f.Limits),
 		Pass:   passOf(f.Pass), Veto: f.Veto, PassDelay: f.PassDelay,
@@ -82,6 +82,14 @@ func passOf(m config.PassMode) policy.PassMode {
 
 // reply is a line of the configuration as it is sent.
 func reply(line string) policy.Text { return policy.Text(line + "\r\n") }
+
+// teaser is what is sent when the hold begins.
+func teaser(f *config.Frontend) policy.Text {
+	if f.Teaser == "" {
+		return ""
+	}
+	return reply(f.Teaser)
+}
 
 // talkOf is what early talk gets.
 func talkOf(a config.Action) policy.Talk {

@@ -201,5 +201,8 @@ func (b *builder) finish(f *Frontend, tr *Treatment, p PassState, counted, stres
 	if p == PassNew && tr.Delay == 0 {
 		tr.Pass = PassUnused // a pass is for having waited
 	}
+	if tr.Delay == 0 || p == PassOld {
+		tr.Teaser = "" // nothing is tested that it could help with
+	}
 	tr.Ask = f.DNS && p != PassOld && tr.Delay > 0
 }

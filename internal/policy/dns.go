@@ -128,8 +128,8 @@ type afterDNS struct {
 	deny  []TreatmentID // by site; one alone if they are all the same
 }
 
-// After returns what a treatment that asks for DNS lists turns into by their verdict. That the connection is counted does not
-// change.
+// After returns what a treatment that asks for DNS lists turns into by their verdict. That the connection is counted, and its
+// teaser, which was sent, do not change.
 func (t *Table) After(id TreatmentID, v Verdict) TreatmentID {
 	a := t.after[id]
 	switch {
@@ -180,7 +180,7 @@ func (b *builder) denySites() (names []string) {
 
 // deny changes a treatment as a denying verdict says. A delay is never shortened by it, not even in stress.
 func deny(tr *Treatment, o *Outcome, site string) {
-	counted := tr.Counted
+	counted, teaser := tr.Counted, tr.Teaser
 	switch o.Kind {
 	case OutcomeDelay:
 		tr.Delay = max(tr.Delay, o.Delay)
@@ -192,7 +192,7 @@ func deny(tr *Treatment, o *Outcome, site string) {
 	default:
 		refuse(tr, o)
 	}
-	tr.Counted = counted
+	tr.Counted, tr.Teaser = counted, teaser
 }
 
 // maxDelay bounds what is waited for.

@@ -140,7 +140,7 @@ type Treatment struct {
 	Reject   Text // TalkReply
 	NoServer Text // said when no server can be had
 	Refuse   Text // RefuseReply
-	Teaser   Text // sent when the hold begins; empty for none
+	Teaser   Text // sent when the hold begins, and so before any other text; empty for none
 }
 
 // TreatmentID is an index into Table.Treatments.
