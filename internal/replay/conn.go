@@ -40,8 +40,9 @@ type end struct {
 	finAt    wire.Seq // the number of its FIN; valid if fin
 	bounded  bool
 	fin      bool
-	scale    int8 // the window scale that it sent; or wire.NoScale
-	asked    bool // its SYN was seen as a whole: scale is known
+	scale    int8     // the window scale that it sent; or wire.NoScale
+	teaser   wire.Seq // octets of a teaser, which is no banner
+	asked    bool     // its SYN was seen as a whole: scale is known
 	segments int
 
 	talk    moment // its first payload
@@ -137,10 +138,28 @@ func (e *end) hears(seg *wire.Segment, scaled int8) {
 	}
 }
 
+// begins is the number of this end's first octet after a teaser.
+func (e *end) begins() wire.Seq { return e.isn + 1 + e.teaser }
+
+// teases recognises a teaser: the lines of a greeting that say that more follow, sent before the last one (postscreen:
+// postscreen_greet_banner). A client that talks after it has not waited for the banner. A greeting that comes as a whole, or
+// whose last line begins in the same segment, is none.
+func (e *end) teases(seg *wire.Segment) bool {
+	if seg.Seq != e.begins() || !bytes.HasSuffix(seg.Payload, []byte("\n")) {
+		return false
+	}
+	for line := range bytes.Lines(seg.Payload) {
+		if !bytes.HasPrefix(line, []byte("220-")) {
+			return false
+		}
+	}
+	return true
+}
+
 // sends learns from a segment what its sender has sent. A number after the first one shows that earlier payload is missing
 // in the capture, unless it is only one number later and may be that of a FIN.
 func (e *end) sends(now moment, seg *wire.Segment) {
-	first, end := e.isn+1, seg.Seq+wire.Seq(len(seg.Payload))
+	first, end := e.begins(), seg.Seq+wire.Seq(len(seg.Payload))
 	fin := seg.Flags.Has(wire.FIN)
 	switch {
 	case len(seg.Payload) > 0 && end.After(first):
@@ -192,7 +211,7 @@ func (c *conn) fromClient(seg *wire.Segment) bool {
 		c.ready = c.now
 	}
 	c.server.hears(seg, shift(&c.client, &c.server))
-	if seg.Ack.After(c.server.isn+1) && !(c.server.fin && c.server.finAt == c.server.isn+1) {
+	if first := c.server.begins(); seg.Ack.After(first) && !(c.server.fin && c.server.finAt == first) {
 		c.saw.note(c.now)
 	}
 	if c.client.beyondFin(seg) {
@@ -275,6 +294,10 @@ func (c *conn) fromServer(seg *wire.Segment) bool {
 	}
 	if c.server.beyondFin(seg) {
 		return false
+	}
+	if c.server.teases(seg) {
+		c.server.teaser += wire.Seq(len(seg.Payload))
+		c.notes |= NoteTeaser
 	}
 	c.server.sends(c.now, seg)
 	return true

@@ -33,6 +33,9 @@ const (
 	tIRS = wire.Seq(0xfffffffe)
 	tISS = wire.Seq(7000)
 	hi   = "220 x\r\n"
+
+	teaser = "220-mx\r\n"
+
 	ehlo = "EHLO x\r\nmore\r\n"
 )
 
@@ -139,6 +142,29 @@ var stories = []struct {
 	{
 		"the server leaves", handshake(s(510*ms, wire.RST, 1, 0, "")),
 		Waited, 500 * ms, NoteNoBanner, Waited, Waited,
+	},
+	{
+		"waits for the banner after a teaser",
+		handshake(s(20*ms, ack, 1, 1, teaser), c(30*ms, ack, 1, 9, ""), s(310*ms, ack, 9, 1, hi), c(320*ms, ack, 1, 16, ""), c(400*ms, ack, 1, 16, ehlo)),
+		Waited, 300 * ms, NoteTeaser, Waited, Waited,
+	},
+	{
+		"takes a teaser for the banner",
+		handshake(s(20*ms, ack, 1, 1, teaser), c(30*ms, ack, 1, 9, ""), c(110*ms, ack, 1, 9, ehlo), s(111*ms, ack, 9, 15, ""), s(310*ms, ack, 9, 15, hi)),
+		Talked, 100 * ms, NoteTeaser, Waited, Talked, // the client's segments alone do not show that it was a teaser
+	},
+	{
+		"takes a teaser of two segments for the banner, which was sent twice",
+		handshake(s(20*ms, ack, 1, 1, teaser), s(20*ms, ack, 9, 1, teaser), s(60*ms, ack, 1, 1, teaser), c(110*ms, ack, 1, 17, ehlo), s(310*ms, ack, 17, 15, hi)),
+		Talked, 100 * ms, NoteTeaser, Waited, Talked,
+	},
+	{
+		"hangs up after a teaser", handshake(s(20*ms, ack, 1, 1, teaser), c(210*ms, ack|wire.FIN, 1, 9, "")),
+		HungUp, 200 * ms, NoteTeaser | NoteNoBanner, Waited, Waited,
+	},
+	{
+		"a greeting of two lines is no teaser", handshake(s(110*ms, ack, 1, 1, teaser+hi), c(120*ms, ack, 1, 16, ehlo)),
+		Waited, 100 * ms, 0, Waited, Waited,
 	},
 	{"a scan", []tSeg{c(0, wire.SYN, 0, 0, ""), s(5*ms, wire.SYN|ack, 0, 1, ""), c(6*ms, wire.RST, 1, 0, "")}, NoHandshake, 0, 0, NoHandshake, Waited},
 	{"from the middle", []tSeg{c(0, ack, 100, 100, ehlo), s(1*ms, ack, 100, 114, "250 ok\r\n")}, Unjudged, 0, 0, Unjudged, Unjudged},

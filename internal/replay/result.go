@@ -60,13 +60,14 @@ const (
 	NoteUnfinished                    // the capture ended, or the connection was evicted, before the connection's end
 	NoteNoBanner                      // the server sent nothing
 	NoteIncomplete                    // the capture lacks payload that was acknowledged, or that later numbers show
+	NoteTeaser                        // the server sent a teaser, which is no banner
 	NoteUnacceptable                  // segments were ignored because TCP does not accept them: resets, ACKs, SYN-ACKs with unexpected numbers
 )
 
 var noteNames = []string{
 	"client's side only", "server's side only", "truncated packets", "retransmissions", "payload out of order",
 	"wrong checksums ignored", "crossed the banner", "unfinished", "no banner",
-	"the capture lacks packets", "unacceptable segments ignored",
+	"the capture lacks packets", "teaser", "unacceptable segments ignored",
 }
 
 // Words returns the notes in words.
