@@ -35,11 +35,3 @@ func (s *Shard) Treatment(client wire.Addr, port uint16, svc ServiceID) (policy.
 	}
 	return *s.treatment(s.flows.At(id)), true
 }
-
-// ListMatches returns how often a client's address was found in each of the policy's lists. It is valid until Reload.
-func (s *Shard) ListMatches() []uint64 {
-	if s.memory == nil {
-		return nil
-	}
-	return s.memory.Matches()
-}

@@ -52,18 +52,11 @@ func (d *driver) eventsOf(kind EventKind) (list []Event) {
 	return list
 }
 
-// TestLook: what was decided about a client can be looked at from the end of its handshake on, and so can the matches of lists.
+// TestLook: what was decided about a client can be looked at from the end of its handshake on.
 func TestLook(t *testing.T) {
 	eachFamily(t, func(t *testing.T, v6 bool) {
-		if d := newDriverOf(t, v6, func(*Config) {}); d.shard.ListMatches() != nil {
-			t.Error("lists without a policy")
-		}
 		d := newDriverOf(t, v6, withPolicy(t, func(c *policy.Config) {
-			c.Lists = []policy.NamedList{{Name: "all", List: everybody{}}, {Name: "none", List: nobody{}}}
-			c.Frontends[0].Access = []policy.Rule{
-				{Name: "none", When: listed(1), Do: policy.Outcome{Kind: policy.OutcomeReject}},
-				{Name: "all", When: listed(0), Do: policy.Outcome{Kind: policy.OutcomeDelay, Delay: 77 * time.Second}},
-			}
+			c.Frontends[0].Access = []policy.Rule{{Name: "all", Do: policy.Outcome{Kind: policy.OutcomeDelay, Delay: 77 * time.Second}}}
 		}))
 		a, port := d.peer(0)
 		if _, ok := d.shard.Treatment(a, port, 0); ok {
@@ -78,25 +71,7 @@ func TestLook(t *testing.T) {
 		if tr, ok := d.shard.Treatment(a, port, 0); !ok || tr.Delay != 77*time.Second {
 			t.Errorf("%+v, %v", tr, ok)
 		}
-		if got := d.shard.ListMatches(); !slices.Equal(got, []uint64{1, 0}) {
-			t.Errorf("matches %v", got)
-		}
 	})
-}
-
-// everybody and nobody are lists.
-type (
-	everybody struct{}
-	nobody    struct{}
-)
-
-func (everybody) Answers() []policy.Answer           { return []policy.Answer{{}} }
-func (everybody) Lookup(wire.Addr) (int, bool)       { return 0, true }
-func (nobody) Answers() []policy.Answer              { return []policy.Answer{{}} }
-func (nobody) Lookup(wire.Addr) (index int, ok bool) { return 0, false }
-
-func listed(list int) policy.Condition {
-	return policy.Condition{{{Any: []policy.Test{{Kind: policy.TestList, List: list}}}}}
 }
 
 // TestPass: who waited once and was greeted waits no more; who talks early loses its pass; another process and another

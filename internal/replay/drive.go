@@ -169,7 +169,11 @@ func (d *Driver) fromServer(seg *wire.Segment) {
 // client passes a client's segment to the shard.
 func (d *Driver) client(s *driven, seg *wire.Segment) {
 	from := netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)
+	offloaded := !seg.ChecksumOK() && seg.ChecksumOffloaded()
 	d.renumber(s, from, seg)
+	if offloaded { // the hardware would have filled it in
+		seg.Resum()
+	}
 	s.prune()
 	before := where(s, from)
 	drops := s.shard.Stats().Dropped

@@ -106,6 +106,7 @@ type jsonPolicy struct {
 
 type jsonRule struct {
 	Rule        string          `json:"rule"`
+	Matches     uint64          `json:"matches"`
 	Connections int             `json:"connections"`
 	Verdicts    map[Verdict]int `json:"verdicts"`
 	Delays      []jsonDelay     `json:"delays"`
@@ -165,18 +166,17 @@ func policyJSON(h *rehearsal, t *Tally, remarks []remark) jsonPolicy {
 	if h.trials[0].trial == nil {
 		return out
 	}
-	names := h.trials[0].tables.Names.Rules
+	names, matched := h.trials[0].tables.Names.Rules, h.matched()
 	for _, id := range h.ruleIDs() {
-		name, done := h.ruleOf(id)
-		rule := jsonRule{name, done.connections, done.verdicts, []jsonDelay{}}
+		done := h.decided(id)
+		rule := jsonRule{names[id], matched.Rules[id].Decided, done.connections, done.verdicts, []jsonDelay{}}
 		for _, delay := range slices.Sorted(maps.Keys(done.delays)) {
 			rule.Delays = append(rule.Delays, jsonDelay{millis(delay), done.delays[delay]})
 		}
 		out.Rules = append(out.Rules, rule)
 	}
-	lists, matches := h.listMatches()
-	for i, name := range lists {
-		out.Lists = append(out.Lists, jsonList{name, matches[i]})
+	for _, l := range matched.Lists {
+		out.Lists = append(out.Lists, jsonList{l.Name, l.Matches})
 	}
 	most := d.refusedMost()
 	for _, k := range most[:min(jsonRefusedN, len(most))] {

@@ -135,22 +135,27 @@ func (h *rehearsal) ruleIDs() (ids []policy.RuleID) {
 	return ids
 }
 
-func (h *rehearsal) ruleOf(id policy.RuleID) (name string, done *ruleDeeds) {
-	name = h.trials[0].tables.Names.Rules[id]
-	if done = h.deeds.rules[id]; done == nil {
-		done = &ruleDeeds{}
+// matched returns how often each rule and list of the policy matched.
+func (h *rehearsal) matched() policy.Counts { return h.trials[0].shard.PolicyCounts() }
+
+// decided returns what came of the connections that a rule decided about.
+func (h *rehearsal) decided(id policy.RuleID) *ruleDeeds {
+	if done := h.deeds.rules[id]; done != nil {
+		return done
 	}
-	return name, done
+	return &ruleDeeds{}
 }
 
 func (h *rehearsal) writeRules(b *strings.Builder) {
-	ids := h.ruleIDs()
+	ids, matched := h.ruleIDs(), h.matched()
 	rows := make([]counted, 0, len(ids))
 	for _, id := range ids[:min(shownRules, len(ids))] {
-		name, done := h.ruleOf(id)
-		rows = append(rows, counted{name, &done.verdictCounts, "  " + delayWords(done.delays)})
+		done := h.decided(id)
+		rows = append(rows, counted{
+			h.trials[0].tables.Names.Rules[id], &done.verdictCounts, fmt.Sprintf("  %7d  %s", matched.Rules[id].Decided, delayWords(done.delays)),
+		})
 	}
-	policyColumns.write(b, "rule that decided", rows, "  delays")
+	policyColumns.write(b, "rule that decided", rows, "  matched  delays")
 	if more := len(ids) - shownRules; more > 0 {
 		fmt.Fprintf(b, "%d more rules: see JSON\n", more)
 	}
@@ -172,29 +177,18 @@ func delayWords(delays map[time.Duration]int) string {
 	return strings.Join(words, ", ")
 }
 
-// listMatches returns the names of the policy's lists, and how often a client was in each.
-func (h *rehearsal) listMatches() (names []string, matches []uint64) {
-	v := h.trials[0]
-	matches = v.shard.ListMatches()
-	for _, l := range v.file.cfg.Lists[:min(len(matches), len(v.file.cfg.Lists))] {
-		names = append(names, fmt.Sprintf("%s (%s)", l.Name, l.Where))
-	}
-	return names, matches
-}
-
 func (h *rehearsal) writeLists(b *strings.Builder) {
-	names, matches := h.listMatches()
-	if len(names) == 0 {
+	lists := h.matched().Lists
+	if len(lists) == 0 {
 		return
 	}
-	all := len(names)
-	names = names[:min(shownRules, all)]
-	width := len(slices.MaxFunc(names, func(a, b string) int { return len(a) - len(b) }))
-	fmt.Fprintf(b, "\n%-*s  %11s\n", width, "list", "matches")
-	for i, name := range names {
-		fmt.Fprintf(b, "%-*s  %11d\n", width, name, matches[i])
+	shown := lists[:min(shownRules, len(lists))]
+	width := len(slices.MaxFunc(shown, func(a, b policy.ListCount) int { return len(a.Name) - len(b.Name) }).Name)
+	fmt.Fprintf(b, "\n%-*s  %7s\n", width, "list", "matched")
+	for _, l := range shown {
+		fmt.Fprintf(b, "%-*s  %7d\n", width, l.Name, l.Matches)
 	}
-	if more := all - shownRules; more > 0 {
+	if more := len(lists) - len(shown); more > 0 {
 		fmt.Fprintf(b, "%d more lists: see JSON\n", more)
 	}
 }

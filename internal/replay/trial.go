@@ -130,9 +130,15 @@ func (t *trial) join(c *caller) *actor {
 // syn passes on a client's SYN as it is, because it is what the client's signature consists of.
 func (t *trial) syn(a *actor, seg *wire.Segment) {
 	frame := append([]byte(nil), seg.Frame()...)
-	if a.at.port != a.conn.clientPort && t.dec.Decode(frame) == wire.KindTCP {
+	if t.dec.Decode(frame) != wire.KindTCP {
+		return
+	}
+	if a.at.port != a.conn.clientPort {
 		t.dec.Segment.SetSource(a.at.addr, a.at.port)
 		t.dec.Segment.Seal()
+	}
+	if !t.dec.Segment.ChecksumOK() { // it was left to the hardware
+		t.dec.Segment.Resum()
 	}
 	t.input(wire.Outside, frame)
 }

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,9 @@ import (
 	"time"
 
 	"hushgate/internal/capture"
+	"hushgate/internal/connlog"
+	"hushgate/internal/mono"
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 )
 
@@ -219,4 +223,111 @@ func FuzzTrials(f *testing.F) {
 			ids[done[i].id] = true
 		}
 	})
+}
+
+// TestAsLogged: a line of JSON has the names and values of the gateway's own line about the same connection.
+func TestAsLogged(t *testing.T) {
+	file, err := loadPolicy(policyOf(t, "    inspect-delay: 20s\n    access: [{reject: 198.18.0.7, signature: \"999_*_*_*\"}, {delay: all, for: 1s}]"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var h *rehearsal
+	lines := 0
+	h = newRehearsal(&Request{}, file, func(d *deed) {
+		lines++
+		v := h.trials[0]
+		live := (&connlog.Renderer{Clock: mono.NewClockAt(v.origin.Add(-time.Duration(epoch))), Names: &v.tables.Names}).AppendJSON(nil, &d.Event, connlog.Counts{})
+		ours, err := json.Marshal(d.json())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, got := map[string]any{}, map[string]any{}
+		if err := errors.Join(json.Unmarshal(live, &want), json.Unmarshal(ours, &got)); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"id", "begin", "untested_after_ms"} { // of the capture
+			delete(got, key)
+		}
+		for key, value := range got {
+			if want[key] != value {
+				t.Errorf("%s is %v, in the log %v", key, value, want[key])
+			}
+		}
+		for _, key := range []string{"verdict", "rule", "pass", "cause", "signature", "held_ms", "talk"} {
+			if _, is := got[key]; is != (want[key] != nil) {
+				t.Errorf("%s is %v, in the log %v", key, got[key], want[key])
+			}
+		}
+	})
+	o := NewObserver(Options{Ports: []uint16{25}}, h.ended)
+	dec := wire.NewDecoder()
+	story := append(mail(500*ms, time.Second), shifted(time.Minute, 5000, handshake(c(110*ms, ack, 1, 1, "EHLO \"x\\\x01\r\n")))...)
+	for _, g := range story {
+		dec.Decode(g.frame())
+		h.clock(tStart.Add(g.at))
+		if err := h.segment(&capture.Packet{Time: tStart.Add(g.at)}, &capture.Frame{}, &dec.Segment, o.view(tStart.Add(g.at), &dec.Segment, false)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.Flush()
+	if _, err := h.finish(); err != nil || lines != 2 {
+		t.Errorf("%d lines, %v", lines, err)
+	}
+}
+
+// TestAsksDNS: the remark about DNS lists is made if a client would be asked about.
+func TestAsksDNS(t *testing.T) {
+	for _, asks := range []bool{false, true} {
+		c := policy.Config{
+			Frontends: []policy.Frontend{{Name: "a", Delay: time.Second, DNS: asks}},
+			DNS:       policy.DNS{Sites: []policy.Site{{Name: "zen.example", Weight: 1}}, Threshold: 1, Deny: policy.Outcome{Kind: policy.OutcomeReject}},
+		}
+		table, err := policy.NewTable(&c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := asksDNS(table); got != asks {
+			t.Errorf("%v, want %v", got, asks)
+		}
+	}
+}
+
+// TestOffloadedSYN: a SYN whose checksum was left to the hardware, as a capture on the client shows it, is as good as any other.
+func TestOffloadedSYN(t *testing.T) {
+	file, err := loadPolicy(policyOf(t, "    inspect-delay: 20s"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, answers := 0, 0
+	h := newRehearsal(&Request{}, file, func(*deed) { n++ })
+	o := NewObserver(Options{Ports: []uint16{25}}, h.ended)
+	drive := NewDriver(DriveOptions{Delay: time.Second}, func(p Driven) {
+		if p.Ours {
+			answers++
+		}
+	})
+	dec := wire.NewDecoder()
+	for _, g := range handshake(c(110*ms, ack, 1, 1, ehlo)) {
+		frame := g.frame()
+		dec.Decode(frame)
+		copy(frame[wire.PacketAt+20+16:], pseudoSum(&dec.Segment))
+		again := append([]byte(nil), frame...)
+		at := tStart.Add(g.at)
+		dec.Decode(frame)
+		h.clock(at)
+		if err := h.segment(&capture.Packet{Time: at}, &capture.Frame{}, &dec.Segment, o.view(at, &dec.Segment, false)); err != nil {
+			t.Fatal(err)
+		}
+		dec.Decode(again)
+		if err := drive.Segment(at, &dec.Segment, g.client, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.Flush()
+	if _, err := h.finish(); err != nil || n != 1 {
+		t.Errorf("%d connections, %v", n, err)
+	}
+	if answers != 2 || len(drive.refusals()) > 0 { // SYN-ACK, RST
+		t.Errorf("%d answers, %v", answers, drive.refusals())
+	}
 }
