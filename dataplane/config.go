@@ -216,7 +216,6 @@ type Source struct {
 // Limits bounds what strangers can make a shard store or send. Zero means the default.
 type Limits struct {
 	Flows    int // flow records; default 1,000,000
-	Held     int // connections in the delay at which there is stress, see policy.Stress; 0: no bound
 	HalfOpen int // half-open records; default 65,536. Beyond them a SYN is answered with a cookie
 	RSTsPerS int // RSTs for segments of unknown connections; default 1,000
 	ACKsPerS int // challenge ACKs, and ACKs that answer unacceptable segments; default 1,000

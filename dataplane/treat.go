@@ -266,11 +266,9 @@ func (s *Shard) press() {
 		return
 	}
 	lim := s.cfg.Limits.withDefaults()
-	held := s.stats.Phase[PhaseHeld]
 	if s.stress.Update(
 		policy.Use{Used: s.flows.Len() - int(s.over()), Limit: lim.Flows},
 		policy.Use{Used: int(s.stats.Phase[PhaseHalfOpen]), Limit: lim.HalfOpenRecords()},
-		policy.Use{Used: int(held), Limit: lim.Held},
 	) {
 		s.events = append(s.events, Event{
 			Kind: EventStress, Server: NoServer, Stress: s.stress.On(), Active: uint32(s.active), Closed: s.now,

@@ -110,7 +110,11 @@ func TestAccessExamples(t *testing.T) {
 			}
 		}
 	}
-	table := load(t, filepath.Join(dir, "mx.yaml")).Shard.Policy
+	b := load(t, filepath.Join(dir, "mx.yaml"))
+	if !b.Shard.Frontends[0].Signatures { // whatever the log has of them
+		t.Error("a rule asks for signatures, and they are not recorded")
+	}
+	table := b.Shard.Policy
 	for signature, want := range map[string]string{"1024_00_1460_00": "tarpit 12", "1024_2_1460_00": "waits 20s"} {
 		if got := outcome(table, 0, "100.64.0.1", signature); got != want {
 			t.Errorf("%s: %s, want %s", signature, got, want)
