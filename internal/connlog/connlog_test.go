@@ -131,6 +131,15 @@ func TestPostscreen(t *testing.T) {
 	if got := string(renderer().AppendPass(nil, quiet)); got != "PASS NEW [198.18.0.7]:40000" {
 		t.Errorf("%s", got)
 	}
+	signed := with(quiet, func(e *dataplane.Event) {
+		var err error
+		if e.Signature, err = policy.ParseSignature("64240_2-4-8-1-3_1460_7"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got := string(renderer().AppendPregreet(nil, signed)); got != "SIGNATURE 64240_2-4-8-1-3_1460_7 for [198.18.0.7]:40000\nDISCONNECT [198.18.0.7]:40000\n" {
+		t.Errorf("%s", got)
+	}
 	for want, change := range map[string]func(*dataplane.Event){
 		"ALLOWLISTED":    func(e *dataplane.Event) { e.Accepted = true },
 		"ALLOWLIST VETO": func(e *dataplane.Event) { e.Pass = policy.PassVetoed },

@@ -299,7 +299,8 @@ func (r *Renderer) AppendPass(b []byte, e *dataplane.Event) []byte {
 }
 
 // AppendPregreet appends postscreen's lines about the end of a connection, each with a newline. Log analysers and fail2ban
-// filters know them. PASS NEW was logged when the banner came, and is appended here only if there was none.
+// filters know them. PASS NEW was logged when the banner came, and is appended here only if there was none. The signature has a line
+// of its own, in the manner of postscreen's DNSBL rank, because programs that read the others know them to their end.
 func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
 	switch e.Verdict {
 	case dataplane.VerdictEarlyTalker:
@@ -316,6 +317,10 @@ func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
 	case dataplane.VerdictRefused:
 		b = append(r.appendRefused(b, e), '\n')
 	case dataplane.VerdictNone, dataplane.VerdictNoServer:
+	}
+	if e.Signature.Known() {
+		b = append(append(append(b, "SIGNATURE "...), e.Signature.String()...), " for"...)
+		b = append(appendWho(b, e), '\n')
 	}
 	b = append(b, "DISCONNECT"...)
 	return append(appendWho(b, e), '\n')

@@ -46,6 +46,11 @@ func TestPostscreenLines(t *testing.T) {
 			who := regexp.QuoteMeta("["+from+"]") + `:\d+`
 			for _, want := range lines {
 				want = strings.ReplaceAll(want, "WHO", who)
+				if strings.HasPrefix(want, "DISCONNECT") {
+					if got := next(); !regexp.MustCompile(`^SIGNATURE \d+_2-4-8-1-3_\d+_\d+ for ` + who + "$").MatchString(got) {
+						t.Errorf("%s: %q, want the signature", f.name, got)
+					}
+				}
 				if got := next(); !regexp.MustCompile("^" + want + "$").MatchString(got) {
 					t.Errorf("%s: %q, want %q", f.name, got, want)
 				}
