@@ -188,8 +188,8 @@ func TestUnchangeable(t *testing.T) {
 	if err := Unchangeable(&old, &now); err != nil {
 		t.Errorf("what can change is refused: %v", err)
 	}
-	now.Shards, now.Outside = 3, []string{"eth0", "eth2"}
-	const want = "these settings cannot change while hushgate runs: outside ([eth0], now [eth0 eth2]), shards (nbthread) (2, now 3); `hushgate upgrade` changes them"
+	now.Shards, now.Outside, now.Passes.Entries = 3, []string{"eth0", "eth2"}, 5
+	const want = "these settings cannot change while hushgate runs: outside ([eth0], now [eth0 eth2]), shards (nbthread) (2, now 3), pass-entries (0, now 5); `hushgate upgrade` changes them"
 	if err := Unchangeable(&old, &now); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

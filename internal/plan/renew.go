@@ -25,6 +25,7 @@ func Unchangeable(old, now *config.Global) error {
 	differs("maxconn", old.MaxConn, now.MaxConn)
 	differs("receive-buffer", old.ReceiveBuffer, now.ReceiveBuffer)
 	differs("capture", old.Capture, now.Capture)
+	differs("pass-entries", old.Passes.Entries, now.Passes.Entries)
 	differs("firewall.manage", old.Firewall.Manage, now.Firewall.Manage)
 	differs("firewall.sysctls", old.Firewall.Sysctls, now.Firewall.Sysctls)
 	if len(changes) > 0 {
