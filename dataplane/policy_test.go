@@ -213,8 +213,7 @@ func TestStress(t *testing.T) {
 	for n := range 40 {
 		d.fromClient(n, wire.RST|wire.ACK, 1001, isses[n]+1, "")
 	}
-	d.hold(200)
-	if e := d.eventsOf(EventStress); len(e) != 1 || e[0].Stress {
+	if e := d.eventsOf(EventStress); len(e) != 1 || e[0].Stress || e[0].Active != 70 {
 		t.Errorf("stress ends: %+v", e)
 	}
 	d.shard.audit(t)

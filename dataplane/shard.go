@@ -236,6 +236,9 @@ func (s *Shard) forget(id uint32, f *flow) {
 	s.stats.Phase[f.phase]--
 	f.phase = phases // marks a free record for sweepOn
 	s.flows.Free(id)
+	if s.stress.On() { // a new client may be long in coming, and so would be the end of stress in the log
+		s.press()
+	}
 }
 
 // enlist enters a new, half-open flow in the tables.
