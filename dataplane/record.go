@@ -96,15 +96,23 @@ func partsOf(v *FlowState) (parts byte) {
 	return parts
 }
 
+// written has the fields of a record, by its parts. A takeover writes a great many records, and most have few of the parts.
+var written = func() (list [allParts + 1][]*field) {
+	for parts := range list {
+		for i := range fields {
+			if f := &fields[i]; !f.older && partBit(f.Part)&^byte(parts) == 0 {
+				list[parts] = append(list[parts], f)
+			}
+		}
+	}
+	return list
+}()
+
 // AppendRecord appends a connection's record to b.
 func AppendRecord(b []byte, v *FlowState) []byte {
 	parts := partsOf(v)
 	b = append(b, parts)
-	for i := range fields {
-		f := &fields[i]
-		if bit := partBit(f.Part); f.older || bit&^parts != 0 {
-			continue
-		}
+	for _, f := range written[parts] {
 		if f.text != nil {
 			text := *f.text(v)
 			text = text[:min(len(text), maxText)]
@@ -127,16 +135,15 @@ func AppendRecord(b []byte, v *FlowState) []byte {
 
 // RecordReader reads records by the schema of their writer.
 type RecordReader struct {
-	plan  []planned
-	parts byte              // those that the writer can write
-	size  [allParts + 1]int // by the parts of a record: the least number of octets, including the first
+	plan  [allParts + 1][]planned // by the parts of a record
+	parts byte                    // those that the writer can write
+	size  [allParts + 1]int       // likewise: the least number of octets, without the first
 }
 
 // planned is a field of the writer's schema.
 type planned struct {
 	*field
 	size  int
-	part  byte     // the bit of its part
 	value []uint64 // by the writer's value, for fields with names
 }
 
@@ -166,7 +173,7 @@ func NewRecordReader(schema []RecordField) (*RecordReader, error) {
 			return nil, fmt.Errorf("the field %q of a connection is not what it should be", w.Name)
 		}
 		seen[w.Name] = true
-		p := planned{field: f, size: w.Size, part: partBit(w.Part)}
+		p := planned{field: f, size: w.Size}
 		for _, name := range w.Names {
 			value := unknownValue
 			if own := slices.Index(f.Names, name); own >= 0 {
@@ -174,16 +181,7 @@ func NewRecordReader(schema []RecordField) (*RecordReader, error) {
 			}
 			p.value = append(p.value, value)
 		}
-		r.plan = append(r.plan, p)
-		r.parts |= p.part
-	}
-	for parts := range r.size {
-		r.size[parts] = 1
-		for _, p := range r.plan {
-			if p.part&^byte(parts) == 0 {
-				r.size[parts] += p.least()
-			}
-		}
+		r.add(p, partBit(w.Part))
 	}
 	for _, f := range fields { // a writer for the same machine has nothing of what is portable
 		if !seen[f.Name] && !f.added && (f.Part != portable || r.parts&isPortable != 0) {
@@ -191,6 +189,17 @@ func NewRecordReader(schema []RecordField) (*RecordReader, error) {
 		}
 	}
 	return r, nil
+}
+
+// add adds the writer's next field to all records that have its part.
+func (r *RecordReader) add(p planned, part byte) {
+	r.parts |= part
+	for parts := range r.plan {
+		if part&^byte(parts) == 0 {
+			r.plan[parts] = append(r.plan[parts], p)
+			r.size[parts] += p.least()
+		}
+	}
 }
 
 // textHead is how many octets say how long a text is, and maxText how long it can be.
@@ -219,20 +228,16 @@ func (r *RecordReader) Read(b []byte, v *FlowState) (rest []byte, err error) {
 	if parts&^r.parts != 0 {
 		return nil, fmt.Errorf("a connection's record begins with %d", parts)
 	}
-	if len(b) < r.size[parts] {
+	if b = b[1:]; len(b) < r.size[parts] {
 		return nil, errCut
 	}
 	*v = FlowState{
 		Sought: parts&hasServer != 0, Quoted: parts&hasTalk != 0, Portable: parts&isPortable != 0,
 		Masking: parts&hasMask != 0, Server: NoServer, Slot: noSlot,
 	}
-	b = b[1:]
-	for i := range r.plan {
-		p := &r.plan[i]
-		if p.part&^parts != 0 {
-			continue
-		}
-		if b, err = p.read(b, v); err != nil {
+	plan := r.plan[parts]
+	for i := range plan {
+		if b, err = plan[i].read(b, v); err != nil {
 			return nil, err
 		}
 	}
