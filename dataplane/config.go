@@ -175,6 +175,8 @@ type Times struct {
 	// TimeWait is how long the record of an ended connection is kept, and how long a client may take to close after our FIN;
 	// 1 min.
 	TimeWait time.Duration
+	// Tarpit is how long a connection stays in the tarpit; 10 min.
+	Tarpit time.Duration
 }
 
 // Backend is a set of servers that share the connections of its frontends.
@@ -217,6 +219,7 @@ type Source struct {
 type Limits struct {
 	Flows    int // flow records; default 1,000,000
 	HalfOpen int // half-open records; default 65,536. Beyond them a SYN is answered with a cookie
+	Tarpit   int // connections in the tarpit, over all shards; default a quarter of Flows. Beyond them a client is reset
 	RSTsPerS int // RSTs for segments of unknown connections; default 1,000
 	ACKsPerS int // challenge ACKs, and ACKs that answer unacceptable segments; default 1,000
 }

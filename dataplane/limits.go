@@ -23,6 +23,7 @@ func (l Limits) withDefaults() Limits {
 	return Limits{
 		Flows:    cmp.Or(l.Flows, defaultFlows),
 		HalfOpen: cmp.Or(l.HalfOpen, defaultHalfOpen),
+		Tarpit:   l.Tarpit,
 		RSTsPerS: cmp.Or(l.RSTsPerS, defaultRSTsPerS),
 		ACKsPerS: cmp.Or(l.ACKsPerS, defaultACKsPerS),
 	}

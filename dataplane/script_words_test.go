@@ -35,6 +35,7 @@ var settings = segscript.Words("setting", map[string]func(p *player, value strin
 	"server-fin": frontend(segscript.Duration, func(f *Frontend) *time.Duration { return &f.Times.ServerFIN }),
 	"half-open":  frontend(segscript.Duration, func(f *Frontend) *time.Duration { return &f.Times.HalfOpen }),
 	"time-wait":  frontend(segscript.Duration, func(f *Frontend) *time.Duration { return &f.Times.TimeWait }),
+	"tarpit":     frontend(segscript.Duration, func(f *Frontend) *time.Duration { return &f.Times.Tarpit }),
 	"queue":      backend(segscript.Duration, func(b *Backend) *time.Duration { return &b.Queue }),
 	"connect":    backend(segscript.Duration, func(b *Backend) *time.Duration { return &b.Connect }),
 	"reject-text": func(p *player, value string) error {

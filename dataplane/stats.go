@@ -42,6 +42,7 @@ type Stats struct {
 	ChallengeACKs     uint64 `name:"challenge_acks" help:"challenge ACKs sent (RFC 5961)"`
 	ICMPErrors        uint64 `name:"icmp_errors" help:"ICMP errors translated and forwarded"`
 	FinishedGivenUp   uint64 `name:"finished_given_up" help:"records of ended connections freed early because all records, or all ports of a server-side address, were in use"`
+	TarpitFull        uint64 `name:"tarpit_full" help:"clients reset because the tarpit had no room for them"`
 	WordsCutShort     uint64 `name:"words_cut_short" help:"clients reset before they acknowledged our last reply because all records were in use"`
 	HandshakesGivenUp uint64 `name:"handshakes_given_up" help:"half-open connections given up for clients that had answered a cookie"`
 	CutSmaller        uint64 `name:"cut_smaller" help:"super-frames of clients segmented more finely than the client did, to fit the MSS of their server"`

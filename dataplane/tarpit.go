@@ -1,28 +1,34 @@
 package dataplane
 
 import (
-	"time"
-
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
 )
 
-// tarpitTime is how long a connection stays in the tarpit, and tarpitShare that at most one in so many records may be there.
-const (
-	tarpitTime  = 10 * time.Minute
-	tarpitShare = 4
-)
+// tarpitShare: at most one in so many records may be in the tarpit, if Limits.Tarpit says nothing else.
+const tarpitShare = 4
+
+// tarpitRecords is how many records the shard's tarpit has room for.
+func (s *Shard) tarpitRecords() int64 {
+	lim := s.cfg.Limits.withDefaults()
+	if lim.Tarpit == 0 {
+		return int64(max(1, lim.Flows/tarpitShare))
+	}
+	shards := max(1, s.cfg.Shards)
+	return int64(max(1, (lim.Tarpit+shards-1)/shards))
+}
 
 // trap keeps an ended connection open with a closed window, which costs the client a connection and us a record: the client
 // cannot send, and probes the window (RFC 9293 section 3.8.6.1). If the tarpit is full, the client is reset.
 func (s *Shard) trap(id uint32, f *flow) {
-	if s.stats.Phase[PhaseTarpit] >= int64(max(1, s.cfg.Limits.withDefaults().Flows/tarpitShare)) {
+	if s.stats.Phase[PhaseTarpit] >= s.tarpitRecords() {
+		s.stats.TarpitFull++
 		s.sendClient(f, f.conn.RST(s.now), nil)
 		s.forget(id, f)
 		return
 	}
 	s.enter(f, PhaseTarpit)
-	s.push(id, s.waits.tarpit)
+	s.push(id, s.waits.tarpit[s.cfg.Services[f.service].Frontend])
 	s.sendClosed(f)
 }
 

@@ -12,8 +12,9 @@ import (
 const (
 	defaultIdle      = 2*time.Hour + 4*time.Minute // RFC 5382 REQ-5
 	defaultConnect   = 5 * time.Second
-	defaultHandshake = 15 * time.Second  // four SYN-ACKs: at 0, 1, 3 and 7 s
-	defaultTimeWait  = time.Minute       // as Linux
+	defaultHandshake = 15 * time.Second // four SYN-ACKs: at 0, 1, 3 and 7 s
+	defaultTimeWait  = time.Minute      // as Linux
+	defaultTarpit    = 10 * time.Minute
 	patienceTeaser   = 100 * time.Second // R2 of RFC 9293 section 3.8.3
 	bothFINs         = 4 * time.Minute   // both ends have sent a FIN, and one FIN is not acknowledged (RFC 5382 REQ-5)
 )
@@ -26,6 +27,7 @@ func (t Times) withDefaults() Times {
 	return Times{
 		HalfOpen: cmp.Or(t.HalfOpen, defaultHandshake), Idle: t.Idle, ClientFIN: cmp.Or(t.ClientFIN, t.Idle),
 		ServerFIN: cmp.Or(t.ServerFIN, t.Idle), TimeWait: cmp.Or(t.TimeWait, defaultTimeWait),
+		Tarpit: cmp.Or(t.Tarpit, defaultTarpit),
 	}
 }
 
@@ -57,14 +59,14 @@ type waits struct {
 	retry       flowtab.QueueID   // before the same server is tried again; HAProxy pauses as long between retries
 	timeWait    []flowtab.QueueID // of each frontend: TIME-WAIT and FIN-WAIT-2
 	lingerReset flowtab.QueueID
-	tarpit      flowtab.QueueID
+	tarpit      []flowtab.QueueID // of each frontend
 }
 
 // newWaits makes the queues of a configuration. Delays are further ones that connections may still begin, see teaserDelays.
 func newWaits(q *flowtab.Queues, cfg *Config, delays []time.Duration) waits {
 	w := waits{
 		queue: q.Queue(200 * time.Millisecond), retry: q.Queue(time.Second),
-		lingerReset: q.QueueOf(finished, 5*time.Second), tarpit: q.QueueOf(finished, tarpitTime), words: backoff(q, sayingWords, firstRTO, defaultHandshake),
+		lingerReset: q.QueueOf(finished, 5*time.Second), words: backoff(q, sayingWords, firstRTO, defaultHandshake),
 		slowWords: backoff(q, sayingWords, 3*time.Second, defaultHandshake),
 	}
 	w.delay = map[time.Duration]flowtab.QueueID{}
@@ -87,6 +89,7 @@ func newWaits(q *flowtab.Queues, cfg *Config, delays []time.Duration) waits {
 		w.delay[f.Delay] = q.Queue(f.Delay)
 		w.halfOpen = append(w.halfOpen, backoff(q, handshaking, firstRTO, t.HalfOpen))
 		w.timeWait = append(w.timeWait, q.QueueOf(finished, t.TimeWait))
+		w.tarpit = append(w.tarpit, q.QueueOf(finished, t.Tarpit))
 		idle, fin = min(idle, t.Idle), min(fin, t.ClientFIN, t.ServerFIN)
 	}
 	w.idleTick, w.finTick = q.Queue(tickFor(idle)), q.Queue(tickFor(fin))

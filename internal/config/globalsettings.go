@@ -33,6 +33,10 @@ func globalTable() []setting[rawGlobal] {
 			kind: number(func(g *rawGlobal) *int { return &g.HalfOpen }, 0, 1, math.MaxInt32),
 		},
 		{
+			key: "tarpit-entries", about: "how many connections may be in the tarpit", otherwise: "a quarter of `maxconn`", // the core's
+			kind: number(func(g *rawGlobal) *int { return &g.Tarpit }, 0, 1, math.MaxInt32),
+		},
+		{
 			// In octets. The kernel counts some hundred octets for even the smallest frame.
 			key: "receive-buffer", about: "octets of the kernel's queue for each packet socket", otherwise: "33554432", // the core's
 			kind: number(func(g *rawGlobal) *int { return &g.ReceiveBuffer }, 0, 1<<16, math.MaxInt32),

@@ -25,6 +25,7 @@ type Global struct {
 	Inside   []string // interfaces towards the servers; empty: found from the routes
 	Shards   int      // 0: one for each processor
 	MaxConn  int      // connections in all phases, over all shards (HAProxy: maxconn)
+	Tarpit   int      // connections in the tarpit, over all shards; 0: a quarter of MaxConn
 	HalfOpen int      // half-open connections of one shard; beyond them SYN cookies are used; 0: 65,536 (see HalfOpenWarning)
 	// ReceiveBuffer is the size of the kernel's queue of each packet socket, in octets; 0: 32 MiB. Each shard has a socket
 	// for each IP version on each interface.
@@ -118,6 +119,8 @@ type Action string
 const (
 	ActionReset Action = "reset" // RST
 	ActionReply Action = "reply" // Frontend.RejectText and FIN
+	// ActionTempfail is ActionReply with a text that begins with 4: come again.
+	ActionTempfail Action = "tempfail"
 	// ActionObserve answers nothing: the early talk is logged and delivered to the server.
 	ActionObserve Action = "observe"
 	// ActionTarpit keeps the connection open with a closed window.
@@ -140,6 +143,7 @@ type Frontend struct {
 	ClientFIN     time.Duration // timeout client-fin; 0: the same as without a FIN
 	HalfOpen      time.Duration // time limit of the handshake; 0: 15 s
 	TimeWait      time.Duration // how long an ended connection is remembered; 0: 1 min
+	TarpitTime    time.Duration // how long a connection stays in the tarpit; 0: 10 min
 	Log           []LogTarget
 	LogFormat     LogFormat
 	// HidePipeconnect hides PIPECONNECT in the servers' answers to EHLO.

@@ -139,10 +139,10 @@ func stressDelay() kind[rawProxy] {
 }
 
 // periodFrom is a period that has a lower bound in YAML. If zero is true, 0 is allowed too.
-func periodFrom(least time.Duration, zero bool, field func(*rawGlobal) *time.Duration, otherwise time.Duration) kind[rawGlobal] {
+func periodFrom[T any](least time.Duration, zero bool, field func(*T) *time.Duration, otherwise time.Duration) kind[T] {
 	k := period(field, otherwise)
 	read := k.node
-	k.node = func(r *yamlReader, to *rawGlobal, key string, node ast.Node) bool {
+	k.node = func(r *yamlReader, to *T, key string, node ast.Node) bool {
 		ok := read(r, to, key, node)
 		if d := *field(to); ok && d < least && (d > 0 || !zero) {
 			want := formatTime(least) + " or more"

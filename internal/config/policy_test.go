@@ -98,6 +98,21 @@ func TestPolicyWithoutEffect(t *testing.T) {
 	}
 }
 
+// TestTempfail: what early talkers are told that are to come again.
+func TestTempfail(t *testing.T) {
+	for settings, want := range map[string]string{
+		"on-early-talk: tempfail":                                  "421 4.7.0 Try again later, and wait for the greeting",
+		"on-early-talk: tempfail\n    reject-text: 450 4.7.1 wait": "450 4.7.1 wait",
+		"reject-text: 450 4.7.1 wait\n    on-early-talk: tempfail": "450 4.7.1 wait",
+		"on-early-talk: reply":                                     "554 5.5.1 Protocol error",
+	} {
+		cfg, warnings, err := Parse("a.yaml", []byte(withPolicy("", settings)))
+		if err != nil || len(warnings) > 0 || cfg.Frontends[0].RejectText != want {
+			t.Errorf("%s: %v, %v", settings, err, warnings)
+		}
+	}
+}
+
 // TestTeaserWithoutDelay: without a delay there is no teaser.
 func TestTeaserWithoutDelay(t *testing.T) {
 	text := strings.Replace(withPolicy("", "teaser: 220-mx"), "inspect-delay: 20s", "inspect-delay: 0s", 1)

@@ -119,8 +119,8 @@ func nativeFrontendTable() []setting[rawProxy] {
 	action := func(p *rawProxy) *Action { return &p.front.Action }
 	return []setting[rawProxy]{
 		{
-			key: "on-early-talk", about: "`reset`; `reply`: one line of SMTP, then FIN; `tarpit`; `silent-drop`; `observe`",
-			kind: word(action, ActionReset, ActionReset, ActionReply, ActionObserve, ActionTarpit, ActionSilentDrop),
+			key: "on-early-talk", about: "`reset`; `reply`: one line of SMTP, then FIN; `tempfail`: the same",
+			kind: word(action, ActionReset, ActionReset, ActionReply, ActionTempfail, ActionObserve, ActionTarpit, ActionSilentDrop),
 		},
 		{key: "reject", older: true, kind: word(action, ActionReset, ActionReset, ActionReply)},
 		{
@@ -152,6 +152,10 @@ func nativeFrontendTable() []setting[rawProxy] {
 		{
 			key: "timeout.time-wait", about: "how long an ended connection is remembered", otherwise: "1 min",
 			kind: timeout("time-wait", func(p *rawProxy) *time.Duration { return &p.front.TimeWait }, 0),
+		},
+		{
+			key: "tarpit-time", about: "how long a connection stays in the tarpit", otherwise: "10 min", // the core's
+			kind: periodFrom(time.Second, false, func(p *rawProxy) *time.Duration { return &p.front.TarpitTime }, 0),
 		},
 		{
 			key: "log-format", about: "`tcplog`, `json`, `postscreen` or `none`",

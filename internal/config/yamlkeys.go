@@ -202,12 +202,30 @@ func (r *yamlReader) frontend(node ast.Node) {
 	f.logGlobal = at[bool]{true, f.line}
 	before := len(r.errs)
 	r.mapping("frontends", node, keysOf(r, frontendSettings, f, f.lines))
-	if f.lines.set("reject-text") && f.front.Action != ActionReply {
-		r.note(f.lines["reject-text"], "reject-text has an effect only with on-early-talk: reply")
-	}
+	r.rejectText(f)
 	r.needsName(f.name, "frontends", f.line, before)
 	r.raw.proxies = append(r.raw.proxies, f)
 }
+
+// rejectText checks what is told to early talkers: with tempfail that they are to come again.
+func (r *yamlReader) rejectText(f *rawProxy) {
+	const key = "reject-text"
+	switch at, is := f.lines[key], f.lines.set(key); {
+	case f.front.Action == ActionTempfail && !is:
+		f.front.RejectText = tempfailText
+	case f.front.Action == ActionTempfail && !strings.HasPrefix(f.front.RejectText, "4"):
+		r.add(Error{
+			Line: at, Keyword: key, Expected: "an SMTP reply that begins with 4", Found: quote(f.front.RejectText),
+			Reason: "on-early-talk: tempfail tells clients to come again",
+		})
+	case is && f.front.Action != ActionReply && f.front.Action != ActionTempfail:
+		r.note(at, "reject-text has an effect only with on-early-talk: reply or tempfail")
+	}
+}
+
+// tempfailText is the default of reject-text with on-early-talk: tempfail. 421 says that the connection is closed (RFC 5321 section
+// 4.2.3).
+const tempfailText = "421 4.7.0 Try again later, and wait for the greeting"
 
 func (r *yamlReader) frontendLog(f *rawProxy, key string, node ast.Node) {
 	f.logs, f.logGlobal = r.logs(key, node), at[bool]{false, lineOf(node)}

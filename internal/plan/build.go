@@ -139,12 +139,12 @@ func Build(cfg *config.Config, c *netenv.Chosen) (*Tables, error) {
 		return nil, err
 	}
 	if n := b.distinctWaits(); n > maxWaits {
-		return nil, fmt.Errorf("%d different values of inspect-delay, timeout connect, half-open and time-wait, expected at most %d", n, maxWaits)
+		return nil, fmt.Errorf("%d different values of inspect-delay, tarpit-time, timeout connect, half-open and time-wait, expected at most %d", n, maxWaits)
 	}
 	b.clients()
 	b.name()
 	b.Shard.OutsideMTU, b.Shard.InsideMTU = smallestMTU(c.Outside), smallestMTU(c.Inside)
-	b.Shard.Limits.Flows, b.Shard.Limits.HalfOpen = cfg.Global.MaxConn, cfg.Global.HalfOpen
+	b.Shard.Limits.Flows, b.Shard.Limits.HalfOpen, b.Shard.Limits.Tarpit = cfg.Global.MaxConn, cfg.Global.HalfOpen, cfg.Global.Tarpit
 	b.Firewall = firewall.Config{
 		Outside: linkNames(c.Outside), Inside: linkNames(c.Inside), Services: b.Services, Servers: b.Servers,
 		Forward: cfg.Global.Firewall.Forward, Masquerade: cfg.Global.Firewall.Masquerade,
@@ -248,7 +248,7 @@ func visitOf(c *config.Backend, s *config.Server) health.Config {
 func timesOf(f *config.Frontend, b *config.Backend) dataplane.Times {
 	return dataplane.Times{
 		HalfOpen: f.HalfOpen, Idle: max(f.ClientTimeout, b.ServerTimeout), ClientFIN: f.ClientFIN, ServerFIN: b.ServerFIN,
-		TimeWait: f.TimeWait,
+		TimeWait: f.TimeWait, Tarpit: f.TarpitTime,
 	}
 }
 
@@ -258,7 +258,7 @@ func (b *Tables) frontend(f *config.Frontend, backend dataplane.BackendID, times
 	action := dataplane.ActionReset
 	switch f.Action {
 	case config.ActionReset:
-	case config.ActionReply:
+	case config.ActionReply, config.ActionTempfail:
 		action = dataplane.ActionReply
 	case config.ActionObserve:
 		action = dataplane.ActionObserve
@@ -311,11 +311,13 @@ func fits(bind config.Bind, a netip.AddrPort, outside []*netenv.Link) bool {
 const maxWaits = 180
 
 // distinctWaits counts them. Where a segment is sent again, the timeout is split into powers of two, which all timeouts
-// share, and a rest. Each of the four settings has its own queues.
+// share, and a rest. Each of the settings has its own queues.
 func (b *Tables) distinctWaits() int {
 	delays, timeWaits, halfOpens, connects := map[time.Duration]bool{}, map[time.Duration]bool{}, map[time.Duration]bool{}, map[time.Duration]bool{}
+	tarpits := map[time.Duration]bool{}
 	for _, f := range b.Shard.Frontends {
 		delays[f.Delay], timeWaits[f.Times.TimeWait], halfOpens[f.Times.HalfOpen] = true, true, true
+		tarpits[f.Times.Tarpit] = true
 	}
 	for i := range b.Shard.Policy.Treatments() {
 		delays[b.Shard.Policy.Treatments()[i].Delay] = true
@@ -323,7 +325,7 @@ func (b *Tables) distinctWaits() int {
 	for _, c := range b.Shard.Backends {
 		connects[c.Connect] = true
 	}
-	return len(delays) + len(timeWaits) + len(halfOpens) + len(connects)
+	return len(delays) + len(timeWaits) + len(halfOpens) + len(connects) + len(tarpits)
 }
 
 // has reports whether the interface with that name has an address.

@@ -95,7 +95,7 @@ func teaser(f *config.Frontend) policy.Text {
 func talkOf(a config.Action) policy.Talk {
 	switch a {
 	case config.ActionReset:
-	case config.ActionReply:
+	case config.ActionReply, config.ActionTempfail:
 		return policy.TalkReply
 	case config.ActionObserve:
 		return policy.TalkObserve
