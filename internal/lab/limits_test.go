@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hushgate/internal/wire"
 )
 
 // TestPolicyOfClients: the hostile client of a site opens as many connections as it can, and holds them. Beyond its limit each
@@ -29,6 +33,7 @@ func TestPolicyOfClients(t *testing.T) {
 		}
 		g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
 prefix-length: {ipv6: 128}
+hard-stop-after: 0s
 frontends:
   - name: ft
     bind: %q
@@ -85,16 +90,156 @@ backends:
 				g.Count(`"client":"`+good+`"`, `"held_ms":0,`, `"verdict":"quiet"`) == 1 &&
 				g.Count(`"client":"`+f.client+`"`, `"pass":"new"`, `"signature":"`) == 1
 		})
-		must(t, g.Signal(syscall.SIGUSR1))
+
+		// Limits, lists and their counters go on in another configuration and in another process.
+		pid := g.PID()
+		for _, change := range []func(){
+			func() {
+				out, err := l.hushgate(ctx, "reload")
+				must(t, err)
+				t.Log(out)
+			},
+			func() { pid = g.upgrade(ctx, t, l) },
+		} {
+			change()
+			c, err := l.Client.Dial(ctx, f.talker, vip)
+			must(t, err)
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			if said, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(said), "421 4.7.0 ") {
+				t.Errorf("one more connection over the limit: %q, %v", said, err)
+			}
+			_ = c.Close()
+			if d := greeted(ctx, t, l, good, vip); d > time.Second {
+				t.Errorf("the client that is let in waited %v", d)
+			}
+		}
+		_ = held[0].Close()
+		waitFor(t, "room for one more connection", func() bool {
+			seen, err := l.Bot(ctx, f.talker, vip, 200*time.Millisecond, "", 0)
+			return err == nil && !strings.HasPrefix(seen.Text, "421")
+		})
+		must(t, syscall.Kill(pid, syscall.SIGUSR1))
 		for _, want := range []string{
-			fmt.Sprintf(`rule="too many connections" rule_matches=%d`, tries-limit), `.yaml:10)" rule_matches=1`,
-			`.yaml:11)" rule_matches=1`, `list="accept ` + good, `list="reject ` + bad,
+			`rule="too many connections" rule_matches=`, `.yaml:11)" rule_matches=3`, `.yaml:12)" rule_matches=1`,
+			`list="accept ` + good + `/` + strconv.Itoa(bits(good)) + `" list_matches=3`, `list="reject ` + bad,
 		} {
 			if _, err := g.WaitLine(ctx, "msg=counter ", want); err != nil {
 				t.Errorf("no line with %s: %v", want, err)
 			}
 		}
+		must(t, syscall.Kill(pid, syscall.SIGTERM))
+		must(t, g.Wait())
 	})
+}
+
+// bits is the length of an address.
+func bits(address string) int { return netip.MustParseAddr(address).BitLen() }
+
+// TestSignatureRule: a rule asks for the TCP of clients, whatever the format of the log. The same client is served with one TCP stack
+// and refused with another. JSON lines show which.
+func TestSignatureRule(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		ctx, l := site(t, Options{})
+		mtas(t, l, f)
+		frontend := func(name, port, format string) string {
+			return fmt.Sprintf("  - {name: %s, bind: %q, log-format: %s, log: [stdout], inspect-delay: 500ms, default_backend: bk, "+
+				"access: [{reject: all, signature: \"*_2_*_00\"}]}\n", name, net.JoinHostPort(f.vip, port), format)
+		}
+		g := gateway(ctx, t, l, fmt.Appendf(nil, "#yaml\npass-ttl: 0\nfrontends:\n%s%s%sbackends:\n  - {name: bk, servers: [{name: smtp1, address: %q}]}\n",
+			frontend("first", "25", "tcplog"), frontend("second", "2525", "json"), frontend("third", "2626", "postscreen"), net.JoinHostPort(f.a, "25")))
+		ports := []string{"25", "2525", "2626"}
+		for _, port := range ports {
+			greeted(ctx, t, l, f.client, net.JoinHostPort(f.vip, port))
+		}
+		for _, option := range []string{"tcp_sack", "tcp_timestamps", "tcp_window_scaling"} {
+			must(t, l.Client.Sysctl("net/ipv4/"+option, "0"))
+		}
+		for _, port := range ports {
+			seen, err := l.Bot(ctx, f.client, net.JoinHostPort(f.vip, port), 0, "", 5*time.Second)
+			if !errors.Is(err, unix.ECONNRESET) && (err != nil || seen.End != EndReset) {
+				t.Errorf("port %s: the other TCP: %+v, %v", port, seen, err)
+			}
+		}
+		waitFor(t, "the lines", func() bool {
+			return g.Count("second", `"verdict":"quiet"`, `_2-4-8-1-3_`) == 1 && g.Count("second", `"verdict":"refused"`, `_2_14`, `_00"`) == 1 &&
+				g.Count("SIGNATURE ", "_2-4-8-1-3_", f.client) == 1 && g.Count("SIGNATURE ", "_2_14", "_00 for", f.client) == 1
+		})
+	})
+}
+
+// TestStressMode: when the table is nearly full, a new client waits for the shorter delay, also after a reload and an upgrade. When there
+// is room again, it waits as usual. Both are logged in postscreen's words.
+func TestStressMode(t *testing.T) {
+	const table = 200
+	eachFamily(t, func(t *testing.T, f family) {
+		ctx, l := site(t, Options{})
+		mtas(t, l, f)
+		s := newStrangers(t, l, f, everything(t))
+		vip := net.JoinHostPort(f.vip, "25")
+		g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
+shards: 1
+maxconn: %d
+hard-stop-after: 0s
+pass-ttl: 0
+frontends:
+  - {name: ft, bind: %q, log-format: none, inspect-delay: 5m, stress-delay: 1s, limits: {connections: 0}, default_backend: bk}
+backends:
+  - {name: bk, servers: [{name: smtp1, address: %q}]}
+`, table, vip, net.JoinHostPort(f.a, "25")))
+		waits := func(when string) {
+			t.Helper()
+			if seen, err := l.Bot(ctx, f.client, vip, 3*time.Second, "", 0); err != nil || seen.Text != "" {
+				t.Errorf("%s: %+v, %v", when, seen, err)
+			}
+		}
+		waits("with an empty table")
+		own := map[int]wire.Seq{}
+		for n := range table * 9 / 10 {
+			own[n] = s.hold(t, n)
+		}
+		if _, err := g.WaitLine(ctx, "level=WARN", "entering STRESS mode with 180 connections"); err != nil {
+			t.Fatal(err)
+		}
+		greeted(ctx, t, l, f.client, vip)
+		out, err := l.hushgate(ctx, "reload")
+		must(t, err)
+		t.Log(out)
+		greeted(ctx, t, l, f.client, vip)
+		pid := g.upgrade(ctx, t, l)
+		greeted(ctx, t, l, f.client, vip)
+		for n := range table * 3 / 10 {
+			from, port := s.stranger(n)
+			must(t, s.send(wire.Header{Src: from, SrcPort: port, Flags: wire.RST, Seq: own[n]}))
+		}
+		must(t, s.flush())
+		if _, err := g.WaitLine(ctx, "leaving STRESS mode with "); err != nil {
+			t.Fatal(err)
+		}
+		waits("with room in the table")
+		must(t, syscall.Kill(pid, syscall.SIGTERM))
+		must(t, g.Wait())
+	})
+}
+
+// hold has stranger n complete its handshake, and returns the number of its next octet.
+func (s *strangers) hold(t *testing.T, n int) (next wire.Seq) {
+	t.Helper()
+	own, port := s.stranger(n)
+	must(t, s.syn(n))
+	must(t, s.flush())
+	for end := time.Now().Add(10 * time.Second); next == 0; {
+		must(t, s.answers(time.Second, func(a *wire.Segment) error {
+			if a.Dst != own || a.DstPort != port || !a.Flags.Has(wire.SYN) {
+				return nil
+			}
+			next = a.Ack
+			return s.ack(a)
+		}))
+		if time.Now().After(end) {
+			t.Fatalf("stranger %d has no answer", n)
+		}
+	}
+	return next
 }
 
 // TestEarlyTalkWithoutReset: a bot in the tarpit and one that is dropped silently hear nothing of the end of their connection. The

@@ -60,6 +60,7 @@ func TestWatchedList(t *testing.T) {
 		replace(t, file, f.talker+"\n")
 		g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
 shards: 2
+hard-stop-after: 0s
 pass-ttl: 0
 access-watch: true
 frontends:
