@@ -24,6 +24,7 @@ import (
 type Guard struct {
 	mu    sync.Mutex
 	conn  *nftables.Conn
+	raw   *netlink.Conn // what conn sends by
 	table *nftables.Table
 	chain *nftables.Chain
 }
@@ -40,15 +41,14 @@ const tableNames = 10
 // NewGuard makes the table, without rules. It fails if the kernel is older than 5.12 or has no nftables.
 func NewGuard() (g *Guard, err error) {
 	g = &Guard{}
-	var raw *netlink.Conn
 	g.conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
-		raw = c
+		g.raw = c
 		return nil
 	}))
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	if g.table, err = ownTable(raw); err != nil {
+	if g.table, err = ownTable(g.raw); err != nil {
 		return nil, errors.Join(fmt.Errorf("make a table of nftables that belongs to this process: %w", err), g.conn.CloseLasting())
 	}
 	hook, priority := nftables.ChainHookPrerouting, nftables.ChainPriorityRef(guardPriority)
@@ -119,9 +119,28 @@ func (g *Guard) Set(c Config) error {
 		}
 	}
 	if err := g.conn.Flush(); err != nil {
+		g.drain()
 		return fmt.Errorf("set the rules of the table %s: %w", g.Name(), err)
 	}
 	return nil
+}
+
+// drain reads what the kernel has answered to a change that it refused. The library does not read all of it, and would take the
+// rest for the answer to the next change. The kernel answers while the change is sent, so nothing can come later.
+func (g *Guard) drain() {
+	raw, err := g.raw.SyscallConn()
+	if err != nil {
+		return // closed
+	}
+	buffer := make([]byte, 1<<16)
+	_ = raw.Control(func(fd uintptr) {
+		for {
+			_, _, err := unix.Recvfrom(int(fd), buffer, unix.MSG_DONTWAIT)
+			if err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENOBUFS) {
+				return
+			}
+		}
+	})
 }
 
 // Close removes the table. A nil Guard has none.

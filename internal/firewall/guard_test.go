@@ -2,9 +2,12 @@ package firewall
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"hushgate/internal/lab"
 )
@@ -53,6 +56,27 @@ func TestGuardStays(t *testing.T) {
 	}
 	if s := do(t, h, "nft", "list", "ruleset"); s != "" {
 		t.Errorf("after both were closed:\n%s", s)
+	}
+}
+
+// TestGuardAfterRefusal: a change that the kernel refuses leaves the rules as they were, and the next change works.
+func TestGuardAfterRefusal(t *testing.T) {
+	h := stranger(t)
+	g, other := guarded(t, h, everything()), guarded(t, h, twoArm())
+	before := do(t, h, "nft", "list", "ruleset")
+	table, chain := g.table, g.chain
+	g.table, g.chain = other.table, other.chain // another owner's, so each message of the change is refused
+	if err := g.Set(everything()); !errors.Is(err, unix.EPERM) {
+		t.Errorf("the change of another owner's table: %v", err)
+	}
+	if now := do(t, h, "nft", "list", "ruleset"); now != before {
+		t.Errorf("after a refused change:\n%s\nwant:\n%s", now, before)
+	}
+	g.table, g.chain = table, chain
+	for range 2 {
+		if err := g.Set(everything()); err != nil {
+			t.Fatalf("the change after a refused one: %v", err)
+		}
 	}
 }
 
