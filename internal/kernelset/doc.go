@@ -1,6 +1,7 @@
 // Package kernelset keeps clients out in the kernel: a set of addresses and networks, each for a limited time. The kernel drops
-// their TCP segments to the services where frames enter the machine. Nothing else of theirs is dropped, so that the same hosts
-// can be administered from, resolve names and receive mail. The package does not know why a client is kept out.
+// their SYNs to the services where frames enter the machine. Nothing else of theirs is dropped: connections that they have go on, so
+// that no mail in flight is cut off, and the same hosts can be administered from, resolve names and receive mail. The package does
+// not know why a client is kept out.
 //
 // # Where the kernel drops
 //
@@ -20,12 +21,13 @@
 // # The table
 //
 // Everything is in the table hushgate of the family netdev. `nft list table netdev hushgate` shows it, with what time is left of each
-// address. Each interface has a base chain, which sends segments to a service to the chain ipv4 or ipv6. These look into one set for
+// address. Each interface has a base chain, which sends SYNs to a service to the chain ipv4 or ipv6. These look into one set for
 // each prefix length in use, such as ipv4-32 and ipv6-64. In a set of one length no entries overlap, so that nested networks have
 // times of their own, and a look-up costs the same whatever the size.
 //
 // The table outlives the process, unless Close removes it: after a crash the clients stay out until their time is over, and the next
-// process takes them over (New), as it does in a takeover, after which the process that gives up calls Leave.
+// process takes them over (New), as it does in a takeover, after which the process that gives up calls Leave. Clear removes the table
+// when there is no process.
 //
 // Start reading at Set.
 package kernelset

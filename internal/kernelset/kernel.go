@@ -117,7 +117,7 @@ func (k *kernel) commit() error { return k.do(k.Flush) }
 // table returns whether our table exists, and whether it is active.
 func (k *kernel) table() (exists, active bool, err error) {
 	err = k.do(func() error {
-		t, err := k.ListTableOfFamily(tableName, nftables.TableFamilyNetdev)
+		t, err := k.ListTableOfFamily(TableName, nftables.TableFamilyNetdev)
 		if errors.Is(err, unix.ENOENT) {
 			return nil
 		}

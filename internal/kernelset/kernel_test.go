@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -221,6 +222,44 @@ func TestWhereTheKernelDrops(t *testing.T) {
 	}
 	if d := dropped(t, s); d[0] == 0 || d[1] == 0 {
 		t.Errorf("dropped: %v", d)
+	}
+}
+
+// TestConnectionsGoOn: a connection that a client has when it is kept out goes on; the client gets no other one.
+func TestConnectionsGoOn(t *testing.T) {
+	client, gw := site(t)
+	s := opened(t, gw, Config{})
+	for i, w := range ways {
+		t.Run(w.name, func(t *testing.T) {
+			var l net.Listener
+			must(t, gw.Do(func() (err error) {
+				l, err = net.Listen("tcp", w.service)
+				return err
+			}))
+			defer func() { _ = l.Close() }()
+			go func() {
+				if c, err := l.Accept(); err == nil {
+					_, _ = io.Copy(c, c)
+				}
+			}()
+			var c net.Conn
+			must(t, client.Do(func() (err error) {
+				d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IP(pfx(w.client).Addr().AsSlice())}}
+				c, err = d.DialContext(t.Context(), "tcp", w.service)
+				return err
+			}))
+			defer func() { _ = c.Close() }()
+			a := pfx(w.client).Addr()
+			must(t, s.Add(netip.PrefixFrom(a, a.BitLen()), time.Hour))
+			keptOut(t, s, i, client, w.client, w.service)
+			must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+			said := make([]byte, 4)
+			_, err := c.Write([]byte("mail"))
+			must(t, err)
+			if _, err = io.ReadFull(c, said); err != nil || string(said) != "mail" {
+				t.Errorf("the connection: %q, %v", said, err)
+			}
+		})
 	}
 }
 

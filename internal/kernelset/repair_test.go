@@ -214,6 +214,32 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
+// TestClear: the table that a process left is removed without one.
+func TestClear(t *testing.T) {
+	client, gw := site(t)
+	clear := func() (removed bool) {
+		t.Helper()
+		must(t, gw.Do(func() (err error) {
+			removed, err = Clear()
+			return err
+		}))
+		return removed
+	}
+	if clear() {
+		t.Error("removed a table that was not there")
+	}
+	s := opened(t, gw, Config{})
+	must(t, s.Add(netip.PrefixFrom(pfx(ways[0].client).Addr(), 32), time.Hour))
+	must(t, s.Leave())
+	if !clear() {
+		t.Error("the table was not found")
+	}
+	refused(t, client, ways[0].client, ways[0].service)
+	if out := nft(t, gw, "list", "ruleset"); out != "" {
+		t.Errorf("left:\n%s", out)
+	}
+}
+
 // TestManyPieces: without permission to send as much as we like at once, entries are written in pieces.
 func TestManyPieces(t *testing.T) {
 	client, gw := site(t)

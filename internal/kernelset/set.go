@@ -260,6 +260,31 @@ func (s *Set) Close() error {
 	return errors.Join(err, k.close())
 }
 
+// Clear removes the table that a process has left, so that all clients are let in again. It reports whether there was one. On a
+// kernel without nftables there is none.
+func Clear() (removed bool, err error) {
+	k, err := openKernel()
+	if err != nil {
+		if errors.Is(err, errNone) {
+			err = nil
+		}
+		return false, err
+	}
+	defer func() { err = errors.Join(err, k.close()) }()
+	exists, _, err := k.table()
+	switch {
+	case errors.Is(err, errNone):
+		return false, nil
+	case err != nil || !exists:
+		return false, err
+	}
+	k.DelTable(table)
+	if err := k.commit(); err != nil {
+		return false, fmt.Errorf("remove the %s: %w", tableText, err)
+	}
+	return true, nil
+}
+
 // Leave ends the Set and leaves the table to the process that takes over.
 func (s *Set) Leave() error {
 	s.mu.Lock()

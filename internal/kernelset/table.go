@@ -17,16 +17,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TableName is the name of the table, of nftables' family netdev.
+const TableName = "hushgate"
+
 const (
-	tableName = "hushgate"
-	tableText = "table netdev " + tableName
+	tableText = "table netdev " + TableName
 	// priority is before the chains of others, which are usually at 0.
 	priority = -300
 	// perMessage is how many entries one message may have: an attribute has at most 65,535 octets.
 	perMessage = 1000
 )
 
-var table = &nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev}
+var table = &nftables.Table{Name: TableName, Family: nftables.TableFamilyNetdev}
 
 // family is what differs between IPv4 and IPv6.
 type family struct {
@@ -149,6 +151,7 @@ func (k *kernel) layout(c Config, interfaces []string, lengths []length) error {
 			Name: ingress(i), Table: table, Type: nftables.ChainTypeFilter,
 			Hooknum: nftables.ChainHookIngress, Priority: nftables.ChainPriorityRef(priority), Device: name,
 		})
+		k.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: others()})
 		for _, f := range families {
 			k.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: f.toServices()})
 		}
@@ -176,7 +179,27 @@ func (f *family) listen(services []netip.AddrPort) (list []nftables.SetElement) 
 	return list
 }
 
-// toServices sends segments to a service to the family's chain. A fragment without ports does not match; the packet stays
+// The flags of TCP that tell a SYN, which begins a connection.
+const (
+	flagsAt  = 13 // in the TCP header
+	flagSYN  = 0x02
+	flagsAll = 0x16 // SYN, RST, ACK
+)
+
+// others lets segments through that are no SYNs. A first fragment that is too short for the flags does not match: it is looked at
+// like a SYN, because it may be one.
+func others() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: flagsAt, Len: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{flagsAll}, Xor: []byte{0}},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{flagSYN}},
+		&expr.Verdict{Kind: expr.VerdictReturn},
+	}
+}
+
+// toServices sends what is left to a service to the family's chain. A fragment without ports does not match; the packet stays
 // incomplete without the first fragment, which has them.
 func (f *family) toServices() []expr.Any {
 	return []expr.Any{
