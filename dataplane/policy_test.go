@@ -298,7 +298,9 @@ func TestMemoryIsSaved(t *testing.T) {
 // anybody is a list that everybody is in.
 type anybody struct{}
 
-func (anybody) Answers() []policy.Answer     { return []policy.Answer{{}} }
+func (anybody) Answers() []policy.Answer       { return []policy.Answer{{}} }
+func (anybody) Overlaps(wire.Addr, uint8) bool { return true }
+
 func (anybody) Lookup(wire.Addr) (int, bool) { return 0, true }
 
 // TestPolicyCounts: matches of rules and lists are counted on after a takeover and a reload; so is what the bounds of the memory

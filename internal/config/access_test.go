@@ -21,6 +21,10 @@ type networks []netip.Prefix
 
 func (networks) Answers() []policy.Answer { return []policy.Answer{{Kind: policy.Listed}} }
 
+func (n networks) Overlaps(a wire.Addr, bits uint8) bool {
+	return slices.ContainsFunc(n, netip.PrefixFrom(a.Netip(), int(bits)).Overlaps)
+}
+
 func (n networks) Lookup(a wire.Addr) (int, bool) {
 	return 0, slices.ContainsFunc(n, func(p netip.Prefix) bool { return p.Contains(a.Netip()) })
 }

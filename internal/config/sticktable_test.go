@@ -259,6 +259,10 @@ type inNetworks []netip.Prefix
 
 func (n inNetworks) Answers() []policy.Answer { return []policy.Answer{{Kind: policy.Listed}} }
 
+func (n inNetworks) Overlaps(a wire.Addr, bits uint8) bool {
+	return slices.ContainsFunc(n, netip.PrefixFrom(a.Netip(), int(bits)).Overlaps)
+}
+
 func (n inNetworks) Lookup(a wire.Addr) (int, bool) {
 	return 0, slices.ContainsFunc(n, func(p netip.Prefix) bool { return p.Contains(a.Netip()) })
 }

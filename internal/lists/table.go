@@ -74,6 +74,9 @@ func (t *Table) Lookup(a netip.Addr) (int, bool) {
 	return int(i), ok
 }
 
+// Overlaps reports whether an entry matches an address of a network.
+func (t *Table) Overlaps(p netip.Prefix) bool { return t.networks.OverlapsPrefix(p.Masked()) }
+
 // Entry returns the entry with the number i.
 func (t *Table) Entry(i int) Entry {
 	e := t.entries[i]

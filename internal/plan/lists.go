@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"net/netip"
 
 	"hushgate/internal/config"
 	"hushgate/internal/lists"
@@ -83,4 +84,9 @@ func (l *listed) Lookup(a wire.Addr) (answer int, ok bool) {
 		return 0, false
 	}
 	return answer, true
+}
+
+// Overlaps reports whether a line may match an address of a network, whatever it says.
+func (l *listed) Overlaps(a wire.Addr, bits uint8) bool {
+	return l.table.Overlaps(netip.PrefixFrom(a.Netip(), int(bits)))
 }

@@ -125,6 +125,10 @@ func (b *builder) base(f *Frontend, delay time.Duration, talk Talk) *base {
 		}
 		return tr
 	})
+	if talk == TalkObserve { // nobody is turned away
+		out.offender = out.normal
+		return out
+	}
 	out.offender = b.variants(f, func(PassState) Treatment {
 		tr := plain(f, delay, talk)
 		offend(&tr, &f.Offender)

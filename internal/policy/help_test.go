@@ -27,6 +27,11 @@ func (n *networks) Lookup(a wire.Addr) (int, bool) {
 	return n.answer[i], true
 }
 
+func (n *networks) Overlaps(a wire.Addr, bits uint8) bool {
+	network := netip.PrefixFrom(a.Netip(), int(bits))
+	return slices.ContainsFunc(n.prefixes, network.Overlaps)
+}
+
 // plainList is a list of networks that says nothing but that they are in it.
 func plainList(prefixes ...string) *networks {
 	n := &networks{answers: []Answer{{}}}

@@ -118,9 +118,10 @@ func (m *Memory) Passed(a wire.Addr, now mono.Time) bool {
 // Offence is what early talk led to.
 type Offence struct {
 	PassLost bool
-	// Listed: the client is an offender now, For the time that Offences.For says. Already being one, it is one for longer.
-	Listed bool
-	For    time.Duration
+	// Listed: the client is an offender now, For the time that Offences.For says. Already being one, it is one for longer, and
+	// Again is true.
+	Listed, Again bool
+	For           time.Duration
 }
 
 // Talked takes the client's pass, and counts an offence.
@@ -131,8 +132,10 @@ func (m *Memory) Talked(a wire.Addr, now mono.Time) (o Offence) {
 	if o.PassLost || m.table.offences.after > 0 {
 		m.changes++
 	}
-	if m.table.offences.after > 0 && m.offenders.offend(hash, &key, at, &m.table.offences) {
-		o.Listed, o.For = true, time.Duration(m.table.offences.forTime)*time.Second
+	if m.table.offences.after > 0 {
+		if o.Listed, o.Again = m.offenders.offend(hash, &key, at, &m.table.offences); o.Listed {
+			o.For = time.Duration(m.table.offences.forTime) * time.Second
+		}
 	}
 	return o
 }

@@ -134,7 +134,7 @@ func (m *model) talked(a wire.Addr) Offence {
 			within++
 		}
 	}
-	if within >= m.offences.After || r.until > m.now {
+	if o.Again = r.until > m.now; within >= m.offences.After || o.Again {
 		r.until = m.now + m.offences.For
 		o.Listed, o.For = true, m.offences.For
 	}

@@ -24,16 +24,17 @@ type offences struct {
 	within, forTime uint32
 }
 
-// offend notes an offence, and reports whether the client is listed now.
-func (t *offenders) offend(hash uint64, key *wire.Addr, now stamp, o *offences) bool {
+// offend notes an offence, and reports whether the client is listed now, and whether it was before.
+func (t *offenders) offend(hash uint64, key *wire.Addr, now stamp, o *offences) (is, was bool) {
 	r := t.renew(hash, key, now)
 	r.forget(now, o.within)
 	r.add(now)
-	if int(r.count) >= o.after || r.until > now {
+	was = r.until > now
+	is = was || int(r.count) >= o.after
+	if is {
 		r.until = now + stamp(o.forTime)
-		return true
 	}
-	return false
+	return is, was
 }
 
 // forget drops offences that are too old to count.

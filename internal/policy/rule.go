@@ -31,6 +31,8 @@ type List interface {
 	Answers() []Answer
 	// Lookup returns the index, in Answers, of what the list says of an address; false if the address is not in it.
 	Lookup(a wire.Addr) (answer int, ok bool)
+	// Overlaps reports whether an address of a network may be in the list.
+	Overlaps(a wire.Addr, bits uint8) bool
 }
 
 // NamedList is a list and what it is called in counters.

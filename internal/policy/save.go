@@ -178,11 +178,32 @@ func (m *Memory) Forget(a wire.Addr, now mono.Time) bool {
 	return m.passes.take(m.hash(&key), &key, m.stamp(now), m.table.passTTL)
 }
 
+// HasPass reports whether a client has a pass.
+func (m *Memory) HasPass(a wire.Addr, now mono.Time) bool {
+	key := m.table.prefixes.cut(a)
+	return m.passes.has(m.hash(&key), &key, m.stamp(now), m.table.passTTL)
+}
+
+// Listed reports whether a client is an offender.
+func (m *Memory) Listed(a wire.Addr, now mono.Time) bool {
+	key := m.table.prefixes.cut(a)
+	return m.offenders.listed(m.hash(&key), &key, m.stamp(now))
+}
+
 // List makes a client an offender for a time, whatever it has done.
 func (m *Memory) List(a wire.Addr, left time.Duration, now mono.Time) {
 	key := m.table.prefixes.cut(a)
 	m.changes++
 	m.offenders.renew(m.hash(&key), &key, m.stamp(now)).until = m.stamp(now) + stamp(seconds(left))
+}
+
+// Prolong makes a client an offender for a time, unless it is one for longer.
+func (m *Memory) Prolong(a wire.Addr, left time.Duration, now mono.Time) {
+	key, at := m.table.prefixes.cut(a), m.stamp(now)
+	if id := m.offenders.find(m.hash(&key), &key); id != 0 && m.offenders.slab.At(id).value.until >= at+stamp(seconds(left)) {
+		return
+	}
+	m.List(a, left, now)
 }
 
 // Unlist forgets a client's offences; false if it has none.

@@ -37,7 +37,9 @@ type Frontend struct {
 	Veto      bool          // who has no pass gets none by a connection to this frontend
 	PassDelay time.Duration // how long a client with a pass waits
 
-	Offender Outcome // what offenders get: Dunno for nothing, a delay (never a shorter one), a tarpit, reject, silent-drop
+	// Offender is what offenders get: Dunno for nothing, a delay (never a shorter one), a tarpit, reject, silent-drop. Whose early
+	// talk is observed alone does not get it.
+	Offender Outcome
 
 	DNS bool // ask the DNS lists while a client waits
 
