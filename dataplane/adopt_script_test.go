@@ -259,6 +259,7 @@ func adoptScript(p *player, n int, others []FlowState) {
 		}
 		return nil
 	})
+	carryMemory(p.shard, next, at)
 	p.start, p.now = p.start.Add(at.Sub(p.shard.now)), p.now.Add(at.Sub(p.shard.now))
 	p.shard, p.layout, p.others = next, to, len(others)
 }

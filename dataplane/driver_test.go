@@ -90,6 +90,11 @@ func (d *driver) hold(n int) wire.Seq {
 // splice brings client n to where it has received its banner.
 func (d *driver) splice(n int) (iss wire.Seq, server wire.Addr) {
 	iss = d.hold(n)
+	return iss, d.spliceHeld(n)
+}
+
+// spliceHeld lets client n's delay end, and a server greet it.
+func (d *driver) spliceHeld(n int) (server wire.Addr) {
 	d.now = d.now.Add(31 * time.Second)
 	d.shard.Advance(d.now)
 	syn := d.last()
@@ -103,7 +108,7 @@ func (d *driver) splice(n int) (iss wire.Seq, server wire.Addr) {
 	h.MSS, h.SACKPermitted, h.Scale, h.Flags, h.Seq = 0, false, false, wire.ACK|wire.PSH, 5001
 	d.input(wire.Inside, &h, "220 ready\r\n")
 	d.shard.Drain()
-	return iss, server
+	return server
 }
 
 func (d *driver) phase(p Phase, want int64) {

@@ -71,6 +71,9 @@ const (
 	// EventStress: the tables have become so full that policy shortens delays (Stress is true), or empty enough again. The event
 	// belongs to no flow. Active is set.
 	EventStress
+	// EventOffender: the client's early talk, which has ended a connection, has made it an offender, or keeps it one (Again).
+	// Offender, Until and Closed (the time of the event) are set.
+	EventOffender
 )
 
 // Cause is the reason why a connection ended, or why a server failed.
@@ -181,6 +184,11 @@ type Event struct {
 	Signature policy.Signature
 	Accepted  bool // a rule let it in, without a delay
 	Stress    bool // for EventStress
+
+	// For EventOffender: the client as offences count for it, and until when it is an offender.
+	Offender policy.Network
+	Until    mono.Time
+	Again    bool
 
 	Client     wire.Addr
 	ClientPort uint16

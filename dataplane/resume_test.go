@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"hushgate/internal/mono"
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 	"hushgate/tcpstate"
 )
@@ -109,7 +111,18 @@ func takeOver(p *player) {
 	if old, now := p.shard.NextDeadline(), next.NextDeadline(); old != now {
 		p.fatalf("the next deadline was %v and is %v", old, now)
 	}
+	carryMemory(p.shard, next, next.now)
 	p.cfg, p.shard = &cfg, next
+}
+
+// carryMemory gives a shard what another one knows of clients, as the gateway does in a takeover and over a restart. now is the
+// moment by the new shard's clock.
+func carryMemory(from, to *Shard, now mono.Time) {
+	var part policy.Part
+	for more := true; more; {
+		from.Apply(SaveMemory{&part, 100, from.now, func(m bool) { more = m }})
+	}
+	to.Apply(RestoreMemory{slices.Values(part.Passes), slices.Values(part.Offenders), now, func(int, int) {}})
 }
 
 // counts returns a shard's counters as text.

@@ -150,7 +150,8 @@ func (p *player) expect() {
 	if !w.Server && s.Flags.Has(wire.SYN) && !p.haveISS {
 		p.iss, p.haveISS = s.Seq, true
 	}
-	if !w.Server && s.Flags.Has(wire.SYN) && p.begun && p.layout != nil { // another machine begins at a number of its own
+	// Another machine begins at a number of its own, and so does a connection that a script numbers from 0 again.
+	if !w.Server && s.Flags.Has(wire.SYN) && p.begun && (p.layout != nil || w.Seq == 0) {
 		p.iss, p.begun = s.Seq-wire.Seq(w.Seq), false
 	}
 	p.expectAddresses(o, s)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"hushgate/internal/policy"
 	"hushgate/internal/proxyproto"
 	"hushgate/internal/segscript"
 )
@@ -46,6 +47,7 @@ var settings = segscript.Words("setting", map[string]func(p *player, value strin
 		p.cfg.Frontends[0].Teaser = value + "\r\n"
 		return nil
 	},
+	"offenders":  (*player).setOffenders,
 	"retries":    (*player).setRetries,
 	"servers":    (*player).setServers,
 	"members":    (*player).setMembers,
@@ -69,6 +71,29 @@ func backend[T any](read func(string) (T, error), place func(*Backend) *T) func(
 		*place(&p.cfg.Backends[0]), err = read(value)
 		return err
 	}
+}
+
+// offenderWords are what offenders get. Who has talked early twice within a minute is one for five minutes.
+var offenderWords = segscript.Words("what offenders get", map[string]policy.Outcome{
+	"tarpit": {Kind: policy.OutcomeTarpit}, "silent-drop": {Kind: policy.OutcomeSilentDrop}, "reset": {Kind: policy.OutcomeReject},
+	"two-minutes": {Kind: policy.OutcomeDelay, Delay: 2 * time.Minute}, "a-second": {Kind: policy.OutcomeDelay, Delay: time.Second},
+})
+
+// setOffenders has a policy treat offenders. It comes after the frontend's other settings.
+func (p *player) setOffenders(value string) error {
+	o, err := offenderWords.Read(value)
+	if err != nil {
+		return err
+	}
+	f := &p.cfg.Frontends[0]
+	p.cfg.Policy, err = policy.NewTable(&policy.Config{
+		Frontends: []policy.Frontend{{
+			Delay: f.Delay, Talk: f.Action.talk(), Reject: policy.Text(f.RejectText), NoServer: policy.Text(f.NoServerText), Offender: o,
+		}},
+		Offences: policy.Offences{After: 2, Within: time.Minute, For: 5 * time.Minute},
+	})
+	f.Policy = 1
+	return err
 }
 
 func (p *player) setRetries(value string) error {
@@ -156,7 +181,7 @@ func orderTable() map[string]func(*player, []string) error {
 // eventWords are the events that a script can expect.
 var eventWords = map[string]EventKind{
 	"closed": EventClosed, "failed": EventServerFailed, "broken": EventOfferBroken, "observed": EventObserved,
-	"opened": EventOpened, "passed": EventPassed,
+	"opened": EventOpened, "passed": EventPassed, "offender": EventOffender,
 }
 
 // control handles `=` steps.
@@ -242,6 +267,7 @@ var figures = segscript.Words("figure", map[string]func(p *player, e *Event, val
 	"to-server": figure(segscript.Count, func(_ *player, e *Event) uint64 { return e.BytesToServer }),
 	"talk":      figure(segscript.Count, func(_ *player, e *Event) uint64 { return uint64(e.TalkLen) }),
 	"retries":   figure(segscript.Count, func(_ *player, e *Event) uint64 { return uint64(e.Retries) }),
+	"for":       figure(segscript.Duration, func(_ *player, e *Event) time.Duration { return e.Until.Sub(e.Closed) }),
 	"first-byte": figure(segscript.Duration, func(_ *player, e *Event) time.Duration {
 		return e.FirstByte.Sub(opening).Truncate(time.Millisecond)
 	}),

@@ -241,7 +241,11 @@ func (s *Shard) disown(f *flow) {
 
 // passed grants a pass to a client that has waited and is greeted by a server.
 func (s *Shard) passed(f *flow) {
-	if s.treatment(f).Pass == policy.PassNew && f.words&observed == 0 && s.memory.Passed(f.client, s.now) {
+	t := &s.treatments.slots[f.treated]
+	switch {
+	case t.Pass != policy.PassNew || f.words&observed != 0:
+	case t.rule != policy.RuleOffender && s.memory.Listed(f.client, s.now): // it became an offender while it waited
+	case s.memory.Passed(f.client, s.now):
 		s.stats.PassesGranted++
 	}
 }
@@ -257,6 +261,16 @@ func (s *Shard) offended(f *flow) {
 	}
 	if o.Listed {
 		s.stats.OffendersListed++
+		e := s.event(f, EventOffender, CauseClientTalked)
+		e.Closed, e.Until, e.Again = s.now, s.now.Add(o.For), o.Again
+		e.Offender = s.cfg.Policy.Client(f.client)
+	}
+}
+
+// losePass takes the pass of a client whose early talk has no other consequence.
+func (s *Shard) losePass(f *flow) {
+	if s.memory != nil && s.frontend(f).Policy != 0 && s.memory.Forget(f.client, s.now) {
+		s.stats.PassesLost++
 	}
 }
 

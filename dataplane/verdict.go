@@ -50,7 +50,7 @@ func (s *Shard) observe(id uint32, f *flow, seg *wire.Segment) {
 	first, phase := f.words&observed == 0 && !s.treatment(f).Accepted, f.phase
 	f.words |= observed
 	if first {
-		s.offended(f)
+		s.losePass(f)
 		e := s.event(f, EventObserved, CauseClientTalked)
 		s.quote(e, f, seg)
 		e.Closed = s.now
