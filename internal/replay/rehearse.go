@@ -23,6 +23,7 @@ type rehearsal struct {
 	saved   string // the file of passes to begin with; "" for none
 	trials  []*variant
 	deeds   *deeds                           // what the first trial did
+	tap     func(time.Time, []byte)          // is shown what passes between clients and gateway in the first trial; nil for nobody
 	pending []*conn                          // that have ended, and were not handled yet
 	numbers map[endpoint]dataplane.ServiceID // of services
 	strange map[netip.AddrPort]int           // connections to services of no frontend
@@ -145,9 +146,6 @@ func (r *rehearsal) client(seg *wire.Segment, c *conn) error {
 	if seg.Options.Timestamps {
 		k.tsval = seg.Options.TSval
 	}
-	if end := seg.End(); end.After(k.next) {
-		k.next = end
-	}
 	text := seg.Payload
 	if cut := bytes.TrimRight(text, "\x00"); c.cut && len(cut) > 0 { // the rest was not captured
 		text = cut
@@ -162,7 +160,7 @@ func (r *rehearsal) client(seg *wire.Segment, c *conn) error {
 func (r *rehearsal) complete(k *caller) {
 	for i, t := range r.trials {
 		if a := k.actors[i]; a.opened && !a.decided && !a.told && !a.gone && k.conn.ready.seen() {
-			t.send(a, k.next, wire.ACK, nil)
+			t.send(a, a.acked, wire.ACK, nil)
 			t.look(a)
 		}
 	}
@@ -178,7 +176,7 @@ func (r *rehearsal) open(seg *wire.Segment, c *conn) error {
 		r.cutSYNs++
 	}
 	r.callers++
-	k := &caller{conn: c, service: *service, next: seg.Seq + 1, window: seg.Wnd, tsval: seg.Options.TSval}
+	k := &caller{conn: c, service: *service, window: seg.Wnd, tsval: seg.Options.TSval}
 	c.caller = k
 	for _, t := range r.trials {
 		k.actors = append(k.actors, t.join(k))
@@ -241,6 +239,9 @@ func (r *rehearsal) start(v *variant) error {
 		}
 		v.share.event(e)
 	})
+	if v == r.trials[0] && r.tap != nil {
+		v.tap = func(frame []byte) { r.tap(v.now, frame) }
+	}
 	v.to(r.now)
 	if r.saved == "" {
 		return nil

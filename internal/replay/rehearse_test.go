@@ -315,3 +315,84 @@ func TestPolicyPages(t *testing.T) {
 		t.Errorf("docs/replay.md does not have the summary (%v):\n%s", err, indented)
 	}
 }
+
+// TestPolicyAgain: a capture of the gateway at work under a policy gives each client the same treatment when that policy is applied
+// to it again. The capture has the gateway's banners, resets and replies in place of a server's.
+func TestPolicyAgain(t *testing.T) {
+	rest, err := os.ReadFile(trialFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies := []string{trialFile, "../../testpcaps/policies/haproxy.cfg", "../../testpcaps/policies/stress.yaml"}
+	for i, change := range []string{"on-early-talk: tarpit", "reject: reply", "on-early-talk: silent-drop", "on-early-talk: observe", "teaser: 220-mx"} {
+		file := filepath.Join(t.TempDir(), fmt.Sprint(i)+".yaml")
+		if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(rest), "inspect-delay: 20s", "inspect-delay: 20s\n    "+change)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		policies = append(policies, file)
+	}
+	for _, name := range policies {
+		var file bytes.Buffer
+		w, err := capture.NewWriter(&file, "test")
+		if err == nil {
+			_, err = w.Interface("outside", capture.LinkRaw)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		original, err := os.ReadFile(repeatSenders)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := treated(t, name, original, func(at time.Time, frame []byte) {
+			if err := w.Packet(0, at, frame[wire.PacketAt:], 0, ""); err != nil {
+				t.Fatal(err)
+			}
+		})
+		got := treated(t, name, file.Bytes(), nil)
+		if !maps.Equal(want, got) || len(want) < 45 {
+			for k := range want {
+				if got[k] != want[k] {
+					t.Errorf("%s: %s was %s, and is %s", name, k, want[k], got[k])
+				}
+			}
+			t.Errorf("%s: %d connections, and %d", name, len(want), len(got))
+		}
+	}
+}
+
+// treated returns how a policy treats the clients of a capture. Tap is shown what passes between them and the gateway.
+func treated(t *testing.T, name string, file []byte, tap func(time.Time, []byte)) map[string]string {
+	t.Helper()
+	p, err := loadPolicy(name, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := map[string]string{}
+	h := newRehearsal(&Request{}, p, func(d *deed) {
+		j := d.json()
+		done[fmt.Sprintf("%s:%d", j.Client, j.ClientPort)] = fmt.Sprintf("%s %v %s %q %s %s %dms %q", j.Verdict, j.Observed, j.Cause, j.Rule, j.Pass, j.Signature, j.Held, j.Talk)
+	})
+	h.tap = tap
+	in, err := capture.NewReader("x", bytes.NewReader(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := NewObserver(Options{Ports: p.ports()}, h.ended)
+	framer, dec := capture.NewFramer(), wire.NewDecoder()
+	for packet := (capture.Packet{}); in.Next(&packet) == nil; {
+		f, ok := framer.Frame(&packet)
+		if !ok || dec.Decode(f.Data) != wire.KindTCP {
+			t.Fatal("no segment")
+		}
+		h.clock(packet.Time)
+		if err := h.segment(&packet, &f, &dec.Segment, o.view(packet.Time, &dec.Segment, false)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.Flush()
+	if _, err := h.finish(); err != nil {
+		t.Fatal(err)
+	}
+	return done
+}

@@ -23,6 +23,7 @@ type trial struct {
 	origin time.Time // the capture's first time; the shard's clock then shows epoch
 	now    time.Time
 	event  func(*dataplane.Event, *actor) // the actor is nil for an event that belongs to no connection
+	tap    func(frame []byte)             // is shown what passes between clients and gateway; nil for nobody
 	build  *wire.Builder
 	dec    *wire.Decoder
 }
@@ -37,7 +38,6 @@ type endpoint struct {
 type caller struct {
 	conn    *conn
 	service dataplane.ServiceID
-	next    wire.Seq // after the highest number that was passed to the trials
 	window  uint16
 	tsval   uint32
 	over    bool      // nothing more is known of the client; until says since when
@@ -51,11 +51,11 @@ type actor struct {
 	at         endpoint // another port than the captured one if an earlier actor still uses that
 	opened     bool     // the SYN-ACK came
 	closed     bool     // its FIN was sent
-	extra      wire.Seq // 1 if that was not the captured one
 	gone       bool     // reset
 	told       bool     // the shard has reported the end of the connection
 	timestamps bool
 	want       wire.Seq // the next number from the gateway
+	acked      wire.Seq // what the gateway has acknowledged: observed early talk is not
 	tsecr      uint32
 	decided    bool          // delay is known
 	delay      time.Duration // as the policy decided it
@@ -149,7 +149,11 @@ func (t *trial) pass(a *actor, seg *wire.Segment, payload []byte) {
 		return
 	}
 	a.closed = a.closed || seg.Flags.Has(wire.FIN)
-	t.send(a, seg.Seq, seg.Flags, payload)
+	seq := seg.Seq
+	if seg.Flags.Has(wire.RST) { // a gateway that lacks octets answers it with an ACK, and the client's next RST has the number of that
+		seq = a.acked
+	}
+	t.send(a, seq, seg.Flags, payload)
 	t.look(a)
 }
 
@@ -166,6 +170,9 @@ func (t *trial) send(a *actor, seq wire.Seq, flags wire.Flags, payload []byte) {
 
 // input passes a frame to the shard.
 func (t *trial) input(side wire.Side, frame []byte) {
+	if t.tap != nil && side == wire.Outside {
+		t.tap(frame)
+	}
 	t.shard.Input(t.mono(t.now), side, frame)
 	t.drain()
 }
@@ -197,6 +204,9 @@ func (t *trial) drain() {
 		out = append(out, sent{o.Side, append([]byte(nil), o.Frame...)})
 	}
 	for _, o := range out {
+		if t.tap != nil && o.side == wire.Outside {
+			t.tap(o.frame)
+		}
 		if t.dec.Decode(o.frame) != wire.KindTCP {
 			continue
 		}
@@ -213,6 +223,9 @@ func (t *trial) drain() {
 func (t *trial) hear(a *actor, seg *wire.Segment) {
 	if seg.Options.Timestamps {
 		a.tsecr = seg.Options.TSval
+	}
+	if seg.Flags.Has(wire.ACK) {
+		a.acked = seg.Ack
 	}
 	switch {
 	case seg.Src != a.conn.key.server || seg.SrcPort != a.conn.serverPort:
@@ -232,7 +245,7 @@ func (t *trial) hear(a *actor, seg *wire.Segment) {
 			t.leave(a)
 			return
 		}
-		t.send(a, a.next+a.extra, wire.ACK, nil)
+		t.send(a, a.acked, wire.ACK, nil)
 	}
 }
 
@@ -246,10 +259,13 @@ func (t *trial) leave(a *actor) {
 	switch {
 	case a.gone:
 	case a.closed:
-		t.send(a, a.next+a.extra, wire.ACK, nil)
+		t.send(a, a.acked, wire.ACK, nil)
+	case a.resets():
+		a.gone = true
+		t.send(a, a.acked, wire.ACK|wire.RST, nil)
 	default:
-		a.closed, a.extra = true, 1
-		t.send(a, a.next, wire.ACK|wire.FIN, nil)
+		a.closed = true
+		t.send(a, a.acked, wire.ACK|wire.FIN, nil)
 	}
 	t.dismiss(a)
 }
@@ -395,4 +411,9 @@ func (c *caller) silent(now time.Time) time.Duration {
 		end = now
 	}
 	return max(0, end.Sub(c.conn.ready.at))
+}
+
+// resets reports whether the client ended its connection by an RST.
+func (c *caller) resets() bool {
+	return c.conn.reset && c.conn.client.left.seen() && !c.conn.client.fin
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"hushgate/dataplane"
 	"hushgate/internal/capture"
 	"hushgate/internal/connlog"
 	"hushgate/internal/mono"
@@ -108,6 +109,8 @@ func TestTrials(t *testing.T) {
 		{"early talk gets nothing", plain + "    on-early-talk: silent-drop\n", talker(time.Second), "early-talker 1s ends 1.01s;"},
 		{"early talk is observed", plain + "    on-early-talk: observe\n", append(talker(time.Second),
 			c(3*time.Second, ack|wire.FIN, 15, 8, ""), s(3001*ms, ack|wire.FIN, 8, 16, "")), "observed early-talker 1s ends 3s;"},
+		{"a teaser, which the client acknowledges", plain + "    teaser: 220-mx\n", mail(500*ms, time.Second), "quiet 20s untested 490ms ends 21.01s;"},
+		{"early talk after a teaser", plain + "    teaser: 220-mx\n", talker(time.Second), "early-talker 1s ends 1.01s;"},
 		{"refused with a text", plain + "    access: [{reject: all, text: \"554 5.7.1 no {client}\"}]\n", mail(500*ms, time.Second), "refused 0s ends 10ms;"},
 		{"refused by the tarpit", plain + "    access: [tarpit]\n", mail(500*ms, time.Second), "refused 0s ends 10ms;"},
 		{"a client that leaves", plain, handshake(c(210*ms, ack|wire.FIN, 1, 1, ""), s(211*ms, ack|wire.FIN, 1, 2, "")), "hang-up 200ms ends 210ms;"},
@@ -117,6 +120,10 @@ func TestTrials(t *testing.T) {
 			handshake(s(510*ms, ack|wire.FIN, 1, 1, ""), c(520*ms, ack|wire.FIN, 1, 2, "")), "quiet 20s untested 500ms ends 20.01s;",
 		},
 		{"the handshake's last ACK is missing", plain, append(mail(500*ms, time.Second)[:2], mail(500*ms, time.Second)[3:]...), "quiet 20s untested 0s ends 21.51s;"},
+		{
+			"a client that resets after the banner", plain, append(mail(500*ms, time.Second)[:6], c(2*time.Second, wire.RST, 15, 0, "")),
+			"quiet 20s untested 490ms ends 21.51s client-reset;",
+		},
 		{"a scan", plain, []tSeg{syn(), synAck(), c(6*ms, rst, 1, 0, "")}, ""},
 		{"from the middle", plain, mail(500*ms, time.Second)[2:], ""},
 	} {
@@ -144,7 +151,11 @@ func words(d *deed) (text string) {
 	if d.untested >= 0 {
 		text += fmt.Sprintf(" untested %v", d.untested)
 	}
-	return text + fmt.Sprintf(" ends %v;", d.at.Sub(tStart))
+	text += fmt.Sprintf(" ends %v", d.at.Sub(tStart))
+	if d.Verdict == dataplane.VerdictQuiet && d.Cause != dataplane.CauseFinished {
+		text += " " + d.Cause.String()
+	}
+	return text + ";"
 }
 
 // TestTrialMemory checks that memory depends on the number of live connections, and not on the size of the capture.
