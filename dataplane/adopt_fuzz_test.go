@@ -24,6 +24,9 @@ func FuzzAdopt(f *testing.F) {
 		cfg := namedConfig(false)
 		cfg.Limits.Flows = 16
 		cfg.Servers[1].Proxy = 1
+		if len(program) > 0 && program[0]&0x40 != 0 {
+			cfg.Frontends[0].Teaser = someTeaser
+		}
 		z := newFuzzed(t, cfg)
 		d := &driver{tb: t, stage: z.stage}
 		d.hold(3)
@@ -56,7 +59,7 @@ func FuzzAdopt(f *testing.F) {
 	})
 }
 
-// adoptSeeds adds connections in all phases to the corpus.
+// adoptSeeds adds connections in all phases to the corpus, also with teasers.
 func adoptSeeds(f *testing.F) {
 	d := newDriver(f, func(cfg *Config) {
 		cfg.Names = namedConfig(false).Names
@@ -76,14 +79,35 @@ func adoptSeeds(f *testing.F) {
 	d.shard.Advance(d.now)
 	d.shard.Drain()
 	d.hold(6)
+	d.addSeeds(f)
+
+	d = newDriver(f, func(cfg *Config) {
+		cfg.Names = namedConfig(false).Names
+		cfg.Frontends[0].Action = ActionReply
+		withTeaser(cfg)
+	})
+	d.acknowledge(0, d.hold(0), len(someTeaser))
+	d.greeted(0)
+	d.hold(1)
+	d.acknowledge(2, d.hold(2), 5)
+	d.acknowledge(3, d.hold(3), len(someTeaser))
+	iss = d.hold(4)
+	d.fromClient(4, wire.ACK|wire.PSH, 1001, iss+1, "EHLO")
+	d.addSeeds(f)
+}
+
+// addSeeds adds the connections of the shard to the corpus.
+func (d *driver) addSeeds(f *testing.F) {
 	err := d.shard.SaveFlows(func(v *FlowState) error {
 		program := []byte{0, 16, 1, 1, 0, 0, 0, 0, 31, 0, 0, 0, 0, 0, 0, 0}
 		f.Add(false, AppendRecord(nil, v), program)
+		f.Add(false, AppendRecord(nil, v), append([]byte{0x40}, program[1:]...)) // with a teaser here
 		var w FlowState
 		svc := &d.shard.cfg.Services[v.Service]
 		of := tcpstate.Tuple{Client: v.Client, ClientPort: v.ClientPort, Service: svc.Addr, ServicePort: svc.Port}
 		if d.shard.SaveFlow(d.now, &of, AnotherMachine, &w) {
 			f.Add(true, AppendRecord(nil, &w), program)
+			f.Add(true, AppendRecord(nil, &w), append([]byte{0x40}, program[1:]...))
 			w.ClientPort += 100
 			once := AppendRecord(nil, &w)
 			f.Add(true, append(once, once...), program)
