@@ -13,10 +13,11 @@ import (
 	"hushgate/internal/wire"
 )
 
-var generate = flag.Bool("generate", false, "write repeat-senders.pcapng again")
+var generate = flag.Bool("generate", false, "write repeat-senders.pcapng and teaser.pcapng again")
 
-// visit is a connection of repeat-senders.pcapng. The server greets after 200 ms.
+// visit is a connection of repeat-senders.pcapng or teaser.pcapng. The server greets after 200 ms.
 type visit struct {
+	teaser         bool          // the server sends the first line of its greeting at once
 	at             time.Duration // of the SYN
 	client, server string
 	kind           visitKind
@@ -40,7 +41,7 @@ const (
 // visits are two days at a mail server.
 func visits() (list []visit) {
 	add := func(at time.Duration, client, server string, kind visitKind, talk, stay time.Duration) {
-		list = append(list, visit{at, client, server, kind, talk, stay})
+		list = append(list, visit{false, at, client, server, kind, talk, stay})
 	}
 	mails := func(client, server string, at ...time.Duration) {
 		for _, t := range at {
@@ -68,6 +69,26 @@ func visits() (list []visit) {
 	mails("192.0.2.106", primary, 11*h+5*m)
 	for i := range 20 {
 		add(12*h+time.Duration(i)*50*ms, netip.AddrFrom4([4]byte{100, 64, 0, byte(i + 1)}).String(), primary, sender, 0, time.Second)
+	}
+	return list
+}
+
+// teased are clients of a server that sends the first line of its greeting at once, and the last one after 200 ms: a sender, a bot that
+// talks at once, one that talks when it has seen the first line, and a client that closes then.
+func teased() (list []visit) {
+	const ms = time.Millisecond
+	for i, v := range []visit{
+		{client: "192.0.2.101", kind: sender, stay: time.Second},
+		{client: "198.51.100.7", kind: bot},
+		{client: "198.51.100.8", kind: bot, talk: 60 * ms},
+		{client: "2001:db8:bad::9", kind: bot, talk: 100 * ms},
+		{client: "192.0.2.105", kind: caller, talk: 100 * ms},
+	} {
+		v.teaser, v.at, v.server = true, time.Duration(i)*2*time.Second, primary
+		if netip.MustParseAddr(v.client).Is6() {
+			v.server = primary6
+		}
+		list = append(list, v)
 	}
 	return list
 }
@@ -113,6 +134,10 @@ func (v *visit) packets(n int) (list []packet) {
 	syn.Flags |= wire.ACK
 	put(1*ms, false, syn, "")
 	put(20*ms, true, ack, "")
+	if v.teaser && v.talk+v.stay > 0 { // whoever talks at once does so before it arrives
+		put(21*ms, false, ack, "220-mx.example.net ESMTP\r\n")
+		put(40*ms, true, ack, "")
+	}
 	banner := 220 * ms
 	switch v.kind {
 	case bot:
@@ -135,11 +160,29 @@ func (v *visit) packets(n int) (list []packet) {
 	return list
 }
 
-// TestRepeatSenders checks that repeat-senders.pcapng is what this file describes: `go test ./testpcaps -generate` writes it.
-func TestRepeatSenders(t *testing.T) {
-	const name = "repeat-senders.pcapng"
+// TestGenerated checks that repeat-senders.pcapng and teaser.pcapng are what this file describes: `go test ./testpcaps -generate`
+// writes them.
+func TestGenerated(t *testing.T) {
+	for name, list := range map[string][]visit{"repeat-senders.pcapng": visits(), "teaser.pcapng": teased()} {
+		text, err := written(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if *generate {
+			if err := os.WriteFile(name, text, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if is, err := os.ReadFile(name); err != nil || !bytes.Equal(is, text) {
+			t.Errorf("%s is not what this test describes (%v): go test ./testpcaps -generate writes it", name, err)
+		}
+	}
+}
+
+// written returns a capture of connections.
+func written(list []visit) ([]byte, error) {
 	var all []packet
-	for i, v := range visits() {
+	for i, v := range list {
 		all = append(all, v.packets(i)...)
 	}
 	slices.SortStableFunc(all, func(a, b packet) int { return int(a.at - b.at) })
@@ -152,15 +195,5 @@ func TestRepeatSenders(t *testing.T) {
 	for i := 0; i < len(all) && err == nil; i++ {
 		err = w.Packet(0, begin.Add(all[i].at), all[i].data, 0, "")
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if *generate {
-		if err := os.WriteFile(name, b.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if is, err := os.ReadFile(name); err != nil || !bytes.Equal(is, b.Bytes()) {
-		t.Errorf("%s is not what this test describes (%v): go test ./testpcaps -generate writes it", name, err)
-	}
+	return b.Bytes(), err
 }

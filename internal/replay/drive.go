@@ -59,8 +59,8 @@ const (
 type driven struct {
 	addr   netip.AddrPort
 	shard  *dataplane.Shard
-	inside wire.Addr // the model server's address
-	shift  map[netip.AddrPort]wire.Seq
+	inside wire.Addr                 // the model server's address
+	theirs map[netip.AddrPort]*end   // the captured server's numbers, by client
 	ends   map[netip.AddrPort]*model // the model server's connections, by client
 }
 
@@ -126,7 +126,7 @@ func (d *Driver) refusals() (list []remark) {
 }
 
 func (d *Driver) newService(to netip.AddrPort) *driven {
-	s := &driven{addr: to, shift: map[netip.AddrPort]wire.Seq{}, ends: map[netip.AddrPort]*model{}}
+	s := &driven{addr: to, theirs: map[netip.AddrPort]*end{}, ends: map[netip.AddrPort]*model{}}
 	server := "192.0.2.1" // TEST-NET-1: not a client's
 	if to.Addr().Is6() {
 		server = "2001:db8::1"
@@ -155,14 +155,19 @@ func (d *Driver) newService(to netip.AddrPort) *driven {
 
 func (d *Driver) now(at time.Time) mono.Time { return epoch.Add(at.Sub(d.origin)) }
 
-// fromServer learns the captured server's ISN, which translates its client's acknowledgements.
+// fromServer learns the captured server's ISN, which translates its client's acknowledgements, and how long its teaser is, because
+// hushgate sends none here.
 func (d *Driver) fromServer(seg *wire.Segment) {
 	s := d.services[netip.AddrPortFrom(seg.Src.Netip(), seg.SrcPort)]
 	client := netip.AddrPortFrom(seg.Dst.Netip(), seg.DstPort)
 	if s != nil && seg.Flags&(wire.SYN|wire.ACK) == wire.SYN|wire.ACK {
-		if _, known := s.shift[client]; !known {
-			s.shift[client] = seg.Seq
+		if s.theirs[client] == nil {
+			s.theirs[client] = &end{isn: seg.Seq}
 		}
+		return
+	}
+	if s != nil && s.theirs[client] != nil && s.theirs[client].teases(seg) {
+		s.theirs[client].teaser += wire.Seq(len(seg.Payload))
 	}
 }
 
@@ -200,14 +205,14 @@ func (d *Driver) client(s *driven, seg *wire.Segment) {
 
 // prune removes entries of connections that no longer exist, if there are many more entries than connections.
 func (s *driven) prune() {
-	if enough := 1024 + 2*s.shard.Flows(); len(s.shift) <= enough && len(s.ends) <= enough {
+	if enough := 1024 + 2*s.shard.Flows(); len(s.theirs) <= enough && len(s.ends) <= enough {
 		return
 	}
 	gone := func(c netip.AddrPort) bool {
 		_, _, live := s.shard.Peek(wire.AddrFrom(c.Addr()), c.Port(), 0)
 		return !live
 	}
-	maps.DeleteFunc(s.shift, func(c netip.AddrPort, _ wire.Seq) bool { return gone(c) })
+	maps.DeleteFunc(s.theirs, func(c netip.AddrPort, _ *end) bool { return gone(c) })
 	maps.DeleteFunc(s.ends, func(c netip.AddrPort, _ *model) bool { return gone(c) })
 }
 
@@ -215,19 +220,25 @@ func (s *driven) prune() {
 // captured, the client's first ACK shows them.
 func (d *Driver) renumber(s *driven, from netip.AddrPort, seg *wire.Segment) {
 	if seg.Flags&(wire.SYN|wire.ACK) == wire.SYN {
-		delete(s.shift, from)
+		delete(s.theirs, from)
 		return
 	}
 	if !seg.Flags.Has(wire.ACK) {
 		return
 	}
-	theirs, known := s.shift[from]
-	if !known {
-		theirs = seg.Ack - 1
-		s.shift[from] = theirs
+	theirs := s.theirs[from]
+	if theirs == nil {
+		theirs = &end{isn: seg.Ack - 1}
+		s.theirs[from] = theirs
 	}
 	if ours, ok := s.shard.ISS(seg.Src, seg.SrcPort, 0); ok {
-		seg.SetAck(seg.Ack - theirs + ours)
+		heard := seg.Ack - theirs.isn - 1 // of the server's octets
+		if heard-theirs.teaser < 1<<31 {
+			heard -= theirs.teaser
+		} else if heard < 1<<31 { // a part of the teaser
+			heard = 0
+		}
+		seg.SetAck(ours + 1 + heard)
 		seg.Seal()
 	}
 }
