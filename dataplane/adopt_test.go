@@ -543,3 +543,46 @@ func BenchmarkAdopt(b *testing.B) {
 		b.Fatalf("%d of %d were adopted", got, n)
 	}
 }
+
+// TestAdoptAccepted: a client that a rule has accepted may talk early at another machine too, which has no such rule. No other client
+// may because that machine accepts some.
+func TestAdoptAccepted(t *testing.T) {
+	eachFamily(t, func(t *testing.T, v6 bool) {
+		named := func(change func(*Config)) *driver {
+			return newDriverOf(t, v6, func(c *Config) {
+				c.Names = namedConfig(v6).Names
+				change(c)
+			})
+		}
+		accepts := withPolicy(t, func(p *policy.Config) {
+			p.Frontends[0].Access = []policy.Rule{{Name: "in", Do: policy.Outcome{Kind: policy.OutcomeAccept}}}
+		})
+		for _, c := range []struct {
+			from, to func(*Config)
+			accepted bool
+		}{
+			{accepts, func(*Config) {}, true},
+			{accepts, accepts, true},
+			{func(c *Config) { c.Frontends[0].Action = ActionObserve }, accepts, false},
+		} {
+			from, to := named(c.from), named(c.to)
+			iss := from.hold(0)
+			v := from.saved(0, AnotherMachine)
+			w, err := elsewhere(&v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			to.now = from.now
+			if a := to.shard.adoption(&w, to.now, 0); a.Err != nil {
+				t.Fatal(a.Err)
+			}
+			to.shard.Drain()
+			to.fromClient(0, wire.PSH|wire.ACK, 1001, iss+1, "EHLO")
+			told := to.shard.Drain().Events
+			if tr := to.shard.treatment(to.shard.flows.At(1)); tr.Accepted != c.accepted || c.accepted && len(told) > 0 {
+				t.Errorf("accepted: %v; treatment %+v, events %+v", c.accepted, tr, told)
+			}
+			to.shard.audit(t)
+		}
+	})
+}

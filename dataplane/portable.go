@@ -40,6 +40,8 @@ type PortableState struct {
 	Talk  policy.Talk // what early talk gets, if it has not come yet
 	Text  string      // what we are saying, from our first octet on: the rest of it has still to be sent, or sent again
 
+	Accepted bool // a rule let the client in, see policy.Treatment
+
 	Teaser string // as configured; it is the beginning of what we have sent, or still have to send
 }
 
@@ -111,7 +113,8 @@ func (s *Shard) savePortable(now mono.Time, f *flow, v *FlowState) {
 	p := &v.Elsewhere
 	v.eachInstant(func(at *mono.Time, ago *Ago) { *ago = agoOf(now, *at) })
 	if f.phase != PhaseHalfOpen {
-		p.Talk, p.Teaser = s.treatment(f).Talk, string(s.treatment(f).Teaser)
+		t := s.treatment(f)
+		p.Talk, p.Accepted, p.Teaser = t.Talk, t.Accepted, string(t.Teaser)
 	}
 	if v.speaks() {
 		p.Text = string(s.text(f))
@@ -198,7 +201,7 @@ func (s *Shard) localiseService(v *FlowState) (AdoptOutcome, error) {
 			s.cfg.Names.frontend(s.cfg.Services[svc].Frontend))
 	}
 	switch {
-	case !s.sameTeaser(v, id) && !s.treatments.room():
+	case !s.sameTreatment(v, id) && !s.treatments.room():
 		return AdoptTableFull, errManyTreatments
 	case p.Teaser != "" && !s.waits.addTeaser(s.queues, s.treatments.slots[id].Delay):
 		return AdoptTableFull, ErrTooManyWaits
@@ -209,19 +212,19 @@ func (s *Shard) localiseService(v *FlowState) (AdoptOutcome, error) {
 
 // localTreatment finds a treatment of this shard that goes on as was decided elsewhere: the same text, if one is being sent, else
 // the same answer to early talk, and if possible the same teaser. Where there is none with that answer the connection is treated
-// as a new one of its frontend.
+// as a new one of its frontend. A client that was accepted stays so, and no other one becomes so.
 func (s *Shard) localTreatment(v *FlowState) (best treatedID, ok bool) {
 	p, speaks := &v.Elsewhere, v.speaks()
 	if !speaks {
 		best, ok = s.treatments.fronts[s.cfg.Services[v.Service].Frontend], true
-		if t := &s.treatments.slots[best]; v.Phase == PhaseHalfOpen || t.Talk == p.Talk && string(t.Teaser) == p.Teaser {
+		if t := &s.treatments.slots[best]; v.Phase == PhaseHalfOpen || t.Talk == p.Talk && string(t.Teaser) == p.Teaser && !p.Accepted {
 			return best, true
 		}
 	}
 	for i := range s.treatments.slots {
 		t := &s.treatments.slots[i]
 		switch {
-		case !t.used() || t.Counted || t.Refusal != policy.RefuseNone && !speaks:
+		case !t.used() || t.Counted || t.Refusal != policy.RefuseNone && !speaks || t.Accepted != p.Accepted && !speaks:
 		case speaks && string(t.said(words(v.Words), nil, v.Client)) != p.Text:
 		case t.Talk == p.Talk && string(t.Teaser) == p.Teaser:
 			return treatedID(i), true
@@ -236,20 +239,24 @@ func (s *Shard) localTreatment(v *FlowState) (best treatedID, ok bool) {
 const maxTeaser = 512
 
 // adoptedTreatment returns the treatment of a connection from elsewhere: the one that localTreatment has found, but with the
-// teaser that the client was sent.
+// teaser that the client was sent, and accepted if it was.
 func (s *Shard) adoptedTreatment(v *FlowState) treatedID {
 	id := treatedID(v.Treated)
 	found := s.treatments.slots[id]
-	if s.sameTeaser(v, id) {
+	if s.sameTreatment(v, id) {
 		return id
 	}
 	found.Teaser = policy.Text(v.Elsewhere.Teaser)
+	if v.Elsewhere.Accepted {
+		found.Accepted, found.Talk = true, policy.TalkObserve
+	}
 	return s.treatments.variant(&found.Treatment, found.rule) // localiseService has seen that there is room
 }
 
-// sameTeaser reports whether a connection from elsewhere was sent the teaser of a treatment of this shard.
-func (s *Shard) sameTeaser(v *FlowState, id treatedID) bool {
-	return v.Phase == PhaseHalfOpen || v.speaks() || string(s.treatments.slots[id].Teaser) == v.Elsewhere.Teaser
+// sameTreatment reports whether a connection from elsewhere was sent the teaser of a treatment of this shard, and accepted as by that.
+func (s *Shard) sameTreatment(v *FlowState, id treatedID) bool {
+	t, p := &s.treatments.slots[id], &v.Elsewhere
+	return v.Phase == PhaseHalfOpen || v.speaks() || string(t.Teaser) == p.Teaser && t.Accepted == p.Accepted
 }
 
 // unteased reports whether a connection that has a server has not acknowledged all of its teaser, as no connection can.

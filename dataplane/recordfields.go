@@ -236,6 +236,7 @@ func portableFields() []field {
 			number("tsval_ns", func(v *FlowState) *uint32 { return &p(v).TSns }),
 			named(number("early_talk", func(v *FlowState) *policy.Talk { return &p(v).Talk }), policy.TalkSilentDrop+1, policy.Talk.String),
 			text("text", func(v *FlowState) *string { return &p(v).Text }),
+			added(mark("accepted", func(v *FlowState) *bool { return &p(v).Accepted })),
 			added(text("teaser", func(v *FlowState) *string { return &p(v).Teaser })),
 		})
 }

@@ -103,7 +103,7 @@ func (t *treatments) of(p *policy.Table, d decision) treatedID {
 func (t *treatments) nearest(tr *policy.Treatment, teased bool) (best treatedID) {
 	for i := 1; i < len(t.slots); i++ {
 		v := &t.slots[i]
-		if teased && v.Teaser != tr.Teaser || v.Refusal != tr.Refusal || v.Counted != tr.Counted || v.Talk != tr.Talk {
+		if teased && v.Teaser != tr.Teaser || v.Refusal != tr.Refusal || v.Counted != tr.Counted || v.Talk != tr.Talk || v.Accepted != tr.Accepted {
 			continue
 		}
 		if best == 0 || (v.Delay-tr.Delay).Abs() < (t.slots[best].Delay-tr.Delay).Abs() {
