@@ -96,7 +96,7 @@ func (c *conn) decide(r *Result, s *seenThings, blind bool) moment {
 			r.Notes |= NoteCrossed
 		}
 		return s.talk
-	case s.left.before(s.banner):
+	case s.left.before(s.banner) && !c.server.left.before(s.left): // if the server left first, the client only followed
 		r.Outcome = HungUp
 		s.talk = moment{} // what the server acknowledges after the client's end is not payload
 		return s.left

@@ -140,6 +140,10 @@ var stories = []struct {
 		Talked, 100 * ms, 0, Talked, Waited,
 	},
 	{
+		"the server leaves, and the client follows", handshake(s(510*ms, ack|wire.FIN, 1, 1, ""), c(520*ms, ack|wire.FIN, 1, 2, "")),
+		Waited, 500 * ms, NoteNoBanner, Waited, Waited,
+	},
+	{
 		"the server leaves", handshake(s(510*ms, wire.RST, 1, 0, "")),
 		Waited, 500 * ms, NoteNoBanner, Waited, Waited,
 	},
