@@ -34,11 +34,13 @@ func newReplayCommand() *cobra.Command {
 		Long: "Judge captures of ordinary SMTP traffic (pcap or pcapng, also in gzip or zstd; - is standard input): which\n" +
 			"clients talked before the banner, and how soon. Nothing is sent. Several files are one capture, in the given order.\n\n" +
 			"With --drive the clients' packets are fed to the gateway's own code, with the capture's clock, and its answers\n" +
-			"are shown. With --extract one connection is written to a file.\n\n" +
+			"are shown. With --extract one connection is written to a file. With --policy a configuration's access lists, passes,\n" +
+			"limits and stress are applied, and what each did is reported.\n\n" +
 			"The exit status is 2 if a capture could not be read to its end; the part before is reported.",
 		Example: "  hushgate replay --delay 1s,5s,10s,30s port25.pcap\n" +
 			"  hushgate replay --sweep 0s..60s --plot curve.svg port25.pcap.gz\n" +
 			"  hushgate replay --extract 12 --anonymise -w one.pcapng port25.pcap\n" +
+			"  hushgate replay --policy hushgate.yaml port25.pcap\n" +
 			"  hushgate replay --drive -w answers.pcapng one.pcapng",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.q.Files = args
