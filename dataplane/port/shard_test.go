@@ -36,7 +36,8 @@ func TestShardIsTheKernels(t *testing.T) {
 		f := Filter{
 			Sides:    rapid.SampledFrom([]wire.Side{wire.Outside, wire.Inside, wire.Both}).Draw(t2, "side"),
 			Services: services, Servers: servers, Sources: sources,
-			Spread: NewSpread([2]uint64{rapid.Uint64().Draw(t2, "key"), rapid.Uint64().Draw(t2, "rest of the key")}),
+			Spread: NewSpread([2]uint64{rapid.Uint64().Draw(t2, "key"), rapid.Uint64().Draw(t2, "rest of the key")},
+				Prefix{rapid.Uint8Range(0, 32).Draw(t2, "bits of IPv4"), rapid.Uint8Range(0, 128).Draw(t2, "bits of IPv6")}),
 		}
 		h := wire.Header{
 			Src: wire.AddrFrom(draw("source")), Dst: wire.AddrFrom(draw("destination")), SrcPort: 25,

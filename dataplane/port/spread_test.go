@@ -11,7 +11,7 @@ import (
 )
 
 // spread is for tests that do not depend on the key.
-var spread = NewSpread([2]uint64{1, 2})
+var spread = NewSpread([2]uint64{1, 2}, Prefix{})
 
 // unkeyed is a selector without a key, as in early releases of hushgate.
 func unkeyed(a wire.Addr, n int) int {
@@ -47,7 +47,7 @@ func TestChosenAddressesSpread(t *testing.T) {
 		for _, n := range []int{2, 3, 8, 16} {
 			list := chosen(v6, n, n*each)
 			for key := range uint64(20) {
-				s, got := NewSpread([2]uint64{key, 7}), make([]int, n)
+				s, got := NewSpread([2]uint64{key, 7}, Prefix{}), make([]int, n)
 				for _, a := range list {
 					got[s.Shard(a, n)]++
 				}
@@ -91,7 +91,7 @@ func TestPairsPartWithAnotherKey(t *testing.T) {
 				if !v6 {
 					a, b = wire.AddrFrom(netip.AddrFrom4([4]byte(one[:4]))), wire.AddrFrom(netip.AddrFrom4([4]byte(other[:4])))
 				}
-				if s := NewSpread([2]uint64{key, 9}); s.Shard(a, n) == s.Shard(b, n) {
+				if s := NewSpread([2]uint64{key, 9}, Prefix{}); s.Shard(a, n) == s.Shard(b, n) {
 					together++
 				}
 			}
@@ -108,7 +108,7 @@ func TestOneDoesNotTellAnother(t *testing.T) {
 	const n, count = 2, 4000
 	rng := rand.New(rand.NewPCG(5, 5))
 	for key := range uint64(10) {
-		s := NewSpread([2]uint64{key, 11})
+		s := NewSpread([2]uint64{key, 11}, Prefix{})
 		for _, d := range []uint32{1, 256, 1 << 20, 1 << 31} {
 			together := 0
 			for range count {
@@ -120,6 +120,51 @@ func TestOneDoesNotTellAnother(t *testing.T) {
 			}
 			if together < count*3/8 || together > count*5/8 {
 				t.Errorf("key %d, difference %#x: %d of %d pairs share a shard", key, d, together, count)
+			}
+		}
+	}
+}
+
+// TestNetworksStayTogether: all addresses of a network of the length that counts share a shard, and the networks are spread. Of
+// larger networks this is not said.
+func TestNetworksStayTogether(t *testing.T) {
+	const n, networks = 3, 300
+	rng := rand.New(rand.NewPCG(6, 6))
+	for _, p := range []Prefix{{}, {24, 64}, {32, 56}, {9, 33}, {1, 1}, {17, 128}} {
+		s := NewSpread([2]uint64{3, uint64(p.IPv6)}, p)
+		for _, is4 := range []bool{true, false} {
+			var shards [n]int
+			for range networks {
+				var b [16]byte
+				for i := range b {
+					b[i] = byte(rng.Uint32())
+				}
+				random := netip.AddrFrom16(b)
+				if is4 {
+					random = netip.AddrFrom4([4]byte(b[:4]))
+				}
+				bits := p.of(is4)
+				network := netip.PrefixFrom(random, bits).Masked()
+				shard := s.Shard(wire.AddrFrom(network.Addr()), n)
+				shards[shard]++
+				for range 20 {
+					a := network.Addr().AsSlice()
+					for i := bits; i < 8*len(a); i++ {
+						a[i/8] ^= byte(rng.Uint32()) & (0x80 >> (i % 8))
+					}
+					one, _ := netip.AddrFromSlice(a)
+					if got := s.Shard(wire.AddrFrom(one), n); got != shard {
+						t.Fatalf("%+v: %v belongs to shard %d, and %v to shard %d", p, network, shard, one, got)
+					}
+				}
+				if first := wire.AddrFrom(network.Addr()); !s.Joins(first, uint8(bits)) || s.Joins(first, uint8(bits-1)) {
+					t.Errorf("%+v: Joins of /%d is %v, of /%d %v", p, bits, s.Joins(first, uint8(bits)), bits-1, s.Joins(first, uint8(bits-1)))
+				}
+			}
+			for i, got := range shards {
+				if bits := p.of(is4); bits > 8 && (got < networks/n/2 || got > networks/n*2) {
+					t.Errorf("%+v: shard %d has %d of %d networks", p, i, got, networks)
+				}
 			}
 		}
 	}
@@ -141,8 +186,8 @@ func TestKernelSpreads(t *testing.T) {
 	var group []*AFPacket
 	filter, err := f.Program()
 	x.must(t, err)
-	for _, key := range [][2]uint64{{1, 2}, {3, 4}} {
-		f.Spread = NewSpread(key)
+	for i, key := range [][2]uint64{{1, 2}, {3, 4}, {5, 6}} {
+		f.Spread = NewSpread(key, []Prefix{{}, {30, 65}, {26, 63}}[i])
 		selector, err := f.Selector()
 		x.must(t, err)
 		for i := len(group); i < n; i++ {
@@ -206,6 +251,9 @@ func received(t *testing.T, group []*AFPacket, count int) map[wire.Seq]int {
 				}
 				got[d.Segment.Seq] = i
 			}
+		}
+		if len(got) == count {
+			break
 		}
 		if err := poll.Wait(5 * time.Second); err != nil || waited > 2*count {
 			t.Fatalf("%d of %d frames came, %v", len(got), count, err)

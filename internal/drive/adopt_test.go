@@ -22,7 +22,7 @@ type machine struct {
 }
 
 func newMachine(t *testing.T, shards int, v6 bool, uptime time.Duration) *machine {
-	m := &machine{Shards: Shards{Spread: port.NewSpread([2]uint64{1, 2})}}
+	m := &machine{Shards: Shards{Spread: port.NewSpread([2]uint64{1, 2}, port.Prefix{})}}
 	clock := mono.NewClockFrom(mono.Time(uptime))
 	for i := range shards {
 		w := &wires{side: wire.Outside, index: 1}

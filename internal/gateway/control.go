@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"hushgate/dataplane"
-	"hushgate/dataplane/port"
 	"hushgate/internal/admin"
 	"hushgate/internal/config"
 	"hushgate/internal/connlog"
@@ -269,6 +268,6 @@ func (c control) Counters(ctx context.Context) (all []admin.Counter, err error) 
 
 // loopOf returns the loop whose shard hears a client.
 func (g *gateway) loopOf(client wire.Addr) *drive.Loop {
-	spread := port.NewSpread(g.spread)
+	spread := g.spreading()
 	return g.loops[spread.Shard(client, len(g.loops))]
 }

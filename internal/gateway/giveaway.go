@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hushgate/dataplane"
+	"hushgate/dataplane/port"
 	"hushgate/internal/drive"
 	"hushgate/internal/handover"
 	"hushgate/internal/instance"
@@ -34,8 +35,9 @@ type head struct {
 	Records []dataplane.RecordField `json:"records"`
 	Tables  plan.Saved              `json:"tables"`
 	Clock   clockReading            `json:"clock"`
-	Managed bool                    `json:"managed"` // the firewall rules were installed by the old process
-	Spread  [2]uint64               `json:"spread"`  // the secret of port.Spread, so that a client's connections stay in one shard
+	Managed bool                    `json:"managed"`         // the firewall rules were installed by the old process
+	Spread  [2]uint64               `json:"spread"`          // the secret of port.Spread, so that a client's connections stay in one shard
+	Prefix  port.Prefix             `json:"prefix,omitzero"` // how many bits of an address select a client's shard; an older hushgate uses all
 }
 
 // clockReading is one moment on two clocks: the clock of connections, and the kernel's monotonic clock, which all processes
@@ -180,7 +182,7 @@ func (g *gateway) converse(ctx context.Context, conn *handover.Conn) error {
 	}
 	about := head{
 		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: g.plan.Tables.Save(g.used(ctx)),
-		Clock: clockReading{g.clock.Now(), monotonic()}, Managed: g.rules != nil, Spread: g.spread,
+		Clock: clockReading{g.clock.Now(), monotonic()}, Managed: g.rules != nil, Spread: g.spread, Prefix: g.prefix,
 	}
 	if err := conn.SendJSON(handover.Head, about, nil); err != nil {
 		return err

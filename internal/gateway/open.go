@@ -21,6 +21,9 @@ func (g *gateway) open() error {
 		}
 	}
 	g.shards = g.plan.Shards
+	if w := g.apart(g.cfg); w != "" {
+		g.log.Warn("configuration", "warning", w)
+	}
 	if err := g.openKeeper(); err != nil {
 		return err
 	}

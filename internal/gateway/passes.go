@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"hushgate/dataplane"
-	"hushgate/dataplane/port"
 	"hushgate/internal/drive"
 	"hushgate/internal/passfile"
 	"hushgate/internal/policy"
@@ -106,13 +105,12 @@ func (g *gateway) remember(saved *passfile.Saved) {
 	shards.Wait()
 }
 
-// clientsOf returns which clients send to a shard. The addresses of a network may belong to different shards: then it is
-// a client of each.
+// clientsOf returns which clients send to a shard. The addresses of a network that is larger than those by which clients are
+// spread may belong to different shards: then it is a client of each.
 func (g *gateway) clientsOf(shard int) func(a wire.Addr, bits uint8) bool {
-	spread, n := port.NewSpread(g.spread), len(g.loops)
+	spread, n := g.spreading(), len(g.loops)
 	return func(a wire.Addr, bits uint8) bool {
-		whole := bits == 128 || a.Is4() && bits == 32
-		return !whole || spread.Shard(a, n) == shard
+		return !spread.Joins(a, bits) || spread.Shard(a, n) == shard
 	}
 }
 

@@ -60,7 +60,7 @@ func newRemembering(t *testing.T, shards int, file string) *remembering {
 
 // grant gives clients passes in the shards that hear them.
 func (r *remembering) grant(addrs ...string) {
-	spread := port.NewSpread(r.spread)
+	spread := r.spreading()
 	for _, a := range addrs {
 		addr := wire.AddrFrom(netip.MustParseAddr(a))
 		bits := uint8(128)
@@ -167,7 +167,8 @@ func TestSaveFails(t *testing.T) {
 }
 
 // TestRestart: each shard of another process gets the passes of its own clients, and those of networks whose addresses may be
-// any shard's; by a file, and by what another process hands over.
+// any shard's; by a file, and by what another process hands over. If as many bits select the shard as make a client, one shard
+// gets a network's pass.
 func TestRestart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "passes")
 	old := newRemembering(t, 2, file)
@@ -183,9 +184,12 @@ func TestRestart(t *testing.T) {
 
 	check := func(r *remembering) {
 		t.Helper()
-		spread := port.NewSpread(r.spread)
+		spread := r.spreading()
 		for i := range r.loops {
-			want := []string{"2001:db8:1::"}
+			var want []string
+			if network := wire.AddrFrom(netip.MustParseAddr("2001:db8:1::")); r.prefix == (port.Prefix{}) || spread.Shard(network, len(r.loops)) == i {
+				want = append(want, "2001:db8:1::")
+			}
 			for _, a := range v4 {
 				if spread.Shard(wire.AddrFrom(netip.MustParseAddr(a)), len(r.loops)) == i {
 					want = append(want, a)
@@ -214,13 +218,16 @@ func TestRestart(t *testing.T) {
 	}
 
 	for _, shards := range []int{1, 2, 3} {
-		taker := newRemembering(t, shards, file)
-		_ = os.Remove(file)
-		taker.inheritMemory(packed)
-		taker.passes.begin()
-		check(taker)
-		if taker.passes.turn(atOnce); !exists(file) {
-			t.Error("what was taken over is newer than the file, and was not saved")
+		for _, prefix := range []port.Prefix{{}, {IPv4: 32, IPv6: 64}, {IPv6: 48}} {
+			taker := newRemembering(t, shards, file)
+			taker.prefix = prefix
+			_ = os.Remove(file)
+			taker.inheritMemory(packed)
+			taker.passes.begin()
+			check(taker)
+			if taker.passes.turn(atOnce); !exists(file) {
+				t.Error("what was taken over is newer than the file, and was not saved")
+			}
 		}
 	}
 	taker := newRemembering(t, 1, file)

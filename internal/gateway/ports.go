@@ -17,7 +17,7 @@ import (
 type programs struct{ filter, selector []bpf.RawInstruction }
 
 func (g *gateway) programs(b *plan.Tables, side wire.Side) (p programs, err error) {
-	f := b.Filter(side, g.spread)
+	f := b.Filter(side, g.spreading())
 	if p.filter, err = f.Program(); err != nil {
 		return p, err
 	}

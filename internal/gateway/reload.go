@@ -40,6 +40,10 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 		g.log.Error("the configuration was not reloaded: the previous one stays in force", "asked_by", why, "err", err)
 		return warnings, err
 	}
+	if w := g.apart(cfg); w != "" {
+		g.log.Warn("configuration", "warning", w)
+		warnings = append(warnings, w)
+	}
 	b := g.plan.Tables
 	added, removed := difference(old.Tables.ServerNames(), b.ServerNames())
 	g.log.Info("configuration reloaded", "services", len(b.Services)-len(b.RetiredServices), "servers", len(b.ServerNames()),

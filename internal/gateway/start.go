@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"hushgate/dataplane/port"
 	"hushgate/internal/admin"
 	"hushgate/internal/announce"
 	"hushgate/internal/config"
@@ -30,7 +31,8 @@ type gateway struct {
 	lock   *instance.Lock
 	mirror *netenv.Mirror
 	shards int
-	spread [2]uint64 // the secret by which clients are distributed among the shards, see port.Spread
+	spread [2]uint64   // the secret by which clients are distributed among the shards, see port.Spread
+	prefix port.Prefix // how many bits of their addresses count for that
 	loops  []*drive.Loop
 	sinks  []drive.Sink // sinks of all loops
 	lines  *recorder
@@ -104,8 +106,8 @@ func Run(s *Signals, o Options) (err error) {
 		return nil
 	}
 	g := &gateway{
-		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), spread: newKey(), changed: make(chan struct{}, 1),
-		moved: make(chan struct{}, 1), relisted: make(chan struct{}, 1),
+		cfg: o.Config, load: o.Load, log: o.Log, clock: mono.NewClock(), spread: newKey(), prefix: plan.Prefix(o.Config),
+		changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), relisted: make(chan struct{}, 1),
 		learnt: make(grants, 64), commands: make(chan command), ending: make(chan struct{}), probers: map[proberKey]prober{}, program: o.Program,
 		messages: o.Messages,
 		lost:     drive.NewFailures(),

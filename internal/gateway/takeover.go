@@ -50,6 +50,7 @@ func (g *gateway) askForAll(ctx context.Context) (h *successor, err error) {
 		return nil, errors.Join(fmt.Errorf("take over: %w", err), h.end(err))
 	}
 	g.adoptHead(&h.head)
+	g.adoptPrefix(h)
 	g.log.Info("taking over", "from", instance.PID(socket))
 	return h, nil
 }
@@ -170,7 +171,7 @@ func (g *gateway) receive(h *successor) error {
 	if err := g.receiveFiles(h); err != nil {
 		return err
 	}
-	spread := port.NewSpread(g.spread)
+	spread := g.spreading()
 	n, err := h.conn.ReadFlows(h.head.Records, func(f *dataplane.FlowState) error {
 		return g.loops[spread.Shard(f.Client, len(g.loops))].Shard.Restore(f)
 	})
@@ -221,7 +222,7 @@ func (g *gateway) resume(h *successor) error {
 			return err
 		}
 		l.Shard = shard
-		if len(g.loops) == len(h.state.Shards) {
+		if len(g.loops) == len(h.state.Shards) && g.prefix.Same(h.head.Prefix) {
 			continue
 		}
 		for _, other := range h.state.Shards { // its clients may belong to this shard now
@@ -294,7 +295,7 @@ func (g *gateway) goOn(h *successor) error {
 	}
 	r := &reader{g: g, dec: wire.NewDecoder(), filters: map[wire.Side]port.Filter{}}
 	for _, s := range h.sockets {
-		r.filters[s.Side()] = g.plan.Tables.Filter(s.Side(), g.spread)
+		r.filters[s.Side()] = g.plan.Tables.Filter(s.Side(), g.spreading())
 	}
 	if err := r.readAll(h.sockets); err != nil {
 		return err

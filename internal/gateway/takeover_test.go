@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hushgate/dataplane"
+	"hushgate/dataplane/port"
+	"hushgate/internal/config"
 	"hushgate/internal/drive"
 	"hushgate/internal/handover"
 	"hushgate/internal/mono"
@@ -44,7 +46,7 @@ func TestGiverSays(t *testing.T) {
 	used := plan.Uses{Services: []bool{false, true, false}, Servers: []bool{true, false, true}}
 	h := head{
 		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: b.Save(used), Clock: clockReading{mono.Time(time.Hour), 1},
-		Spread: [2]uint64{1 << 63, 6},
+		Spread: [2]uint64{1 << 63, 6}, Prefix: port.Prefix{IPv4: 24, IPv6: 64},
 	}
 	b.Shard.CookieKey, b.Shard.HashKey = [2]uint64{1, 1 << 63}, [2]uint64{3, 4}
 	says := giverSays{h, state{
@@ -129,13 +131,72 @@ func TestSpreadGoesOn(t *testing.T) {
 	if !slices.Equal(before, selector()) {
 		t.Error("another selector with each configuration")
 	}
+	if g.prefix = (port.Prefix{IPv6: 64}); slices.Equal(before, selector()) {
+		t.Error("the selector does not depend on the prefix length")
+	}
+	before = selector()
 	if g.spread = newKey(); slices.Equal(before, selector()) {
 		t.Error("the selector does not depend on the secret")
 	}
 }
 
+// TestPrefixAfterTakeOver: as many bits select a client's shard as make a client now, unless connections with a server-side
+// address would have to move. If the bits that make a client become fewer in a reload, a warning says what that means.
+func TestPrefixAfterTakeOver(t *testing.T) {
+	with := func(text string, p config.PrefixLength) (*config.Config, *plan.Tables) {
+		cfg := plantest.Parse(t, text)
+		cfg.Global.PrefixLength = p
+		b, err := plan.Build(cfg, plantest.Chosen())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cfg, b
+	}
+	now, plain := with(plantest.TwoFrontends, config.PrefixLength{IPv4: 24, IPv6: 64})
+	_, sourced := with(strings.Replace(plantest.TwoFrontends, `"10.0.0.12:25"`, `"10.0.0.12:25", source: "10.0.0.1:20000-30000"`, 1),
+		config.PrefixLength{IPv4: 32, IPv6: 128})
+	for _, c := range []struct {
+		what  string
+		old   *plan.Tables
+		was   port.Prefix
+		want  port.Prefix
+		apart bool
+	}{
+		{"from an older hushgate", plain, port.Prefix{}, port.Prefix{IPv4: 24, IPv6: 64}, false},
+		{"from one that has fewer", plain, port.Prefix{IPv4: 16, IPv6: 48}, port.Prefix{IPv4: 24, IPv6: 64}, false},
+		{"with a source, from an older one", sourced, port.Prefix{}, port.Prefix{}, true},
+		{"with a source, from one that has fewer", sourced, port.Prefix{IPv4: 16, IPv6: 48}, port.Prefix{IPv4: 16, IPv6: 48}, false},
+	} {
+		g := &gateway{cfg: now, prefix: plan.Prefix(now), shards: 2}
+		g.adoptPrefix(&successor{old: c.old, head: head{Prefix: c.was}})
+		if g.prefix != c.want {
+			t.Errorf("%s: %+v, want %+v", c.what, g.prefix, c.want)
+		}
+		if w := g.apart(now); (w != "") != c.apart {
+			t.Errorf("%s: the warning %q", c.what, w)
+		}
+	}
+	for _, c := range []struct {
+		now    config.PrefixLength
+		shards int
+		apart  bool
+	}{
+		{config.PrefixLength{IPv4: 24, IPv6: 64}, 2, false},
+		{config.PrefixLength{IPv4: 25, IPv6: 128}, 2, false},
+		{config.PrefixLength{IPv4: 23, IPv6: 64}, 2, true},
+		{config.PrefixLength{IPv4: 32, IPv6: 63}, 2, true},
+		{config.PrefixLength{IPv4: 8, IPv6: 32}, 1, false},
+	} {
+		g := &gateway{prefix: plan.Prefix(now), shards: c.shards}
+		cfg, _ := with(plantest.TwoFrontends, c.now)
+		if w := g.apart(cfg); (w != "") != c.apart {
+			t.Errorf("%+v with %d shards: the warning %q", c.now, c.shards, w)
+		}
+	}
+}
+
 // TestUsedCookiesGoOn: a cookie that has opened a connection opens no other after a takeover. If the number of shards
-// changes, its client may belong to any shard.
+// changes, or which bits of an address select it, its client may belong to any shard.
 func TestUsedCookiesGoOn(t *testing.T) {
 	b, err := plan.Build(plantest.Parse(t, plantest.TwoFrontends), plantest.Chosen())
 	if err != nil {
@@ -146,15 +207,22 @@ func TestUsedCookiesGoOn(t *testing.T) {
 	both := append([]byte{1, 0, 0, 0, 7, 1, 0, 0, 0, 9}, make([]byte, 8190)...)
 	for _, c := range []struct {
 		shards int
+		prefix port.Prefix
 		want   [][]byte
-	}{{1, [][]byte{both}}, {2, [][]byte{first, second}}, {3, [][]byte{both, both, both}}} {
+	}{
+		{1, port.Prefix{}, [][]byte{both}},
+		{2, port.Prefix{}, [][]byte{first, second}},
+		{3, port.Prefix{}, [][]byte{both, both, both}},
+		{2, port.Prefix{IPv4: 32, IPv6: 128}, [][]byte{first, second}},
+		{2, port.Prefix{IPv6: 64}, [][]byte{both, both}},
+	} {
 		h := &successor{}
 		for _, used := range [][]byte{first, second} {
 			v := dataplane.New(&b.Shard).Save()
 			v.Now, v.Flood, v.UsedCookies = mono.Time(time.Hour), mono.Time(time.Hour), used
 			h.state.Shards = append(h.state.Shards, v)
 		}
-		g := &gateway{}
+		g := &gateway{prefix: c.prefix}
 		for range c.shards {
 			g.loops = append(g.loops, &drive.Loop{})
 			h.note(&b.Shard)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hushgate/dataplane"
+	"hushgate/dataplane/port"
 	"hushgate/internal/config"
 	"hushgate/internal/firewall"
 	"hushgate/internal/mono"
@@ -92,7 +93,7 @@ func TestChecksElsewhere(t *testing.T) {
 			if got := fmt.Sprint(beside); got != c.beside {
 				t.Errorf("visits: %s, want %s", got, c.beside)
 			}
-			if got := fmt.Sprint(b.Filter(wire.Inside, [2]uint64{}).Checks); got != c.heard {
+			if got := fmt.Sprint(b.Filter(wire.Inside, port.Spread{}).Checks); got != c.heard {
 				t.Errorf("answers are heard from %s, want %s", got, c.heard)
 			}
 		}

@@ -41,6 +41,9 @@ func (b *Tables) sources() (list []firewall.Source) {
 	return list
 }
 
+// HasSources reports whether there are server-side addresses.
+func (b *Tables) HasSources() bool { return len(b.sources()) > 0 }
+
 // apart reports a service whose port is a server-side port on the same address. The port must show whether a client or a
 // server sent a packet.
 func (b *Tables) apart() error {

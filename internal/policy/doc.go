@@ -38,8 +38,8 @@
 // Signatures.Hold and Release for the SYN and the end of each connection. Connections that are refused at once are not counted,
 // so that a client over its limit gets in again when one of its connections ends, however often it has tried.
 //
-// A client is an address cut to a prefix length, /32 and /64 by default. A shard knows its own clients alone: addresses of
-// one prefix that the fan-out gives to different shards have passes and limits in each of them.
+// A client is an address cut to a prefix length, /32 and /64 by default. A shard knows its own clients alone. The fan-out cuts
+// addresses likewise before it selects a shard (port.Prefix), so that a client belongs to one.
 //
 // The package does not know where lists, DNS answers and saved passes come from: List is an interface, DNS.Judge takes the sites
 // that have answered, and passes and offenders are saved as values with an age.
