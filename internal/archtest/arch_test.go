@@ -39,15 +39,18 @@ var rules = map[string]rule{
 	"dataplane":         {"internal/ehlo internal/flowtab internal/mono internal/policy internal/proxyproto internal/wire nat tcpstate", "the core knows no I/O, no configuration and no log"},
 	"dataplane/port":    {"internal/wire", "a port moves frames and decides nothing"},
 	"health":            {"internal/proxyproto", "a check knows no clients"},
-	"internal/config":   {"internal/lists internal/policy", "a configuration knows neither the machine nor its own use; rules and lists are in the words of their packages"},
+	"internal/config":   {"internal/lists internal/logformat internal/policy", "a configuration knows neither the machine nor its own use; rules and lists are in the words of their packages"},
 	"internal/firewall": {"", "rules know only addresses"},
 	"internal/instance": {"", "finding other instances needs to know nothing of their work"},
 	"internal/handover": {"dataplane", "the handover carries connections and does not interpret them"},
 	"internal/netenv":   {"internal/announce internal/wire", "the network knows no connections"},
-	"internal/connlog":  {"dataplane internal/logqueue internal/mono internal/policy internal/wire", "the log renders events"},
+	"internal/connlog":  {"dataplane internal/logformat internal/logqueue internal/mono internal/policy internal/wire", "the log renders events"},
 	"internal/logqueue": {"", "a queue does not know what it holds"},
 	"internal/lists":    {"", "a list does not know what a match means"},
 	"internal/admin":    {"", "the API knows the gateway by an interface of its own"},
+
+	"internal/logformat": {"", "a format knows names, and not where their values come from"},
+
 	"internal/gateway": {
 		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/wire",
 		"the gateway wires parts together; TCP and translation are the shard's work",

@@ -17,6 +17,11 @@ var (
 	logLevels = strings.Fields("emerg alert crit err warning notice info debug")
 )
 
+// Structured reports whether the target takes the fields of a line beside it.
+func (t LogTarget) Structured() bool {
+	return t.Address == "journal" || strings.HasPrefix(t.Address, "journal@")
+}
+
 // The values of LogTarget.Proto.
 const (
 	protoOctetCount = "octet-count"

@@ -109,8 +109,13 @@ const (
 	LogTCP        LogFormat = "tcplog" // HAProxy's `option tcplog`
 	LogJSON       LogFormat = "json"
 	LogPostscreen LogFormat = "postscreen"
+	LogPflogsumm  LogFormat = "pflogsumm" // postscreen's lines, and one for each rejected client that pflogsumm counts
 	LogNone       LogFormat = "none"
+	LogCustom     LogFormat = "custom" // Frontend.LogString
 )
+
+// Postscreen reports whether the lines are postscreen's, which come when something happens.
+func (f LogFormat) Postscreen() bool { return f == LogPostscreen || f == LogPflogsumm }
 
 // Action is the answer to an early talker.
 type Action string
@@ -146,6 +151,7 @@ type Frontend struct {
 	TarpitTime    time.Duration // how long a connection stays in the tarpit; 0: 10 min
 	Log           []LogTarget
 	LogFormat     LogFormat
+	LogString     string // HAProxy's log-format, for LogCustom
 	// HidePipeconnect hides PIPECONNECT in the servers' answers to EHLO.
 	HidePipeconnect bool
 	DontLogNull     bool // no line for connections that ended in the hold without an octet (option dontlognull)

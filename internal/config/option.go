@@ -88,7 +88,7 @@ func (p *haproxyParser) setLogFormat(name string) {
 	if before := p.proxy.lines["log-format"]; p.proxy.kind == inDefaults && before > p.proxy.line {
 		p.note(p.line, "option %s replaces the one on line %d", name, before)
 	}
-	p.proxy.front.LogFormat, p.proxy.lines["log-format"] = LogTCP, p.line
+	p.proxy.front.LogFormat, p.proxy.front.LogString, p.proxy.lines["log-format"] = LogTCP, "", p.line
 }
 
 // Distributions write httplog into defaults. HAProxy uses tcplog instead in mode tcp, and so does hushgate.

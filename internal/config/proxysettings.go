@@ -158,9 +158,8 @@ func nativeFrontendTable() []setting[rawProxy] {
 			kind: periodFrom(time.Second, false, func(p *rawProxy) *time.Duration { return &p.front.TarpitTime }, 0),
 		},
 		{
-			key: "log-format", about: "`tcplog`, `json`, `postscreen` or `none`",
-			kind: word(func(p *rawProxy) *LogFormat { return &p.front.LogFormat }, LogTCP,
-				LogTCP, LogJSON, LogPostscreen, LogNone),
+			word: "log-format", key: "log-format", in: frontendSide, anonymousToo: true, least: 1, want: "a format", otherwise: "`tcplog`",
+			about: "the lines' shape", kind: logFormatKind(),
 		},
 	}
 }

@@ -118,14 +118,14 @@ func TestJSON(t *testing.T) {
 
 func TestPostscreen(t *testing.T) {
 	want := `PREGREET 13 after 1.5 from [198.18.0.7]:40000: EHLO "x\\"\r\n\000\377` + "\nDISCONNECT [198.18.0.7]:40000\n"
-	if got := string(renderer().AppendPregreet(nil, talker)); got != want {
+	if got := string(renderer().AppendPregreet(nil, talker, false)); got != want {
 		t.Errorf("%s", got)
 	}
-	if got := string(renderer().AppendPregreet(nil, quiet)); got != "DISCONNECT [198.18.0.7]:40000\n" {
+	if got := string(renderer().AppendPregreet(nil, quiet, false)); got != "DISCONNECT [198.18.0.7]:40000\n" {
 		t.Errorf("%s", got)
 	}
 	mute := with(quiet, func(e *dataplane.Event) { e.Banner = 0 }) // it waited, and the server closed without a banner
-	if got := string(renderer().AppendPregreet(nil, mute)); got != "PASS NEW [198.18.0.7]:40000\nDISCONNECT [198.18.0.7]:40000\n" {
+	if got := string(renderer().AppendPregreet(nil, mute, false)); got != "PASS NEW [198.18.0.7]:40000\nDISCONNECT [198.18.0.7]:40000\n" {
 		t.Errorf("%s", got)
 	}
 	if got := string(renderer().AppendPass(nil, quiet)); got != "PASS NEW [198.18.0.7]:40000" {
@@ -137,7 +137,7 @@ func TestPostscreen(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if got := string(renderer().AppendPregreet(nil, signed)); got != "SIGNATURE 64240_2-4-8-1-3_1460_7 for [198.18.0.7]:40000\nDISCONNECT [198.18.0.7]:40000\n" {
+	if got := string(renderer().AppendPregreet(nil, signed, false)); got != "SIGNATURE 64240_2-4-8-1-3_1460_7 for [198.18.0.7]:40000\nDISCONNECT [198.18.0.7]:40000\n" {
 		t.Errorf("%s", got)
 	}
 	for want, change := range map[string]func(*dataplane.Event){
@@ -148,7 +148,7 @@ func TestPostscreen(t *testing.T) {
 		if got := string(renderer().AppendListed(nil, e)); got != want+" [198.18.0.7]:40000" {
 			t.Errorf("%s", got)
 		}
-		if got := string(renderer().AppendPregreet(nil, e)); got != "DISCONNECT [198.18.0.7]:40000\n" {
+		if got := string(renderer().AppendPregreet(nil, e, false)); got != "DISCONNECT [198.18.0.7]:40000\n" {
 			t.Errorf("%s: %s", want, got)
 		}
 		if got := string(renderer().AppendJSON(nil, e, Counts{})); strings.Contains(got, `"accepted":true`) != e.Accepted {
@@ -162,6 +162,33 @@ func TestPostscreen(t *testing.T) {
 		r := renderer()
 		r.Names.Services[0].Address = address
 		if got := string(r.AppendConnect(nil, quiet)); got != "CONNECT from [198.18.0.7]:40000 to "+want {
+			t.Errorf("%s", got)
+		}
+	}
+}
+
+// TestPflogsumm: rejected clients have the one line more that pflogsumm counts. The lab's tests run pflogsumm.
+func TestPflogsumm(t *testing.T) {
+	want := `PREGREET 13 after 1.5 from [198.18.0.7]:40000: EHLO "x\\"\r\n\000\377` + "\n" +
+		"NOQUEUE: reject: CONNECT from [198.18.0.7]:40000: 554 5.5.1 Protocol error; proto=SMTP\nDISCONNECT [198.18.0.7]:40000\n"
+	if got := string(renderer().AppendPregreet(nil, talker, true)); got != want {
+		t.Errorf("%s", got)
+	}
+	refused := func(rule policy.RuleID) string {
+		return string(renderer().AppendPregreet(nil, with(talker, func(e *dataplane.Event) {
+			e.Verdict, e.Cause, e.Rule = dataplane.VerdictRefused, dataplane.CauseRefused, rule
+		}), true))
+	}
+	want = "DENYLISTED [198.18.0.7]:40000\nNOQUEUE: reject: CONNECT from [198.18.0.7]:40000: 554 5.7.1 Client host rejected: Access denied; " +
+		"proto=SMTP\nDISCONNECT [198.18.0.7]:40000\n"
+	if got := refused(policy.RuleNone); got != want {
+		t.Errorf("%s", got)
+	}
+	if got := refused(policy.RuleRate); strings.Count(got, "NOQUEUE") != 1 {
+		t.Errorf("%s", got)
+	}
+	for _, e := range []*dataplane.Event{quiet, with(talker, func(e *dataplane.Event) { e.Observed = true })} {
+		if got := string(renderer().AppendPregreet(nil, e, true)); strings.Contains(got, "NOQUEUE") {
 			t.Errorf("%s", got)
 		}
 	}
@@ -214,7 +241,7 @@ func TestPostscreenTimes(t *testing.T) {
 		e.Verdict, e.Cause, e.Phase, e.Closed = dataplane.VerdictHangup, dataplane.CauseClientRST, dataplane.PhaseHeld, 201*ms+mono.Time(100*time.Second)
 	})
 	want := "HANGUP after 100 from [198.18.0.7]:40000 in tests before SMTP handshake\nDISCONNECT [198.18.0.7]:40000\n"
-	if got := string(renderer().AppendPregreet(nil, hangUp)); got != want {
+	if got := string(renderer().AppendPregreet(nil, hangUp, false)); got != want {
 		t.Errorf("%s", got)
 	}
 }

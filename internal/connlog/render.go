@@ -1,6 +1,7 @@
 package connlog
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,8 @@ type Names struct {
 	Services []Service
 	Servers  []Server
 	Rules    []string // by policy.RuleID
+	// Addresses are the servers' addresses, by ServerID.
+	Addresses []netip.AddrPort
 }
 
 // Rule returns the name of the rule that decided about a connection; empty if none did.
@@ -104,6 +107,18 @@ type Renderer struct {
 	Names *Names
 }
 
+// acceptTime is how HAProxy writes the time at which it has accepted a connection.
+const acceptTime = "02/Jan/2006:15:04:05.000"
+
+// backend returns the name of a connection's backend, or of the frontend of a client that was rejected before it had one.
+func (r *Renderer) backend(e *dataplane.Event) string {
+	svc := &r.Names.Services[e.Service]
+	if (e.Verdict == dataplane.VerdictEarlyTalker || e.Verdict == dataplane.VerdictRefused) && e.Server == dataplane.NoServer {
+		return svc.Frontend
+	}
+	return svc.Backend
+}
+
 func (r *Renderer) server(e *dataplane.Event) string {
 	if e.Server == dataplane.NoServer {
 		return "<NOSRV>"
@@ -123,15 +138,11 @@ func (r *Renderer) AppendTCP(b []byte, e *dataplane.Event, c Counts) []byte {
 	b = append(b, ':')
 	b = strconv.AppendUint(b, uint64(e.ClientPort), 10)
 	b = append(b, " ["...)
-	b = r.Clock.Wall(e.Established).AppendFormat(b, "02/Jan/2006:15:04:05.000")
+	b = r.Clock.Wall(e.Established).AppendFormat(b, acceptTime)
 	b = append(b, "] "...)
 	b = append(b, svc.Frontend...)
 	b = append(b, ' ')
-	if (e.Verdict == dataplane.VerdictEarlyTalker || e.Verdict == dataplane.VerdictRefused) && e.Server == dataplane.NoServer {
-		b = append(b, svc.Frontend...)
-	} else {
-		b = append(b, svc.Backend...)
-	}
+	b = append(b, r.backend(e)...)
 	b = append(b, '/')
 	b = append(b, r.server(e)...)
 	b = append(b, ' ')
@@ -300,8 +311,9 @@ func (r *Renderer) AppendPass(b []byte, e *dataplane.Event) []byte {
 
 // AppendPregreet appends postscreen's lines about the end of a connection, each with a newline. Log analysers and fail2ban
 // filters know them. PASS NEW was logged when the banner came, and is appended here only if there was none. The signature has a line
-// of its own, in the manner of postscreen's DNSBL rank, because programs that read the others know them to their end.
-func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
+// of its own, in the manner of postscreen's DNSBL rank, because programs that read the others know them to their end. With counted
+// there is one line more about a client that was rejected: pflogsumm counts no others of postscreen's.
+func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event, counted bool) []byte {
 	switch e.Verdict {
 	case dataplane.VerdictEarlyTalker:
 		if !e.Observed { // otherwise it was logged when the client talked
@@ -318,6 +330,9 @@ func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
 		b = append(r.appendRefused(b, e), '\n')
 	case dataplane.VerdictNone, dataplane.VerdictNoServer:
 	}
+	if counted {
+		b = appendCounted(b, e)
+	}
 	if e.Signature.Known() {
 		b = append(append(append(b, "SIGNATURE "...), e.Signature.String()...), " for"...)
 		b = append(appendWho(b, e), '\n')
@@ -326,14 +341,31 @@ func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event) []byte {
 	return append(appendWho(b, e), '\n')
 }
 
+// appendCounted appends a line in the form of those that postscreen writes when it refuses a recipient, about a client that was
+// rejected without one.
+func appendCounted(b []byte, e *dataplane.Event) []byte {
+	why := ""
+	switch {
+	case e.Verdict == dataplane.VerdictEarlyTalker && !e.Observed:
+		why = ": 554 5.5.1 Protocol error; proto=SMTP\n"
+	case e.Verdict == dataplane.VerdictRefused && e.Rule != policy.RuleConnections && e.Rule != policy.RuleRate:
+		why = ": 554 5.7.1 Client host rejected: Access denied; proto=SMTP\n"
+	default:
+		return b
+	}
+	return append(appendWho(append(b, noQueue...), e), why...)
+}
+
+const noQueue = "NOQUEUE: reject: CONNECT from"
+
 // appendRefused appends postscreen's line about a client that was turned away: NOQUEUE for one with too many connections,
 // DENYLISTED for one that a rule keeps out.
 func (r *Renderer) appendRefused(b []byte, e *dataplane.Event) []byte {
 	switch e.Rule {
 	case policy.RuleConnections:
-		return append(appendWho(append(b, "NOQUEUE: reject: CONNECT from"...), e), ": too many connections"...)
+		return append(appendWho(append(b, noQueue...), e), ": too many connections"...)
 	case policy.RuleRate:
-		return append(appendWho(append(b, "NOQUEUE: reject: CONNECT from"...), e), ": too frequent connections"...)
+		return append(appendWho(append(b, noQueue...), e), ": too frequent connections"...)
 	default:
 		return appendWho(append(b, "DENYLISTED"...), e)
 	}

@@ -50,7 +50,7 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	}
 	g.state.set(nil, g.plan.Tables)
 	g.tally.set(&g.plan.Tables.Names)
-	g.lines, err = newRecorder(g.cfg, g.clock, &g.plan.Tables.Names, g.log)
+	g.lines, err = newRecorder(g.cfg, g.clock, g.plan.Tables.LogNames(), g.log)
 	return err
 }
 

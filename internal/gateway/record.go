@@ -41,6 +41,7 @@ type lineup struct {
 // front is the format and the targets of one frontend's lines.
 type front struct {
 	format  config.LogFormat
+	custom  *connlog.Format // for LogCustom
 	targets []*connlog.Sink
 	quiet   bool // option dontlognull
 	fields  bool // a target takes fields
@@ -78,6 +79,12 @@ func (c *change) open(cfg *config.Config) error {
 	for i := range cfg.Frontends {
 		f := &cfg.Frontends[i]
 		fr := front{format: f.LogFormat, quiet: f.DontLogNull}
+		if f.LogFormat == config.LogCustom {
+			var err error
+			if fr.custom, err = connlog.NewFormat(f.LogString); err != nil {
+				return fmt.Errorf("frontend %s: %w", f.Name, err)
+			}
+		}
 		for _, t := range f.Log {
 			to, err := c.target(t)
 			if err != nil {
@@ -270,7 +277,7 @@ func (r *recorder) server(id dataplane.ServerID) string {
 // process's own log.
 func (r *recorder) observed(e *dataplane.Event) {
 	f := &r.fronts[e.Service]
-	if f.format == config.LogPostscreen {
+	if f.format.Postscreen() {
 		r.buf = r.render.AppendTalk(r.buf[:0], e)
 		f.line(r.buf)
 		return
@@ -285,7 +292,7 @@ func (r *recorder) observed(e *dataplane.Event) {
 func (r *recorder) lively(e *dataplane.Event) {
 	f := &r.fronts[e.Service]
 	opened := e.Kind == dataplane.EventOpened
-	if f.format != config.LogPostscreen || opened && f.quiet { // a reload may have changed the format
+	if !f.format.Postscreen() || opened && f.quiet { // a reload may have changed the format
 		return
 	}
 	if opened {
@@ -319,8 +326,8 @@ func (r *recorder) closed(e *dataplane.Event) {
 	switch f.format {
 	case config.LogJSON:
 		b = r.render.AppendJSON(b, e, counts)
-	case config.LogPostscreen:
-		r.buf = r.render.AppendPregreet(b, e)
+	case config.LogPostscreen, config.LogPflogsumm:
+		r.buf = r.render.AppendPregreet(b, e, f.format == config.LogPflogsumm)
 		for line := range bytes.SplitSeq(r.buf[:len(r.buf)-1], []byte{'\n'}) {
 			f.record(line, fields)
 			fields = nil // they describe the connection, and belong to one line
@@ -328,6 +335,8 @@ func (r *recorder) closed(e *dataplane.Event) {
 		return
 	case config.LogTCP:
 		b = r.render.AppendTCP(b, e, counts)
+	case config.LogCustom:
+		b = r.render.AppendCustom(b, f.custom, e, counts)
 	case config.LogNone:
 		return
 	}

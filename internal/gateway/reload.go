@@ -72,7 +72,7 @@ func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *c
 			return errors.Join(err, ctx.Err())
 		}
 	}
-	lines, err := g.lines.prepare(cfg, &b.Names)
+	lines, err := g.lines.prepare(cfg, b.LogNames())
 	if err != nil {
 		return err
 	}

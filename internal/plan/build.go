@@ -271,8 +271,8 @@ func (b *Tables) frontend(f *config.Frontend, backend dataplane.BackendID, times
 	b.Shard.Frontends = append(b.Shard.Frontends, dataplane.Frontend{
 		Delay: f.Delay, Action: action, RejectText: f.RejectText + "\r\n", NoServerText: f.NoServerText + "\r\n", Teaser: string(teaser(f)),
 		Backend: backend, Times: times, HidePipeconnect: f.HidePipeconnect, Policy: uint16(id) + 1,
-		Signatures: f.LogFormat == config.LogJSON || f.LogFormat == config.LogPostscreen || asksSignatures(f),
-		Live:       f.LogFormat == config.LogPostscreen,
+		Signatures: f.LogFormat == config.LogJSON || f.LogFormat.Postscreen() || asksSignatures(f) || slices.ContainsFunc(f.Log, config.LogTarget.Structured),
+		Live:       f.LogFormat.Postscreen(),
 	})
 	for _, bind := range f.Binds {
 		for _, a := range c.Services {

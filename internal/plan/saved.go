@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"hushgate/dataplane"
 	"hushgate/internal/connlog"
@@ -39,6 +40,15 @@ type serverEntry struct {
 	dataplane.Server
 	Name          connlog.Server
 	Retired, Used bool
+}
+
+// LogNames returns the names for a log, with the servers' addresses.
+func (b *Tables) LogNames() *connlog.Names {
+	b.Names.Addresses = nil
+	for _, s := range b.Shard.Servers {
+		b.Names.Addresses = append(b.Names.Addresses, netip.AddrPortFrom(s.Addr.Netip(), s.Port))
+	}
+	return &b.Names
 }
 
 // Save returns what another process needs of b.
