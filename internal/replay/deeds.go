@@ -43,6 +43,7 @@ type deeds struct {
 	restored int // passes of a file
 	granted  int
 	lost     int
+	offences int // early talks that made their client an offender, or kept it one
 }
 
 // ruleDeeds is what came of the connections that a rule decided about.
@@ -84,6 +85,8 @@ func (d *deeds) event(e *dataplane.Event, a *actor, v *variant) {
 		d.pressure(e, v)
 	case dataplane.EventClosed:
 		d.closed(e, a, v)
+	case dataplane.EventOffender:
+		d.offences++
 	case dataplane.EventServerFailed, dataplane.EventOfferBroken, dataplane.EventObserved, dataplane.EventServerOptions,
 		dataplane.EventOwnAnswer, dataplane.EventOpened, dataplane.EventPassed:
 	}

@@ -100,6 +100,7 @@ type jsonPolicy struct {
 	Granted     int             `json:"passes_granted"`
 	Lost        int             `json:"passes_lost"`
 	Restored    int             `json:"passes_restored"`
+	Offences    int             `json:"offenders_listed"`
 	Shares      []jsonShare     `json:"pass_ttl"`
 	jsonStacks
 }
@@ -154,7 +155,7 @@ func policyJSON(h *rehearsal, t *Tally, remarks []remark) jsonPolicy {
 	out := jsonPolicy{
 		Policy: h.file.cfg.File, Connections: t.Results, Treated: d.all.connections, Unjudged: t.Outcomes[Unjudged], NoHandshake: t.Outcomes[NoHandshake],
 		Verdicts: d.all.verdicts, Untested: d.untested, Remarks: remarks, RefusedMore: d.more, StressTimes: d.stressed,
-		Granted: d.granted, Lost: d.lost, Restored: d.restored, Rules: []jsonRule{}, Lists: []jsonList{}, Refused: []jsonRefused{}, Stress: []jsonStress{},
+		Granted: d.granted, Lost: d.lost, Restored: d.restored, Offences: d.offences, Rules: []jsonRule{}, Lists: []jsonList{}, Refused: []jsonRefused{}, Stress: []jsonStress{},
 		jsonStacks: d.stacks.json(""),
 	}
 	if out.Remarks == nil {

@@ -262,6 +262,9 @@ func (h *rehearsal) writeShares(b *strings.Builder) {
 		fmt.Fprintf(b, "; %d were there before, from %s", d.restored, h.saved)
 	}
 	fmt.Fprintf(b, "\n")
+	if d.offences > 0 {
+		fmt.Fprintf(b, "%d early talks made their client an offender, or kept it one\n", d.offences)
+	}
 	if span := h.now.Sub(h.begin); span < whatIf[len(whatIf)-1] {
 		fmt.Fprintf(b, "the capture spans %s: a pass that is good for longer than that shows no further gain here\n", word(span.Round(time.Second)))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -340,5 +341,24 @@ func TestOffloadedSYN(t *testing.T) {
 	}
 	if answers != 2 || len(drive.refusals()) > 0 { // SYN-ACK, RST
 		t.Errorf("%d answers, %v", answers, drive.refusals())
+	}
+}
+
+// TestOffendersCounted: the summary tells how many early talks made their client an offender.
+func TestOffendersCounted(t *testing.T) {
+	done, h := staged(t, policyOf(t, "    inspect-delay: 20s"), handshake(c(110*ms, ack, 1, 1, ehlo)))
+	if len(done) != 1 {
+		t.Fatalf("%d connections", len(done))
+	}
+	for n := range 3 {
+		var b strings.Builder
+		h.writeShares(&b)
+		if says := strings.Contains(b.String(), fmt.Sprintf("\n%d early talks made their client an offender", n)); says != (n > 0) {
+			t.Errorf("after %d: %s", n, b.String())
+		}
+		if got := policyJSON(h, &Tally{}, nil).Offences; got != n {
+			t.Errorf("%d in JSON, want %d", got, n)
+		}
+		h.deeds.event(&dataplane.Event{Kind: dataplane.EventOffender}, nil, h.trials[0])
 	}
 }
