@@ -52,6 +52,10 @@ func globalTable() []setting[rawGlobal] {
 			}),
 		},
 		{
+			key: "log-sample-above", about: "how many lines about rejected clients of a frontend are written in a second",
+			kind: number(func(g *rawGlobal) *int { return &g.LogSampleAbove }, 1000, 0, math.MaxInt32),
+		},
+		{
 			word: "log-tag", key: "log-tag", about: "the program's name in messages", otherwise: "`hushgate`",
 			kind: tag(func(g *rawGlobal) *string { return &g.LogTag }),
 		},

@@ -40,9 +40,11 @@ type Global struct {
 	// ReversePath decides by which interfaces answers to clients may leave.
 	ReversePath ReversePath
 	Logs        []LogTarget
-	LogTag      string // for lines of frontends that have none; empty: hushgate
-	Firewall    Firewall
-	Capture     Capture
+	// LogSampleAbove is how many lines about rejected clients of a frontend are written in a second; 0: all.
+	LogSampleAbove int
+	LogTag         string // for lines of frontends that have none; empty: hushgate
+	Firewall       Firewall
+	Capture        Capture
 	// Passes, PrefixLength and RateWindow are about what is remembered of clients.
 	Passes       Passes
 	PrefixLength PrefixLength

@@ -27,8 +27,9 @@ type recorder struct {
 	mu     sync.Mutex
 	render connlog.Renderer
 	lineup
-	buf    []byte
-	fields connlog.Fields
+	attacks map[string]*attack // by the frontend's name
+	buf     []byte
+	fields  connlog.Fields
 }
 
 // lineup is the configuration of the connection lines.
@@ -36,6 +37,8 @@ type lineup struct {
 	fronts  []front // frontends, by service
 	targets map[config.LogTarget]*connlog.Sink
 	notices []*connlog.Sink // those of the targets that take notices
+
+	sampleAbove int // lines about rejected clients of a frontend in a second; 0: no limit
 }
 
 // front is the format and the targets of one frontend's lines.
@@ -48,7 +51,7 @@ type front struct {
 }
 
 func newRecorder(cfg *config.Config, clock mono.Clock, names *connlog.Names, log *slog.Logger) (*recorder, error) {
-	r := &recorder{log: log, often: recurring{log: log}, render: connlog.Renderer{Clock: clock, Names: names}}
+	r := &recorder{log: log, often: recurring{log: log}, attacks: map[string]*attack{}, render: connlog.Renderer{Clock: clock, Names: names}}
 	change, err := r.prepare(cfg, names)
 	if err != nil {
 		return nil, err
@@ -76,6 +79,7 @@ func (r *recorder) prepare(cfg *config.Config, names *connlog.Names) (*change, e
 
 func (c *change) open(cfg *config.Config) error {
 	byName := map[string]front{}
+	c.lineup.sampleAbove = cfg.Global.LogSampleAbove
 	for i := range cfg.Frontends {
 		f := &cfg.Frontends[i]
 		fr := front{format: f.LogFormat, quiet: f.DontLogNull}
@@ -162,6 +166,7 @@ func target(t config.LogTarget) connlog.Target {
 // commit uses the new lineup, and closes the targets that it does not need.
 func (c *change) commit() {
 	c.r.mu.Lock()
+	c.r.summarise() // to the targets of the lines that were not written
 	old := c.r.lineup
 	c.r.lineup, c.r.render.Names = c.lineup, c.names
 	c.r.mu.Unlock()
@@ -266,6 +271,10 @@ func (r *recorder) backend(e *dataplane.Event) string {
 	return r.render.Names.Services[e.Service].Backend
 }
 
+func (r *recorder) frontend(e *dataplane.Event) string {
+	return r.render.Names.Services[e.Service].Frontend
+}
+
 func (r *recorder) server(id dataplane.ServerID) string {
 	if id == dataplane.NoServer {
 		return "none"
@@ -295,7 +304,7 @@ func (r *recorder) lively(e *dataplane.Event) {
 	if !f.format.Postscreen() || opened && f.quiet { // a reload may have changed the format
 		return
 	}
-	if opened {
+	if opened && r.writes(r.frontend(e), f, summaryConnect) {
 		r.buf = r.render.AppendConnect(r.buf[:0], e)
 		f.line(r.buf)
 	}
@@ -312,6 +321,9 @@ func (r *recorder) lively(e *dataplane.Event) {
 func (r *recorder) closed(e *dataplane.Event) {
 	f := &r.fronts[e.Service]
 	if f.quiet && e.Verdict == dataplane.VerdictHangup && e.Banner == 0 {
+		return
+	}
+	if s, may := summaryOf(e); may && f.format != config.LogNone && !r.writes(r.frontend(e), f, s) {
 		return
 	}
 	counts := connlog.Counts{
@@ -371,6 +383,9 @@ func (r *recorder) line(v connlog.Severity, s string) {
 // close closes every target, and waits for a bounded time.
 func (r *recorder) close() {
 	r.often.close()
+	r.mu.Lock()
+	r.summarise()
+	r.mu.Unlock()
 	r.closeBut(r.lineup, lineup{})
 	r.closing.Wait()
 }
