@@ -243,19 +243,24 @@ func (s *strangers) hold(t *testing.T, n int) (next wire.Seq) {
 }
 
 // TestEarlyTalkWithoutReset: a bot in the tarpit and one that is dropped silently hear nothing of the end of their connection. The
-// one in the tarpit sees its window closed: what it sends is not acknowledged.
+// one in the tarpit sees its window closed: what it sends is not acknowledged. A second one, beyond the tarpit's bound, is reset and
+// counted; so is the first, when its time is over. One that is told to come again reads so.
 func TestEarlyTalkWithoutReset(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		ctx, l := site(t, Options{})
 		_, err := NewMTA(l.Servers[0], net.JoinHostPort(f.a, "25"), nil)
 		must(t, err)
 		g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
+shards: 1
+tarpit-entries: 1
 frontends:
-  - {name: pit, bind: %q, inspect-delay: 5s, on-early-talk: tarpit, log-format: json, default_backend: bk}
+  - {name: pit, bind: %q, inspect-delay: 5s, on-early-talk: tarpit, tarpit-time: 6s, log-format: json, default_backend: bk}
   - {name: drop, bind: %q, inspect-delay: 5s, on-early-talk: silent-drop, log-format: json, default_backend: bk}
+  - {name: again, bind: %q, inspect-delay: 5s, on-early-talk: tempfail, log-format: json, default_backend: bk}
 backends:
   - {name: bk, servers: [{name: smtp1, address: %q}]}
-`, net.JoinHostPort(f.vip, "25"), net.JoinHostPort(f.vip, "2525"), net.JoinHostPort(f.a, "25")))
+`, net.JoinHostPort(f.vip, "25"), net.JoinHostPort(f.vip, "2525"), net.JoinHostPort(f.vip, "2526"), net.JoinHostPort(f.a, "25")))
+		var trapped net.Conn
 		for _, port := range []string{"25", "2525"} {
 			c, err := l.Client.Dial(ctx, f.talker, net.JoinHostPort(f.vip, port))
 			must(t, err)
@@ -270,6 +275,25 @@ backends:
 			if info := tcpInfo(t, c); info.Unacked == 0 || port == "25" && info.Snd_wnd != 0 {
 				t.Errorf("port %s: %d segments are unacknowledged, the window is %d", port, info.Unacked, info.Snd_wnd)
 			}
+			if port == "25" {
+				trapped = c
+			}
+		}
+		seen, err := l.Bot(ctx, f.client, net.JoinHostPort(f.vip, "25"), 0, "EHLO bot\r\n", 5*time.Second)
+		if err != nil || seen.End != EndReset {
+			t.Errorf("the tarpit is full, and a bot saw %+v, %v", seen, err)
+		}
+		must(t, g.Signal(syscall.SIGUSR1))
+		if _, err := g.WaitLine(ctx, "msg=counters", "tarpit_full=1"); err != nil {
+			t.Error(err)
+		}
+		var said []byte
+		if end, some := listen(trapped, 20*time.Second, &said); end != EndReset || some {
+			t.Errorf("at the end of the tarpit's time: %v, %q", end, said)
+		}
+		seen, err = l.Bot(ctx, f.talker, net.JoinHostPort(f.vip, "2526"), 0, "EHLO bot\r\n", 5*time.Second)
+		if err != nil || seen.End != EndFIN || seen.Text != "421 4.7.0 Try again later, and wait for the greeting\r\n" {
+			t.Errorf("a bot that is to come again saw %+v, %v", seen, err)
 		}
 	})
 }
