@@ -175,6 +175,7 @@ func (s *Shard) like(old *Shard, from, to *layout) {
 	for slot, credit := range q.Credits() {
 		p.SetUp(slot, q.Up(slot))
 		p.SetOptions(slot, q.Options(slot))
+		p.setHand(slot, q.hands[slot], s.cfg)
 		p.SetCredit(slot, credit)
 	}
 	p.refreshOffer()

@@ -21,6 +21,18 @@ func (c ServerState) apply(s *Shard) {
 	s.eachSlot(c.Server, func(p *pool, slot int) { p.SetUp(slot, c.Up) })
 }
 
+// ServerByHand says what an administrator has set for a server, in the place of what the configuration says. It holds until the next
+// such message, over reloads and takeovers, and says nothing about the server's health.
+type ServerByHand struct {
+	Server ServerID
+	Out    bool // the server gets no new connections; existing ones go on
+	Weight int  // 0 to 256; negative: the configuration's
+}
+
+func (c ServerByHand) apply(s *Shard) {
+	s.eachSlot(c.Server, func(p *pool, slot int) { p.setHand(slot, hand{c.Out, c.Weight}, s.cfg) })
+}
+
 // ServerGrants carries the TCP options that a server was seen to grant to a health check.
 type ServerGrants struct {
 	Server  ServerID

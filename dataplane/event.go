@@ -97,6 +97,7 @@ const (
 	CauseReused                  // the client opened a new connection with the same 4-tuple
 	CausePortsInUse              // no port is free at the server-side address of any server that could be chosen
 	CauseRefused                 // policy turned the client away, see Event.Rule
+	CauseKilled                  // an administrator ended the connection
 	CauseClientTimeout           // the client did not acknowledge our teaser
 )
 
@@ -135,6 +136,8 @@ func (c Cause) String() string {
 		return "ports-in-use"
 	case CauseRefused:
 		return "refused"
+	case CauseKilled:
+		return "killed"
 	case CauseClientTimeout:
 		return "client-timeout"
 	}

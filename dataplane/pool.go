@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"cmp"
+	"slices"
 
 	"hushgate/internal/flowtab"
 	"hushgate/internal/wire"
@@ -18,6 +19,26 @@ type pool struct {
 	members uint64            // which servers these are, see membersOf
 	untimed nat.Set           // the servers known to grant no timestamps
 	connect []flowtab.QueueID // how long to wait after each of our SYNs
+	hands   []hand            // what was set by hand, by slot
+}
+
+// hand is what an administrator has set for a server, in the place of what the configuration says.
+type hand struct {
+	out    bool
+	weight int // the configuration's if it is negative
+}
+
+// asConfigured is the hand of a server for which nothing was set.
+var asConfigured = hand{weight: -1}
+
+// setHand applies what was set by hand for the server in a slot.
+func (p *pool) setHand(slot int, h hand, cfg *Config) {
+	p.hands[slot] = h
+	p.SetOut(slot, h.out)
+	if h.weight < 0 {
+		h.weight = cfg.Servers[p.backend.Servers[slot]].Weight
+	}
+	p.SetWeight(slot, h.weight)
 }
 
 func newPools(q *flowtab.Queues, cfg *Config) []pool {
@@ -33,6 +54,7 @@ func newPools(q *flowtab.Queues, cfg *Config) []pool {
 			pools[i].foreign[other] = pools[i].foreign[other].With(j)
 		}
 		pools[i].Pool = nat.NewPool(members)
+		pools[i].hands = slices.Repeat([]hand{asConfigured}, len(members))
 		for range cfg.Turn {
 			pools[i].Pick(nat.Set{})
 		}

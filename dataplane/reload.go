@@ -16,7 +16,7 @@ import (
 // Existing connections go on. A held client keeps the delay and the answer that were decided when its hold began. A spliced
 // client keeps its server, even if that server is no longer configured. The new configuration applies to the choice of
 // servers, to idle timeouts and to all other decisions from now on. A server that was in the old configuration keeps its
-// health (up or down) and its known options.
+// health (up or down), its known options, and what was set for it by hand (ServerByHand).
 type Reload struct{ Config *Config }
 
 // ErrTooManyWaits says that a shard cannot take a configuration now: each distinct timeout needs a queue of its own.
@@ -102,16 +102,17 @@ func (s *Shard) setEndpoints(cfg *Config) {
 	s.endpoints = endpoints
 }
 
-// inherit copies health and options of the servers from the pool of the configuration before.
+// inherit copies health and options of the servers, and what was set for them by hand, from the pool of the configuration before.
 func (s *Shard) inherit(p, was *pool, old *Config) {
 	for slot, id := range p.backend.Servers {
 		before := slices.Index(was.backend.Servers, id)
 		if before < 0 || int(id) >= len(old.Servers) {
 			continue
 		}
-		if s.cfg.Servers[id].Up && old.Servers[id].Up { // it neither entered nor left maintenance
+		if s.cfg.Servers[id].Up == old.Servers[id].Up { // the configuration neither disabled nor enabled it
 			p.SetUp(slot, was.Up(before))
 		}
+		p.setHand(slot, was.hands[before], s.cfg)
 		p.SetOptions(slot, was.Options(before))
 	}
 	p.refreshOffer()

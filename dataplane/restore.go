@@ -151,7 +151,10 @@ func (s *Shard) savedTreatment(v *FlowState) treatedID {
 	return 0
 }
 
-// resumePools restores the health and options of servers, as inherit does.
+// maxWeight is the largest weight of a server.
+const maxWeight = 256
+
+// resumePools restores the health and options of servers, and what was set for them by hand, as inherit does.
 func (s *Shard) resumePools(v *ShardState) {
 	for i, members := range v.Backends {
 		p := &s.pools[i]
@@ -165,6 +168,11 @@ func (s *Shard) resumePools(v *ShardState) {
 				p.SetUp(slot, m.Up)
 			}
 			p.SetOptions(slot, m.Options)
+			h := hand{m.Out, -1}
+			if m.Weight != nil {
+				h.weight = min(max(*m.Weight, 0), maxWeight)
+			}
+			p.setHand(slot, h, s.cfg)
 			p.SetCredit(slot, min(max(m.Credit, -math.MaxInt32), math.MaxInt32))
 		}
 		p.refreshOffer()

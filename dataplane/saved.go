@@ -117,6 +117,8 @@ type MemberState struct {
 	Up      bool          `json:"up"`
 	Credit  int           `json:"credit"` // in the round robin
 	Options ServerOptions `json:"options"`
+	Out     bool          `json:"out,omitempty"`    // see ServerByHand
+	Weight  *int          `json:"weight,omitempty"` // set by hand; none: the configuration's
 }
 
 // Save returns the shard's state without its flows. It must be called between batches, after Drain.
@@ -138,7 +140,12 @@ func (s *Shard) Save() *ShardState {
 		credits := p.Credits()
 		members := make([]MemberState, len(credits))
 		for slot, id := range p.backend.Servers {
-			members[slot] = MemberState{id, s.cfg.Servers[id].Up, p.Up(slot), credits[slot], p.Options(slot)}
+			members[slot] = MemberState{
+				Server: id, Enabled: s.cfg.Servers[id].Up, Up: p.Up(slot), Credit: credits[slot], Options: p.Options(slot), Out: p.hands[slot].out,
+			}
+			if w := p.hands[slot].weight; w >= 0 {
+				members[slot].Weight = &w
+			}
 		}
 		v.Backends = append(v.Backends, members)
 	}

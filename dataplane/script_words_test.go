@@ -23,6 +23,7 @@ var (
 	serviceWords = segscript.Words("service", map[string]bool{"open": false, "closed": true})
 	upWords      = segscript.Words("up", map[string]bool{"yes": true, "no": false})
 	stateWords   = segscript.Words("server state", map[string]bool{"up": true, "down": false})
+	killWords    = segscript.Words("kill", map[string]bool{"reply": true, "reset": false})
 	hasteWords   = segscript.Words("shutdown", map[string]bool{"now": true})
 )
 
@@ -168,6 +169,8 @@ func orderTable() map[string]func(*player, []string) error {
 		"server":    (*player).serverState,
 		"reload":    (*player).reload,
 		"shutdown":  (*player).shutdown,
+		"hand":      (*player).byHand,
+		"kill":      (*player).kill,
 		"remaining": count("remain", func(s *Shard) int { return s.Remaining() }),
 		"flows":     count("flows", func(s *Shard) int { return s.Flows() }),
 		"nothing":   (*player).noEvent,
@@ -207,6 +210,39 @@ func (p *player) serverState(words []string) error {
 		p.shard.Apply(ServerState{Server: p.layout.server(id), Up: up})
 		return nil
 	})
+}
+
+// byHand takes a server out or puts it back, or sets its weight: `hand s1 out`, `hand s1 3`, `hand s1 configured`.
+func (p *player) byHand(words []string) error {
+	return segscript.Pairs(words, func(server, what string) error {
+		id, err := p.serverNamed(server)
+		if err != nil {
+			return err
+		}
+		c := ServerByHand{Server: p.layout.server(id), Weight: -1, Out: what == "out"}
+		if what != "out" && what != "configured" {
+			n, err := segscript.Count(what)
+			if err != nil {
+				return fmt.Errorf("%q: expected out, configured or a weight", what)
+			}
+			c.Weight = int(n)
+		}
+		p.shard.Apply(c)
+		return nil
+	})
+}
+
+// kill ends all connections: with `reply` those that wait get a 421, with `reset` an RST.
+func (p *player) kill(words []string) error {
+	reply, err := killWords.Read(strings.Join(words, " "))
+	if err != nil {
+		return err
+	}
+	p.forgetOthers()
+	p.shard.Apply(EndFlows{Places: 1 << 20, Most: 1 << 20, Reply: reply, Now: p.now, Answer: func(int, uint32) {}})
+	p.shard.Advance(p.now)
+	p.collect()
+	return nil
 }
 
 // reload changes settings as `config` does. Services and servers must keep their indices.

@@ -54,7 +54,7 @@ func (s *Shard) sweepOn() {
 		}
 		id := w.next
 		w.next++
-		if f := s.flows.At(id); f.phase != phases && s.shut(id, f, w.now) {
+		if f := s.flows.At(id); f.phase != phases && s.shut(id, f, w.now, CauseShutdown) {
 			ended++
 		}
 	}
@@ -62,13 +62,13 @@ func (s *Shard) sweepOn() {
 }
 
 // shut ends a flow as Shutdown describes; false if the flow goes on.
-func (s *Shard) shut(id uint32, f *flow, now bool) bool {
+func (s *Shard) shut(id uint32, f *flow, now bool, why Cause) bool {
 	switch f.phase {
 	case PhaseHalfOpen:
 		s.sendClient(f, f.conn.RST(s.now), nil)
 	case PhaseHeld, PhaseWaiting, PhaseConnecting, PhaseIntroducing:
 		s.abandonServer(id, f)
-		e := s.event(f, EventClosed, CauseShutdown)
+		e := s.event(f, EventClosed, why)
 		if !now {
 			s.replies(e, f, s.treatment(f).NoServer)
 			s.tell(f, e)
@@ -82,7 +82,7 @@ func (s *Shard) shut(id uint32, f *flow, now bool) bool {
 			return false
 		}
 		s.resetBoth(f, s.exts.At(f.ext))
-		s.close(f, CauseShutdown)
+		s.close(f, why)
 	case PhaseSaying:
 		if !now {
 			return false

@@ -39,8 +39,12 @@ type Member struct {
 	Weight  int  // 0 to 256; a server with 0 gets no new connections
 	Backup  bool // used only if no other server can be used
 	Up      bool
+	Out     bool // taken out by hand: it gets no new connections, whether it is up or not
 	Options Options
 }
+
+// usable reports whether the member may get new connections, apart from its weight.
+func (m *Member) usable() bool { return m.Up && !m.Out }
 
 // Pool is a backend: the present state of its servers, and the turn of its round robin. It uses smooth weighted round robin: at
 // each pick every eligible member gains its weight, and the one with the most credit is picked and pays the sum of all weights.
@@ -57,7 +61,7 @@ func NewPool(members []Member) *Pool {
 
 func (p *Pool) eligible(i int, backup bool, without *Set) bool {
 	m := &p.members[i]
-	return m.Up && m.Weight > 0 && m.Backup == backup && !without.Has(i)
+	return m.usable() && m.Weight > 0 && m.Backup == backup && !without.Has(i)
 }
 
 // Pick returns the slot of the next server, except those in without. If no server but backups can be used, the first backup is
@@ -108,6 +112,22 @@ func (p *Pool) SetUp(i int, up bool) {
 // Up reports whether a server is up.
 func (p *Pool) Up(i int) bool { return p.members[i].Up }
 
+// SetOut takes a server out, or puts it back. One that comes back starts with no credit, as after SetUp.
+func (p *Pool) SetOut(i int, out bool) {
+	if p.members[i].Out != out {
+		p.members[i].Out = out
+		p.credit[i] = 0
+	}
+}
+
+// SetWeight sets a server's weight, 0 to 256.
+func (p *Pool) SetWeight(i, weight int) {
+	if p.members[i].Weight != weight {
+		p.members[i].Weight = weight
+		p.credit[i] = 0
+	}
+}
+
 // SetOptions stores what a server grants.
 func (p *Pool) SetOptions(i int, o Options) { p.members[i].Options = o }
 
@@ -127,11 +147,11 @@ var unknown = Options{MSS: 65535, WindowScale: DefaultScale, SACK: true}
 func (p *Pool) Offer() Options {
 	anyUp := false
 	for i := range p.members {
-		anyUp = anyUp || p.members[i].Up
+		anyUp = anyUp || p.members[i].usable()
 	}
 	o := Options{MSS: unknown.MSS, WindowScale: wire.MaxScale, SACK: true, Timestamps: true}
 	for i := range p.members {
-		if p.members[i].Up || !anyUp {
+		if p.members[i].usable() || !anyUp {
 			o = meet(o, p.members[i].Options)
 		}
 	}

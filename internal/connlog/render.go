@@ -75,7 +75,7 @@ func termination(e *dataplane.Event) string {
 		return "SC"
 	case dataplane.CauseIdle:
 		return "sD"
-	case dataplane.CauseShutdown:
+	case dataplane.CauseShutdown, dataplane.CauseKilled:
 		switch e.Phase {
 		case dataplane.PhaseConnecting:
 			return "KC"
