@@ -46,3 +46,16 @@ func (s *Shard) MemoryChanges() uint64 {
 	}
 	return s.memory.Changes()
 }
+
+// WithMemory has Do look at what the shard knows of its clients, or change it. Do must be short. It is not called if the shard knows
+// nothing of clients.
+type WithMemory struct {
+	Now mono.Time
+	Do  func(m *policy.Memory, now mono.Time)
+}
+
+func (c WithMemory) apply(s *Shard) {
+	if s.memory != nil {
+		c.Do(s.memory, max(s.now, c.Now))
+	}
+}

@@ -25,7 +25,7 @@ func TestWrongWords(t *testing.T) {
 		"config members s3":                  `server "s3": there are 2 servers`,
 		"config send-proxy 2":                `send-proxy "2": expected v1, v2`,
 		"config source high":                 `source "high": expected a port`,
-		"0 = finished":                       `word "finished": expected broken, closed, failed, flows, nothing, observed, offender, opened,`,
+		"0 = finished":                       `word "finished": expected broken, closed, failed, flows, hand, kill, nothing, observed, offender, opened,`,
 		"0 = server s1 gone":                 `server state "gone": expected down, up`,
 		"0 = server 1 down":                  `server "1": expected s1, s2 or so on`,
 		"0 = shutdown soon":                  `shutdown "soon": expected now`,

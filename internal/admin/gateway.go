@@ -1,6 +1,10 @@
 package admin
 
-import "context"
+import (
+	"context"
+	"net/netip"
+	"time"
+)
 
 // Gateway is what the API shows and steers. Its methods may be called at any time, by many goroutines at once, and return soon
 // after ctx is done. An error that is a *Problem is the answer that the client gets; any other error is one of the gateway's
@@ -16,6 +20,12 @@ type Viewer interface {
 	Frontends(ctx context.Context) ([]Frontend, error)
 	Servers(ctx context.Context) ([]Server, error)
 	Counters(ctx context.Context) ([]Counter, error)
+	Connections(ctx context.Context, q ConnectionQuery) (ConnectionPage, error)
+	// Phases lists the names of a connection's phases.
+	Phases() []string
+	Passes(ctx context.Context, q ClientQuery) (PassPage, error)
+	Offenders(ctx context.Context, q ClientQuery) (OffenderPage, error)
+	Clients(ctx context.Context, q ClientQuery) (ClientPage, error)
 }
 
 // Operator is what clients of the level admin may ask for too.
@@ -26,4 +36,13 @@ type Operator interface {
 	Upgrade(ctx context.Context) error
 	// LogCounters writes every counter to the log, as SIGUSR1 does.
 	LogCounters(ctx context.Context) error
+	SetServer(ctx context.Context, name ServerName, to ServerChange) error
+	// SetDelay sets the delay of a frontend; nil stands for what the configuration says.
+	SetDelay(ctx context.Context, frontend string, delay *time.Duration) error
+	// Kill ends connections. Those that wait for a server get a 421 with reply; all others are reset.
+	Kill(ctx context.Context, f ConnectionFilter, reply bool) (ended int, err error)
+	GrantPass(ctx context.Context, client netip.Addr) error
+	TakePass(ctx context.Context, client netip.Addr) (found bool, err error)
+	ListOffender(ctx context.Context, client netip.Addr, left time.Duration) error
+	ForgiveOffender(ctx context.Context, client netip.Addr) (found bool, err error)
 }

@@ -1,6 +1,10 @@
 package admin
 
-import "time"
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+)
 
 // The resources as the API shows them. Durations are whole milliseconds, times RFC 3339, octets counted once even if they were
 // sent again. openapi.yaml describes each member.
@@ -72,17 +76,18 @@ type LogTarget struct {
 
 // Frontend is a frontend of the configuration.
 type Frontend struct {
-	Name          string            `json:"name"`
-	Backend       string            `json:"backend"`
-	Services      []Service         `json:"services"`
-	DelayMs       int64             `json:"delay_ms"`
-	OnEarlyTalk   string            `json:"on_early_talk"`
-	Connections   int               `json:"connections"`     // whose handshake is complete, and that have not ended
-	Ended         uint64            `json:"ended"`           // all that have ended
-	Verdicts      map[string]uint64 `json:"verdicts"`        // of those
-	BytesToClient uint64            `json:"bytes_to_client"` // of those
-	BytesToServer uint64            `json:"bytes_to_server"`
-	Removed       bool              `json:"removed"` // by a reload; its connections go on
+	Name              string            `json:"name"`
+	Backend           string            `json:"backend"`
+	Services          []Service         `json:"services"`
+	DelayMs           int64             `json:"delay_ms"`
+	ConfiguredDelayMs int64             `json:"configured_delay_ms"` // what the configuration says; another DelayMs was set by hand
+	OnEarlyTalk       string            `json:"on_early_talk"`
+	Connections       int               `json:"connections"`     // whose handshake is complete, and that have not ended
+	Ended             uint64            `json:"ended"`           // all that have ended
+	Verdicts          map[string]uint64 `json:"verdicts"`        // of those
+	BytesToClient     uint64            `json:"bytes_to_client"` // of those
+	BytesToServer     uint64            `json:"bytes_to_server"`
+	Removed           bool              `json:"removed"` // by a reload; its connections go on
 }
 
 // Service is an address and port at which clients are served.
@@ -94,20 +99,186 @@ type Service struct {
 
 // Server is a server of a backend.
 type Server struct {
-	Backend       string     `json:"backend"`
-	Name          string     `json:"name"`
-	Address       string     `json:"address"`
-	Backup        bool       `json:"backup"`
-	Weight        int        `json:"weight"`
-	Up            bool       `json:"up"`          // as its checks say; true if it has none
-	Since         *time.Time `json:"since"`       // since when it is up or down; null if that has not changed since the start
-	Connections   int        `json:"connections"` // that it has, or is being asked to take
-	Ended         uint64     `json:"ended"`
-	Failed        uint64     `json:"failed"`          // attempts to connect that failed
-	BytesToClient uint64     `json:"bytes_to_client"` // of connections that have ended
-	BytesToServer uint64     `json:"bytes_to_server"`
-	Check         *Check     `json:"check"`   // null if the server is not checked
-	Removed       bool       `json:"removed"` // by a reload; its connections go on
+	Backend          string      `json:"backend"`
+	Name             string      `json:"name"`
+	Address          string      `json:"address"`
+	Backup           bool        `json:"backup"`
+	State            ServerState `json:"state"`
+	Weight           int         `json:"weight"`
+	ConfiguredWeight int         `json:"configured_weight"`
+	ByHand           bool        `json:"by_hand"`     // state, weight or checks were set by hand
+	Up               bool        `json:"up"`          // as its checks say; true if it has none
+	Since            *time.Time  `json:"since"`       // since when it is up or down; null if that has not changed since the start
+	Connections      int         `json:"connections"` // that it has, or is being asked to take
+	Ended            uint64      `json:"ended"`
+	Failed           uint64      `json:"failed"`          // attempts to connect that failed
+	BytesToClient    uint64      `json:"bytes_to_client"` // of connections that have ended
+	BytesToServer    uint64      `json:"bytes_to_server"`
+	Check            *Check      `json:"check"`   // null if the server is not checked
+	Removed          bool        `json:"removed"` // by a reload; its connections go on
+}
+
+// ServerState is what an administrator wants of a server.
+type ServerState string
+
+// The states.
+const (
+	ServerReady ServerState = "ready" // it gets new connections while it is up
+	ServerDrain ServerState = "drain" // no new connections; it is checked
+	ServerMaint ServerState = "maint" // no new connections, no checks
+)
+
+// ServerName names a server.
+type ServerName struct{ Backend, Name string }
+
+// ServerChange is what is to change of a server.
+type ServerChange struct {
+	State  *ServerState   `json:"state"`
+	Weight Optional[*int] `json:"weight"` // null: the configuration's
+	Checks *bool          `json:"checks"`
+}
+
+// FrontendChange is what is to change of a frontend.
+type FrontendChange struct {
+	DelayMs Optional[*int64] `json:"delay_ms"` // null: the configuration's
+}
+
+// Optional is a member of a JSON object that may be left out.
+type Optional[T any] struct {
+	Set   bool
+	Value T
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *Optional[T]) UnmarshalJSON(text []byte) error {
+	o.Set = true
+	return json.Unmarshal(text, &o.Value)
+}
+
+// MarshalJSON implements json.Marshaler.
+func (o Optional[T]) MarshalJSON() ([]byte, error) { return json.Marshal(o.Value) }
+
+// IsZero makes omitzero leave out what is not set.
+func (o Optional[T]) IsZero() bool { return !o.Set }
+
+// ConnectionFilter selects connections: those that have all that is asked for.
+type ConnectionFilter struct {
+	Phases   []string
+	Client   netip.Prefix   // not valid: all
+	Port     uint16         // of the client; 0: any
+	Service  netip.AddrPort // not valid: all
+	Frontend string
+	Server   ServerName
+}
+
+// ConnectionQuery asks for a part of the connections.
+type ConnectionQuery struct {
+	ConnectionFilter
+	Cursor string // ConnectionPage.Next of the part before
+	Limit  int
+}
+
+// ConnectionPage is a part of the connections.
+type ConnectionPage struct {
+	Connections []Connection `json:"connections"`
+	Next        string       `json:"next"` // the cursor with which to go on; empty: there are no more
+}
+
+// Connection is a connection that has a record.
+type Connection struct {
+	Client        string    `json:"client"`  // address and port
+	Service       string    `json:"service"` // address and port
+	Frontend      string    `json:"frontend"`
+	Backend       string    `json:"backend"`
+	Server        string    `json:"server"` // empty while there is none
+	Source        string    `json:"source"` // address and port that the server sees, if not the client's
+	Phase         string    `json:"phase"`
+	Began         time.Time `json:"began"` // the first SYN
+	AgeMs         int64     `json:"age_ms"`
+	EstablishedMs *int64    `json:"established_ms"` // how long the handshake took
+	DelayMs       int64     `json:"delay_ms"`       // that was decided for it
+	DelayLeftMs   *int64    `json:"delay_left_ms"`  // null unless it is held
+	ConnectedMs   *int64    `json:"connected_ms"`   // from the handshake on
+	BannerMs      *int64    `json:"banner_ms"`      // from the handshake on
+	Rule          string    `json:"rule"`           // that decided how it is treated
+	Pass          string    `json:"pass"`
+	Observed      bool      `json:"observed"` // it talked early, and goes on
+	Retries       int       `json:"retries"`
+	BytesToClient uint64    `json:"bytes_to_client"`
+	BytesToServer uint64    `json:"bytes_to_server"`
+}
+
+// KillRequest selects the connections that are to end.
+type KillRequest struct {
+	Client   string   `json:"client"`  // address, address and port, or network
+	Service  string   `json:"service"` // address and port
+	Frontend string   `json:"frontend"`
+	Server   string   `json:"server"` // backend/server
+	Phases   []string `json:"phases"`
+	How      string   `json:"how"` // "reply" (usual) or "reset"
+}
+
+// Ended says how many connections were ended.
+type Ended struct {
+	Ended int `json:"ended"`
+}
+
+// ClientQuery asks for a part of what is known of clients.
+type ClientQuery struct {
+	Client netip.Prefix // not valid: all
+	Cursor string
+	Limit  int
+}
+
+// Pass belongs to a client that has waited.
+type Pass struct {
+	Client string `json:"client"` // a network
+	AgeMs  int64  `json:"age_ms"`
+	LeftMs int64  `json:"left_ms"`
+}
+
+// PassPage is a part of the passes.
+type PassPage struct {
+	Passes []Pass `json:"passes"`
+	Next   string `json:"next"`
+}
+
+// Offender is a client that has talked early.
+type Offender struct {
+	Client        string  `json:"client"` // a network
+	Listed        bool    `json:"listed"` // often enough to be treated as an offender
+	LeftMs        int64   `json:"left_ms"`
+	OffenceAgesMs []int64 `json:"offence_ages_ms"`
+}
+
+// OffenderPage is a part of the offenders.
+type OffenderPage struct {
+	Offenders []Offender `json:"offenders"`
+	Next      string     `json:"next"`
+}
+
+// ClientUsage is what a client has of its limits.
+type ClientUsage struct {
+	Client      string `json:"client"` // a network
+	Connections int    `json:"connections"`
+	Rate        int    `json:"rate"` // new ones in the configuration's rate-window
+}
+
+// ClientPage is a part of the clients.
+type ClientPage struct {
+	Clients []ClientUsage `json:"clients"`
+	Next    string        `json:"next"`
+}
+
+// ClientRequest names a client.
+type ClientRequest struct {
+	Client string `json:"client"` // an address: it stands for the client that it belongs to
+}
+
+// OffenderRequest names a client that is to be an offender.
+type OffenderRequest struct {
+	Client string `json:"client"`
+	ForMs  int64  `json:"for_ms"`
 }
 
 // Check is what is known of a server's health.

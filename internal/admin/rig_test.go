@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -58,17 +61,17 @@ func (f *fake) Status(ctx context.Context) (Status, error) {
 
 func (f *fake) Frontends(ctx context.Context) ([]Frontend, error) {
 	return []Frontend{{
-		Name: "ft", Backend: "bk", Services: []Service{{"192.0.2.25:25", 3, false}}, DelayMs: 30000, OnEarlyTalk: "reset",
+		Name: "ft", Backend: "bk", Services: []Service{{"192.0.2.25:25", 3, false}}, DelayMs: 30000, ConfiguredDelayMs: 20000, OnEarlyTalk: "reset",
 		Verdicts: map[string]uint64{"quiet": 1},
 	}}, f.enter(ctx)
 }
 
 func (f *fake) Servers(ctx context.Context) ([]Server, error) {
 	return []Server{
-		{Backend: "bk", Name: "a", Address: "10.0.0.11:25", Weight: 1, Up: true, Since: &moment, Check: &Check{
+		{Backend: "bk", Name: "a", Address: "10.0.0.11:25", State: ServerReady, Weight: 1, Up: true, Since: &moment, Check: &Check{
 			Enabled: true, Rise: 2, Fall: 3, Health: 4, Code: "L7OK", Status: 250, Text: "fine", DurationMs: 3, At: &moment,
 		}},
-		{Backend: "bk", Name: "b", Address: "[2001:db8::11]:25"},
+		{Backend: "bk", Name: "b", Address: "[2001:db8::11]:25", State: ServerMaint},
 	}, f.enter(ctx)
 }
 
@@ -89,6 +92,77 @@ func (f *fake) Upgrade(ctx context.Context) error {
 func (f *fake) LogCounters(ctx context.Context) error {
 	f.did("log counters")
 	return f.enter(ctx)
+}
+
+func (f *fake) Phases() []string { return []string{"half-open", "held", "spliced"} }
+
+func (f *fake) Connections(ctx context.Context, q ConnectionQuery) (ConnectionPage, error) {
+	f.did(fmt.Sprintf("%+v", q))
+	ms := int64(7)
+	return ConnectionPage{[]Connection{
+		{Client: "198.18.0.7:4000", Service: "192.0.2.25:25", Frontend: "ft", Phase: "held", Began: moment, DelayLeftMs: &ms, Pass: "unused"},
+	}, "0.7"}, f.enter(ctx)
+}
+
+func (f *fake) Passes(ctx context.Context, q ClientQuery) (PassPage, error) {
+	f.did(fmt.Sprintf("%+v", q))
+	return PassPage{[]Pass{{"198.18.0.7/32", 1, 2}}, ""}, f.enter(ctx)
+}
+
+func (f *fake) Offenders(ctx context.Context, _ ClientQuery) (OffenderPage, error) {
+	return OffenderPage{[]Offender{{"198.18.0.7/32", true, 1, []int64{2, 1}}}, ""}, f.enter(ctx)
+}
+
+func (f *fake) Clients(ctx context.Context, _ ClientQuery) (ClientPage, error) {
+	return ClientPage{[]ClientUsage{{"2001:db8::/64", 1, 2}}, ""}, f.enter(ctx)
+}
+
+func (f *fake) SetServer(ctx context.Context, name ServerName, to ServerChange) error {
+	state, weight, checks := "as it is", "as it is", "as they are"
+	if to.State != nil {
+		state = string(*to.State)
+	}
+	if to.Weight.Set {
+		weight = "configured"
+		if to.Weight.Value != nil {
+			weight = fmt.Sprint(*to.Weight.Value)
+		}
+	}
+	if to.Checks != nil {
+		checks = fmt.Sprint(*to.Checks)
+	}
+	f.did(fmt.Sprintf("server %s/%s: %s, weight %s, checks %s", name.Backend, name.Name, state, weight, checks))
+	return f.enter(ctx)
+}
+
+func (f *fake) SetDelay(ctx context.Context, frontend string, delay *time.Duration) error {
+	f.did(fmt.Sprintf("delay of %s: %v", frontend, delay))
+	return f.enter(ctx)
+}
+
+func (f *fake) Kill(ctx context.Context, c ConnectionFilter, reply bool) (int, error) {
+	f.did(fmt.Sprintf("kill %+v, reply %v", c, reply))
+	return 3, f.enter(ctx)
+}
+
+func (f *fake) GrantPass(ctx context.Context, client netip.Addr) error {
+	f.did("grant " + client.String())
+	return f.enter(ctx)
+}
+
+func (f *fake) TakePass(ctx context.Context, client netip.Addr) (bool, error) {
+	f.did("take " + client.String())
+	return client.Is4(), f.enter(ctx)
+}
+
+func (f *fake) ListOffender(ctx context.Context, client netip.Addr, left time.Duration) error {
+	f.did(fmt.Sprintf("list %v for %v", client, left))
+	return f.enter(ctx)
+}
+
+func (f *fake) ForgiveOffender(ctx context.Context, client netip.Addr) (bool, error) {
+	f.did("forgive " + client.String())
+	return client.Is4(), f.enter(ctx)
 }
 
 // rig is a server with a socket of each level.
@@ -174,4 +248,16 @@ func (r *rig) ask(t testing.TB, l Level, method, path, body string, headers ...s
 		t.Fatal(err)
 	}
 	return a, string(text)
+}
+
+var discard = slog.New(slog.DiscardHandler)
+
+// answerTo answers a request without a socket.
+func (s *API) answerTo(q *http.Request, l Level) *httptest.ResponseRecorder {
+	c := &conn{peer: Peer{Level: l, Name: "test"}}
+	s.crowds[l].admit(c)
+	defer s.crowds[l].leave(c)
+	w := httptest.NewRecorder()
+	s.serve(w, q.WithContext(context.WithValue(q.Context(), connKey{}, c)))
+	return w
 }

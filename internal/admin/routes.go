@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed" // for the description
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -54,6 +55,41 @@ func table() []route {
 		{method: "POST", path: "/v1/counters/log", level: Admin, do: func(ctx context.Context, s *API, _ *request) (any, error) {
 			return nil, s.gateway.LogCounters(ctx)
 		}},
+		{method: "GET", path: "/v1/frontends/{frontend}", do: getFrontend},
+		{method: "PATCH", path: "/v1/frontends/{frontend}", level: Admin, patience: reloadPatience, do: setFrontend},
+		{method: "GET", path: "/v1/servers/{backend}/{server}", do: getServer},
+		{method: "PATCH", path: "/v1/servers/{backend}/{server}", level: Admin, patience: reloadPatience, do: setServer},
+		{
+			method: "GET", path: "/v1/connections", params: append([]string{"phase", "client", "frontend", "server"}, pageParams...),
+			do: connections,
+		},
+		{method: "POST", path: "/v1/connections/kill", level: Admin, patience: reloadPatience, do: kill},
+		{
+			method: "GET", path: "/v1/passes", params: append([]string{"client"}, pageParams...),
+			do: listOf(func(s *API, ctx context.Context, q ClientQuery) (PassPage, error) { return s.gateway.Passes(ctx, q) }),
+		},
+		{method: "POST", path: "/v1/passes", level: Admin, do: grantPass},
+		{
+			method: "DELETE", path: "/v1/passes/{client}", level: Admin,
+			do: forget("has no pass", func(s *API, ctx context.Context, a netip.Addr) (bool, error) { return s.gateway.TakePass(ctx, a) }),
+		},
+		{
+			method: "GET", path: "/v1/offenders", params: append([]string{"client"}, pageParams...),
+			do: listOf(func(s *API, ctx context.Context, q ClientQuery) (OffenderPage, error) {
+				return s.gateway.Offenders(ctx, q)
+			}),
+		},
+		{method: "POST", path: "/v1/offenders", level: Admin, do: listOffender},
+		{
+			method: "DELETE", path: "/v1/offenders/{client}", level: Admin,
+			do: forget("is no offender", func(s *API, ctx context.Context, a netip.Addr) (bool, error) {
+				return s.gateway.ForgiveOffender(ctx, a)
+			}),
+		},
+		{
+			method: "GET", path: "/v1/clients", params: append([]string{"client"}, pageParams...),
+			do: listOf(func(s *API, ctx context.Context, q ClientQuery) (ClientPage, error) { return s.gateway.Clients(ctx, q) }),
+		},
 		{
 			method: "POST", path: "/v1/reload", level: Admin, patience: reloadPatience, slow: true,
 			do: func(ctx context.Context, s *API, _ *request) (any, error) {

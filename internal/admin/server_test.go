@@ -25,8 +25,12 @@ func TestLevels(t *testing.T) {
 		}
 		conform(t, v, c.method, c.path, c.body, a, text)
 	}
-	if len(r.gateway.done) > 0 {
+	reads := func(what string) bool { return strings.HasPrefix(what, "{") }
+	if r.gateway.done = slices.DeleteFunc(r.gateway.done, reads); len(r.gateway.done) > 0 {
 		t.Errorf("read-only clients did %v", r.gateway.done)
+	}
+	if log := r.log.String(); log != "" {
+		t.Errorf("read-only clients fill the log:\n%s", log)
 	}
 	r.ask(t, Admin, "POST", "/v1/reload", "")
 	if !slices.Equal(r.gateway.done, []string{"reload"}) || !strings.Contains(r.log.String(), "asked=\"POST /v1/reload\"") ||

@@ -34,6 +34,7 @@ type serverRecord struct {
 	checks   uint64
 	failures uint64
 	downs    uint64 // how often checks turned it down
+	hand     byHand
 }
 
 // set takes the servers of a configuration. A server that was there before keeps its state, as in dataplane.Reload.
@@ -42,17 +43,11 @@ func (t *serverStates) set(old, b *plan.Tables) {
 	defer t.mu.Unlock()
 	records := make([]serverRecord, len(b.Shard.Servers))
 	for i, s := range b.Shard.Servers {
-		r := serverRecord{up: s.Up}
-		if old != nil && i < len(old.Shard.Servers) && i < len(t.records) && !old.Retired(dataplane.ServerID(i)) && old.Shard.Servers[i].Addr != (wire.Addr{}) {
-			was := t.records[i]
-			if old.Shard.Servers[i].Up {
-				r, r.up = was, s.Up && was.up
-			} else {
-				r = was
-				r.up, r.counter = s.Up, 0
-			}
+		records[i] = serverRecord{up: s.Up, hand: untouched}
+		if old != nil && i < len(old.Shard.Servers) && i < len(t.records) && !old.Retired(dataplane.ServerID(i)) &&
+			old.Shard.Servers[i].Addr != (wire.Addr{}) && !b.Retired(dataplane.ServerID(i)) {
+			records[i] = t.records[i].inherited(old.Shard.Servers[i].Up, s.Up)
 		}
-		records[i] = r
 	}
 	t.names, t.records, t.servers = b.Names.Servers, records, slices.Clone(b.Shard.Servers)
 	for id := range b.RetiredServers {
@@ -102,7 +97,7 @@ func (t *serverStates) save() (list []serverState) {
 	defer t.mu.Unlock()
 	for i := range t.records {
 		r := &t.records[i]
-		v := serverState{Up: r.up, Counter: r.counter, Checks: r.checks, Failures: r.failures, Downs: r.downs}
+		v := serverState{Up: r.up, Counter: r.counter, Checks: r.checks, Failures: r.failures, Downs: r.downs, Hand: r.hand.save()}
 		if !r.since.IsZero() {
 			v.Since = r.since.UnixMilli()
 		}
@@ -118,7 +113,7 @@ func (t *serverStates) restore(b *plan.Tables, list []serverState) {
 	defer t.mu.Unlock()
 	for i := range min(len(list), len(t.records)) {
 		r, v := &t.records[i], &list[i]
-		r.up, r.counter, r.checks, r.failures, r.downs = v.Up, v.Counter, v.Checks, v.Failures, v.Downs
+		r.up, r.counter, r.checks, r.failures, r.downs, r.hand = v.Up, v.Counter, v.Checks, v.Failures, v.Downs, v.Hand.restore()
 		if v.Since != 0 {
 			r.since = time.UnixMilli(v.Since)
 		}
@@ -130,8 +125,13 @@ func (t *serverStates) change(id dataplane.ServerID, up bool) (left health.Left)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.records[id].up = up
+	return t.left(id)
+}
+
+// left counts the servers that take connections in the backend of a server.
+func (t *serverStates) left(id dataplane.ServerID) (left health.Left) {
 	for i := range t.records {
-		if t.names[i].Backend != t.names[id].Backend || !t.records[i].up || t.servers[i].Addr == (wire.Addr{}) {
+		if t.names[i].Backend != t.names[id].Backend || t.servers[i].Addr == (wire.Addr{}) || !t.takes(i) {
 			continue
 		}
 		if t.servers[i].Backup {
@@ -152,7 +152,7 @@ func (t *serverStates) usable() (up, all int) {
 			continue
 		}
 		all++
-		if t.records[i].up {
+		if t.takes(i) {
 			up++
 		}
 	}
@@ -182,8 +182,10 @@ type prober struct {
 // check starts a prober for each server. It ends the probers of servers that are no longer checked, or are checked
 // differently.
 func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tables) {
+	checks := slices.Concat(b.Checks, b.Idle)
+	checks = slices.DeleteFunc(checks, func(c plan.Check) bool { return !g.state.checks(c.ServerID) })
 	wanted := map[proberKey]plan.Check{}
-	for _, c := range b.Checks {
+	for _, c := range checks {
 		wanted[keyOf(&c)] = c
 	}
 	for key, p := range g.probers {
@@ -195,7 +197,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tabl
 			}
 		}
 	}
-	for i, c := range b.Checks {
+	for i, c := range checks {
 		if _, running := g.probers[keyOf(&c)]; running {
 			continue
 		}
@@ -206,7 +208,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tabl
 			g.tellShards(ctx, dataplane.ServerState{Server: c.ServerID, Up: true})
 		}
 		c.Down, c.Counter = !g.state.isUp(c.ServerID), g.state.settled(c.ServerID)
-		spread := c.Inter * time.Duration(i) / time.Duration(len(b.Checks))
+		spread := c.Inter * time.Duration(i) / time.Duration(len(checks))
 		s := &b.Shard.Servers[c.ServerID]
 		dial := plan.Dialer(s)
 		if c.Own(s) {
@@ -215,7 +217,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tabl
 		follow := g.follow(probe, &c)
 		group.Go(func() error {
 			defer stop()
-			health.Probe(probe, &c.Config, spread, dial, follow)
+			g.probe(probe, &c.Config, spread, dial, follow)
 			return nil
 		})
 	}

@@ -37,12 +37,13 @@ type inForce struct {
 	cfg    *config.Config
 	plan   *plan.Plan
 	loaded loaded
+	own    delays
 }
 
 func (g *gateway) inForce() inForce {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return inForce{g.cfg, g.plan, g.loaded}
+	return inForce{g.cfg, g.plan, g.loaded, g.own}
 }
 
 // joinAPI takes a client of the API that connected to the lock's socket. Only root and hushgate's own user can.
@@ -149,6 +150,7 @@ func (c control) Frontends(ctx context.Context) (all []admin.Frontend, err error
 		f := &now.cfg.Frontends[i]
 		v := c.frontend(f.Name, services[f.Name])
 		v.Backend, v.DelayMs, v.OnEarlyTalk = f.Backend, f.Delay.Milliseconds(), string(f.Action)
+		v.ConfiguredDelayMs = now.own[f.Name].Milliseconds()
 		all = append(all, v)
 		delete(services, f.Name)
 	}
@@ -207,8 +209,12 @@ func (c control) Servers(ctx context.Context) (all []admin.Server, err error) {
 		b := &now.cfg.Backends[i]
 		for j := range b.Servers {
 			if id, ok := ids[connlog.Server{Backend: b.Name, Name: b.Servers[j].Name}]; ok {
+				s := &b.Servers[j]
 				v := c.server(now, id, counts.Servers)
-				v.Check = c.checkOf(&b.Servers[j], dataplane.ServerID(id))
+				hand := c.state.record(dataplane.ServerID(id)).hand
+				v.State, v.Weight, v.ConfiguredWeight = hand.effective(!s.Disabled), hand.weightOf(s), s.Weight
+				v.ByHand = hand != untouched
+				v.Check = c.checkOf(s, dataplane.ServerID(id))
 				all = append(all, v)
 			}
 		}
@@ -221,7 +227,7 @@ func (c control) server(now inForce, id int, connections []int) admin.Server {
 	s, name := &now.plan.Tables.Shard.Servers[id], now.plan.Tables.Names.Servers[id]
 	r, t := c.state.record(dataplane.ServerID(id)), c.tally.server(name)
 	return admin.Server{
-		Backend: name.Backend, Name: name.Name, Address: netip.AddrPortFrom(s.Addr.Netip(), s.Port).String(), Backup: s.Backup, Weight: s.Weight,
+		State: admin.ServerMaint, Backend: name.Backend, Name: name.Name, Address: netip.AddrPortFrom(s.Addr.Netip(), s.Port).String(), Backup: s.Backup, Weight: s.Weight,
 		Up: r.up, Since: moment(r.since), Connections: at(connections, id), Ended: t.Ended, Failed: t.Failed,
 		BytesToClient: t.ToClient, BytesToServer: t.ToServer,
 	}
@@ -234,7 +240,7 @@ func (c control) checkOf(s *config.Server, id dataplane.ServerID) *admin.Check {
 	}
 	r := c.state.record(id)
 	v := &admin.Check{
-		Enabled: !s.Disabled, Rise: s.Rise, Fall: s.Fall, Health: r.counter, Code: string(r.last.Code), Status: r.last.Status,
+		Enabled: c.state.checks(id), Rise: s.Rise, Fall: s.Fall, Health: r.counter, Code: string(r.last.Code), Status: r.last.Status,
 		DurationMs: r.last.Duration.Milliseconds(), At: moment(r.at), Checks: r.checks, Failures: r.failures, Downs: r.downs,
 	}
 	if v.Code != "" {
@@ -264,10 +270,4 @@ func (c control) Counters(ctx context.Context) (all []admin.Counter, err error) 
 	counts.Stats.Each()(add)
 	dataplane.EachCount(&counts.Policy)(add)
 	return all, nil
-}
-
-// loopOf returns the loop whose shard hears a client.
-func (g *gateway) loopOf(client wire.Addr) *drive.Loop {
-	spread := g.spreading()
-	return g.loops[spread.Shard(client, len(g.loops))]
 }

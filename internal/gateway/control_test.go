@@ -15,6 +15,7 @@ import (
 	"hushgate/internal/connlog"
 	"hushgate/internal/drive"
 	"hushgate/internal/mono"
+	"hushgate/internal/netenv"
 	"hushgate/internal/plan"
 	"hushgate/internal/plan/plantest"
 	"hushgate/internal/wire"
@@ -41,10 +42,20 @@ func (b ringer) Wait(d time.Duration) error {
 	return nil
 }
 
+// nowhere has no route.
+type nowhere struct{}
+
+func (nowhere) Resolve(_, _ wire.Addr) (netenv.Hop, netenv.State) {
+	return netenv.Hop{}, netenv.NoRoute
+}
+func (nowhere) Probe(_, _ wire.Addr)  {}
+func (nowhere) Doubt(netenv.Hop) bool { return false }
+
 // operated is a gateway whose loops run, without ports, and whose live carries out actions.
 type operated struct {
 	control
 	services []dataplane.Service
+	cancel   context.CancelFunc
 }
 
 func newOperated(t *testing.T, shards int) *operated {
@@ -66,14 +77,17 @@ func newOperated(t *testing.T, shards int) *operated {
 		cfg: cfg, plan: &plan.Plan{Tables: b, Warnings: []string{"careful"}}, log: log, clock: clock, spread: newKey(), lines: lines,
 		version: "1.2.3", pid: 7, began: time.Now(), loaded: loaded{time.Now(), nil}, serving: ctx, commands: make(chan command),
 		ending: make(chan struct{}), watched: []*drive.Sockets{{List: []*drive.Socket{drive.NewSocket("eth0", wire.Both, nil)}}},
-		probers: map[proberKey]prober{},
+		probers: map[proberKey]prober{}, prefix: plan.Prefix(cfg), own: delays{},
+	}
+	g.probe = func(ctx context.Context, _ *health.Config, _ time.Duration, _ health.Dialer, _ func(health.Report)) {
+		<-ctx.Done()
 	}
 	g.state.set(nil, b)
 	g.tally.set(&b.Names)
 	for i := range shards {
 		shard := b.Shard
 		shard.Turn, shard.Shards = i, shards
-		l := drive.NewLoop(i, dataplane.New(&shard), clock, nil, make(ringer, 1), nil, drive.NewFailures(), &g.tally)
+		l := drive.NewLoop(i, dataplane.New(&shard), clock, nil, make(ringer, 1), nowhere{}, drive.NewFailures(), &g.tally)
 		g.loops = append(g.loops, l)
 		group.Go(func() error { return l.Run(ctx) })
 	}
@@ -93,14 +107,15 @@ func newOperated(t *testing.T, shards int) *operated {
 			t.Error(err)
 		}
 	})
-	return &operated{control{g}, b.Shard.Services}
+	return &operated{control{g}, b.Shard.Services, cancel}
 }
 
 // connect has a client connect to a service, in the shard that hears it.
 func (o *operated) connect(t *testing.T, client string, port uint16, service int) {
 	t.Helper()
 	addr := wire.AddrFrom(netip.MustParseAddr(client))
-	l := o.loopOf(addr)
+	spread := o.spreading()
+	l := o.loops[spread.Shard(addr, len(o.loops))]
 	_, ok := drive.Ask(t.Context(), l, func(s *dataplane.Shard) struct{} {
 		to := o.services[service]
 		h := wire.Header{Src: addr, SrcPort: port, Dst: to.Addr, DstPort: to.Port, Flags: wire.SYN, Seq: 100, Wnd: 1000}

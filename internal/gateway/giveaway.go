@@ -38,6 +38,8 @@ type head struct {
 	Managed bool                    `json:"managed"`         // the firewall rules were installed by the old process
 	Spread  [2]uint64               `json:"spread"`          // the secret of port.Spread, so that a client's connections stay in one shard
 	Prefix  port.Prefix             `json:"prefix,omitzero"` // how many bits of an address select a client's shard; an older hushgate uses all
+
+	Delays delays `json:"delays,omitempty"` // set by hand, in ns
 }
 
 // clockReading is one moment on two clocks: the clock of connections, and the kernel's monotonic clock, which all processes
@@ -67,6 +69,8 @@ type serverState struct {
 	Failures uint64 `json:"failures,omitempty"`
 	Downs    uint64 `json:"downs,omitempty"`
 	Since    int64  `json:"since,omitempty"` // milliseconds since 1970; 0: as Up was at the start
+
+	Hand *savedHand `json:"hand,omitempty"` // what was set by hand; none if nothing was
 }
 
 // changedSysctl is a sysctl that the old process has changed and would have restored at its end.
@@ -183,6 +187,7 @@ func (g *gateway) converse(ctx context.Context, conn *handover.Conn) error {
 	about := head{
 		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: g.plan.Tables.Save(g.used(ctx)),
 		Clock: clockReading{g.clock.Now(), monotonic()}, Managed: g.rules != nil, Spread: g.spread, Prefix: g.prefix,
+		Delays: g.delays,
 	}
 	if err := conn.SendJSON(handover.Head, about, nil); err != nil {
 		return err

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -29,12 +30,11 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 	}
 	old, sources := g.plan, g.plan.Sources
 	if err == nil {
-		err = g.reconfigure(ctx, group, cfg)
-	}
-	if err == nil {
-		g.mu.Lock()
-		g.loaded = loaded{time.Now(), slices.Clone(warnings)}
-		g.mu.Unlock()
+		var own delays
+		cfg, own = g.delays.over(cfg)
+		if err = g.reconfigure(ctx, group, cfg); err == nil {
+			g.noteLoaded(warnings, own)
+		}
 	}
 	if err != nil {
 		g.log.Error("the configuration was not reloaded: the previous one stays in force", "asked_by", why, "err", err)
@@ -56,6 +56,18 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 	}
 	g.tellSources(sources)
 	return warnings, nil
+}
+
+// noteLoaded records what was read of a configuration that is in force now. Delays that were set by hand for other frontends are
+// forgotten.
+func (g *gateway) noteLoaded(warnings []string, own delays) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.loaded, g.own = loaded{time.Now(), slices.Clone(warnings)}, own
+	maps.DeleteFunc(g.delays, func(name string, _ time.Duration) bool {
+		_, there := own[name]
+		return !there
+	})
 }
 
 // reconfigure puts a configuration in force. All steps that can fail come first, and are undone if a later one fails. Only

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"hushgate/dataplane/port"
+	"hushgate/health"
 	"hushgate/internal/admin"
 	"hushgate/internal/announce"
 	"hushgate/internal/config"
@@ -58,6 +59,7 @@ type gateway struct {
 	rules   *rules           // nil if hushgate does not manage them; has a lock of its own
 	watched []*drive.Sockets // sockets of each loop
 	probers map[proberKey]prober
+	probe   func(context.Context, *health.Config, time.Duration, health.Dialer, func(health.Report))
 
 	// The control API, and what it shows of the process.
 	api     *admin.API
@@ -65,6 +67,8 @@ type gateway struct {
 	pid     int
 	began   time.Time
 	loaded  loaded          // like cfg
+	delays  delays          // set by hand; cfg has them
+	own     delays          // what the configuration says
 	serving context.Context // done when the process is at its end
 
 	changed  chan struct{}
@@ -110,8 +114,8 @@ func Run(s *Signals, o Options) (err error) {
 		changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), relisted: make(chan struct{}, 1),
 		learnt: make(grants, 64), commands: make(chan command), ending: make(chan struct{}), probers: map[proberKey]prober{}, program: o.Program,
 		messages: o.Messages,
-		lost:     drive.NewFailures(),
-		version:  o.Version, pid: os.Getpid(), began: time.Now(), loaded: loaded{time.Now(), o.Warnings},
+		lost:     drive.NewFailures(), probe: health.Probe,
+		version: o.Version, pid: os.Getpid(), began: time.Now(), loaded: loaded{time.Now(), o.Warnings},
 	}
 	g.api = admin.New(admin.Options{Gateway: control{g}, Log: o.Log})
 	g.speech = announce.New(o.Log, g.networkChanged)
@@ -126,6 +130,7 @@ func Run(s *Signals, o Options) (err error) {
 		}
 	}
 	defer func() { err = errors.Join(err, g.successor.end(err)) }()
+	g.cfg, g.own = g.delays.over(g.cfg)
 	if err := g.prepare(ctx, s.asked); err != nil {
 		return err
 	}

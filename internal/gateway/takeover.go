@@ -59,6 +59,7 @@ func (g *gateway) askForAll(ctx context.Context) (h *successor, err error) {
 // shards.
 func (g *gateway) adoptHead(h *head) {
 	g.clock = mono.NewClockFrom(h.Clock.Now.Add(time.Duration(monotonic() - h.Clock.Monotonic)))
+	g.delays = h.Delays
 	if h.Spread != [2]uint64{} { // an older hushgate has none
 		g.spread = h.Spread
 	}

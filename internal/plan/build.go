@@ -22,6 +22,7 @@ type Tables struct {
 	Shard    dataplane.Config // without its keys, and without this machine's addresses
 	Names    connlog.Names    // the names for the numbers in Shard
 	Checks   []Check
+	Idle     []Check // of servers that the configuration disables: they begin when a server is put to work by hand
 	Firewall firewall.Config
 	Services []netip.AddrPort // the services for packet filters and firewall, without duplicates
 	Servers  []netip.AddrPort
@@ -206,11 +207,13 @@ func (b *Tables) backend(c *config.Backend) {
 		b.Names.Servers = append(b.Names.Servers, connlog.Server{Backend: c.Name, Name: s.Name})
 		b.Servers = append(b.Servers, netip.AddrPortFrom(s.Addr, s.Port))
 		out.Servers = append(out.Servers, id)
-		if !s.Disabled {
-			b.Checks = append(b.Checks, Check{Config: healthConfig(c, s), ServerID: id})
-			if s.Check && s.CheckAddr != s.Addr {
-				b.Checks = append(b.Checks, Check{Config: visitOf(c, s), ServerID: id, Visit: true})
-			}
+		checks := &b.Checks
+		if s.Disabled {
+			checks = &b.Idle
+		}
+		*checks = append(*checks, Check{Config: healthConfig(c, s), ServerID: id})
+		if s.Check && s.CheckAddr != s.Addr {
+			*checks = append(*checks, Check{Config: visitOf(c, s), ServerID: id, Visit: true})
 		}
 	}
 	b.backends = append(b.backends, c.Name)
@@ -337,11 +340,11 @@ func has(links []*netenv.Link, name string, a netip.Addr) bool {
 
 // clients says for each check what matters about the clients of the frontends that may reach that server.
 func (b *Tables) clients() {
-	for i := range b.Checks {
+	for _, c := range slices.Concat(pointers(b.Checks), pointers(b.Idle)) {
 		for _, f := range b.Shard.Frontends {
 			for _, s := range b.Shard.Backends[f.Backend].Servers {
-				if s == b.Checks[i].ServerID {
-					clients := &b.Checks[i].Clients
+				if s == c.ServerID {
+					clients := &c.Clients
 					clients.Delay = max(clients.Delay, f.Delay)
 					clients.SeePipeconnect = clients.SeePipeconnect || !f.HidePipeconnect
 				}
@@ -350,10 +353,16 @@ func (b *Tables) clients() {
 	}
 }
 
+func pointers(list []Check) (all []*Check) {
+	for i := range list {
+		all = append(all, &list[i])
+	}
+	return all
+}
+
 // ownChecks lists, without duplicates, the addresses of health checks that go to the servers themselves.
 func (b *Tables) ownChecks() (list []netip.AddrPort) {
-	for i := range b.Checks {
-		c := &b.Checks[i]
+	for _, c := range slices.Concat(pointers(b.Checks), pointers(b.Idle)) {
 		if c.Own(&b.Shard.Servers[c.ServerID]) && !slices.Contains(list, c.Addr) {
 			list = append(list, c.Addr)
 		}

@@ -71,12 +71,12 @@ func TestServersElsewhere(t *testing.T) {
 }
 
 // TestChecksElsewhere: what a server grants is learnt from the server itself. If its checks go to its own address, at any
-// port, they are used. If they go to another address, further visits are used, and the filters let their answers in.
+// port, they are used. If they go to another address, further visits are used, and the filters let their answers in. The answers of a server that the configuration disables are let in too: it may be put to work by hand.
 func TestChecksElsewhere(t *testing.T) {
 	text := strings.Replace(plantest.TwoFrontends, "port: 26", "port: 26, addr: 10.0.0.99", 1)
 	for _, c := range []struct{ text, beside, heard string }{
-		{plantest.TwoFrontends, "[false false]", "[10.0.0.11:26 10.0.0.12:25]"},
-		{text, "[false true false]", "[10.0.0.11:25 10.0.0.12:25]"},
+		{plantest.TwoFrontends, "[false false]", "[10.0.0.11:26 10.0.0.12:25 10.0.0.13:25]"},
+		{text, "[false true false]", "[10.0.0.11:25 10.0.0.12:25 10.0.0.13:25]"},
 	} {
 		b, err := Build(plantest.Parse(t, c.text), plantest.Chosen())
 		if err != nil {

@@ -132,9 +132,9 @@ func (b *Tables) Inherit(old *Tables, used Uses) *Tables {
 	out.put(b, n)
 	out.tidy()
 	out.name()
-	out.Checks = slices.Clone(b.Checks)
-	for i := range out.Checks {
-		out.Checks[i].ServerID = n.servers[b.Checks[i].ServerID]
+	out.Checks, out.Idle = slices.Clone(b.Checks), slices.Clone(b.Idle)
+	for _, c := range slices.Concat(pointers(out.Checks), pointers(out.Idle)) {
+		c.ServerID = n.servers[c.ServerID]
 	}
 	out.Services, out.Servers = present(out.serviceKeys()), nil
 	for _, k := range out.serverKeys() {

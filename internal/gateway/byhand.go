@@ -1,0 +1,269 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"hushgate/dataplane"
+	"hushgate/internal/admin"
+	"hushgate/internal/config"
+	"hushgate/internal/connlog"
+)
+
+// What an administrator sets while the gateway runs counts in the place of what the configuration says, until it is taken back or
+// the service ends: it goes on over reloads and upgrades.
+
+// byHand is what was set for a server.
+type byHand struct {
+	state     admin.ServerState // empty: as the configuration says
+	weight    int               // negative: the configuration's
+	unchecked bool              // its health checks are switched off
+}
+
+// untouched is the hand of a server for which nothing was set.
+var untouched = byHand{weight: -1}
+
+// savedHand is byHand for another process.
+type savedHand struct {
+	State     admin.ServerState `json:"state,omitempty"`
+	Weight    int               `json:"weight"`
+	Unchecked bool              `json:"unchecked,omitempty"`
+}
+
+func (h byHand) save() *savedHand {
+	if h == untouched {
+		return nil
+	}
+	return &savedHand{h.state, h.weight, h.unchecked}
+}
+
+func (v *savedHand) restore() byHand {
+	if v == nil {
+		return untouched
+	}
+	return byHand{v.State, v.Weight, v.Unchecked}
+}
+
+// effective returns the state that counts for a server that the configuration enables or not.
+func (h byHand) effective(enabled bool) admin.ServerState {
+	switch {
+	case h.state != "":
+		return h.state
+	case enabled:
+		return admin.ServerReady
+	}
+	return admin.ServerMaint
+}
+
+// inherited returns the record of a server after a reload; was and is say whether the configurations enable it.
+func (r serverRecord) inherited(was, is bool) serverRecord {
+	before := r.hand.effective(was) != admin.ServerMaint
+	if is && r.hand.state == admin.ServerReady {
+		r.hand.state = ""
+	}
+	switch now := r.hand.effective(is) != admin.ServerMaint; {
+	case now && !before: // as at the start
+		r.up, r.counter = true, 0
+	case !now && r.hand.state == "":
+		r.up = false
+	}
+	return r
+}
+
+// takes reports whether a server takes new connections, apart from its weight.
+func (t *serverStates) takes(id int) bool {
+	r := &t.records[id]
+	return r.up && r.hand.effective(t.servers[id].Up) == admin.ServerReady
+}
+
+// checks reports whether a server is to be checked.
+func (t *serverStates) checks(id dataplane.ServerID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.records[id].hand
+	return !h.unchecked && h.effective(t.servers[id].Up) != admin.ServerMaint
+}
+
+// serverNamed finds a server of the configuration.
+func (g *gateway) serverNamed(name admin.ServerName) (dataplane.ServerID, *config.Server, error) {
+	t := g.plan.Tables
+	for i, n := range t.Names.Servers {
+		if n == (connlog.Server{Backend: name.Backend, Name: name.Name}) && !t.Retired(dataplane.ServerID(i)) {
+			if s := serverOf(g.cfg, name); s != nil {
+				return dataplane.ServerID(i), s, nil
+			}
+		}
+	}
+	return 0, nil, admin.NotFound(fmt.Sprintf("there is no server %s/%s", name.Backend, name.Name))
+}
+
+func serverOf(cfg *config.Config, name admin.ServerName) *config.Server {
+	for i := range cfg.Backends {
+		for j := range cfg.Backends[i].Servers {
+			if s := &cfg.Backends[i].Servers[j]; cfg.Backends[i].Name == name.Backend && s.Name == name.Name {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// SetServer implements admin.Operator.
+func (c control) SetServer(ctx context.Context, name admin.ServerName, to admin.ServerChange) error {
+	_, err := inLive(ctx, c.gateway, func(ctx context.Context, group *errgroup.Group) (struct{}, error) {
+		return struct{}{}, c.setServer(ctx, group, name, to)
+	})
+	return refused(err)
+}
+
+// setServer applies a change. Only live calls it.
+func (g *gateway) setServer(ctx context.Context, group *errgroup.Group, name admin.ServerName, to admin.ServerChange) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	id, s, err := g.serverNamed(name)
+	if err != nil {
+		return err
+	}
+	if to.Checks != nil && !s.Check {
+		return admin.Conflict(fmt.Sprintf("server %s/%s has no health check in the configuration", name.Backend, name.Name))
+	}
+	was := g.state.record(id)
+	hand := was.hand.changed(to, !s.Disabled)
+	g.state.setHand(id, hand)
+	before, after := was.hand.effective(!s.Disabled), hand.effective(!s.Disabled)
+	g.tellShards(ctx, dataplane.ServerByHand{
+		Server: id, Out: after != admin.ServerReady, Weight: hand.weight,
+	})
+	if before == admin.ServerMaint && after != admin.ServerMaint || hand.unchecked && !was.hand.unchecked {
+		// As in HAProxy: it counts as up, and its next check decides.
+		g.state.note(id, 0)
+		g.state.change(id, true)
+		g.tellShards(ctx, dataplane.ServerState{Server: id, Up: true})
+	}
+	g.check(ctx, group, g.plan.Tables)
+	if before != after {
+		g.tellByHand(id, name, before, after)
+	}
+	g.log.Info("server set by hand", "server", name.Backend+"/"+name.Name, "state", string(after), "weight", hand.weightOf(s), "checks", s.Check && !hand.unchecked)
+	g.notify(g.state.status())
+	return nil
+}
+
+// changed returns the hand after a change, for a server that the configuration enables or not.
+func (h byHand) changed(to admin.ServerChange, enabled bool) byHand {
+	if to.State != nil {
+		h.state = *to.State
+		if enabled && h.state == admin.ServerReady {
+			h.state = ""
+		}
+	}
+	if to.Weight.Set {
+		h.weight = -1
+		if to.Weight.Value != nil {
+			h.weight = *to.Weight.Value
+		}
+	}
+	if to.Checks != nil {
+		h.unchecked = !*to.Checks
+	}
+	return h
+}
+
+// weightOf returns the weight that counts.
+func (h byHand) weightOf(s *config.Server) int {
+	if h.weight >= 0 {
+		return h.weight
+	}
+	return s.Weight
+}
+
+func (t *serverStates) setHand(id dataplane.ServerID, h byHand) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.records[id].hand = h
+}
+
+// tellByHand logs a change in HAProxy's words.
+func (g *gateway) tellByHand(id dataplane.ServerID, name admin.ServerName, before, after admin.ServerState) {
+	g.state.mu.Lock()
+	left := g.state.left(id)
+	g.state.mu.Unlock()
+	who := "Server " + name.Backend + "/" + name.Name
+	rest := fmt.Sprintf("%d active and %d backup servers left.", left.Active, left.Backup)
+	switch {
+	case after == admin.ServerMaint:
+		g.lines.line(connlog.Alert, fmt.Sprintf("%s is going DOWN for maintenance. %s", who, rest))
+	case after == admin.ServerDrain:
+		g.lines.line(connlog.Alert, fmt.Sprintf("%s enters drain state. %s", who, rest))
+	case before == admin.ServerMaint:
+		g.lines.line(connlog.Notice, who+" is UP/READY (leaving forced maintenance).")
+	default:
+		g.lines.line(connlog.Notice, who+" is UP (leaving forced drain).")
+	}
+	if left.Active+left.Backup == 0 {
+		g.lines.line(connlog.Alert, fmt.Sprintf("backend %s has no server available!", name.Backend))
+	}
+}
+
+// delays are the delays of frontends that were set by hand, by name.
+type delays map[string]time.Duration
+
+// over returns a configuration with these delays, and what its own delays are.
+func (d delays) over(cfg *config.Config) (changed *config.Config, own delays) {
+	own = delays{}
+	for i := range cfg.Frontends {
+		own[cfg.Frontends[i].Name] = cfg.Frontends[i].Delay
+	}
+	if len(d) == 0 {
+		return cfg, own
+	}
+	out := *cfg
+	out.Frontends = slices.Clone(cfg.Frontends)
+	for i := range out.Frontends {
+		if by, ok := d[out.Frontends[i].Name]; ok {
+			out.Frontends[i].Delay = by
+		}
+	}
+	return &out, own
+}
+
+// SetDelay implements admin.Operator.
+func (c control) SetDelay(ctx context.Context, frontend string, delay *time.Duration) error {
+	_, err := inLive(ctx, c.gateway, func(ctx context.Context, group *errgroup.Group) (struct{}, error) {
+		return struct{}{}, c.setDelay(ctx, group, frontend, delay)
+	})
+	return refused(err)
+}
+
+// setDelay puts the configuration in force with another delay. Connections that are held keep theirs. Only live calls it.
+func (g *gateway) setDelay(ctx context.Context, group *errgroup.Group, frontend string, delay *time.Duration) error {
+	own, ok := g.own[frontend]
+	if !ok {
+		return admin.NotFound(fmt.Sprintf("there is no frontend %q", frontend))
+	}
+	next := maps.Clone(g.delays)
+	if next == nil {
+		next = delays{}
+	}
+	if delay == nil {
+		delete(next, frontend)
+		delay = &own
+	} else {
+		next[frontend] = *delay
+	}
+	base, _ := g.own.over(g.cfg)
+	cfg, _ := next.over(base)
+	if err := g.reconfigure(ctx, group, cfg); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.delays = next
+	g.mu.Unlock()
+	g.log.Info("delay set by hand", "frontend", frontend, "delay", *delay)
+	return nil
+}
