@@ -40,7 +40,6 @@ func (b *builder) buildUncounted() {
 		tr.Counted = false
 		b.table.uncounted = append(b.table.uncounted, b.intern(&tr))
 	}
-	b.table.after = append(b.table.after, make([]*afterDNS, len(b.table.treatments)-len(b.table.after))...)
 }
 
 // countsAsked reports whether rules ask for the connections of clients.

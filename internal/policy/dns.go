@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,7 +14,8 @@ type DNS struct {
 	Threshold int
 	// AllowThreshold is the score down to which the delay ends at once; below 0. 0 means that there is none.
 	AllowThreshold int
-	// Deny is a reject, a tarpit or a delay. {list} in its text stands for the list that weighed most.
+	// Deny is a reject, a tarpit or a delay, or Dunno: the verdict is told, and changes nothing. {list} in its text stands for
+	// the list that weighed most.
 	Deny Outcome
 }
 
@@ -37,8 +39,40 @@ type SiteSet [maxSites / 64]uint64
 // Add puts a site into the set.
 func (s *SiteSet) Add(site int) { s[site/64] |= 1 << (site % 64) }
 
+// AddNamed puts the first site of a name into the set, if there is one.
+func (s *SiteSet) AddNamed(sites []Site, name string) {
+	if i := slices.IndexFunc(sites, func(site Site) bool { return site.Name == name }); i >= 0 {
+		s.Add(i)
+	}
+}
+
+// Names returns the names of the sites in the set, each once.
+func (s *SiteSet) Names(sites []Site) (names []string) {
+	for i, site := range sites {
+		if s.Has(i) && !slices.Contains(names, site.Name) {
+			names = append(names, site.Name)
+		}
+	}
+	return names
+}
+
+// Renumber returns the set of the sites that have the same names in another configuration. Those that are not there are left
+// out.
+func (s *SiteSet) Renumber(from, to []Site) (out SiteSet) {
+	for _, name := range s.Names(from) {
+		out.AddNamed(to, name)
+	}
+	return out
+}
+
 // Has reports whether a site is in the set.
 func (s *SiteSet) Has(site int) bool { return s[site/64]>>(site%64)&1 != 0 }
+
+// Listing is what DNS lists said of a client: which of them have it, and the sum of their weights.
+type Listing struct {
+	Sites SiteSet
+	Rank  int32
+}
 
 // Effect is what DNS lists mean for a client.
 type Effect uint8
@@ -111,8 +145,8 @@ func (d *DNS) check() error {
 		return fmt.Errorf("a threshold of %d for DNS lists: expected 1 to %d", d.Threshold, maxWeight)
 	case d.AllowThreshold > 0 || d.AllowThreshold < -maxWeight:
 		return fmt.Errorf("an allow threshold of %d for DNS lists: expected %d to -1, or 0 for none", d.AllowThreshold, -maxWeight)
-	case k != OutcomeReject && k != OutcomeTarpit && k != OutcomeDelay:
-		return fmt.Errorf("DNS lists lead to %v: expected reject, tarpit or delay", k)
+	case k != OutcomeDunno && k != OutcomeReject && k != OutcomeTarpit && k != OutcomeDelay:
+		return fmt.Errorf("DNS lists lead to %v: expected reject, tarpit, delay or dunno", k)
 	}
 	for _, s := range d.Sites {
 		if s.Weight == 0 || s.Weight > maxWeight || s.Weight < -maxWeight {
@@ -122,66 +156,94 @@ func (d *DNS) check() error {
 	return checkOutcome(&d.Deny, "DNS lists")
 }
 
-// afterDNS are the treatments that a treatment turns into.
-type afterDNS struct {
-	allow TreatmentID
-	deny  []TreatmentID // by site; one alone if they are all the same
+// Outcomes are the treatments that a treatment turns into by the verdict of DNS lists. They are values, so that a connection
+// can keep what was decided when it began, and not the table that decided it.
+type Outcomes struct {
+	allow Treatment
+	deny  []Treatment // by site; one alone if they are all the same
+	sites []Site
 }
 
-// After returns what a treatment that asks for DNS lists turns into by their verdict. That the connection is counted, and its
-// teaser, which was sent, do not change.
-func (t *Table) After(id TreatmentID, v Verdict) TreatmentID {
-	a := t.after[id]
+// Sites returns the DNS lists by the number that they have in a Verdict. They are not to be changed.
+func (o *Outcomes) Sites() []Site { return o.sites }
+
+// After returns what the treatment turns into by a verdict; false if it stays what it is. That the connection is counted, and
+// its teaser, which was sent, do not change.
+func (o *Outcomes) After(v Verdict) (*Treatment, bool) {
 	switch {
-	case a == nil:
-		return id
+	case o == nil:
 	case v.Effect == DNSAllow:
-		return a.allow
-	case v.Effect == DNSDeny && len(a.deny) == 1:
-		return a.deny[0]
-	case v.Effect == DNSDeny && v.Site >= 0 && v.Site < len(a.deny):
-		return a.deny[v.Site]
+		return &o.allow, true
+	case v.Effect == DNSDeny && len(o.deny) == 1:
+		return &o.deny[0], true
+	case v.Effect == DNSDeny && v.Site >= 0 && v.Site < len(o.deny):
+		return &o.deny[v.Site], true
 	}
-	return id
+	return nil, false
 }
 
-// buildAfter makes the treatments that verdicts of DNS lists lead to.
-func (b *builder) buildAfter() {
+// Equal reports whether the same verdicts lead to the same treatments.
+func (o *Outcomes) Equal(p *Outcomes) bool {
+	if o == nil || p == nil {
+		return o == p
+	}
+	return o.allow == p.allow && slices.Equal(o.deny, p.deny)
+}
+
+// Outcomes returns what verdicts of the table's DNS lists turn a treatment into; nil if it does not ask for any, or if there
+// are none. The treatment may be another table's.
+func (t *Table) Outcomes(tr *Treatment) *Outcomes {
+	if !tr.Ask || len(t.dns.Sites) == 0 {
+		return nil
+	}
+	asked := *tr
+	asked.Ask = false
+	o := &Outcomes{allow: asked, sites: t.dns.Sites}
+	o.allow.Delay, o.allow.Pass = 0, PassUnused
+	for _, site := range t.denySites() {
+		denied := asked
+		deny(&denied, &t.dns.Deny, site)
+		if t.dns.Deny.Kind == OutcomeDelay && denied.Pass == PassNew {
+			denied.Pass = PassVetoed // with a pass nobody would ask about it when it comes back
+		}
+		o.deny = append(o.deny, denied)
+	}
+	return o
+}
+
+// Sites returns the DNS lists by their number. They are not to be changed.
+func (t *Table) Sites() []Site { return t.dns.Sites }
+
+// buildOutcomes enters the treatments that verdicts of DNS lists lead to among those that can come out.
+func (b *builder) buildOutcomes() {
 	asking := len(b.table.treatments)
-	b.table.after = make([]*afterDNS, asking)
 	for id := range asking {
-		tr := b.table.treatments[id]
-		if !tr.Ask {
-			continue
+		if o := b.table.Outcomes(&b.table.treatments[id]); o != nil {
+			b.intern(&o.allow)
+			for i := range o.deny {
+				b.intern(&o.deny[i])
+			}
 		}
-		tr.Ask = false
-		allowed := tr
-		allowed.Delay, allowed.Pass = 0, PassUnused
-		a := &afterDNS{allow: b.intern(&allowed)}
-		for _, site := range b.denySites() {
-			denied := tr
-			deny(&denied, &b.config.DNS.Deny, site)
-			a.deny = append(a.deny, b.intern(&denied))
-		}
-		b.table.after[id] = a
 	}
 }
 
 // denySites are the names for which there is a treatment each: one, if the text names none.
-func (b *builder) denySites() (names []string) {
-	if d := &b.config.DNS; strings.Contains(string(d.Deny.Text), listWord) {
-		for _, s := range d.Sites {
-			names = append(names, s.Name)
-		}
-		return names
+func (t *Table) denySites() (names []string) {
+	if !strings.Contains(string(t.dns.Deny.Text), listWord) {
+		return []string{""}
 	}
-	return []string{""}
+	for _, s := range t.dns.Sites {
+		names = append(names, s.Name)
+	}
+	return names
 }
 
 // deny changes a treatment as a denying verdict says. A delay is never shortened by it, not even in stress.
 func deny(tr *Treatment, o *Outcome, site string) {
 	counted, teaser := tr.Counted, tr.Teaser
 	switch o.Kind {
+	case OutcomeDunno:
+		return
 	case OutcomeDelay:
 		tr.Delay = max(tr.Delay, o.Delay)
 		return

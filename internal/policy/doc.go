@@ -28,7 +28,7 @@
 //	5. offender ---------------> tarpit, reject, silent-drop
 //	      |   +-- a longer delay: go on with that
 //	      v
-//	   the delay, while which DNS lists are asked: reject, tarpit, a longer delay, or the delay ends (Table.After)
+//	   the delay, while which DNS lists are asked: reject, tarpit, a longer delay, or the delay ends (Table.Outcomes)
 //
 // A pass is looked at before offences, because it is the better knowledge: early talk would have taken it. Stress (6) is no step
 // of its own: in every step there is a treatment with the shorter delay beside the one with the usual delay.

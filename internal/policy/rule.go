@@ -168,6 +168,7 @@ const (
 	RulePass                      // a pass
 	RuleVeto                      // no pass, and no way to get one here
 	RuleOffender                  // offences
+	RuleDNS                       // DNS lists, while the client waited
 	firstRule
 )
 

@@ -79,7 +79,7 @@ type Table struct {
 	lists      []NamedList
 	rules      []RuleInfo
 	treatments []Treatment
-	after      []*afterDNS // by TreatmentID, nil for those that do not ask
+	dns        DNS
 	uncounted  []TreatmentID
 	pinned     []Signature
 	prefixes   Prefixes
@@ -121,11 +121,12 @@ func (t *Table) Prefixes() Prefixes { return t.prefixes }
 // NewTable returns the table of a configuration, or all that is wrong with it.
 func NewTable(c *Config) (*Table, error) {
 	b := &builder{config: c, ids: map[Treatment]TreatmentID{}, table: &Table{
-		lists: c.Lists, prefixes: c.Prefixes.withDefaults(), passTTL: seconds(c.PassTTL), window: c.Window,
+		lists: c.Lists, dns: c.DNS, prefixes: c.Prefixes.withDefaults(), passTTL: seconds(c.PassTTL), window: c.Window,
 		offences: offences{after: c.Offences.After, within: seconds(c.Offences.Within), forTime: seconds(c.Offences.For)},
 		rules: []RuleInfo{
 			RuleNone: {Name: "delay"}, RuleConnections: {Name: "too many connections"}, RuleRate: {Name: "connection rate"},
 			RulePass: {Name: "pass"}, RuleVeto: {Name: "veto"}, RuleOffender: {Name: "offender"},
+			RuleDNS: {Name: "DNS list"},
 		},
 	}}
 	if b.table.window == 0 {
@@ -139,7 +140,7 @@ func NewTable(c *Config) (*Table, error) {
 			return nil, errTreatments
 		}
 	}
-	b.buildAfter()
+	b.buildOutcomes()
 	b.buildUncounted()
 	switch {
 	case len(b.table.treatments) > maxTreatments:

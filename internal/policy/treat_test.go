@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -290,7 +291,6 @@ func TestOffender(t *testing.T) {
 		do   Outcome
 		want Treatment
 	}{
-		{Outcome{Kind: OutcomeDunno}, Treatment{Delay: 30 * time.Second, Pass: PassNew}},
 		{Outcome{Kind: OutcomeDelay, Delay: time.Minute}, Treatment{Delay: time.Minute, Pass: PassNew}},
 		{Outcome{Kind: OutcomeDelay, Delay: time.Second}, Treatment{Delay: 30 * time.Second, Pass: PassNew}},
 		{Outcome{Kind: OutcomeTarpit}, Treatment{Refusal: RefuseTarpit}},
@@ -349,8 +349,9 @@ func TestAfter(t *testing.T) {
 		{Outcome{Kind: OutcomeReject, Text: "550 {client} is in {list}\r\n"}, Treatment{Refusal: RefuseReply, Refuse: "550 {client} is in zen.example\r\n"}},
 		{Outcome{Kind: OutcomeReject}, Treatment{Refusal: RefuseReset}},
 		{Outcome{Kind: OutcomeTarpit}, Treatment{Refusal: RefuseTarpit}},
-		{Outcome{Kind: OutcomeDelay, Delay: time.Minute}, Treatment{Delay: time.Minute, Pass: PassNew}},
-		{Outcome{Kind: OutcomeDelay, Delay: time.Second}, Treatment{Delay: 30 * time.Second, Pass: PassNew}},
+		{Outcome{Kind: OutcomeDelay, Delay: time.Minute}, Treatment{Delay: time.Minute, Pass: PassVetoed}},
+		{Outcome{Kind: OutcomeDelay, Delay: time.Second}, Treatment{Delay: 30 * time.Second, Pass: PassVetoed}},
+		{Outcome{Kind: OutcomeDunno}, Treatment{Delay: 30 * time.Second, Pass: PassNew}},
 	} {
 		for _, limit := range []uint32{0, 5} {
 			config := testConfig()
@@ -360,21 +361,32 @@ func TestAfter(t *testing.T) {
 			tab := table(t, config)
 			id := tab.Treat(&Client{Addr: addr("192.0.2.1")}, memory(tab), Load{}, start).Treatment
 			c.want.Counted = limit > 0
-			if got := bare(tab, tab.After(id, Verdict{Effect: DNSDeny, Score: 3})); got != c.want {
-				t.Errorf("denied: %+v, want %+v", got, c.want)
+			out := tab.Outcomes(tab.Treatment(id))
+			denied, ok := out.After(Verdict{Effect: DNSDeny, Score: 3})
+			if !ok || bare(denied) != c.want {
+				t.Errorf("denied: %+v, want %+v", denied, c.want)
 			}
-			if got := bare(tab, tab.After(id, Verdict{Effect: DNSAllow, Site: -1})); got != (Treatment{Counted: limit > 0}) {
-				t.Errorf("allowed: %+v", got)
+			allowed, ok := out.After(Verdict{Effect: DNSAllow, Site: -1})
+			if !ok || bare(allowed) != (Treatment{Counted: limit > 0}) {
+				t.Errorf("allowed: %+v", allowed)
 			}
-			for _, e := range []Effect{DNSDeny, DNSAllow} { // the teaser was sent, whatever comes then
-				if got := tab.Treatment(tab.After(id, Verdict{Effect: e, Site: -1})); got.Teaser != "220-mx\r\n" {
-					t.Errorf("%v: the teaser is %q", e, got.Teaser)
+			for _, tr := range []*Treatment{denied, allowed} {
+				if !slices.Contains(tab.Treatments(), *tr) || tab.Outcomes(tr) != nil {
+					t.Errorf("the table does not know of %+v, or it asks again", tr)
+				}
+			}
+			for _, tr := range []*Treatment{denied, allowed} { // the teaser was sent, whatever comes then
+				if tr.Teaser != "220-mx\r\n" {
+					t.Errorf("the teaser is %q", tr.Teaser)
 				}
 			}
 			for _, e := range []Effect{DNSNeutral, DNSUndecided} {
-				if got := tab.After(id, Verdict{Effect: e, Site: -1}); got != id {
-					t.Errorf("%v: %+v", e, tab.Treatment(got))
+				if got, ok := out.After(Verdict{Effect: e, Site: -1}); ok {
+					t.Errorf("%v: %+v", e, got)
 				}
+			}
+			if other := table(t, config); !out.Equal(other.Outcomes(tab.Treatment(id))) || out.Equal(nil) {
+				t.Error("the same configuration does not lead to the same")
 			}
 			for id := range tab.Treatments() {
 				a := tab.Uncounted(TreatmentID(id))
@@ -389,8 +401,8 @@ func TestAfter(t *testing.T) {
 }
 
 // bare is a treatment without the frontend's texts.
-func bare(t *Table, id TreatmentID) Treatment {
-	tr := *t.Treatment(id)
+func bare(t *Treatment) Treatment {
+	tr := *t
 	tr.Reject, tr.NoServer, tr.Teaser = "", "", ""
 	return tr
 }

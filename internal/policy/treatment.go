@@ -132,7 +132,7 @@ type Treatment struct {
 	Refusal Refusal
 	Pass    PassState
 	Counted bool // it is among the client's connections: call Memory.Closed when it ends
-	Ask     bool // DNS lists are wanted; Table.After says what their verdict leads to
+	Ask     bool // DNS lists are wanted; Table.Outcomes says what their verdict leads to
 	// Accepted: a rule lets the client in. It waits for nothing, and may talk before the banner (Talk is TalkObserve): that is no
 	// offence, and nobody is told of it.
 	Accepted bool
