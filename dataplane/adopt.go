@@ -109,6 +109,9 @@ func (s *Shard) adopt(v *FlowState, at mono.Time, ago time.Duration) (AdoptOutco
 	}
 	s.take(id, r)
 	s.queues.Place(id, r.class, v.Wait, v.Due) // check has seen that there is room
+	if f := s.flows.At(id); f.phase == PhaseHeld && s.treatment(f).Ask {
+		s.ask(f)
+	}
 	return Adopted, nil
 }
 

@@ -38,6 +38,10 @@ type Config struct {
 	Policy *policy.Table `json:"-"`
 	Bounds policy.Bounds `json:"-"`
 
+	// Lists is the number of the present configuration of DNS lists. An EventAsk quotes it, and its DNSAnswer counts only for the
+	// same one: a client is treated by the lists that it was asked for.
+	Lists uint32 `json:"-"`
+
 	// Turn is how many turns of each backend's round robin are skipped at the start. Each shard has its own round robin, and
 	// so each begins with another server.
 	Turn int

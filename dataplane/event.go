@@ -17,7 +17,7 @@ const (
 	VerdictEarlyTalker                // sent payload before the banner's first octet (Postfix: PREGREET)
 	VerdictHangup                     // closed or reset by the client before the banner (Postfix: HANGUP)
 	VerdictNoServer                   // waited, but no server could take the connection
-	VerdictRefused                    // turned away by policy as soon as its handshake was complete
+	VerdictRefused                    // turned away by policy: when its handshake was complete, or because of DNS lists
 	verdicts
 )
 
@@ -74,6 +74,10 @@ const (
 	// EventOffender: the client's early talk, which has ended a connection, has made it an offender, or keeps it one (Again).
 	// Offender, Until and Closed (the time of the event) are set.
 	EventOffender
+	// EventAsk: a client waits of whom DNS lists are to be asked. The answer comes as a DNSAnswer. Lists is set.
+	EventAsk
+	// EventListed: by the answer of DNS lists the client is treated as one that is listed. Only with Frontend.Live.
+	EventListed
 )
 
 // Cause is the reason why a connection ended, or why a server failed.
@@ -99,6 +103,7 @@ const (
 	CauseRefused                 // policy turned the client away, see Event.Rule
 	CauseKilled                  // an administrator ended the connection
 	CauseClientTimeout           // the client did not acknowledge our teaser
+	CauseListed                  // DNS lists have the client, see Event.Listing
 )
 
 // String returns the cause's word in logs.
@@ -140,6 +145,8 @@ func (c Cause) String() string {
 		return "killed"
 	case CauseClientTimeout:
 		return "client-timeout"
+	case CauseListed:
+		return "listed"
 	}
 	return "unknown"
 }
@@ -185,8 +192,10 @@ type Event struct {
 	Rule      policy.RuleID
 	Pass      policy.PassState
 	Signature policy.Signature
-	Accepted  bool // a rule let it in, without a delay
-	Stress    bool // for EventStress
+	Accepted  bool           // a rule let it in, without a delay
+	Stress    bool           // for EventStress
+	Listing   policy.Listing // what DNS lists said of the client; the sites are those of Config.Policy
+	Lists     uint32         // for EventAsk: Config.Lists of the configuration that wants to know
 
 	// For EventOffender: the client as offences count for it, and until when it is an offender.
 	Offender policy.Network
@@ -240,7 +249,7 @@ func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
 		SYN: f.syn, Established: f.established(),
 	}
 	t := &s.treatments.slots[f.treated]
-	e.Rule, e.Pass, e.Accepted, e.Observed = t.rule, t.Pass, t.Accepted, f.words&observed != 0 && !t.Accepted
+	e.Rule, e.Pass, e.Listing, e.Accepted, e.Observed = t.rule, t.Pass, t.listing, t.Accepted, f.words&observed != 0 && !t.Accepted
 	e.BytesToClient = s.teased(f)
 	if f.signature != 0 {
 		e.Signature = s.memory.Signatures().At(f.signature)

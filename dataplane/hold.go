@@ -89,7 +89,7 @@ func (s *Shard) ownEnd(id uint32, f *flow, seg *wire.Segment) {
 	}
 	switch e := out.Events; {
 	case e.Has(tcpstate.Opened) && s.treatment(f).Refusal != policy.RefuseNone:
-		s.refuseClient(id, f)
+		s.refuseClient(id, f, CauseRefused)
 	case e.Has(tcpstate.Talked) && f.words&observed == 0:
 		s.earlyTalk(id, f, seg)
 	case f.phase == PhaseSaying:
@@ -98,8 +98,8 @@ func (s *Shard) ownEnd(id uint32, f *flow, seg *wire.Segment) {
 		s.clientFinished(id, f)
 	case e.Has(tcpstate.Opened) && s.treatment(f).Delay == 0:
 		s.delayOver(id, f)
-	case e.Has(tcpstate.Opened) && s.treatment(f).Teaser != "":
-		s.tease(id, f)
+	case e.Has(tcpstate.Opened) && (s.treatment(f).Teaser != "" || s.treatment(f).Ask):
+		s.wait(id, f)
 	case e.Has(tcpstate.Acked):
 		s.teaserHeard(id, f, una)
 	}
@@ -162,6 +162,17 @@ func (s *Shard) opened(id uint32, f *flow) {
 		s.event(f, EventOpened, CauseNone)
 	}
 	s.push(id, s.delayOf(f))
+}
+
+// wait begins what happens during the hold: DNS lists are asked, and the teaser is sent.
+func (s *Shard) wait(id uint32, f *flow) {
+	t := s.treatment(f)
+	if t.Ask {
+		s.ask(f)
+	}
+	if t.Teaser != "" {
+		s.tease(id, f)
+	}
 }
 
 func (s *Shard) delayOver(id uint32, f *flow) {

@@ -11,7 +11,7 @@ import (
 type Metric struct {
 	Name  string // lower case, words joined by _
 	Help  string // what is counted
-	Label string // "reason", "phase", "verdict", "closed_by", "outcome", "rule" or "list": distinguishes numbers of one name; empty if there is one
+	Label string // "reason", "phase", "verdict", "closed_by", "outcome", "answer", "rule" or "list": distinguishes numbers of one name; empty if there is one
 	Value string // the label's value
 	Gauge bool   // a present number that can shrink; the others are counters
 }
@@ -88,6 +88,8 @@ func labelValue(label string, i int) string {
 		return Ends(i).String()
 	case "outcome":
 		return AdoptOutcome(i).String()
+	case "answer":
+		return AnswerOutcome(i).String()
 	}
 	return ""
 }

@@ -224,7 +224,7 @@ func (s *Shard) localTreatment(v *FlowState) (best treatedID, ok bool) {
 	for i := range s.treatments.slots {
 		t := &s.treatments.slots[i]
 		switch {
-		case !t.used() || t.Counted || t.Refusal != policy.RefuseNone && !speaks || t.Accepted != p.Accepted && !speaks:
+		case !t.used() || t.Counted || !speaks && (t.Refusal != policy.RefuseNone || t.Accepted != p.Accepted || t.ofLists()):
 		case speaks && string(t.said(words(v.Words), nil, v.Client)) != p.Text:
 		case t.Talk == p.Talk && string(t.Teaser) == p.Teaser:
 			return treatedID(i), true

@@ -55,10 +55,10 @@ func (s *Shard) resumeTreatments(v *ShardState) error {
 	s.resumed = resumedTreatments{undecided: v.Treated == nil && v.Treatments == nil}
 	for i := range v.Treated {
 		t := &v.Treated[i]
-		id, err := s.resumeTreatment(&policy.Treatment{
+		id, err := s.resumeTreatment(treated{listing: s.resumeListing(t), Treatment: policy.Treatment{
 			Delay: t.Delay, Talk: t.Talk, Refusal: t.Refusal, Pass: t.Pass, Counted: t.Counted && s.memory != nil, Accepted: t.Accepted,
-			Reject: t.Reject, NoServer: t.NoServer, Refuse: t.Refuse, Teaser: t.Teaser,
-		}, &t.Rule)
+			Reject: t.Reject, NoServer: t.NoServer, Refuse: t.Refuse, Teaser: t.Teaser, Ask: t.Ask,
+		}}, &t.Rule)
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (s *Shard) resumeGeneration(texts [][]string, rest []GenerationState) (ids 
 				tr.NoServer = policy.Text(text)
 			}
 		}
-		id, err := s.resumeTreatment(&tr, &policy.RuleInfo{})
+		id, err := s.resumeTreatment(treated{Treatment: tr}, &policy.RuleInfo{})
 		if err != nil {
 			return nil, err
 		}
@@ -107,15 +107,25 @@ func (s *Shard) resumeGeneration(texts [][]string, rest []GenerationState) (ids 
 	return ids, nil
 }
 
-func (s *Shard) resumeTreatment(tr *policy.Treatment, rule *policy.RuleInfo) (treatedID, error) {
+// resumeListing returns what DNS lists said, as far as this configuration has those lists.
+func (s *Shard) resumeListing(t *TreatedState) policy.Listing {
+	l := policy.Listing{Rank: t.Rank}
+	for _, name := range t.Listed {
+		l.Sites.AddNamed(sitesOf(s.cfg.Policy), name)
+	}
+	return l
+}
+
+// resumeTreatment enters a treatment. If it asks for DNS lists, those of this configuration are asked.
+func (s *Shard) resumeTreatment(tr treated, rule *policy.RuleInfo) (treatedID, error) {
 	if tr.Talk > policy.TalkSilentDrop || tr.Refusal > policy.RefuseTarpit || tr.Pass > policy.PassVetoed {
 		return 0, fmt.Errorf("no client is treated by talk %d, refusal %d, pass %d", tr.Talk, tr.Refusal, tr.Pass)
 	}
-	by := policy.RuleNone
+	tr.current = true
 	if s.cfg.Policy != nil {
-		by = policy.RuleID(max(0, slices.Index(s.cfg.Policy.Rules(), *rule)))
+		tr.rule = policy.RuleID(max(0, slices.Index(s.cfg.Policy.Rules(), *rule)))
 	}
-	id := s.treatments.intern(tr, by)
+	id := s.treatments.add(asking(s.cfg, tr))
 	if id == 0 {
 		return 0, errManyTreatments
 	}

@@ -102,6 +102,9 @@ type TreatedState struct {
 	Refuse   policy.Text      `json:"refuse_text,omitempty"`
 	Teaser   policy.Text      `json:"teaser,omitempty"`
 	Rule     policy.RuleInfo  `json:"rule"`
+	Ask      bool             `json:"ask,omitempty"` // DNS lists are asked: again, by the process that takes over
+	Listed   []string         `json:"listed,omitempty"`
+	Rank     int32            `json:"rank,omitempty"`
 }
 
 // GenerationState is how an older release treats the clients of a service, except the texts.
@@ -162,10 +165,11 @@ func (s *Shard) saveTreatments(v *ShardState) {
 		}
 		v.Treated[i] = TreatedState{
 			Delay: t.Delay, Talk: t.Talk, Refusal: t.Refusal, Pass: t.Pass, Counted: t.Counted, Accepted: t.Accepted,
-			Reject: t.Reject, NoServer: t.NoServer, Refuse: t.Refuse, Teaser: t.Teaser,
+			Reject: t.Reject, NoServer: t.NoServer, Refuse: t.Refuse, Teaser: t.Teaser, Ask: t.Ask, Rank: t.listing.Rank,
 		}
 		if p := s.cfg.Policy; p != nil && int(t.rule) < len(p.Rules()) {
 			v.Treated[i].Rule = p.Rules()[t.rule]
+			v.Treated[i].Listed = t.listing.Sites.Names(p.Sites())
 		}
 	}
 }

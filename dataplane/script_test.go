@@ -73,6 +73,7 @@ type player struct {
 	begun    bool           // a connection whose SYN-ACK no step has expected yet
 	syns     int            // how many SYNs of the client's are in the script
 	layout   *layout        // how the shard numbers what cfg names; nil as cfg does
+	asked    []Event        // questions to DNS lists
 	others   int            // connections in the shard that are not the script's
 }
 

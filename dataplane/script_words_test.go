@@ -15,6 +15,7 @@ import (
 var (
 	verdictWords = segscript.Names[Verdict]("verdict")
 	causeWords   = segscript.Names[Cause]("cause")
+	answerWords  = segscript.Names[AnswerOutcome]("answer")
 	endsWords    = segscript.Names[Ends]("closed-by")
 
 	actionWords  = segscript.Words("action", map[string]Action{"reset": ActionReset, "reply": ActionReply, "observe": ActionObserve, "silent-drop": ActionSilentDrop, "tarpit": ActionTarpit})
@@ -56,6 +57,7 @@ var settings = segscript.Words("setting", map[string]func(p *player, value strin
 	"up":         (*player).setUp,
 	"send-proxy": (*player).setProxy,
 	"source":     (*player).setSource,
+	"dnslists":   (*player).setLists,
 })
 
 // frontend makes a setter for a field of the frontend.
@@ -174,6 +176,8 @@ func orderTable() map[string]func(*player, []string) error {
 		"remaining": count("remain", func(s *Shard) int { return s.Remaining() }),
 		"flows":     count("flows", func(s *Shard) int { return s.Flows() }),
 		"nothing":   (*player).noEvent,
+		"answer":    (*player).answer,
+		"answers":   (*player).answers,
 	}
 	for word, kind := range eventWords {
 		table[word] = func(p *player, w []string) error { return p.expectEvent(kind, w) }
@@ -184,7 +188,7 @@ func orderTable() map[string]func(*player, []string) error {
 // eventWords are the events that a script can expect.
 var eventWords = map[string]EventKind{
 	"closed": EventClosed, "failed": EventServerFailed, "broken": EventOfferBroken, "observed": EventObserved,
-	"opened": EventOpened, "passed": EventPassed, "offender": EventOffender,
+	"opened": EventOpened, "passed": EventPassed, "offender": EventOffender, "asked": EventAsk, "listed": EventListed,
 }
 
 // control handles `=` steps.
@@ -302,6 +306,8 @@ var figures = segscript.Words("figure", map[string]func(p *player, e *Event, val
 	"to-client": figure(segscript.Count, func(_ *player, e *Event) uint64 { return e.BytesToClient }),
 	"to-server": figure(segscript.Count, func(_ *player, e *Event) uint64 { return e.BytesToServer }),
 	"talk":      figure(segscript.Count, func(_ *player, e *Event) uint64 { return uint64(e.TalkLen) }),
+	"rank":      figure(segscript.Count, func(_ *player, e *Event) uint64 { return uint64(e.Listing.Rank) }),
+	"by":        figure(func(value string) (string, error) { return value, nil }, (*player).listNames),
 	"retries":   figure(segscript.Count, func(_ *player, e *Event) uint64 { return uint64(e.Retries) }),
 	"for":       figure(segscript.Duration, func(_ *player, e *Event) time.Duration { return e.Until.Sub(e.Closed) }),
 	"first-byte": figure(segscript.Duration, func(_ *player, e *Event) time.Duration {
@@ -332,6 +338,9 @@ func (p *player) expectEvent(kind EventKind, words []string) error {
 	}
 	e := p.events[0]
 	p.events = p.events[1:]
+	if e.Kind == EventAsk {
+		p.asked = append(p.asked, e)
+	}
 	if e.Kind != kind || len(words) == 0 {
 		return fmt.Errorf("event %s", eventText(&e))
 	}

@@ -15,6 +15,8 @@ type Stats struct {
 
 	Adoptions [adoptOutcomes]uint64 `name:"adoptions" label:"outcome" help:"connections that were offered one by one from elsewhere, by what came of it"`
 
+	DNSAnswers [answerOutcomes]uint64 `name:"dns_answers" label:"answer" help:"answers of DNS lists about clients, by what came of them"`
+
 	SYNs              uint64 `name:"syns" help:"SYNs accepted: connections begun"`
 	Opened            uint64 `name:"opened" help:"handshakes completed"`
 	Stateless         uint64 `name:"stateless" help:"SYNs answered with a cookie, without a record"`
@@ -31,6 +33,7 @@ type Stats struct {
 	ClientsUncounted  uint64 `name:"clients_uncounted" help:"connections that no limit applied to because there was no room to count their client"`
 	Offenders         int64  `name:"offenders" help:"clients whose early talk is remembered"`
 	OffendersEvicted  uint64 `name:"offenders_evicted" help:"offenders that were forgotten before their time because others needed the room"`
+	DNSAsked          uint64 `name:"dns_asked" help:"connections whose clients DNS lists were to be asked about"`
 	SYNACKsAgain      uint64 `name:"synacks_again" help:"SYN-ACKs sent again"`
 	SYNsAgain         uint64 `name:"syns_again" help:"SYNs to servers sent again"`
 	TeasersAgain      uint64 `name:"teasers_again" help:"teasers, or parts of them, sent again"`

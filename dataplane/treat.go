@@ -26,6 +26,18 @@ type treated struct {
 	rule    policy.RuleID
 	flows   uint32
 	current bool // the present configuration may decide so
+
+	after   *policy.Outcomes // of the verdict of DNS lists, if they are asked (Ask)
+	lists   uint32           // Config.Lists of the configuration that decided so
+	listing policy.Listing   // what DNS lists said
+}
+
+// ofLists reports whether DNS lists have said something of the client: its treatment is for no other one.
+func (t *treated) ofLists() bool { return t.rule == policy.RuleDNS || t.listing != policy.Listing{} }
+
+// same reports whether clients are treated equally, for the same reason.
+func (t *treated) same(v *treated) bool {
+	return t.rule == v.rule && t.lists == v.lists && t.listing == v.listing && t.Treatment == v.Treatment && t.after.Equal(v.after)
 }
 
 // used reports whether the place is taken.
@@ -53,24 +65,32 @@ var errManyTreatments = fmt.Errorf("connections are treated in more than %d ways
 // room reports whether there is room for one treatment more.
 func (t *treatments) room() bool { return len(t.slots) <= maxTreated || len(t.free) > 0 }
 
-// intern returns the id of a treatment by a rule, 0 if there is no room for it.
+// intern returns the id of a treatment by a rule of the present configuration, 0 if there is no room for it.
 func (t *treatments) intern(tr *policy.Treatment, rule policy.RuleID) treatedID {
-	id := t.variant(tr, rule)
-	if id != 0 {
-		t.slots[id].current = true
-	}
-	return id
+	return t.add(treated{Treatment: *tr, rule: rule, current: true})
 }
 
 // variant is like intern, but the treatment is forgotten with its last flow if no configuration leads to it. The caller must
 // give it to a flow at once.
 func (t *treatments) variant(tr *policy.Treatment, rule policy.RuleID) treatedID {
+	return t.add(treated{Treatment: *tr, rule: rule})
+}
+
+// maxListings is how many treatments there may be before they do not tell apart any more which DNS lists have a client.
+const maxListings = 4096
+
+// add returns the id of a treatment, 0 if there is no room for it. One that is not current is forgotten with its last flow.
+func (t *treatments) add(v treated) treatedID {
+	if len(t.slots)-len(t.free) > maxListings {
+		v.listing = policy.Listing{}
+	}
+	v.flows = 0
 	for i := 1; i < len(t.slots); i++ {
-		if v := &t.slots[i]; v.used() && v.rule == rule && v.Treatment == *tr {
+		if known := &t.slots[i]; known.used() && known.same(&v) {
+			known.current = known.current || v.current
 			return treatedID(i)
 		}
 	}
-	v := treated{Treatment: *tr, rule: rule}
 	if n := len(t.free); n > 0 {
 		id := t.free[n-1]
 		t.free, t.slots[id] = t.free[:n-1], v
@@ -85,17 +105,28 @@ func (t *treatments) variant(tr *policy.Treatment, rule policy.RuleID) treatedID
 
 // of returns the id of a decision of the present policy. If thousands of configurations have left so many treatments that there
 // is no room, the client gets one that is there, with its delay and answer.
-func (t *treatments) of(p *policy.Table, d decision) treatedID {
+func (t *treatments) of(cfg *Config, d decision) treatedID {
 	id, known := t.known[d]
 	if known {
 		return id
 	}
-	tr := p.Treatment(d.treatment)
-	if id = t.intern(tr, d.rule); id == 0 {
+	tr := cfg.Policy.Treatment(d.treatment)
+	if id = t.add(asking(cfg, treated{Treatment: *tr, rule: d.rule, current: true})); id == 0 {
 		id = cmp.Or(t.nearest(tr, true), t.nearest(tr, false))
 	}
 	t.known[d] = id
 	return id
+}
+
+// asking completes a treatment by what follows from the DNS lists of a configuration, if it asks for them.
+func asking(cfg *Config, v treated) treated {
+	if v.Ask && cfg.Policy != nil {
+		v.after = cfg.Policy.Outcomes(&v.Treatment)
+	}
+	if v.Ask = v.after != nil; v.Ask {
+		v.lists = cfg.Lists
+	}
+	return v
 }
 
 // nearest returns a present treatment that admits or refuses clients as tr does, the one with the nearest delay; 0 if there is
@@ -140,6 +171,7 @@ func (t *treatments) renew(was, now *policy.Table) {
 			continue
 		}
 		v.current = false
+		v.listing.Sites = v.listing.Sites.Renumber(sitesOf(was), sitesOf(now))
 		if v.rule = sameRule(was, now, v.rule); v.flows == 0 {
 			t.drop(treatedID(i))
 		}
@@ -152,6 +184,14 @@ func sameRule(was, now *policy.Table, id policy.RuleID) policy.RuleID {
 		return policy.RuleNone
 	}
 	return policy.RuleID(max(0, slices.Index(now.Rules(), was.Rules()[id])))
+}
+
+// sitesOf returns the DNS lists of a policy, if there is one.
+func sitesOf(p *policy.Table) []policy.Site {
+	if p == nil {
+		return nil
+	}
+	return p.Sites()
 }
 
 // setPolicy installs the policy and the treatments of a new configuration.
@@ -195,7 +235,7 @@ func (s *Shard) decide(f *flow) {
 	if number := s.cfg.Frontends[frontend].Policy; number != 0 {
 		c := policy.Client{Addr: f.client, Frontend: number - 1, Signature: f.signature}
 		d := s.cfg.Policy.Treat(&c, s.memory, policy.Load{Stress: s.stress.On()}, s.now)
-		id = s.treatments.of(s.cfg.Policy, decision{d.Treatment, d.Rule})
+		id = s.treatments.of(s.cfg, decision{d.Treatment, d.Rule})
 	}
 	s.assign(f, id)
 }
@@ -295,10 +335,10 @@ func (s *Shard) over() int64 {
 	return s.stats.Phase[PhaseLingering] + s.stats.Phase[PhaseDropped] + s.stats.Phase[PhaseTarpit] + int64(s.settled)
 }
 
-// refuseClient ends a connection that policy refuses as soon as its handshake is complete.
-func (s *Shard) refuseClient(id uint32, f *flow) {
+// refuseClient ends a connection that policy refuses.
+func (s *Shard) refuseClient(id uint32, f *flow, c Cause) {
 	t := s.treatment(f)
-	e := s.event(f, EventClosed, CauseRefused)
+	e := s.event(f, EventClosed, c)
 	e.Verdict = VerdictRefused
 	if t.Refusal == policy.RefuseReply {
 		s.replies(e, f, t.Refuse)

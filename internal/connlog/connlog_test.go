@@ -194,6 +194,32 @@ func TestPflogsumm(t *testing.T) {
 	}
 }
 
+// TestListed: what DNS lists said of a client is in the lines. Lists of one name are named once.
+func TestListed(t *testing.T) {
+	r := renderer()
+	r.Names.Sites = []policy.Site{{Name: "zen.example"}, {Name: "wl.example"}, {Name: "zen.example"}}
+	e := with(talker, func(e *dataplane.Event) {
+		e.Verdict, e.Cause, e.Listing.Rank = dataplane.VerdictRefused, dataplane.CauseListed, 5
+		e.Listing.Sites.Add(0)
+		e.Listing.Sites.Add(2)
+	})
+	if got, want := string(r.AppendRank(nil, e)), "DNSBL rank 5 for [198.18.0.7]:40000"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got := string(r.AppendPregreet(nil, e, false)); got != "DISCONNECT [198.18.0.7]:40000\n" {
+		t.Errorf("%s", got)
+	}
+	if got, want := string(r.AppendJSON(nil, e, Counts{})), `"cause":"listed","dnsbl_rank":5,"dnsbl":["zen.example"],`; !strings.Contains(got, want) {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got := string(r.AppendTCP(nil, e, Counts{})); !strings.Contains(got, " ft_smtp/<NOSRV> ") || !strings.Contains(got, " PR ") {
+		t.Errorf("%s", got)
+	}
+	if got := string(r.AppendJSON(nil, talker, Counts{})); strings.Contains(got, "dnsbl") {
+		t.Errorf("%s", got)
+	}
+}
+
 // TestPostscreenTimes compares with the output of Postfix 3.7's format_tv for these times, called in its library.
 func TestPostscreenTimes(t *testing.T) {
 	for _, c := range []struct {

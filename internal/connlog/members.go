@@ -17,6 +17,23 @@ func (o *object) key(k string) {
 // str writes a string that is printable ASCII, as our own and escaped strings are. It escapes only quotes and backslashes.
 func (o *object) str(k, v string) {
 	o.key(k)
+	o.quoted(v)
+}
+
+// list writes an array of such strings.
+func (o *object) list(k string, values []string) {
+	o.key(k)
+	o.b = append(o.b, '[')
+	for i, v := range values {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.quoted(v)
+	}
+	o.b = append(o.b, ']')
+}
+
+func (o *object) quoted(v string) {
 	o.b = append(o.b, '"')
 	for i := range len(v) {
 		if v[i] == '"' || v[i] == '\\' {
@@ -64,6 +81,13 @@ func (f *journalFields) key(k string) {
 func (f *journalFields) str(k, v string) {
 	f.key(k)
 	f.b = append(append(f.b, v...), '\n')
+}
+
+// list writes a field for each value, as the journal permits.
+func (f *journalFields) list(k string, values []string) {
+	for _, v := range values {
+		f.str(k, v)
+	}
 }
 
 func (f *journalFields) flag(k string) { f.str(k, "true") }

@@ -18,6 +18,7 @@ type Names struct {
 	Rules    []string // by policy.RuleID
 	// Addresses are the servers' addresses, by ServerID.
 	Addresses []netip.AddrPort
+	Sites     []policy.Site // DNS lists, by their number in a policy.SiteSet
 }
 
 // Rule returns the name of the rule that decided about a connection; empty if none did.
@@ -45,7 +46,7 @@ type Counts struct{ Active, Frontend, Backend, Server int }
 // and what the connection was waiting for.
 func termination(e *dataplane.Event) string {
 	switch e.Cause {
-	case dataplane.CauseClientTalked, dataplane.CauseRefused:
+	case dataplane.CauseClientTalked, dataplane.CauseRefused, dataplane.CauseListed:
 		return "PR"
 	case dataplane.CauseClientFIN, dataplane.CauseClientRST:
 		switch e.Phase {
@@ -187,6 +188,7 @@ type collector interface {
 	num(key string, value int64)
 	time(key string, ms int64) // -1: it did not happen
 	flag(key string)           // true; a false one is left out
+	list(key string, values []string)
 }
 
 // each gives everything that is known of a connection to a collector, except the time.
@@ -217,6 +219,10 @@ func (r *Renderer) each(o collector, e *dataplane.Event, c Counts) {
 	}
 	if e.Pass != policy.PassUnused {
 		o.str("pass", e.Pass.String())
+	}
+	if e.Listing.Sites != (policy.SiteSet{}) {
+		o.num("dnsbl_rank", int64(e.Listing.Rank))
+		o.list("dnsbl", e.Listing.Sites.Names(r.Names.Sites))
 	}
 	if e.Signature.Known() {
 		o.str("signature", e.Signature.String())
@@ -309,6 +315,12 @@ func (r *Renderer) AppendPass(b []byte, e *dataplane.Event) []byte {
 	return appendWho(append(b, "PASS NEW"...), e)
 }
 
+// AppendRank appends postscreen's line about a client that DNS lists have, without a newline.
+func (r *Renderer) AppendRank(b []byte, e *dataplane.Event) []byte {
+	b = strconv.AppendInt(append(b, "DNSBL rank "...), int64(e.Listing.Rank), 10)
+	return appendWho(append(b, " for"...), e)
+}
+
 // AppendPregreet appends postscreen's lines about the end of a connection, each with a newline. Log analysers and fail2ban
 // filters know them. PASS NEW was logged when the banner came, and is appended here only if there was none. The signature has a line
 // of its own, in the manner of postscreen's DNSBL rank, because programs that read the others know them to their end. With counted
@@ -327,7 +339,9 @@ func (r *Renderer) AppendPregreet(b []byte, e *dataplane.Event, counted bool) []
 			b = append(r.AppendPass(b, e), '\n')
 		}
 	case dataplane.VerdictRefused:
-		b = append(r.appendRefused(b, e), '\n')
+		if e.Cause != dataplane.CauseListed { // otherwise it was logged when the lists had answered
+			b = append(r.appendRefused(b, e), '\n')
+		}
 	case dataplane.VerdictNone, dataplane.VerdictNoServer:
 	}
 	if counted {

@@ -204,7 +204,7 @@ func (r *recorder) Take(_ int, events []dataplane.Event) {
 			r.closed(e)
 		case dataplane.EventObserved:
 			r.observed(e)
-		case dataplane.EventOpened, dataplane.EventPassed:
+		case dataplane.EventOpened, dataplane.EventPassed, dataplane.EventListed:
 			r.lively(e)
 		case dataplane.EventServerFailed:
 			r.serverFailed(e)
@@ -216,7 +216,7 @@ func (r *recorder) Take(_ int, events []dataplane.Event) {
 			r.often.note(t, "times", []any{"server", r.server(e.Server), "options", e.ServerOptions})
 		case dataplane.EventStress:
 			r.stressed(e)
-		case dataplane.EventOwnAnswer: // see answers
+		case dataplane.EventOwnAnswer, dataplane.EventAsk: // see answers and dnsLists
 		}
 	}
 }
@@ -302,6 +302,10 @@ func (r *recorder) lively(e *dataplane.Event) {
 	f := &r.fronts[e.Service]
 	opened := e.Kind == dataplane.EventOpened
 	if !f.format.Postscreen() || opened && f.quiet { // a reload may have changed the format
+		return
+	}
+	if e.Kind == dataplane.EventListed {
+		f.line(r.render.AppendRank(r.buf[:0], e))
 		return
 	}
 	if opened && r.writes(r.frontend(e), f, summaryConnect) {

@@ -37,6 +37,7 @@ func (b *Tables) setPolicy(cfg *config.Config) error {
 	}
 	b.Memory = memoryBounds(cfg)
 	b.Shard.Policy, b.Shard.Bounds = t, b.Memory
+	b.Names.Sites = t.Sites()
 	for _, r := range t.Rules() {
 		b.Names.Rules = append(b.Names.Rules, r.String())
 	}
