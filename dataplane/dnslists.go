@@ -141,6 +141,7 @@ func (s *Shard) turn(id uint32, f *flow, to *policy.Treatment, listing policy.Li
 		return AnswerNeutral
 	}
 	s.assign(f, next)
+	s.memory.Decide(policy.RuleDNS) // there is a memory where there is a policy
 	if effect == policy.DNSAllow {
 		if !s.teasing(f) { // otherwise there is no delay after the teaser
 			s.queues.Remove(id)

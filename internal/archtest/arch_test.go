@@ -39,7 +39,7 @@ var rules = map[string]rule{
 	"dataplane":         {"internal/ehlo internal/flowtab internal/mono internal/policy internal/proxyproto internal/wire nat tcpstate", "the core knows no I/O, no configuration and no log"},
 	"dataplane/port":    {"internal/wire", "a port moves frames and decides nothing"},
 	"health":            {"internal/proxyproto", "a check knows no clients"},
-	"internal/config":   {"internal/lists internal/logformat internal/policy", "a configuration knows neither the machine nor its own use; rules and lists are in the words of their packages"},
+	"internal/config":   {"internal/dnsbl internal/lists internal/logformat internal/policy", "a configuration knows neither the machine nor its own use; rules and lists are in the words of their packages"},
 	"internal/firewall": {"", "rules know only addresses"},
 	"internal/instance": {"", "finding other instances needs to know nothing of their work"},
 	"internal/handover": {"dataplane", "the handover carries connections and does not interpret them"},
@@ -52,7 +52,7 @@ var rules = map[string]rule{
 	"internal/logformat": {"", "a format knows names, and not where their values come from"},
 
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/wire",
+		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/wire",
 		"the gateway wires parts together; TCP and translation are the shard's work",
 	},
 	"internal/doctor": {

@@ -50,6 +50,7 @@ type Global struct {
 	PrefixLength PrefixLength
 	RateWindow   time.Duration // over which Limits.Rate counts
 	AccessWatch  bool          // the files of access lists are read again when they change
+	DNSLists     DNSLists
 }
 
 // LogTarget is one `log` line: where connection lines and notices go.
@@ -160,6 +161,7 @@ type Frontend struct {
 	Pass            PassMode
 	Veto            bool          // a client that has no pass gets none by a connection to this frontend
 	PassDelay       time.Duration // how long a client with a pass waits
+	DNSLists        bool          // Global.DNSLists are asked about clients that wait
 	Limits          Limits
 	Stress          bool          // StressDelay is set
 	StressDelay     time.Duration // the longest delay while a table is nearly full

@@ -108,6 +108,10 @@ func treatmentTable() []setting[rawProxy] {
 			kind: period(func(p *rawProxy) *time.Duration { return &p.front.PassDelay }, 0),
 		},
 		{
+			key: "dnsbl", about: "ask DNS lists about clients that wait here",
+			kind: boolean(func(p *rawProxy) *bool { return &p.front.DNSLists }, true),
+		},
+		{
 			key: "limits.connections", about: "how many connections a client may have at a time",
 			kind: number(func(p *rawProxy) *int { return &p.front.Limits.Connections }, defaultConnections, 0, math.MaxInt32),
 		},

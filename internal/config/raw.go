@@ -46,6 +46,9 @@ type rawGlobal struct {
 	lines   lines
 	logsSet bool
 	logLine int // line of the last log in a global section
+
+	siteLines []int // of DNSLists.Sites
+	listNames []listName
 }
 
 // rawProxy is a frontend, a backend, both at once (listen), or a defaults section.

@@ -160,6 +160,7 @@ func (r *resolver) resolveFrontend(f *rawProxy) {
 	}
 	r.warnFrontend(f, out)
 	r.notePolicy(f, &out)
+	r.noteListed(f, &out)
 	r.cfg.Frontends = append(r.cfg.Frontends, out)
 }
 

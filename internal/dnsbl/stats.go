@@ -60,6 +60,13 @@ func (c *Client) Stats() Stats {
 	return s
 }
 
+// Waiting returns how many asks have no answer yet.
+func (c *Client) Waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waiting
+}
+
 // count changes the counters.
 func (c *Client) count(f func(*Stats)) {
 	c.mu.Lock()

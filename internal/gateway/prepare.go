@@ -48,6 +48,9 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 			return err
 		}
 	}
+	if err := g.beginLists(); err != nil {
+		return err
+	}
 	g.state.set(nil, g.plan.Tables)
 	g.tally.set(&g.plan.Tables.Names)
 	g.lines, err = newRecorder(g.cfg, g.clock, g.plan.Tables.LogNames(), g.log)

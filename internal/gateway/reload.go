@@ -84,18 +84,25 @@ func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *c
 			return errors.Join(err, ctx.Err())
 		}
 	}
+	lists, err := g.lists.prepare(&cfg.Global.DNSLists, b)
+	if err != nil {
+		return err
+	}
 	lines, err := g.lines.prepare(cfg, b.LogNames())
 	if err != nil {
+		lists.abandon()
 		return err
 	}
 	if err := g.admit(old, next); err != nil {
 		lines.abandon()
+		lists.abandon()
 		return err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.cfg, g.plan = cfg, next
 	lines.commit()
+	lists.commit()
 	g.state.set(old.Tables, b)
 	g.tally.set(&b.Names)
 	g.announce()

@@ -40,6 +40,8 @@ type gateway struct {
 	speech *announce.Announcer
 	keeper *keeper // keeps the packets of rejected connections; nil without `capture`
 	passes saver
+	lists  *dnsLists
+	heir   bool // the connections came from another process
 	state  serverStates
 	tally  tally
 	lost   *drive.Failures
@@ -121,6 +123,7 @@ func Run(s *Signals, o Options) (err error) {
 	g.speech = announce.New(o.Log, g.networkChanged)
 	g.asked = s.asked
 	g.passes = saver{gateway: g, now: time.Now}
+	g.lists = newDNSLists(o.Log)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.asked))
 	defer cancel()
 	defer func() { err = errors.Join(err, g.unlock()) }()
@@ -142,6 +145,7 @@ func Run(s *Signals, o Options) (err error) {
 		if err := g.takeOver(); err != nil {
 			return err
 		}
+		g.heir = true
 	} else {
 		g.readPasses()
 	}
@@ -160,6 +164,7 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 			return l.Run(ctx)
 		})
 	}
+	g.askLists(ctx, group)
 	g.mu.Lock()
 	g.check(ctx, group, g.plan.Tables)
 	g.announce()

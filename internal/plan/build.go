@@ -27,6 +27,7 @@ type Tables struct {
 	Services []netip.AddrPort // the services for packet filters and firewall, without duplicates
 	Servers  []netip.AddrPort
 	Memory   policy.Bounds // what is remembered of clients, over all shards
+	Lists    *policy.DNS   // what the verdicts of DNS lists are made of
 
 	frontends, backends []string // names, by id
 	// Services and servers that are no longer in the configuration but may have connections.

@@ -13,10 +13,12 @@ func policyTable(cfg *config.Config) (*policy.Table, error) {
 	g := &cfg.Global
 	c := &policy.Config{
 		Prefixes: policy.Prefixes{V4: uint8(g.PrefixLength.IPv4), V6: uint8(g.PrefixLength.IPv6)},
-		PassTTL:  g.Passes.TTL, Window: g.RateWindow,
+		PassTTL:  g.Passes.TTL, Window: g.RateWindow, DNS: dnsLists(&g.DNSLists),
 	}
 	for i := range cfg.Frontends {
-		c.Frontends = append(c.Frontends, policyFrontend(&cfg.Frontends[i]))
+		f := policyFrontend(&cfg.Frontends[i])
+		f.DNS = cfg.Frontends[i].DNSLists && len(c.DNS.Sites) > 0
+		c.Frontends = append(c.Frontends, f)
 	}
 	var err error
 	if c.Lists, err = policyLists(cfg.Lists); err != nil {
@@ -37,7 +39,8 @@ func (b *Tables) setPolicy(cfg *config.Config) error {
 	}
 	b.Memory = memoryBounds(cfg)
 	b.Shard.Policy, b.Shard.Bounds = t, b.Memory
-	b.Names.Sites = t.Sites()
+	b.Lists = t.DNS()
+	b.Names.Sites = b.Lists.Sites
 	for _, r := range t.Rules() {
 		b.Names.Rules = append(b.Names.Rules, r.String())
 	}

@@ -211,6 +211,9 @@ func (t *Table) Outcomes(tr *Treatment) *Outcomes {
 	return o
 }
 
+// DNS returns what the table knows of DNS lists. It is not to be changed.
+func (t *Table) DNS() *DNS { return &t.dns }
+
 // Sites returns the DNS lists by their number. They are not to be changed.
 func (t *Table) Sites() []Site { return t.dns.Sites }
 
@@ -259,3 +262,6 @@ func deny(tr *Treatment, o *Outcome, site string) {
 
 // maxDelay bounds what is waited for.
 const maxDelay = 24 * time.Hour
+
+// Decide counts that DNS lists, which Treat does not ask, decided about a client.
+func (m *Memory) Decide(by RuleID) { m.decided[by]++ }

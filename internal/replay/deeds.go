@@ -88,7 +88,7 @@ func (d *deeds) event(e *dataplane.Event, a *actor, v *variant) {
 	case dataplane.EventOffender:
 		d.offences++
 	case dataplane.EventServerFailed, dataplane.EventOfferBroken, dataplane.EventObserved, dataplane.EventServerOptions,
-		dataplane.EventOwnAnswer, dataplane.EventOpened, dataplane.EventPassed:
+		dataplane.EventOwnAnswer, dataplane.EventOpened, dataplane.EventPassed, dataplane.EventAsk, dataplane.EventListed:
 	}
 }
 
