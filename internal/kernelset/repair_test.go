@@ -214,6 +214,23 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
+// TestCheck: what New would say, without a trace.
+func TestCheck(t *testing.T) {
+	_, gw := site(t)
+	for name, want := range map[string]string{"outside": "", "missing": "keep clients out at the interface missing: it does not exist"} {
+		err := gw.Do(func() error { return Check(Config{Interfaces: []string{name}, Services: services()}) })
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := Check(Config{}); err == nil {
+		t.Error("nothing is no configuration")
+	}
+	if out := nft(t, gw, "list", "ruleset"); out != "" {
+		t.Errorf("left:\n%s", out)
+	}
+}
+
 // TestClear: the table that a process left is removed without one.
 func TestClear(t *testing.T) {
 	client, gw := site(t)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -71,7 +72,7 @@ func (s *Set) start() error {
 	if err != nil {
 		return err
 	}
-	if err := s.allPresent(s.config.Interfaces); err != nil {
+	if err := s.kernel.allPresent(s.config.Interfaces); err != nil {
 		return err
 	}
 	if exists {
@@ -86,9 +87,9 @@ func (s *Set) start() error {
 	return err
 }
 
-// allPresent returns an error that names an interface that does not exist.
-func (s *Set) allPresent(names []string) error {
-	there, err := s.kernel.present(names)
+// allPresent returns an error that names an interface that does not exist. A recent kernel would wait for it.
+func (k *kernel) allPresent(names []string) error {
+	there, err := k.present(names)
 	if err != nil {
 		return err
 	}
@@ -195,7 +196,7 @@ func (s *Set) Update(c Config) error {
 	if s.kernel == nil {
 		return ErrClosed
 	}
-	if err := s.allPresent(c.Interfaces); err != nil {
+	if err := s.kernel.allPresent(c.Interfaces); err != nil {
 		return err
 	}
 	before, ch := s.config, change{}
@@ -258,6 +259,38 @@ func (s *Set) Close() error {
 		err = fmt.Errorf("remove the %s: %w", tableText, err)
 	}
 	return errors.Join(err, k.close())
+}
+
+// Check finds out whether New could make the table. It leaves the kernel as it is: what it makes, it removes in the same transaction.
+func Check(c Config) (err error) {
+	c, err = c.valid()
+	if err != nil {
+		return fmt.Errorf("keep clients out: %w", err)
+	}
+	k, err := openKernel()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, k.close()) }()
+	if _, _, err := k.table(); err != nil {
+		return err
+	}
+	if err := k.allPresent(c.Interfaces); err != nil {
+		return err
+	}
+	trial := &nftables.Table{Name: TableName + "-check", Family: nftables.TableFamilyNetdev}
+	k.AddTable(trial)
+	for i, name := range c.Interfaces {
+		k.AddChain(&nftables.Chain{
+			Name: ingress(i), Table: trial, Type: nftables.ChainTypeFilter,
+			Hooknum: nftables.ChainHookIngress, Priority: nftables.ChainPriorityRef(priority), Device: name,
+		})
+	}
+	k.DelTable(trial)
+	if err := k.commit(); err != nil {
+		return fmt.Errorf("keep clients out at %s: %w", strings.Join(c.Interfaces, ", "), explain(err))
+	}
+	return nil
 }
 
 // Clear removes the table that a process has left, so that all clients are let in again. It reports whether there was one. On a
