@@ -10,9 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Changes reports changes to iptables' tables in nftables, made by nft or by iptables' nft variant. The kernel does not
-// report changes to its older tables.
-type Changes struct{ conn *netlink.Conn }
+// Changes reports changes to some tables of nftables.
+type Changes struct {
+	conn     *netlink.Conn
+	concerns func(*netlink.Message) bool
+}
 
 // Parts of a message about a change.
 const (
@@ -26,8 +28,18 @@ const (
 // changesBuffer is how many octets of messages the kernel may queue for us.
 const changesBuffer = 1 << 20
 
-// Listen starts to listen in the network namespace of the calling thread.
-func Listen() (*Changes, error) {
+// Listen reports changes to iptables' tables in nftables, made by nft or by iptables' nft variant. The kernel does not report changes
+// to its older tables. It listens in the network namespace of the calling thread.
+func Listen() (*Changes, error) { return listen(concernsRules) }
+
+// ListenTo is Listen for one table of the family netdev.
+func ListenTo(table string) (*Changes, error) {
+	return listen(func(m *netlink.Message) bool {
+		return len(m.Data) >= nfgenSize && m.Data[0] == unix.NFPROTO_NETDEV && attribute(m, objectTable) == table
+	})
+}
+
+func listen(concerns func(*netlink.Message) bool) (*Changes, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
@@ -36,7 +48,7 @@ func Listen() (*Changes, error) {
 	if err := conn.JoinGroup(groupTables); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen to changes of nftables: %w", err), conn.Close())
 	}
-	return &Changes{conn}, nil
+	return &Changes{conn, concerns}, nil
 }
 
 // Next waits for the next change and returns the name of the program that made it. The name is empty if the kernel lost
@@ -54,7 +66,7 @@ func (c *Changes) Next() (by string, err error) {
 		for i := range messages {
 			m := &messages[i]
 			if int(m.Header.Type) != unix.NFNL_SUBSYS_NFTABLES<<8|newGen {
-				ours = ours || concerns(m)
+				ours = ours || c.concerns(m)
 			} else if ours {
 				return attribute(m, genProcess), nil
 			}
@@ -65,8 +77,8 @@ func (c *Changes) Next() (by string, err error) {
 // Close stops listening.
 func (c *Changes) Close() error { return c.conn.Close() }
 
-// concerns reports whether a change is to one of iptables' tables.
-func concerns(m *netlink.Message) bool {
+// concernsRules reports whether a change is to one of iptables' tables.
+func concernsRules(m *netlink.Message) bool {
 	if len(m.Data) < nfgenSize || (m.Data[0] != unix.NFPROTO_IPV4 && m.Data[0] != unix.NFPROTO_IPV6) {
 		return false
 	}

@@ -34,6 +34,34 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// TestChangesOfOneTable: changes to a table of the family netdev are reported, and no others.
+func TestChangesOfOneTable(t *testing.T) {
+	h := machine(t, "gateway")
+	do(t, h, "sh", "-ec", "nft add table netdev hushgate; nft add set netdev hushgate s { type ipv4_addr\\; flags timeout\\; }")
+	var c *Changes
+	in(t, h, func(context.Context) (err error) { c, err = ListenTo("hushgate"); return err })
+	t.Cleanup(func() { _ = c.Close() })
+	for _, other := range []string{"nft add table inet hushgate", "nft add table netdev other", "iptables-nft -t raw -A PREROUTING -s 192.0.2.1 -j DROP"} {
+		do(t, h, "sh", "-ec", other)
+	}
+	for _, change := range []string{"nft add element netdev hushgate s { 192.0.2.1 }", "nft flush set netdev hushgate s", "nft flush ruleset"} {
+		do(t, h, "sh", "-ec", change)
+		if by, err := c.Next(); err != nil || by != "nft" {
+			t.Errorf("%s: by %q, %v", change, by, err)
+		}
+	}
+	do(t, h, "sh", "-ec", "nft add table netdev other")
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Next()
+		done <- err
+	}()
+	_ = c.Close()
+	if err := <-done; err == nil {
+		t.Error("another table was reported")
+	}
+}
+
 // TestChangesLost: lost messages count as a change.
 func TestChangesLost(t *testing.T) {
 	h := machine(t, "gateway")

@@ -160,6 +160,12 @@ func (r *rules) listen(ctx context.Context) <-chan string {
 		r.log.Info("changes of the firewall rules are noticed late, by regular checks", "every", verifyEvery, "err", err)
 		return changed
 	}
+	follow(ctx, r.log, c, changed)
+	return changed
+}
+
+// follow passes the latest change on until ctx is done.
+func follow(ctx context.Context, log *slog.Logger, c *firewall.Changes, changed chan string) {
 	context.AfterFunc(ctx, func() { _ = c.Close() })
 	go func() {
 		for {
@@ -168,7 +174,7 @@ func (r *rules) listen(ctx context.Context) <-chan string {
 			case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 				return
 			case err != nil:
-				r.log.Warn("changes of the firewall rules are noticed late from now on, by regular checks", "every", verifyEvery, "err", err)
+				log.Warn("changes of the firewall rules are noticed late from now on, by regular checks", "every", verifyEvery, "err", err)
 				_ = c.Close()
 				return
 			}
@@ -179,7 +185,6 @@ func (r *rules) listen(ctx context.Context) <-chan string {
 			changed <- by // there is room: this is the only sender
 		}
 	}()
-	return changed
 }
 
 // verifyEvery is how often the rules are checked without a reported change.
