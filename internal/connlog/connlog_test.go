@@ -116,6 +116,26 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+// TestOffender: the line about an offender has its network and the time, and tells that it is none of a connection.
+func TestOffender(t *testing.T) {
+	e := event(func(e *dataplane.Event) {
+		e.Kind = dataplane.EventOffender
+		e.Offender = policy.Network{Addr: wire.AddrFrom(netip.MustParseAddr("2001:db8:1:2::")), Bits: 64}
+		e.Closed, e.Until = mono.Time(time.Second), mono.Time(25*time.Hour+time.Second)
+	})
+	var o map[string]any
+	line := renderer().AppendOffender(nil, e)
+	if err := json.Unmarshal(line, &o); err != nil {
+		t.Fatalf("%v: %s", err, line)
+	}
+	if o["event"] != "offender" || o["offender"] != "2001:db8:1:2::/64" || o["for_ms"] != 25*3600e3 || o["client"] != "198.18.0.7" || o["frontend"] == "" || o["time"] == nil {
+		t.Errorf("%s", line)
+	}
+	if fields := string(renderer().AppendOffenderFields(nil, e)); !strings.Contains(fields, "HUSHGATE_EVENT=offender\n") || !strings.Contains(fields, "HUSHGATE_OFFENDER=2001:db8:1:2::/64\n") {
+		t.Errorf("%q", fields)
+	}
+}
+
 func TestPostscreen(t *testing.T) {
 	want := `PREGREET 13 after 1.5 from [198.18.0.7]:40000: EHLO "x\\"\r\n\000\377` + "\nDISCONNECT [198.18.0.7]:40000\n"
 	if got := string(renderer().AppendPregreet(nil, talker, false)); got != want {

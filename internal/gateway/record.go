@@ -216,9 +216,30 @@ func (r *recorder) Take(_ int, events []dataplane.Event) {
 			r.often.note(t, "times", []any{"server", r.server(e.Server), "options", e.ServerOptions})
 		case dataplane.EventStress:
 			r.stressed(e)
+		case dataplane.EventOffender:
+			r.offender(e)
 		case dataplane.EventOwnAnswer, dataplane.EventAsk: // see answers and dnsLists
 		}
 	}
+}
+
+// offender reports a client that has become an offender: in the process's own log, and among JSON lines as one.
+func (r *recorder) offender(e *dataplane.Event) {
+	if e.Again {
+		return
+	}
+	r.log.Info("offender", "client", e.Offender, "frontend", r.render.Names.Services[e.Service].Frontend, "for", e.Until.Sub(e.Closed))
+	f := &r.fronts[e.Service]
+	if f.format != config.LogJSON {
+		return
+	}
+	fields := r.fields[:0]
+	if f.fields {
+		fields = r.render.AppendOffenderFields(fields, e)
+		r.fields = fields
+	}
+	r.buf = r.render.AppendOffender(r.buf[:0], e)
+	f.record(r.buf, fields)
 }
 
 // stressed reports in postscreen's words that tables are nearly full, or no longer.

@@ -1,6 +1,10 @@
 package policy
 
-import "hushgate/internal/wire"
+import (
+	"net/netip"
+
+	"hushgate/internal/wire"
+)
 
 // Network is an address with the length of its prefix, up to 32 for IPv4.
 type Network struct {
@@ -8,13 +12,21 @@ type Network struct {
 	Bits uint8
 }
 
+// String returns the address, or the network in CIDR notation.
+func (n Network) String() string {
+	if n.Whole() {
+		return n.Addr.String()
+	}
+	return netip.PrefixFrom(n.Addr.Netip(), int(n.Bits)).String()
+}
+
 // Client returns the client that an address belongs to.
 func (t *Table) Client(a wire.Addr) Network {
 	return Network{t.prefixes.cut(a), t.prefixes.bits(a)}
 }
 
-// whole reports whether the network is one address.
-func (n *Network) whole() bool { return n.Bits == 128 || n.Addr.Is4() && n.Bits == 32 }
+// Whole reports whether the network is one address.
+func (n *Network) Whole() bool { return n.Bits == 128 || n.Addr.Is4() && n.Bits == 32 }
 
 // Favours reports whether a rule lets an address of a network in, or has its early talk observed, in any frontend. Such a network must
 // not be kept out as a whole. Where that depends on more than the address, it is assumed.
@@ -60,7 +72,7 @@ func (t *Table) observes(r *rule) bool {
 // listFavours reports whether a list lets an address of a network in, and otherwise whether it says what becomes of all of them.
 func (t *Table) listFavours(r *rule, n *Network) (favours, decides bool) {
 	list := t.lists[r.list].List
-	if n.whole() {
+	if n.Whole() {
 		answer, in := list.Lookup(n.Addr)
 		return in && r.answers[answer].kind == OutcomeAccept, in
 	}
@@ -96,7 +108,7 @@ func (t *Table) termMay(term *Term, n *Network) (may, surely bool) {
 			continue
 		}
 		list := t.lists[test.List].List
-		if n.whole() {
+		if n.Whole() {
 			_, in := list.Lookup(n.Addr)
 			may, surely = may || in, surely || in
 		} else {
