@@ -52,7 +52,7 @@ var rules = map[string]rule{
 	"internal/logformat": {"", "a format knows names, and not where their values come from"},
 
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/logqueue internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/wire",
+		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/kernelset internal/logqueue internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/wire",
 		"the gateway wires parts together; TCP and translation are the shard's work",
 	},
 	"internal/doctor": {
@@ -64,7 +64,7 @@ var rules = map[string]rule{
 		"the loop knows no configuration, no log of connections, and no servers",
 	},
 	"internal/plan": {
-		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/lists internal/netenv internal/policy internal/policyroute internal/proxyproto internal/wire",
+		"dataplane dataplane/port health internal/config internal/connlog internal/firewall internal/kernelset internal/lists internal/netenv internal/policy internal/policyroute internal/proxyproto internal/wire",
 		"a plan describes what is to be done, and does nothing itself",
 	},
 	"internal/plan/plantest": {"internal/config internal/netenv", "tests start from a configuration and a machine"},

@@ -51,6 +51,7 @@ type Global struct {
 	RateWindow   time.Duration // over which Limits.Rate counts
 	AccessWatch  bool          // the files of access lists are read again when they change
 	DNSLists     DNSLists
+	Offenders    Offenders `json:",omitzero"`
 }
 
 // LogTarget is one `log` line: where connection lines and notices go.

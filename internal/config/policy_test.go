@@ -82,6 +82,8 @@ func TestPolicyWithoutEffect(t *testing.T) {
 		{"", "{pass: never, pass-delay: 1s}", "7: note: pass-delay has no effect: pass: never"},
 		{"", "pass-delay: 20s", "7: note: pass-delay has no effect: it is not shorter than inspect-delay 20s"},
 		{"", "stress-delay: 1m", "7: note: stress-delay has no effect: it is not shorter than inspect-delay 20s"},
+		{"offenders: {action: delay 20s}", "pass: use", "1: note: offenders has no effect: delay 20s is not longer than inspect-delay 20s"},
+		{"offenders: {action: tarpit}", "on-early-talk: observe", "1: note: offenders has no effect: with on-early-talk: observe nobody becomes one"},
 		{"", "limits: {connections: 0, over: silent-drop}", "7: note: limits.over has no effect: there is no limit"},
 	} {
 		settings := strings.NewReplacer("{pass: never, ", "pass: never\n    ", "}", "").Replace(c.frontend)
@@ -118,6 +120,23 @@ func TestTeaserWithoutDelay(t *testing.T) {
 	text := strings.Replace(withPolicy("", "teaser: 220-mx"), "inspect-delay: 20s", "inspect-delay: 0s", 1)
 	if got := said("a.yaml", text); !slices.Contains(got, "7: note: teaser has no effect: without a delay it is not sent") {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestOffenders: who is an offender, and what it gets.
+func TestOffenders(t *testing.T) {
+	for text, want := range map[string]Offenders{
+		"":                               {},
+		"offenders: {action: tarpit}":    {3, time.Hour, 24 * time.Hour, OffenderTarpit, 0},
+		"offenders: {action: delay 60s}": {3, time.Hour, 24 * time.Hour, OffenderDelay, time.Minute},
+		"offenders: {after: 1, within: 10m, for: 7d, action: drop}": {1, 10 * time.Minute, 7 * 24 * time.Hour, OffenderDrop, 0},
+		"offenders: {action: silent-drop, after: 8}":                {8, time.Hour, 24 * time.Hour, OffenderSilent, 0},
+		"offenders: {action: reset}":                                {3, time.Hour, 24 * time.Hour, OffenderReset, 0},
+	} {
+		cfg, warnings, err := Parse("a.yaml", []byte(withPolicy(text, "")))
+		if err != nil || len(warnings) > 0 || cfg.Global.Offenders != want {
+			t.Errorf("%s: %+v, %v, %v", text, cfg, warnings, err)
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ type rawConfig struct {
 func newRaw() rawConfig {
 	raw := rawConfig{global: rawGlobal{lines: lines{}}}
 	fill(globalSettings, &raw.global)
-	raw.global.Capture = Capture{}
+	raw.global.Capture, raw.global.Offenders = Capture{}, Offenders{}
 	return raw
 }
 

@@ -36,6 +36,7 @@ func resolve(p *problems, raw rawConfig) *Config {
 		}
 	}
 	r.resolveTables()
+	r.checkOffenders()
 	r.count()
 	return &r.cfg
 }

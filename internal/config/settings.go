@@ -43,18 +43,19 @@ type kind[T any] struct {
 
 // The tables. (init makes them: their handlers refer to them for suggestions.)
 var (
-	globalSettings   []setting[rawGlobal]
-	captureSettings  []setting[rawGlobal] // a part of globalSettings
-	frontendSettings []setting[rawProxy]  // includes the settings that both sides have; in YAML the keys of frontends
-	backendSettings  []setting[rawProxy]
-	proxySettings    []setting[rawProxy] // both tables
-	serverSettings   []setting[rawServer]
-	bindSettings     []setting[bindWords]
-	logSettings      []setting[LogTarget]
+	globalSettings    []setting[rawGlobal]
+	captureSettings   []setting[rawGlobal] // a part of globalSettings
+	offendersSettings []setting[rawGlobal] // another one
+	frontendSettings  []setting[rawProxy]  // includes the settings that both sides have; in YAML the keys of frontends
+	backendSettings   []setting[rawProxy]
+	proxySettings     []setting[rawProxy] // both tables
+	serverSettings    []setting[rawServer]
+	bindSettings      []setting[bindWords]
+	logSettings       []setting[LogTarget]
 )
 
 func init() {
-	globalSettings, captureSettings = globalTable(), captureTable()
+	globalSettings, captureSettings, offendersSettings = globalTable(), captureTable(), offendersTable()
 	frontendSettings, backendSettings = frontendTable(), backendTable()
 	proxySettings = slices.Concat(frontendSettings, backendSettings)
 	serverSettings, bindSettings, logSettings = serverTable(), bindTable(), logTable()

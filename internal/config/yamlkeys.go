@@ -16,6 +16,7 @@ func (r *yamlReader) top(node ast.Node) {
 	keys := keysOf(r, globalSettings, &r.raw.global, r.raw.global.lines)
 	keys["capture"] = r.capture(keys["capture"])
 	keys["dnsbl"] = r.dnsLists(keys["dnsbl"])
+	keys["offenders"] = r.offenders(keys["offenders"])
 	keys["frontends"] = func(key string, node ast.Node) { r.list(key, node, false, r.frontend) }
 	keys["backends"] = func(key string, node ast.Node) {
 		before := len(r.errs)

@@ -8,6 +8,7 @@ import (
 
 	"hushgate/internal/config"
 	"hushgate/internal/firewall"
+	"hushgate/internal/kernelset"
 	"hushgate/internal/netenv"
 	"hushgate/internal/wire"
 )
@@ -23,6 +24,8 @@ type Plan struct {
 	Managed  bool     // hushgate installs the rules itself
 	Sources  []RoutedSource
 	Routed   bool // some servers answer clients through this machine
+	// KeptOut says where the kernel drops the SYNs of offenders; nil if it does not.
+	KeptOut *kernelset.Config
 
 	Shards      int     // one for each processor if the configuration does not say
 	Tables      *Tables // the basis of the above
@@ -50,6 +53,7 @@ func New(cfg *config.Config, m netenv.Machine) (*Plan, error) {
 		Sources: sources, Routed: len(answering(cfg)) < len(b.Servers),
 		Chosen: chosen, Firewall: firewall.NewPlan(b.Firewall), Open: firewall.NewOpenPlan(b.Firewall),
 		Sysctls: netenv.Sysctls(chosen), Managed: cfg.Global.Firewall.Manage, Tables: b,
+		KeptOut:     keptOut(cfg, chosen),
 		ReversePath: cfg.Global.ReversePath, Shards: cmp.Or(cfg.Global.Shards, m.Processors),
 	}
 	p.warn(cfg, m)

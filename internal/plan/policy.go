@@ -14,10 +14,12 @@ func policyTable(cfg *config.Config) (*policy.Table, error) {
 	c := &policy.Config{
 		Prefixes: policy.Prefixes{V4: uint8(g.PrefixLength.IPv4), V6: uint8(g.PrefixLength.IPv6)},
 		PassTTL:  g.Passes.TTL, Window: g.RateWindow, DNS: dnsLists(&g.DNSLists),
+		Offences: offencesOf(&g.Offenders),
 	}
 	for i := range cfg.Frontends {
 		f := policyFrontend(&cfg.Frontends[i])
 		f.DNS = cfg.Frontends[i].DNSLists && len(c.DNS.Sites) > 0
+		f.Offender = offenderOutcome(&g.Offenders)
 		c.Frontends = append(c.Frontends, f)
 	}
 	var err error
