@@ -80,7 +80,7 @@ func newFailCommand() *cobra.Command {
 			"rules that forward clients to the servers without any test, with `fail: closed` rules that keep clients out until\n" +
 			"the next start. While a gateway runs, the command fails and does nothing. A service manager runs it when the gateway\n" +
 			"has ended (systemd: ExecStopPost=). With --as off it removes all rules of hushgate, which it finds by the names\n" +
-			"of their chains; it needs no configuration, interface or route.",
+			"of their chains, and the kernel's set of offenders; it needs no configuration, interface or route.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if as == "" && os.Getenv("SERVICE_RESULT") == "success" { // systemd.exec(5); `run` has already cleaned up
 				return nil

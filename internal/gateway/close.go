@@ -18,7 +18,7 @@ func (g *gateway) close() error {
 	if g.rules != nil && !g.given && g.successor == nil { // otherwise they belong to another process
 		errs = append(errs, g.leaveRules())
 	}
-	errs = append(errs, g.rules.close())
+	errs = append(errs, g.rules.close(), g.kept.end())
 	if !g.given {
 		for _, s := range g.restore {
 			errs = append(errs, s.Set(s.was))

@@ -9,6 +9,7 @@ import (
 	"hushgate/internal/config"
 	"hushgate/internal/firewall"
 	"hushgate/internal/instance"
+	"hushgate/internal/kernelset"
 	"hushgate/internal/netenv"
 	"hushgate/internal/plan"
 	"hushgate/internal/privilege"
@@ -21,11 +22,15 @@ func Fail(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 			if err := rules.Install(ctx); err != nil {
 				return fmt.Errorf("keep clients out: %w", err)
 			}
+			// The kernel's set of offenders stays: nobody gets in anyway, and the next start takes it over.
 			log.Info("fail closed: clients are kept out until hushgate runs")
 			return nil
 		}
 		if err := rules.Replace(ctx, p.Open); err != nil {
 			return fmt.Errorf("let clients pass: %w", err)
+		}
+		if err := letOffendersIn(log); err != nil { // nobody would let in who is no offender
+			return err
 		}
 		for _, s := range p.Sysctls {
 			if err := forwards(cfg, s, log); err != nil {
@@ -57,10 +62,22 @@ func RemoveRules(ctx context.Context, log *slog.Logger) (err error) {
 			log.Info("firewall rules removed", "chains", removed)
 		}
 		if err != nil {
-			return fmt.Errorf("remove the firewall rules: %w", err)
+			err = fmt.Errorf("remove the firewall rules: %w", err)
 		}
-		return nil
+		return errors.Join(err, letOffendersIn(log))
 	})
+}
+
+// letOffendersIn removes the kernel's set of offenders that a process has left.
+func letOffendersIn(log *slog.Logger) error {
+	removed, err := kernelset.Clear()
+	if err != nil {
+		return fmt.Errorf("let offenders in: %w", err)
+	}
+	if removed {
+		log.Info("the kernel's set of offenders removed", "table", "netdev "+kernelset.TableName)
+	}
+	return nil
 }
 
 // alone calls do while holding the lock, so that no gateway runs meanwhile.

@@ -118,6 +118,18 @@ func (g *gateway) talk(ctx context.Context, conn *net.UnixConn) {
 // giveAway lets another process take over. It returns true if that process has the connections; this process must then end.
 // Otherwise everything continues here, also when this process is asked to end meanwhile.
 func (g *gateway) giveAway(ctx, asked context.Context, to *net.UnixConn) (given bool) {
+	err := g.kept.within(asked, func() error { // the kernel's set is not changed meanwhile
+		given = g.giveRules(ctx, asked, to)
+		return nil
+	})
+	if err != nil {
+		refuse(ctx, to, err)
+	}
+	return given
+}
+
+// giveRules is giveAway while the kernel's set of offenders stays as it is.
+func (g *gateway) giveRules(ctx, asked context.Context, to *net.UnixConn) (given bool) {
 	if g.rules == nil {
 		return g.give(ctx, asked, to)
 	}

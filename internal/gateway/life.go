@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,6 +29,9 @@ var errEnding = errors.New("hushgate is ending")
 
 // command carries out a command of the lock's socket.
 func (g *gateway) command(ctx context.Context, name string) (a instance.Answer) {
+	if words, about := strings.CutPrefix(name, offendersCommand); about {
+		return g.commandOffenders(ctx, strings.Fields(words))
+	}
 	var err error
 	switch name {
 	case "reload":

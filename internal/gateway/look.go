@@ -10,6 +10,7 @@ import (
 
 	"hushgate/health"
 	"hushgate/internal/firewall"
+	"hushgate/internal/kernelset"
 	"hushgate/internal/plan"
 	"hushgate/internal/privilege"
 )
@@ -76,6 +77,11 @@ func CheckFirewall(ctx context.Context, p *plan.Plan) (warnings []string, err er
 		if lacking != nil {
 			warnings = append(warnings, fmt.Sprintf("iptables has no match u32 (kernel module xt_u32): only the guard in nftables keeps ICMP "+
 				"errors about connections from the kernel, and without nftables nothing does: %v", lacking))
+		}
+		if p.KeptOut != nil {
+			if err := kernelset.Check(*p.KeptOut); err != nil {
+				warnings = append(warnings, fmt.Sprintf("offenders cannot be dropped by the kernel, so hushgate will drop their connections itself: %v", err))
+			}
 		}
 	}
 	return append(warnings, f.Warnings(ctx)...), nil

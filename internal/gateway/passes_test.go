@@ -32,21 +32,27 @@ type remembering struct {
 
 func newRemembering(t *testing.T, shards int, file string) *remembering {
 	t.Helper()
+	return newRememberingBy(t, shards, file, &policy.Config{
+		PassTTL: 24 * time.Hour, Frontends: []policy.Frontend{{Name: "ft"}},
+		Offences: policy.Offences{After: 3, Within: time.Hour, For: time.Hour},
+	})
+}
+
+// newRememberingBy is newRemembering with a policy.
+func newRememberingBy(t *testing.T, shards int, file string, by *policy.Config) *remembering {
+	t.Helper()
 	cfg := plantest.Parse(t, plantest.TwoFrontends)
 	b, err := plan.Build(cfg, plantest.Chosen())
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.Global.Passes.File = file
-	b.Shard.Policy, err = policy.NewTable(&policy.Config{
-		PassTTL: 24 * time.Hour, Frontends: []policy.Frontend{{Name: "ft"}},
-		Offences: policy.Offences{After: 3, Within: time.Hour, For: time.Hour},
-	})
+	b.Shard.Policy, err = policy.NewTable(by)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &remembering{clock: time.Unix(1_800_000_000, 0)}
-	r.gateway = &gateway{cfg: cfg, clock: mono.NewClock(), spread: newKey(), log: slog.New(slog.NewTextHandler(&r.log, nil))}
+	r.gateway = &gateway{cfg: cfg, plan: &plan.Plan{Tables: b}, clock: mono.NewClock(), spread: newKey(), log: slog.New(slog.NewTextHandler(&r.log, nil))}
 	r.passes = saver{gateway: r.gateway, now: func() time.Time {
 		r.clock = r.clock.Add(r.step)
 		return r.clock

@@ -98,18 +98,27 @@ func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *c
 		lists.abandon()
 		return err
 	}
+	g.putInForce(ctx, group, cfg, next, func() {
+		lines.commit()
+		lists.commit()
+	})
+	g.kept.reloaded(ctx)
+	return nil
+}
+
+// putInForce is the part of reconfigure that cannot fail. commit puts the prepared logs and lists in force.
+func (g *gateway) putInForce(ctx context.Context, group *errgroup.Group, cfg *config.Config, next *plan.Plan, commit func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	old, b := g.plan, next.Tables
 	g.cfg, g.plan = cfg, next
-	lines.commit()
-	lists.commit()
+	commit()
 	g.state.set(old.Tables, b)
 	g.tally.set(&b.Names)
 	g.announce()
 	g.tellReturns(func(l *drive.Loop, order func(*dataplane.Shard)) { l.Do(ctx, order) })
 	g.tellShards(ctx, dataplane.Reload{Config: &b.Shard})
 	g.check(ctx, group, b)
-	return nil
 }
 
 // admit installs the rules that keep the kernel from the new configuration's services, and lets the sockets receive their

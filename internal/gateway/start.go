@@ -42,6 +42,7 @@ type gateway struct {
 	passes saver
 	lists  *dnsLists
 	heir   bool // the connections came from another process
+	kept   *keptOut
 	state  serverStates
 	tally  tally
 	lost   *drive.Failures
@@ -124,6 +125,7 @@ func Run(s *Signals, o Options) (err error) {
 	g.asked = s.asked
 	g.passes = saver{gateway: g, now: time.Now}
 	g.lists = newDNSLists(o.Log)
+	g.kept = newKeptOut(g)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.asked))
 	defer cancel()
 	defer func() { err = errors.Join(err, g.unlock()) }()
@@ -150,6 +152,7 @@ func Run(s *Signals, o Options) (err error) {
 		g.readPasses()
 	}
 	g.passes.begin()
+	g.kept.begin()
 	return g.serve(ctx, s)
 }
 
@@ -177,7 +180,7 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 		})
 	}
 	for _, job := range []func(context.Context){
-		g.renewSecrets, g.watchLosses, g.watchLogs, g.watchFailures, g.watchClock, g.watchdog, g.savePasses, g.watchLists,
+		g.renewSecrets, g.watchLosses, g.watchLogs, g.watchFailures, g.watchClock, g.watchdog, g.savePasses, g.kept.run, g.watchLists,
 	} {
 		group.Go(func() error {
 			job(ctx)

@@ -91,6 +91,7 @@ func (g *gateway) tellOnSignal(ctx context.Context, usr1 <-chan os.Signal) error
 func (g *gateway) tell(ctx context.Context) {
 	g.tellLogStats()
 	g.lists.tellStats()
+	g.kept.tellStats()
 	sum := &policySum{tell: g.tellCounts, missing: len(g.loops)}
 	for i, l := range g.loops {
 		l.Do(ctx, func(s *dataplane.Shard) {

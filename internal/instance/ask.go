@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -19,6 +20,8 @@ import (
 type Answer struct {
 	Warnings []string `json:"warnings,omitempty"`
 	Error    string   `json:"error,omitempty"` // empty: the command succeeded
+	// Data is what the command has asked for.
+	Data json.RawMessage `json:"data,omitempty"`
 }
 
 type request struct {
@@ -177,7 +180,7 @@ func parseRequest(line []byte, err error) (r request, _ error) {
 var errTooLong = errors.New("too long")
 
 // readLine reads a line without its newline, and no octet beyond it.
-func readLine(conn *net.UnixConn, most int) (line []byte, err error) {
+func readLine(conn io.Reader, most int) (line []byte, err error) {
 	for next := make([]byte, 1); ; {
 		switch _, err := conn.Read(next); {
 		case err != nil:
@@ -213,7 +216,7 @@ func Ask(ctx context.Context, command string) (Answer, error) {
 		return Answer{}, err
 	}
 	defer func() { _ = conn.Close() }()
-	return ask(ctx, conn, command)
+	return ask(ctx, conn, bufio.NewReader(conn), command)
 }
 
 // Begin starts a Talk with the hushgate of this network namespace. It returns ErrNone if there is none. The other process
@@ -227,7 +230,7 @@ func Begin(ctx context.Context, command string) (*net.UnixConn, error) {
 		return nil, errors.Join(errors.New("the running hushgate belongs to another user: run as that user (--user), or let it "+
 			"start its successor itself (hushgate upgrade)"), conn.Close())
 	}
-	a, err := ask(ctx, conn, command)
+	a, err := ask(ctx, conn, conn, command)
 	if err == nil && a.Error != "" {
 		err = errors.New(a.Error)
 	}
@@ -258,11 +261,12 @@ func dial(ctx context.Context) (*net.UnixConn, error) {
 	return conn.(*net.UnixConn), nil
 }
 
-func ask(ctx context.Context, conn *net.UnixConn, command string) (Answer, error) {
+// ask sends a command by conn, and reads the answer from from, which is conn or has a buffer before it.
+func ask(ctx context.Context, conn *net.UnixConn, from io.Reader, command string) (Answer, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
 	failed := json.NewEncoder(conn).Encode(request{command}) // there may be an answer nevertheless: why nothing is read
-	a, err := readAnswer(conn)
+	a, err := readAnswer(from)
 	if err != nil && failed != nil {
 		return a, fmt.Errorf("ask hushgate: %w", failed)
 	}
@@ -270,9 +274,9 @@ func ask(ctx context.Context, conn *net.UnixConn, command string) (Answer, error
 }
 
 // maxAnswer is the largest size of an answer, in octets.
-const maxAnswer = 1 << 20
+const maxAnswer = 64 << 20
 
-func readAnswer(conn *net.UnixConn) (a Answer, err error) {
+func readAnswer(conn io.Reader) (a Answer, err error) {
 	line, err := readLine(conn, maxAnswer)
 	if err != nil {
 		return a, fmt.Errorf("hushgate ended before it answered: %w", err)
