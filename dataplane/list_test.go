@@ -173,3 +173,21 @@ func TestByHandIsInherited(t *testing.T) {
 		t.Errorf("%+v", p.hands)
 	}
 }
+
+// BenchmarkListFlows is one look at the table for the control API: how long a frame may have to wait for it.
+func BenchmarkListFlows(b *testing.B) {
+	d := newDriver(b, nil)
+	d.opened(100_000)
+	list, from := make([]FlowInfo, 0, 1000), uint32(0)
+	for _, c := range []struct {
+		name string
+		w    FlowFilter
+	}{{"all", FlowFilter{}}, {"none", FlowFilter{Port: 1}}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				d.shard.Apply(ListFlows{From: from, Places: 2048, Want: c.w, List: list, Answer: func(_ []FlowInfo, next uint32) { from = next }})
+			}
+		})
+	}
+}

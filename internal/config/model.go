@@ -44,6 +44,7 @@ type Global struct {
 	LogSampleAbove int
 	LogTag         string // for lines of frontends that have none; empty: hushgate
 	Firewall       Firewall
+	API            API
 	Capture        Capture
 	// Passes, PrefixLength and RateWindow are about what is remembered of clients.
 	Passes       Passes

@@ -14,7 +14,7 @@ func (g *gateway) close() error {
 			errs = append(errs, w.Poll.Close())
 		}
 	}
-	errs = append(errs, g.speech.Close())
+	errs = append(errs, g.speech.Close(), g.closeSockets())
 	if g.rules != nil && !g.given && g.successor == nil { // otherwise they belong to another process
 		errs = append(errs, g.leaveRules())
 	}

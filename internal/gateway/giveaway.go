@@ -27,6 +27,7 @@ const takeOverCommand = "takeover"
 // hello is the first message of the process that takes over.
 type hello struct {
 	Versions []int `json:"versions"`
+	API      bool  `json:"api,omitempty"` // it takes the sockets of the control API too
 }
 
 // head is what a process must know to prepare for taking over.
@@ -79,12 +80,13 @@ type changedSysctl struct {
 	Was  string `json:"was"`
 }
 
-// fileNote describes a file: a packet socket of a shard on an interface or, without an interface, the lock. A shard has one socket
+// fileNote describes a file: a packet socket of a shard on an interface, a socket of the control API or, without either, the lock. A shard has one socket
 // for each protocol; one of an older hushgate is for all protocols.
 type fileNote struct {
 	Interface string    `json:"interface"`
 	Side      wire.Side `json:"side"`
 	Shard     int       `json:"shard"`
+	Socket    string    `json:"socket,omitempty"` // the path of a socket of the control API, which has no interface
 }
 
 // How long the old process waits: for the new one to get ready, while everything still runs, and for it to take over, while
@@ -207,7 +209,7 @@ func (g *gateway) converse(ctx context.Context, conn *handover.Conn) error {
 	if _, _, _, err := conn.Receive(handover.Ready); err != nil {
 		return err
 	}
-	return g.stopped(ctx, func() error { return g.hand(conn) })
+	return g.stopped(ctx, func() error { return g.hand(conn, h.API) })
 }
 
 // stopped stops all loops between two batches, and calls f. If another process has the connections afterwards, the loops do
@@ -238,14 +240,14 @@ func (g *gateway) stopped(ctx context.Context, f func() error) error {
 }
 
 // hand gives everything to the new process. The loops have stopped.
-func (g *gateway) hand(conn *handover.Conn) error {
+func (g *gateway) hand(conn *handover.Conn, api bool) error {
 	if err := conn.Within(stopPatience); err != nil {
 		return err
 	}
 	if err := conn.SendJSON(handover.State, g.known(), nil); err != nil {
 		return err
 	}
-	if err := g.handFiles(conn); err != nil {
+	if err := g.handFiles(conn, api); err != nil {
 		return err
 	}
 	w := conn.NewWriter()
@@ -284,15 +286,28 @@ func (g *gateway) known() (v state) {
 	return v
 }
 
-func (g *gateway) handFiles(conn *handover.Conn) error {
+func (g *gateway) handFiles(conn *handover.Conn, api bool) error {
 	for i, w := range g.watched {
 		for _, s := range w.List {
 			if p := s.Port(); p != nil {
 				files, err := p.Files()
-				if err := errors.Join(err, handFiles(conn, fileNote{s.Name(), s.Side(), i}, files...)); err != nil {
+				if err := errors.Join(err, handFiles(conn, fileNote{Interface: s.Name(), Side: s.Side(), Shard: i}, files...)); err != nil {
 					return err
 				}
 			}
+		}
+	}
+	for _, s := range g.sockets {
+		l, ok := s.l.(*net.UnixListener)
+		if !ok || !api {
+			continue
+		}
+		f, err := l.File()
+		if err != nil {
+			return fmt.Errorf("hand over the API's socket: %w", err)
+		}
+		if err := handFiles(conn, fileNote{Socket: s.path}, f); err != nil {
+			return err
 		}
 	}
 	lock, err := g.lock.File()

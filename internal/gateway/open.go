@@ -37,8 +37,11 @@ func (g *gateway) open() error {
 			return err
 		}
 	}
-	if g.successor != nil { // the old process still receives the frames
+	if g.successor != nil { // the old process still receives the frames, and has the API's sockets
 		return nil
+	}
+	if err := g.openSockets(nil); err != nil {
+		return err
 	}
 	return g.setPrograms(g.plan.Tables)
 }

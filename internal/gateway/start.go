@@ -66,6 +66,7 @@ type gateway struct {
 
 	// The control API, and what it shows of the process.
 	api     *admin.API
+	sockets []*apiSocket
 	version string
 	pid     int
 	began   time.Time
@@ -196,7 +197,7 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 			Do: g.command, Talks: map[string]instance.Talk{takeOverCommand: g.talk}, HTTP: g.joinAPI,
 		})
 	})
-	group.Go(func() error { return g.api.Serve(ctx) })
+	group.Go(func() error { return g.api.Serve(ctx, g.listeners()...) })
 	group.Go(func() error { return g.live(ctx, group, s) })
 	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.Tables.Services), "servers", len(g.plan.Tables.Servers))
 	g.notify(readyState, g.state.status())

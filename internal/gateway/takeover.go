@@ -30,6 +30,7 @@ type successor struct {
 	used    plan.Uses
 	configs []*dataplane.Config // configurations of the shards
 	sockets []*port.Inherited
+	apis    map[string]net.Listener // of the control API, by path; those that nobody has taken are removed
 	state   state
 	count   int // number of connections
 }
@@ -70,7 +71,7 @@ func (h *successor) listen(managed bool) (err error) {
 	if err := h.conn.Within(readyPatience); err != nil {
 		return err
 	}
-	if err := h.conn.SendJSON(handover.Hello, hello{[]int{handover.Version}}, nil); err != nil {
+	if err := h.conn.SendJSON(handover.Hello, hello{Versions: []int{handover.Version}, API: true}, nil); err != nil {
 		return err
 	}
 	if err := h.conn.ReceiveJSON(handover.Head, &h.head); err != nil {
@@ -102,6 +103,9 @@ func (h *successor) end(why error) error {
 	}
 	h.release()
 	errs := []error{h.socket.Close()}
+	for _, l := range h.apis {
+		errs = append(errs, l.Close())
+	}
 	for _, s := range h.sockets {
 		errs = append(errs, s.Close())
 	}
@@ -134,7 +138,10 @@ func (g *gateway) takeOver() error {
 	if err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
-	g.successor = nil // this process has everything from here on
+	g.successor = nil          // this process has everything from here on
+	for path := range h.apis { // the configuration does not name it any more
+		_ = removeSocket(path)
+	}
 	if err := errors.Join(g.lock.Claim(), g.goOn(h)); err != nil {
 		return errors.Join(fmt.Errorf("continue after a takeover: %w", err), h.end(nil))
 	}
@@ -170,6 +177,9 @@ func (g *gateway) receive(h *successor) error {
 		return err
 	}
 	if err := g.receiveFiles(h); err != nil {
+		return err
+	}
+	if err := g.openSockets(h.apis); err != nil {
 		return err
 	}
 	spread := g.spreading()
@@ -252,7 +262,13 @@ func (g *gateway) receiveFiles(h *successor) error {
 		if err := handover.Decode(body, &note); err != nil {
 			return errors.Join(err, file.Close())
 		}
-		if note.Interface == "" {
+		switch {
+		case note.Socket != "":
+			if err := h.inherit(note.Socket, file); err != nil {
+				return err
+			}
+			continue
+		case note.Interface == "":
 			return g.adopt(file)
 		}
 		s, err := port.Inherit(file, note.Interface, note.Side)
@@ -261,6 +277,19 @@ func (g *gateway) receiveFiles(h *successor) error {
 		}
 		h.sockets = append(h.sockets, s)
 	}
+}
+
+// inherit takes a socket of the control API.
+func (h *successor) inherit(path string, file *os.File) error {
+	l, err := net.FileListener(file)
+	if err != nil {
+		return errors.Join(fmt.Errorf("take the API's socket %s: %w", path, err), file.Close())
+	}
+	if h.apis == nil {
+		h.apis = map[string]net.Listener{}
+	}
+	h.apis[path] = l
+	return file.Close()
 }
 
 func (g *gateway) adopt(lock *os.File) (err error) {

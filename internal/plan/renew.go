@@ -26,6 +26,7 @@ func Unchangeable(old, now *config.Global) error {
 	differs("receive-buffer", old.ReceiveBuffer, now.ReceiveBuffer)
 	differs("capture", old.Capture, now.Capture)
 	differs("pass-entries", old.Passes.Entries, now.Passes.Entries)
+	differs("api", old.API, now.API)
 	differs("firewall.manage", old.Firewall.Manage, now.Firewall.Manage)
 	differs("firewall.sysctls", old.Firewall.Sysctls, now.Firewall.Sysctls)
 	if len(changes) > 0 {
