@@ -70,6 +70,8 @@ var rules = map[string]rule{
 	"internal/plan/plantest": {"internal/config internal/netenv", "tests start from a configuration and a machine"},
 	"internal/privilege":     {"", "privileges know only the kernel"},
 
+	"internal/logread": {"", "a log is text, and its reader does not know who wrote it"},
+
 	"internal/kernelset": {"", "a set in the kernel knows only addresses"},
 
 	"internal/policyroute": {"", "routes know only addresses"},

@@ -1,0 +1,173 @@
+package logread
+
+import (
+	"bytes"
+	"compress/gzip"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// now is the day after the lab has written testdata.
+var now = time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+
+func read(t *testing.T, r *Reader, log []byte) (all []*Record) {
+	t.Helper()
+	keep := func(rec *Record) { all = append(all, rec) }
+	if err := r.Read(bytes.NewReader(log), keep); err != nil {
+		t.Fatal(err)
+	}
+	r.End(keep)
+	return all
+}
+
+func reader() *Reader { return &Reader{Now: now, Zone: time.UTC} }
+
+// TestLab reads what real clients have caused in the lab's TestLogReaders, in each format and behind each header, plain and
+// gzipped: by IPv4 and IPv6 a client that talks, one that hangs up and one that delivers.
+func TestLab(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.log")
+	if err != nil || len(files) != 20 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	want := map[string]string{
+		"198.18.0.12 early-talker": "", "198.18.0.11 hang-up": "", "198.18.0.11 quiet": "",
+		"2001:db8:1::12 early-talker": "", "2001:db8:1::11 hang-up": "", "2001:db8:1::11 quiet": "",
+	}
+	for _, file := range files {
+		log, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var zipped bytes.Buffer
+		z := gzip.NewWriter(&zipped)
+		_, _ = z.Write(log)
+		_ = z.Close()
+		for _, text := range [][]byte{log, zipped.Bytes()} {
+			r, got := reader(), map[string]string{}
+			for _, rec := range read(t, r, text) {
+				got[rec.Client.String()+" "+rec.Verdict] = ""
+				if rec.Kind != Connection || rec.Port == 0 {
+					t.Errorf("%s: %+v", file, rec)
+				}
+				timeless := strings.Contains(file, ".raw.") && (strings.Contains(file, "postscreen") || strings.Contains(file, "pflogsumm"))
+				if at := rec.At.Format("2006-01-02T15:04"); !timeless && at != "2026-11-27T10:52" && at != "2026-11-27T10:53" {
+					t.Errorf("%s: at %v: %+v", file, rec.At, rec)
+				}
+				if rec.Verdict == EarlyTalker && (rec.FirstOctet < 0 || rec.FirstOctet > time.Second) || rec.Verdict != EarlyTalker && strings.Contains(file, "tcplog") && rec.Backend == "" {
+					t.Errorf("%s: %+v", file, rec)
+				}
+			}
+			if !reflect.DeepEqual(got, want) || r.Unknown != 0 {
+				t.Errorf("%s: %v, %d lines of %d unknown", file, got, r.Unknown, r.Lines)
+			}
+		}
+	}
+}
+
+func TestLines(t *testing.T) {
+	client := netip.MustParseAddr("2001:db8::7")
+	at := time.Date(2026, 11, 23, 14, 17, 9, 201e6, time.UTC)
+	const tcp = "2001:db8::7:4000 [23/Nov/2026:14:17:09.201] ft "
+	for line, want := range map[string]Record{
+		tcp + "bk/<NOSRV> -1/-1/30000 50 SC 3/2/1/0/0 0/0": {
+			At: at.Add(30 * time.Second), Client: client, Port: 4000, Frontend: "ft", Backend: "bk", Verdict: NoServer, Held: 30 * time.Second, FirstOctet: -1,
+		},
+		tcp + "bk/a 20000/1/21000 50 CD 3/2/1/0/0 0/0": {
+			At: at.Add(21 * time.Second), Client: client, Port: 4000, Frontend: "ft", Backend: "bk", Server: "a", Verdict: Quiet, Held: 20 * time.Second, FirstOctet: -1,
+		},
+		"Nov 23 14:17:09 gate hushgate[1]: Server bk/a is DOWN, reason: Layer4 timeout": {
+			Kind: ServerDown, At: at.Truncate(time.Second), Backend: "bk", Server: "a", Held: -1, FirstOctet: -1,
+		},
+		"Dec 24 14:17:09 hushgate[1]: Server bk/a is UP, reason: x": { // not a time of this year yet
+			Kind: ServerUp, At: time.Date(2025, 12, 24, 14, 17, 9, 0, time.UTC), Backend: "bk", Server: "a", Held: -1, FirstOctet: -1,
+		},
+		"2026-11-23T14:17:09.201Z SUMMARY frontend=ft within=10000ms connect=7 early-talker=81234 hang-up=12 refused=3": {
+			Kind: Summary, At: at, Frontend: "ft", Held: -1, FirstOctet: -1, Counts: map[string]uint64{EarlyTalker: 81234, HangUp: 12, Refused: 3},
+		},
+		`{"time":"2026-11-23T14:17:09.201Z","summary":true,"frontend":"ft","within_ms":9,"connect":0,"early-talker":5,"hang-up":0,"refused":1}`: {
+			Kind: Summary, At: at, Frontend: "ft", Held: -1, FirstOctet: -1, Counts: map[string]uint64{EarlyTalker: 5, HangUp: 0, Refused: 1},
+		},
+		"7 log lines were lost: the log target was too slow or did not accept them": {
+			Kind: LinesLost, Held: -1, FirstOctet: -1, Counts: map[string]uint64{"lines": 7},
+		},
+	} {
+		got := read(t, reader(), []byte(line+"\n"))
+		want.Line = line
+		if len(got) != 1 || !reflect.DeepEqual(*got[0], want) {
+			t.Errorf("%s: %+v, want %+v", line, got, want)
+		}
+	}
+}
+
+// TestPostscreen: a connection's lines are one record, whatever a client says in them.
+func TestPostscreen(t *testing.T) {
+	const head = "Nov 23 14:17:09 gate postfix/postscreen[1]: "
+	log := head + strings.Join([]string{
+		"CONNECT from [198.18.0.7]:1 to [192.0.2.1]:25", "PREGREET 8 after 1.5 from [198.18.0.7]:1: PREGREET 8 after 0 from [203.0.113.1]:1: x",
+		"NOQUEUE: reject: CONNECT from [198.18.0.7]:1: 554 5.5.1 Protocol error; proto=SMTP", "SIGNATURE 1_2_3_4 for [198.18.0.7]:1", "DISCONNECT [198.18.0.7]:1",
+		"CONNECT from [198.18.0.8]:1 to [192.0.2.1]:25", "DISCONNECT [198.18.0.8]:1", // it waited in vain
+		"NOQUEUE: reject: CONNECT from [198.18.0.9]:1: too many connections", "DISCONNECT [198.18.0.9]:1",
+		"CONNECT from [198.18.0.10]:1 to [192.0.2.1]:25", "PASS OLD [198.18.0.10]:1", // goes on
+		"CONNECT from [198.18.0.11]:1 to [192.0.2.1]:25", // waits
+	}, "\n"+head) + "\n"
+	got := map[string]*Record{}
+	for _, rec := range read(t, reader(), []byte(log)) {
+		got[rec.Client.String()] = rec
+	}
+	for client, verdict := range map[string]string{"198.18.0.7": EarlyTalker, "198.18.0.8": NoServer, "198.18.0.9": Refused, "198.18.0.10": Quiet} {
+		if rec := got[client]; rec == nil || rec.Verdict != verdict {
+			t.Errorf("%s: %+v, want %s", client, rec, verdict)
+		}
+	}
+	if rec := got["198.18.0.7"]; len(got) != 4 || rec == nil || rec.Signature != "1_2_3_4" || rec.FirstOctet != 1500*time.Millisecond {
+		t.Errorf("%d records, %+v", len(got), rec)
+	}
+}
+
+// TestHostile: lines that are too long, binary or cut off are skipped, and those after them are read.
+func TestHostile(t *testing.T) {
+	good := "198.18.0.7:4000 [23/Nov/2026:14:17:09.201] ft ft/<NOSRV> -1/-1/0 0 PR 3/2/1/0/0 0/0\n"
+	r := reader()
+	got := read(t, r, []byte(strings.Repeat("x", 5*maxLine)+"\n"+good+"\x00\xff\n{\"time\":1}\n{\n"+good[:40]+"\n"+good))
+	if len(got) != 2 || r.Lines != 7 || r.Unknown != 5 {
+		t.Errorf("%d records, %d lines, %d unknown", len(got), r.Lines, r.Unknown)
+	}
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, _ = z.Write([]byte(strings.Repeat(good, 1000)))
+	_ = z.Close()
+	n := 0
+	if err := reader().Read(bytes.NewReader(zipped.Bytes()[:zipped.Len()-9]), func(*Record) { n++ }); err == nil || n == 0 {
+		t.Errorf("%d records of a file that is cut off, %v", n, err)
+	}
+	if err := reader().File("/nonexistent", nil); err == nil || !strings.Contains(err.Error(), "/nonexistent") {
+		t.Error(err)
+	}
+}
+
+// FuzzRead: no log makes the reader fail otherwise than by an error, or yield a connection without a client or a verdict.
+func FuzzRead(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*.log")
+	for _, file := range files {
+		text, _ := os.ReadFile(file)
+		f.Add(text[:min(len(text), 600)])
+	}
+	f.Fuzz(func(t *testing.T, log []byte) {
+		r := reader()
+		check := func(rec *Record) {
+			if rec.Kind == Connection && (!rec.Client.IsValid() || rec.Verdict == "") || rec.Held < -1 || rec.FirstOctet < -1 {
+				t.Fatalf("%+v", rec)
+			}
+		}
+		_ = r.Read(bytes.NewReader(log), check)
+		r.End(check)
+		if len(r.open) > 0 || r.Unknown > r.Lines {
+			t.Fatalf("%+v", r)
+		}
+	})
+}
