@@ -26,6 +26,9 @@ type Viewer interface {
 	Passes(ctx context.Context, q ClientQuery) (PassPage, error)
 	Offenders(ctx context.Context, q ClientQuery) (OffenderPage, error)
 	Clients(ctx context.Context, q ClientQuery) (ClientPage, error)
+	// Watch tells of every connection that ends, until ctx is done or tell returns an error. lost is how many were missed before the
+	// list, because tell took too long. It also calls tell with an empty list, once in a beat.
+	Watch(ctx context.Context, beat time.Duration, tell func(list []Verdict, lost uint64) error) error
 }
 
 // Operator is what clients of the level admin may ask for too.

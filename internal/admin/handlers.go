@@ -244,8 +244,8 @@ func listOffender(ctx context.Context, s *API, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.ForMs < 1000 || c.ForMs > maxOffender.Milliseconds() {
-		return nil, Invalid("for_ms", fmt.Sprintf("for_ms: expected 1000 to %d, found %d", maxOffender.Milliseconds(), c.ForMs))
+	if c.ForMs != 0 && c.ForMs < 1000 || c.ForMs > maxOffender.Milliseconds() {
+		return nil, Invalid("for_ms", fmt.Sprintf("for_ms: expected 0, or 1000 to %d, found %d", maxOffender.Milliseconds(), c.ForMs))
 	}
 	return nil, s.gateway.ListOffender(ctx, a, time.Duration(c.ForMs)*time.Millisecond)
 }

@@ -70,7 +70,7 @@ func TestWrongValues(t *testing.T) {
 		{"DELETE", "/v1/passes/x", "", 400, "client: expected the address of a client"},
 		{"DELETE", "/v1/passes/2001:db8::7", "", 404, "2001:db8::7 has no pass"},
 		{"DELETE", "/v1/offenders/2001:db8::7", "", 404, "2001:db8::7 is no offender"},
-		{"POST", "/v1/offenders", `{"client":"198.18.0.7","for_ms":999}`, 400, "for_ms: expected 1000 to"},
+		{"POST", "/v1/offenders", `{"client":"198.18.0.7","for_ms":999}`, 400, "for_ms: expected 0, or 1000 to"},
 	} {
 		a, text := r.ask(t, Admin, c.method, c.path, c.body)
 		if a.StatusCode != c.status || !strings.Contains(text, c.says) {

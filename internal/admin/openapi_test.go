@@ -138,7 +138,7 @@ func TestAnswersConform(t *testing.T) {
 		conform(t, v, c.method, path, c.body, a, text)
 	}
 	for _, o := range table() {
-		if !seen[o.method+" "+o.path] {
+		if !seen[o.method+" "+o.path] && o.stream == nil {
 			t.Errorf("no call of %s %s in this test", o.method, o.path)
 		}
 	}

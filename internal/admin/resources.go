@@ -223,6 +223,32 @@ type Ended struct {
 	Ended int `json:"ended"`
 }
 
+// Verdict is a connection that has ended. Times in milliseconds count from the handshake on; null if the event did not happen.
+type Verdict struct {
+	Time          time.Time `json:"time"`
+	Client        string    `json:"client"`
+	ClientPort    int       `json:"client_port"`
+	Service       string    `json:"service"`
+	Frontend      string    `json:"frontend"`
+	Backend       string    `json:"backend"`
+	Server        string    `json:"server"`
+	Verdict       string    `json:"verdict"`
+	Cause         string    `json:"cause"`
+	Rule          string    `json:"rule"`
+	Pass          string    `json:"pass"`
+	Signature     string    `json:"signature"`
+	Observed      bool      `json:"observed"`
+	HeldMs        *int64    `json:"held_ms"`
+	FirstByteMs   *int64    `json:"first_byte_ms"`
+	BannerMs      *int64    `json:"banner_ms"`
+	TotalMs       int64     `json:"total_ms"`
+	BytesToClient uint64    `json:"bytes_to_client"`
+	BytesToServer uint64    `json:"bytes_to_server"`
+	Retries       int       `json:"retries"`
+	TalkBytes     int       `json:"talk_bytes"`
+	Talk          string    `json:"talk"` // its first octets, escaped
+}
+
 // ClientQuery asks for a part of what is known of clients.
 type ClientQuery struct {
 	Client netip.Prefix // not valid: all
@@ -249,6 +275,7 @@ type Offender struct {
 	Listed        bool    `json:"listed"` // often enough to be treated as an offender
 	LeftMs        int64   `json:"left_ms"`
 	OffenceAgesMs []int64 `json:"offence_ages_ms"`
+	Kernel        bool    `json:"kernel"` // the kernel drops its SYNs
 }
 
 // OffenderPage is a part of the offenders.
@@ -278,7 +305,7 @@ type ClientRequest struct {
 // OffenderRequest names a client that is to be an offender.
 type OffenderRequest struct {
 	Client string `json:"client"`
-	ForMs  int64  `json:"for_ms"`
+	ForMs  int64  `json:"for_ms"` // 0: as long as the configuration says
 }
 
 // Check is what is known of a server's health.

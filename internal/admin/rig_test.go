@@ -110,11 +110,30 @@ func (f *fake) Passes(ctx context.Context, q ClientQuery) (PassPage, error) {
 }
 
 func (f *fake) Offenders(ctx context.Context, _ ClientQuery) (OffenderPage, error) {
-	return OffenderPage{[]Offender{{"198.18.0.7/32", true, 1, []int64{2, 1}}}, ""}, f.enter(ctx)
+	return OffenderPage{[]Offender{{"198.18.0.7/32", true, 1, []int64{2, 1}, true}}, ""}, f.enter(ctx)
 }
 
 func (f *fake) Clients(ctx context.Context, _ ClientQuery) (ClientPage, error) {
 	return ClientPage{[]ClientUsage{{"2001:db8::/64", 1, 2}}, ""}, f.enter(ctx)
+}
+
+func (f *fake) Watch(ctx context.Context, _ time.Duration, tell func([]Verdict, uint64) error) error {
+	ms := int64(1)
+	one := func(client, verdict string) Verdict {
+		return Verdict{Time: moment, Client: client, Service: "192.0.2.25:25", Frontend: "ft", Verdict: verdict, HeldMs: &ms}
+	}
+	if err := tell([]Verdict{one("198.18.0.7", "early-talker"), one("2001:db8::7", "quiet")}, 0); err != nil {
+		return err
+	}
+	if err := tell([]Verdict{one("198.18.0.8", "quiet")}, 5); err != nil {
+		return err
+	}
+	if err := tell(nil, 0); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	f.did("watched")
+	return nil
 }
 
 func (f *fake) SetServer(ctx context.Context, name ServerName, to ServerChange) error {

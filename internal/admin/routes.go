@@ -23,6 +23,7 @@ type route struct {
 	slow         bool          // it waits for others, and works little itself
 	params       []string      // of the query
 	do           func(ctx context.Context, s *API, r *request) (any, error)
+	stream       func(s *API, w http.ResponseWriter, r *http.Request) // in its place: an answer without an end
 }
 
 // reloadPatience covers a change of the firewall rules. upgradePatience covers the whole start of the new process.
@@ -63,6 +64,7 @@ func table() []route {
 			method: "GET", path: "/v1/connections", params: append([]string{"phase", "client", "frontend", "server"}, pageParams...),
 			do: connections,
 		},
+		{method: "GET", path: "/v1/verdicts", params: verdictParams, stream: (*API).watch},
 		{method: "POST", path: "/v1/connections/kill", level: Admin, patience: reloadPatience, do: kill},
 		{
 			method: "GET", path: "/v1/passes", params: append([]string{"client"}, pageParams...),
@@ -117,7 +119,11 @@ func (s *API) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	methods := map[string][]string{}
 	for _, t := range table() {
-		mux.HandleFunc(t.method+" "+t.path, s.handle(&t))
+		if t.stream != nil {
+			mux.HandleFunc(t.method+" "+t.path, func(w http.ResponseWriter, r *http.Request) { t.stream(s, w, r) })
+		} else {
+			mux.HandleFunc(t.method+" "+t.path, s.handle(&t))
+		}
 		methods[t.path] = append(methods[t.path], t.method)
 		if t.method == "GET" {
 			methods[t.path] = append(methods[t.path], "HEAD")

@@ -46,7 +46,10 @@ type API struct {
 	cross   *http.CrossOriginProtection
 	crowds  [levels]*crowd
 	slots   [levels]chan struct{}
+	streams [levels]chan struct{}
 	readers *pace
+	over    context.Context // done when the streams have to end
+	end     context.CancelFunc
 }
 
 // New returns a server that does not serve yet.
@@ -58,7 +61,9 @@ func New(o Options) *API {
 	for l := range s.crowds {
 		s.crowds[l] = &crowd{most: maxConns}
 		s.slots[l] = make(chan struct{}, maxRequests)
+		s.streams[l] = make(chan struct{}, maxStreams)
 	}
+	s.over, s.end = context.WithCancel(context.Background())
 	s.mux = s.routes()
 	s.http = &http.Server{
 		Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: readPatience, ReadTimeout: 2 * readPatience,
@@ -111,6 +116,7 @@ func (s *API) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	<-ctx.Done()
 	_ = s.handed.Close()
+	s.end()
 	grace, enough := context.WithTimeout(context.WithoutCancel(ctx), endPatience)
 	defer enough()
 	if s.http.Shutdown(grace) != nil {

@@ -65,11 +65,16 @@ func (c control) Passes(ctx context.Context, q admin.ClientQuery) (page admin.Pa
 
 // Offenders implements admin.Viewer.
 func (c control) Offenders(ctx context.Context, q admin.ClientQuery) (page admin.OffenderPage, err error) {
+	kernel := map[string]bool{}
+	for _, e := range c.kept.list() {
+		kernel[e.Prefix.String()] = true
+	}
 	page.Offenders, page.Next, err = listClients(ctx, c, q, (*policy.Memory).ListOffenders, func(o *policy.Offender) admin.Offender {
 		v := admin.Offender{Client: prefixText(o.Addr, o.Bits), Listed: o.Left > 0, LeftMs: o.Left.Milliseconds(), OffenceAgesMs: []int64{}}
 		for _, age := range o.Ages {
 			v.OffenceAgesMs = append(v.OffenceAgesMs, age.Milliseconds())
 		}
+		v.Kernel = kernel[v.Client]
 		return v
 	})
 	return page, err
@@ -138,13 +143,12 @@ func (c control) TakePass(ctx context.Context, client netip.Addr) (found bool, e
 
 // ListOffender implements admin.Operator.
 func (c control) ListOffender(ctx context.Context, client netip.Addr, left time.Duration) error {
-	return c.changeMemory(ctx, client, func(m *policy.Memory, a wire.Addr, now mono.Time) {
-		m.Forget(a, now) // a pass would make the client none
-		m.List(a, left, now)
-	})
+	_, err := c.AddOffender(ctx, netip.PrefixFrom(client, client.BitLen()), left)
+	return refused(err)
 }
 
 // ForgiveOffender implements admin.Operator.
 func (c control) ForgiveOffender(ctx context.Context, client netip.Addr) (found bool, err error) {
-	return c.forget(ctx, client, func(m *policy.Memory, a wire.Addr, _ mono.Time) bool { return m.Unlist(a) })
+	_, found, err = c.RemoveOffender(ctx, netip.PrefixFrom(client, client.BitLen()))
+	return found, refused(err)
 }

@@ -60,7 +60,7 @@ type operated struct {
 
 func newOperated(t *testing.T, shards int) *operated {
 	t.Helper()
-	cfg := plantest.Parse(t, plantest.TwoFrontends)
+	cfg := plantest.Parse(t, plantest.TwoFrontends+"\noffenders: {action: tarpit}\n")
 	b, err := plan.Build(cfg, plantest.Chosen())
 	if err != nil {
 		t.Fatal(err)
@@ -79,15 +79,17 @@ func newOperated(t *testing.T, shards int) *operated {
 		ending: make(chan struct{}), watched: []*drive.Sockets{{List: []*drive.Socket{drive.NewSocket("eth0", wire.Both, nil)}}},
 		probers: map[proberKey]prober{}, prefix: plan.Prefix(cfg), own: delays{},
 	}
+	g.kept = newKeptOut(g)
 	g.probe = func(ctx context.Context, _ *health.Config, _ time.Duration, _ health.Dialer, _ func(health.Report)) {
 		<-ctx.Done()
 	}
 	g.state.set(nil, b)
 	g.tally.set(&b.Names)
+	g.feed.set(&b.Names)
 	for i := range shards {
 		shard := b.Shard
 		shard.Turn, shard.Shards = i, shards
-		l := drive.NewLoop(i, dataplane.New(&shard), clock, nil, make(ringer, 1), nowhere{}, drive.NewFailures(), &g.tally)
+		l := drive.NewLoop(i, dataplane.New(&shard), clock, nil, make(ringer, 1), nowhere{}, drive.NewFailures(), &g.tally, &g.feed)
 		g.loops = append(g.loops, l)
 		group.Go(func() error { return l.Run(ctx) })
 	}

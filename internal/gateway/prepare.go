@@ -53,6 +53,7 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	}
 	g.state.set(nil, g.plan.Tables)
 	g.tally.set(&g.plan.Tables.Names)
+	g.feed.set(&g.plan.Tables.Names)
 	g.lines, err = newRecorder(g.cfg, g.clock, g.plan.Tables.LogNames(), g.log)
 	return err
 }

@@ -45,6 +45,7 @@ type gateway struct {
 	kept   *keptOut
 	state  serverStates
 	tally  tally
+	feed   feed
 	lost   *drive.Failures
 
 	answers answers
