@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -40,7 +39,7 @@ func attacked(t *testing.T, format config.LogFormat) {
 		Services: []connlog.Service{{Address: "192.0.2.25:25", Frontend: "ft", Backend: "bk"}},
 		Servers:  []connlog.Server{{Backend: "bk", Name: "a"}},
 	}
-	r, err := newRecorder(cfg, mono.NewClock(), names, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	r, err := newRecorder(cfg, mono.NewClock(), names, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
