@@ -72,6 +72,8 @@ var rules = map[string]rule{
 
 	"internal/logread": {"", "a log is text, and its reader does not know who wrote it"},
 
+	"internal/report": {"internal/logread", "a report is made from records, of whatever log"},
+
 	"internal/kernelset": {"", "a set in the kernel knows only addresses"},
 
 	"internal/policyroute": {"", "routes know only addresses"},
@@ -91,7 +93,7 @@ var rules = map[string]rule{
 	"internal/replay":    {"dataplane internal/capture internal/config internal/connlog internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/wire", "captures are judged by the core itself, as a configuration has it"},
 	"internal/debian":    {"", "the Debian package consists of files and tests"},
 	"internal/oracle":    {"", "the comparison with the kernel consists of tests"},
-	"cmd/hushgate":       {"internal/admin internal/config internal/doctor internal/gateway internal/instance internal/lab internal/logqueue internal/netenv internal/plan internal/policyroute internal/privilege internal/replay", "main parses flags and calls one function"},
+	"cmd/hushgate":       {"internal/admin internal/config internal/doctor internal/gateway internal/instance internal/lab internal/logqueue internal/netenv internal/plan internal/policyroute internal/privilege internal/replay internal/report", "main parses flags and calls one function"},
 }
 
 // sources calls f for every Go file except tests, with the directory of its package.
