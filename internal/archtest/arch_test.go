@@ -52,13 +52,14 @@ var rules = map[string]rule{
 	"internal/logformat": {"", "a format knows names, and not where their values come from"},
 
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/kernelset internal/logqueue internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/wire",
+		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/kernelset internal/logqueue internal/metrics internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/wire",
 		"the gateway wires parts together; TCP and translation are the shard's work",
 	},
 	"internal/doctor": {
 		"dataplane dataplane/port health internal/firewall internal/instance internal/netenv internal/plan internal/privilege internal/wire",
 		"an examination reads a plan and the machine, and changes neither",
 	},
+	"internal/metrics": {"dataplane internal/admin internal/mono", "metrics are what the control API shows, in other words"},
 	"internal/drive": {
 		"dataplane dataplane/port internal/mono internal/netenv internal/wire tcpstate",
 		"the loop knows no configuration, no log of connections, and no servers",

@@ -37,6 +37,8 @@ type Global struct {
 	// Announce makes the gateway answer ARP and neighbour solicitations on the outside for service addresses that are on no
 	// interface, and announce them there.
 	Announce bool
+	// Metrics is the address and port at which Prometheus reads /metrics, or NoMetrics.
+	Metrics string
 	// ReversePath decides by which interfaces answers to clients may leave.
 	ReversePath ReversePath
 	Logs        []LogTarget
@@ -85,6 +87,9 @@ type Firewall struct {
 	ClampMSS bool // reduce the MSS of the servers' other connections to what the path MTU allows
 	Sysctls  bool // set ip_forward and, on one arm, send_redirects as needed, and restore them at exit
 }
+
+// NoMetrics is the value of Global.Metrics without a listener.
+const NoMetrics = "none"
 
 // ReversePath says which clients on the outside are answered, judged by the route to their address (RFC 3704). Frames to all
 // other addresses are dropped.

@@ -15,6 +15,7 @@ func (g *gateway) close() error {
 		}
 	}
 	errs = append(errs, g.speech.Close(), g.closeSockets())
+	g.metrics.Close()
 	if g.rules != nil && !g.given && g.successor == nil { // otherwise they belong to another process
 		errs = append(errs, g.leaveRules())
 	}

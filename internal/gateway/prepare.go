@@ -54,6 +54,9 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	g.state.set(nil, g.plan.Tables)
 	g.tally.set(&g.plan.Tables.Names)
 	g.feed.set(&g.plan.Tables.Names)
+	if err := g.prepareMetrics(); err != nil {
+		return err
+	}
 	g.lines, err = newRecorder(g.cfg, g.clock, g.plan.Tables.LogNames(), g.log)
 	return err
 }

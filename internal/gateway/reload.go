@@ -84,26 +84,62 @@ func (g *gateway) reconfigure(ctx context.Context, group *errgroup.Group, cfg *c
 			return errors.Join(err, ctx.Err())
 		}
 	}
-	lists, err := g.lists.prepare(&cfg.Global.DNSLists, b)
+	ready, err := g.ready(cfg, b)
 	if err != nil {
-		return err
-	}
-	lines, err := g.lines.prepare(cfg, b.LogNames())
-	if err != nil {
-		lists.abandon()
 		return err
 	}
 	if err := g.admit(old, next); err != nil {
-		lines.abandon()
-		lists.abandon()
+		ready.abandon()
 		return err
 	}
-	g.putInForce(ctx, group, cfg, next, func() {
-		lines.commit()
-		lists.commit()
-	})
+	g.putInForce(ctx, group, cfg, next, ready.commit)
 	g.kept.reloaded(ctx)
 	return nil
+}
+
+// readiness is what a reload opens beforehand: the parts are put in force together, or not at all.
+type readiness struct{ commits, abandons []func() }
+
+func (r *readiness) add(commit, abandon func()) {
+	r.commits, r.abandons = append(r.commits, commit), append(r.abandons, abandon)
+}
+
+func (r *readiness) commit() {
+	for _, f := range r.commits {
+		f()
+	}
+}
+
+func (r *readiness) abandon() {
+	for _, f := range r.abandons {
+		f()
+	}
+}
+
+// ready prepares the DNS lists, the logs and the metrics of a configuration. After an error nothing of them is left.
+func (g *gateway) ready(cfg *config.Config, b *plan.Tables) (_ *readiness, err error) {
+	opened := &readiness{}
+	defer func() {
+		if err != nil {
+			opened.abandon()
+		}
+	}()
+	lists, err := g.lists.prepare(&cfg.Global.DNSLists, b)
+	if err != nil {
+		return nil, err
+	}
+	opened.add(lists.commit, lists.abandon)
+	lines, err := g.lines.prepare(cfg, b.LogNames())
+	if err != nil {
+		return nil, err
+	}
+	opened.add(lines.commit, lines.abandon)
+	scraped, err := g.metrics.Prepare(metricsAt(cfg))
+	if err != nil {
+		return nil, err
+	}
+	opened.add(scraped.Commit, scraped.Abandon)
+	return opened, nil
 }
 
 // putInForce is the part of reconfigure that cannot fail. commit puts the prepared logs and lists in force.

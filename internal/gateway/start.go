@@ -19,6 +19,7 @@ import (
 	"hushgate/internal/drive"
 	"hushgate/internal/instance"
 	"hushgate/internal/logqueue"
+	"hushgate/internal/metrics"
 	"hushgate/internal/mono"
 	"hushgate/internal/netenv"
 	"hushgate/internal/plan"
@@ -68,6 +69,9 @@ type gateway struct {
 	// The control API, and what it shows of the process.
 	api     *admin.API
 	sockets []*apiSocket
+	numbers *metrics.Metrics
+	metrics *metrics.Server
+	scraped *metrics.Change // the listener of the start, until it is used
 	version string
 	pid     int
 	began   time.Time
@@ -199,6 +203,7 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 		})
 	})
 	group.Go(func() error { return g.api.Serve(ctx, g.listeners()...) })
+	g.scraped.Commit()
 	group.Go(func() error { return g.live(ctx, group, s) })
 	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.Tables.Services), "servers", len(g.plan.Tables.Servers))
 	g.notify(readyState, g.state.status())

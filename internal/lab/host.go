@@ -7,7 +7,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -190,16 +193,34 @@ func Kill(cmd *exec.Cmd) {
 	_ = cmd.Wait()
 }
 
-// Close kills the programs that were started on the host and removes its namespace.
+// Close kills the programs that were started on the host and what they have left there, and removes its namespace.
 func (h *Host) Close() error {
 	for _, cmd := range h.cmds {
 		if cmd.ProcessState == nil {
 			Kill(cmd)
 		}
 	}
+	h.killRest()
 	close(h.work)
 	<-h.done
 	return h.ns.Close()
+}
+
+// killRest kills the processes that are in the namespace though nobody here has started them. An upgrade leaves such a one:
+// the successor of a gateway is a child of that gateway, and outlives it.
+func (h *Host) killRest() {
+	var ns unix.Stat_t
+	if unix.Fstat(int(h.ns), &ns) != nil {
+		return
+	}
+	here := fmt.Sprintf("net:[%d]", ns.Ino)
+	links, _ := filepath.Glob("/proc/[0-9]*/ns/net")
+	for _, link := range links {
+		pid, err := strconv.Atoi(strings.Split(link, "/")[2])
+		if to, _ := os.Readlink(link); err == nil && to == here && pid != os.Getpid() {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+	}
 }
 
 // Connect joins two hosts by a veth pair.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,18 +27,23 @@ const (
 type Metrics struct {
 	registry *prometheus.Registry
 	times    *times
+	on       atomic.Bool // somebody may ask: without a listener the histograms are not worth their time
 }
 
 // New returns the metrics of a gateway.
 func New(v admin.Viewer) *Metrics {
-	m := &Metrics{prometheus.NewRegistry(), newTimes()}
+	m := &Metrics{registry: prometheus.NewRegistry(), times: newTimes()}
 	m.registry.MustRegister(m.times.all...)
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), viewed{v})
 	return m
 }
 
 // Take implements drive.Sink.
-func (m *Metrics) Take(shard int, events []dataplane.Event) { m.times.Take(shard, events) }
+func (m *Metrics) Take(_ int, events []dataplane.Event) {
+	if m.on.Load() {
+		m.times.take(events)
+	}
+}
 
 // Handler serves /metrics.
 func (m *Metrics) Handler() http.Handler {
@@ -171,7 +177,9 @@ func (c viewed) servers(ctx context.Context, o output) error {
 	}
 	for i := range list {
 		s := &list[i]
-		id := func(more ...string) []string { return append([]string{"backend", s.Backend, "server", s.Name}, more...) }
+		id := func(more ...string) []string {
+			return append([]string{"backend", s.Backend, "server", s.Name}, more...)
+		}
 		o.gauge("server_up", "1 if its health checks succeed.", truth(s.Up), id()...)
 		o.gauge("server_weight", "Its share of clients.", float64(s.Weight), id()...)
 		o.gauge("server_connections", "Connections that it has, or is being asked to take.", float64(s.Connections), id()...)

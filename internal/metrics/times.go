@@ -9,7 +9,7 @@ import (
 	"hushgate/internal/mono"
 )
 
-// times are histograms of durations in the lives of connections. It is a sink of every shard.
+// times are histograms of durations in the lives of connections.
 type times struct {
 	talk     [2]prometheus.Observer // to the client's first octet: of those who talked early, and of the others
 	banner   prometheus.Observer
@@ -57,8 +57,8 @@ func newTimes() *times {
 	}
 }
 
-// Take implements drive.Sink.
-func (t *times) Take(_ int, events []dataplane.Event) {
+// take counts the connections that have ended.
+func (t *times) take(events []dataplane.Event) {
 	for i := range events {
 		if e := &events[i]; e.Kind == dataplane.EventClosed {
 			t.closed(e)

@@ -1,0 +1,257 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"hushgate/dataplane"
+	"hushgate/internal/admin"
+	"hushgate/internal/mono"
+)
+
+// viewer shows what a test says.
+type viewer struct {
+	admin.Viewer
+	err error
+}
+
+func (v viewer) Status(context.Context) (admin.Status, error) {
+	return admin.Status{
+		Version: "1.0", Ready: true, Shards: 2, MaxConn: 100, Losses: admin.Losses{NotSent: 3},
+		Configuration: admin.Configuration{File: `/etc/a"b\c.yaml`, SHA256: "ab", Loaded: time.Unix(1000, 0)},
+		Interfaces:    []admin.Interface{{Name: "eth0", Present: true}}, Logs: []admin.LogTarget{{Target: "stdout", Written: 5}},
+	}, v.err
+}
+
+func (v viewer) Counters(context.Context) ([]admin.Counter, error) {
+	var list []admin.Counter
+	for m, n := range (&dataplane.Stats{Frames: 7}).Each() {
+		list = append(list, admin.Counter{Name: m.Name, Help: m.Help, Label: m.Label, Value: m.Value, Gauge: m.Gauge, Count: n})
+	}
+	return list, nil
+}
+
+func (v viewer) Frontends(context.Context) ([]admin.Frontend, error) {
+	return []admin.Frontend{{Name: "smtp", Verdicts: map[string]uint64{"quiet": 9}, BytesToClient: 11}}, nil
+}
+
+func (v viewer) Servers(context.Context) ([]admin.Server, error) {
+	return []admin.Server{
+		{Backend: "mx", Name: "smtp1", Up: true, Check: &admin.Check{Code: "L7OK", Checks: 4, DurationMs: 250}},
+		{Backend: "mx", Name: "smtp2"},
+	}, nil
+}
+
+// page returns /metrics of a server at a free port, and the server.
+func page(t *testing.T, v viewer) (s *Server, m *Metrics, get func() (int, string)) {
+	t.Helper()
+	m = New(v)
+	s = NewServer(m, slog.New(slog.DiscardHandler))
+	t.Cleanup(s.Close)
+	at := free(t)
+	serve(t, s, at)
+	return s, m, func() (int, string) {
+		t.Helper()
+		return get1(t, at)
+	}
+}
+
+// free returns an address whose port was free a moment ago.
+func free(t *testing.T) netip.AddrPort {
+	t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).AddrPort()
+}
+
+func serve(t *testing.T, s *Server, at netip.AddrPort) {
+	t.Helper()
+	c, err := s.Prepare(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Commit()
+}
+
+func get1(t *testing.T, at netip.AddrPort) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+at.String()+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close = true
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = a.Body.Close() }()
+	b, err := io.ReadAll(a.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.StatusCode, string(b)
+}
+
+// TestPage: every number of the API is there, under names that follow the conventions.
+func TestPage(t *testing.T) {
+	_, _, get := page(t, viewer{})
+	code, text := get()
+	for _, want := range []string{
+		"hushgate_frames_total 7", `hushgate_flows{phase="held"} 0`, `hushgate_frontend_verdicts_total{frontend="smtp",verdict="quiet"} 9`,
+		`hushgate_frontend_octets_total{frontend="smtp",to="client"} 11`, `hushgate_server_up{backend="mx",server="smtp2"} 0`,
+		`hushgate_server_check_duration_seconds{backend="mx",server="smtp1"} 0.25`, `hushgate_frames_lost_total{where="not-sent"} 3`,
+		`hushgate_config_info{file="/etc/a\"b\\c.yaml",sha256="ab"} 1`, "hushgate_config_loaded_timestamp_seconds 1000", "# HELP hushgate_frames_total Frames received.",
+	} {
+		if code != http.StatusOK || !strings.Contains(text, want+"\n") {
+			t.Errorf("%d: no %q in\n%s", code, want, text)
+		}
+	}
+	if strings.Contains(text, `hushgate_server_checks_total{backend="mx",server="smtp2"}`) {
+		t.Error("a server without checks has a number of checks")
+	}
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%+v, %v", problems, err)
+	}
+}
+
+// TestSilentGateway: if the gateway does not answer, the page has what is known without it, and says so.
+func TestSilentGateway(t *testing.T) {
+	_, _, get := page(t, viewer{err: errors.New("a shard does not answer")})
+	if code, text := get(); code != http.StatusOK || !strings.Contains(text, "process_cpu_seconds_total") || strings.Contains(text, "hushgate_ready") {
+		t.Errorf("%d: %s", code, text)
+	}
+}
+
+// TestTimes: a histogram has the classic buckets and native ones, and counts what has happened only.
+func TestTimes(t *testing.T) {
+	s, m, _ := page(t, viewer{})
+	second := mono.Time(time.Second)
+	events := []dataplane.Event{
+		{Kind: dataplane.EventClosed, Verdict: dataplane.VerdictEarlyTalker, Established: second, FirstByte: second + second/10, Closed: 2 * second},
+		{Kind: dataplane.EventClosed, Verdict: dataplane.VerdictHangup, Established: second, Closed: 4 * second},
+		{
+			Kind: dataplane.EventClosed, Verdict: dataplane.VerdictQuiet, Established: second, FirstByte: 22 * second, Connect: 21 * second,
+			Connected: 21*second + 1, Banner: 21*second + 2, Closed: 30 * second,
+		},
+		{Kind: dataplane.EventOpened, Established: second, FirstByte: 9 * second},
+	}
+	m.Take(0, events)
+	serve(t, s, netip.AddrPort{})
+	m.Take(0, events) // nobody asks: not counted
+	found, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]uint64{}
+	for _, f := range found {
+		for _, v := range f.GetMetric() {
+			h := v.GetHistogram()
+			if h == nil || !strings.HasPrefix(f.GetName(), namespace) {
+				continue
+			}
+			key := f.GetName()
+			for _, l := range v.GetLabel() {
+				key += "/" + l.GetValue()
+			}
+			counts[key] = h.GetSampleCount()
+			if h.GetSampleCount() > 0 && (h.Schema == nil || len(h.GetPositiveSpan()) == 0 || len(h.GetBucket()) < 10) {
+				t.Errorf("%s: %v", key, h)
+			}
+		}
+	}
+	for key, want := range map[string]uint64{
+		"client_first_octet_seconds/true": 1, "client_first_octet_seconds/false": 1, "banner_seconds": 1, "hang_up_seconds": 1,
+		"server_connect_seconds": 1, "connection_seconds": 1,
+	} {
+		if counts[namespace+key] != want {
+			t.Errorf("%s: %d, want %d", key, counts[namespace+key], want)
+		}
+	}
+}
+
+// TestMoves: another address is served before the old one is left, a port in use changes nothing, and the process that takes over
+// listens at the same address at the same time.
+func TestMoves(t *testing.T) {
+	a, b := free(t), free(t)
+	s := NewServer(New(viewer{}), slog.New(slog.DiscardHandler))
+	defer s.Close()
+	serve(t, s, a)
+	other := NewServer(New(viewer{}), slog.New(slog.DiscardHandler))
+	defer other.Close()
+	serve(t, other, a)
+	s.Close()
+	if code, text := get1(t, a); code != http.StatusOK {
+		t.Errorf("after a takeover: %s", text)
+	}
+	serve(t, other, b)
+	if code, _ := get1(t, a); code != 0 {
+		t.Error("the old address is served")
+	}
+	var lc net.ListenConfig
+	taken, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	if _, err := other.Prepare(taken.Addr().(*net.TCPAddr).AddrPort()); err == nil || !strings.Contains(err.Error(), taken.Addr().String()) {
+		t.Errorf("a port in use: %v", err)
+	}
+	if code, text := get1(t, b); code != http.StatusOK {
+		t.Errorf("after a failure: %s", text)
+	}
+	change, err := other.Prepare(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change.Abandon()
+	if code, _ := get1(t, a); code != 0 {
+		t.Error("an abandoned address is served")
+	}
+}
+
+// TestHostileClients: clients that send nothing, or nonsense, do not keep Prometheus out for longer than they may take.
+func TestHostileClients(t *testing.T) {
+	at := free(t)
+	s := NewServer(New(viewer{}), slog.New(slog.DiscardHandler))
+	defer s.Close()
+	serve(t, s, at)
+	var d net.Dialer
+	for range maxConns - 1 {
+		c, err := d.DialContext(t.Context(), "tcp", at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		_, _ = c.Write([]byte("GET / HT"))
+	}
+	if code, text := get1(t, at); code != http.StatusOK {
+		t.Errorf("%d: %s", code, text)
+	}
+	for path, want := range map[string]string{"POST /metrics": "405", "GET /": "404", "GET /../metrics": "30", "\x00": "400"} {
+		c, err := d.DialContext(t.Context(), "tcp", at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write([]byte(path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+		answer, _ := io.ReadAll(c)
+		_ = c.Close()
+		if !strings.HasPrefix(string(answer), "HTTP/1.1 "+want) {
+			t.Errorf("%q: %.40q, want %s", path, answer, want)
+		}
+	}
+}
