@@ -102,13 +102,15 @@ func answer(op yaml.MapSlice) yaml.MapSlice {
 
 // link returns a link to the schema of a body.
 func link(body yaml.MapSlice) string {
-	for _, c := range find(body, "content") {
-		if ref, ok := get(find(c.Value.(yaml.MapSlice), "schema"), "$ref").(string); ok {
-			return linkTo(ref)
-		}
-		return fmt.Sprint(c.Key)
+	content := find(body, "content")
+	if len(content) == 0 {
+		return ""
 	}
-	return ""
+	c := content[0] // each body has one type
+	if ref, ok := get(find(c.Value.(yaml.MapSlice), "schema"), "$ref").(string); ok {
+		return linkTo(ref)
+	}
+	return fmt.Sprint(c.Key)
 }
 
 func linkTo(ref string) string {
