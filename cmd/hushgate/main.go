@@ -44,7 +44,7 @@ func run() int {
 	if errors.Is(err, replay.ErrPartial) {
 		return 2
 	}
-	return 1
+	return exitStatus(err)
 }
 
 // extraCommands are added by builds with tags.
@@ -60,7 +60,7 @@ func newRootCommand() *cobra.Command {
 		Version:       versionString(),
 	}
 	root.AddCommand(newRunCommand(), newReloadCommand(), newUpgradeCommand(), newFailCommand(), newCheckCommand(), newDoctorCommand(), newRulesCommand(), newReportCommand(),
-		newOffendersCommand(), newReplayCommand(), newLabCommand(), newVersionCommand())
+		newStatusCommand(), newOffendersCommand(), newReplayCommand(), newLabCommand(), newVersionCommand())
 	for _, c := range extraCommands {
 		root.AddCommand(c())
 	}

@@ -17,8 +17,11 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: func(e *testscript.Env) error {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Cmds: map[string]func(*testscript.TestScript, bool, []string){
+		"api": apiCommand, "did": didCommand, "exits": exitsCommand,
+	}, Setup: func(e *testscript.Env) error {
 		e.Setenv("PCAPS", pcaps)
+		e.Setenv("TZ", "UTC")
 		return nil
 	}})
 }

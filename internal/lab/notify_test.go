@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"net"
 	"path/filepath"
 	"strings"
@@ -10,7 +11,7 @@ import (
 )
 
 // TestNotify: systemd is told when the gateway is ready, alive, reloading and stopping. A gateway that is stopped by SIGSTOP
-// sends no watchdog message.
+// sends no watchdog message. `hushgate status` sees the same.
 func TestNotify(t *testing.T) {
 	beside(t)
 	ctx, l := site(t, Options{})
@@ -44,6 +45,7 @@ func TestNotify(t *testing.T) {
 		}
 	}
 	expect("READY=1\nSTATUS=1 of 1 servers are up")
+	seesStatus(t, ctx, l)
 	expect("WATCHDOG=1")
 	expect("WATCHDOG=1")
 	must(t, g.Signal(syscall.SIGHUP))
@@ -61,4 +63,22 @@ func TestNotify(t *testing.T) {
 	must(t, g.Signal(syscall.SIGTERM))
 	expect("STOPPING=1\nEXTEND_TIMEOUT_USEC=")
 	must(t, g.Wait())
+	if out, err := l.hushgate(ctx, "status", "--check"); err == nil || !strings.HasPrefix(out, "HUSHGATE CRITICAL - no gateway runs") {
+		t.Errorf("status --check without a gateway: %v, %q", err, out)
+	}
+}
+
+// seesStatus looks at a running gateway by its command.
+func seesStatus(t *testing.T, ctx context.Context, l *Lab) {
+	t.Helper()
+	for _, c := range []struct{ args, want string }{
+		{"--wait-ready", ""},
+		{"--check", "HUSHGATE OK - 1 of 1 servers take new connections | connections=0;"},
+		{"--json", `"usable": 1`},
+		{"--socket=", "outside (outside)"},
+	} {
+		if out, err := l.hushgate(ctx, "status", c.args); err != nil || !strings.Contains(out, c.want) {
+			t.Errorf("status %s: %v, %q, want %q", c.args, err, out, c.want)
+		}
+	}
 }
