@@ -303,17 +303,22 @@ const keyLength = 16
 // noteListed tells of settings of a frontend about DNS lists that have no effect.
 func (r *resolver) noteListed(f *rawProxy, out *Frontend) {
 	l := &r.cfg.Global.DNSLists
+	shortest, longest := r.delays(out)
+	if out.Stress {
+		shortest = min(shortest, out.StressDelay)
+	}
 	why := ""
 	switch {
 	case f.lines.set("dnsbl") && len(l.Sites) == 0:
 		why = "there are no dnsbl.sites"
-	case f.lines.set("dnsbl") && out.DNSLists && out.Delay == 0:
-		why = "lists are asked about clients that wait, and inspect-delay is 0"
+	case f.lines.set("dnsbl") && out.DNSLists && longest == 0:
+		why = "lists are asked about clients that wait, and no client does"
 	}
 	if why != "" {
 		r.note(f.lines["dnsbl"], "dnsbl has no effect: %s", why)
 	}
-	if line := r.raw.global.lines["dnsbl.delay"]; line > 0 && out.DNSLists && len(l.Sites) > 0 && l.Action == ListedDelay && l.Delay <= out.Delay {
-		r.note(line, "dnsbl.delay has no effect at %s: it is not longer than inspect-delay %s", f.title(), formatTime(out.Delay))
+	if line := r.raw.global.lines["dnsbl.delay"]; line > 0 && out.DNSLists && len(l.Sites) > 0 && l.Action == ListedDelay && l.Delay <= shortest {
+		r.note(line, "dnsbl.delay prolongs no delay at %s, where each client waits for %s or more: who is listed only gets no pass",
+			f.title(), formatTime(shortest))
 	}
 }

@@ -87,9 +87,9 @@ func TestDNSListsTogether(t *testing.T) {
 		{"dnsbl: {sites: " + secret + ".example, names: {" + secret + ".example: a}}", "", ""},
 		{"dnsbl: {sites: a.example, action: reset, text: 550 no}", "", "1: note: dnsbl.text has no effect: it belongs to action: reject"},
 		{"dnsbl: {sites: a.example, delay: 1m}", "", "1: note: dnsbl.delay has no effect: it belongs to action: delay"},
-		{"dnsbl: {sites: a.example, action: delay, delay: 20s}", "", "1: note: dnsbl.delay has no effect at frontend f: it is not longer than inspect-delay 20s"},
+		{"dnsbl: {sites: a.example, action: delay, delay: 20s}", "", "1: note: dnsbl.delay prolongs no delay at frontend f, where each client waits for 20s or more: who is listed only gets no pass"},
 		{"", "dnsbl: true", "7: note: dnsbl has no effect: there are no dnsbl.sites"},
-		{"dnsbl: {sites: a.example}", "inspect-delay: 0\n    dnsbl: true", "note: dnsbl has no effect: lists are asked about clients that wait, and inspect-delay is 0"},
+		{"dnsbl: {sites: a.example}", "inspect-delay: 0\n    dnsbl: true", "note: dnsbl has no effect: lists are asked about clients that wait, and no client does"},
 	} {
 		_, warnings, err := Parse("a.yaml", []byte(strings.Replace(withPolicy(c.global, c.frontend), map[bool]string{true: "    inspect-delay: 20s\n"}[strings.HasPrefix(c.frontend, "inspect")], "", 1)))
 		var said []string

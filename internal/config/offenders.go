@@ -121,13 +121,14 @@ func (r *resolver) noteOffenders(line int, o *Offenders) {
 	for i := range r.cfg.Frontends {
 		f := &r.cfg.Frontends[i]
 		screens = screens || f.Action != ActionObserve
-		least = min(least, f.Delay)
+		shortest, _ := r.delays(f)
+		least = min(least, shortest)
 	}
 	switch {
 	case len(r.cfg.Frontends) == 0:
 	case !screens:
 		r.note(line, "offenders has no effect: with on-early-talk: observe nobody becomes one")
 	case o.Action == OffenderDelay && o.Delay <= least:
-		r.note(line, "offenders has no effect: delay %s is not longer than inspect-delay %s", formatTime(o.Delay), formatTime(least))
+		r.note(line, "offenders has no effect: delay %s is not longer than what each client waits, %s or more", formatTime(o.Delay), formatTime(least))
 	}
 }

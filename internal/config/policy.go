@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"hushgate/internal/policy"
 )
 
 // Passes says how long clients are remembered that have waited once. HAProxy has no such memory, so a file in its syntax has
@@ -210,8 +212,24 @@ func (r *resolver) notePasses() {
 	}
 }
 
+// delays returns the shortest and the longest delay of clients that wait, as inspect-delay, the rules of access and offenders
+// say it. Passes, stress and DNS lists come on top.
+func (r *resolver) delays(f *Frontend) (shortest, longest time.Duration) {
+	shortest, longest = f.Delay, f.Delay
+	for i := range f.Access {
+		if do := &f.Access[i].Do; do.Kind == policy.OutcomeDelay {
+			shortest, longest = min(shortest, do.Delay), max(longest, do.Delay)
+		}
+	}
+	if o := &r.cfg.Global.Offenders; o.Action == OffenderDelay && f.Action != ActionObserve {
+		longest = max(longest, o.Delay)
+	}
+	return shortest, longest
+}
+
 // notePolicy tells of settings without an effect.
 func (r *resolver) notePolicy(f *rawProxy, out *Frontend) {
+	_, longest := r.delays(out)
 	unused := func(key, why string, args ...any) {
 		if f.lines.set(key) {
 			r.note(f.lines[key], "%s has no effect: %s", key, fmt.Sprintf(why, args...))
@@ -225,13 +243,13 @@ func (r *resolver) notePolicy(f *rawProxy, out *Frontend) {
 	case out.Pass == PassNever:
 		unused("pass-delay", "pass: never")
 		unused("veto", "pass: never")
-	case out.PassDelay >= out.Delay:
-		unused("pass-delay", "it is not shorter than inspect-delay %s", formatTime(out.Delay))
+	case out.PassDelay >= longest:
+		unused("pass-delay", "no client waits longer than %s", formatTime(longest))
 	}
-	if out.StressDelay >= out.Delay {
-		unused("stress-delay", "it is not shorter than inspect-delay %s", formatTime(out.Delay))
+	if out.StressDelay >= longest {
+		unused("stress-delay", "no client waits longer than %s", formatTime(longest))
 	}
-	if out.Delay == 0 && len(out.Access) == 0 {
+	if longest == 0 {
 		unused("teaser", "without a delay it is not sent")
 	}
 	if out.Limits.Connections == 0 && out.Limits.Rate == 0 {

@@ -80,9 +80,9 @@ func TestPolicyWithoutEffect(t *testing.T) {
 		{"pass-ttl: 0", "veto: true", "7: note: veto has no effect: pass-ttl 0 means that there are no passes"},
 		{"", "{pass: never, veto: true}", "7: note: veto has no effect: pass: never"},
 		{"", "{pass: never, pass-delay: 1s}", "7: note: pass-delay has no effect: pass: never"},
-		{"", "pass-delay: 20s", "7: note: pass-delay has no effect: it is not shorter than inspect-delay 20s"},
-		{"", "stress-delay: 1m", "7: note: stress-delay has no effect: it is not shorter than inspect-delay 20s"},
-		{"offenders: {action: delay 20s}", "pass: use", "1: note: offenders has no effect: delay 20s is not longer than inspect-delay 20s"},
+		{"", "pass-delay: 20s", "7: note: pass-delay has no effect: no client waits longer than 20s"},
+		{"", "stress-delay: 1m", "7: note: stress-delay has no effect: no client waits longer than 20s"},
+		{"offenders: {action: delay 20s}", "pass: use", "1: note: offenders has no effect: delay 20s is not longer than what each client waits, 20s or more"},
 		{"offenders: {action: tarpit}", "on-early-talk: observe", "1: note: offenders has no effect: with on-early-talk: observe nobody becomes one"},
 		{"", "limits: {connections: 0, over: silent-drop}", "7: note: limits.over has no effect: there is no limit"},
 	} {
@@ -96,6 +96,44 @@ func TestPolicyWithoutEffect(t *testing.T) {
 		}
 		if diff := cmp.Diff([]string{want}, said("a.yaml", withPolicy(c.global, settings))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.frontend, diff)
+		}
+	}
+}
+
+// TestDelaysOfRules: rules of access and offenders give clients other delays than inspect-delay, so that settings have an effect
+// that have none without them.
+func TestDelaysOfRules(t *testing.T) {
+	const longer, shorter = "\n    access: [{delay: 192.0.2.0/24, for: 2m}]", "\n    access: [{delay: 192.0.2.0/24, for: 5s}]"
+	const offenders = "offenders: {action: delay 2m}"
+	for _, c := range []struct{ global, frontend string }{
+		{"", "pass-delay: 30s" + longer},
+		{"", "stress-delay: 1m" + longer},
+		{offenders, "stress-delay: 1m"},
+		{offenders, "pass-delay: 30s"},
+		{"offenders: {action: delay 20s}", "pass: use" + shorter},
+		{"dnsbl: {sites: a.example, action: delay, delay: 20s}", "pass: use" + shorter},
+		{"dnsbl: {sites: a.example, action: delay, delay: 20s}", "stress-delay: 2s"},
+	} {
+		if got := said("a.yaml", withPolicy(c.global, c.frontend)); len(got) > 0 {
+			t.Errorf("%s\n%s: %q", c.global, c.frontend, got)
+		}
+	}
+	for _, setting := range []string{"teaser: 220-mx", "dnsbl: true"} {
+		for _, c := range []struct {
+			global, frontend string
+			none             bool
+		}{
+			{"", longer, false},
+			{offenders, "", false},
+			{"", "\n    access: [{accept: 192.0.2.0/24}]", true},
+		} {
+			text := withPolicy("dnsbl: {sites: a.example}\n"+c.global, setting+c.frontend)
+			text = strings.Replace(text, "inspect-delay: 20s", "inspect-delay: 0s", 1)
+			name, _, _ := strings.Cut(setting, ":")
+			got := said("a.yaml", text)
+			if slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, name+" has no effect") }) != c.none {
+				t.Errorf("%s: %q", text, got)
+			}
 		}
 	}
 }
