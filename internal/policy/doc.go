@@ -25,7 +25,7 @@
 //	4. pass -------------------> old: pass-delay            (none: gets one when a server has greeted it; veto: gets none)
 //	      |
 //	      v
-//	5. offender ---------------> tarpit, reject, silent-drop
+//	5. offender ---------------> tarpit, reject, silent-drop (the kernel drops SYNs of others before anything is asked)
 //	      |   +-- a longer delay: go on with that
 //	      v
 //	   the delay, while which DNS lists are asked: reject, tarpit, a longer delay, or the delay ends (Table.Outcomes)
