@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -408,5 +409,27 @@ func TestAccessExample(t *testing.T) {
 	text := "frontend" + strings.ReplaceAll(example, "-f ", "-f "+dir+"/") + "backend mx\n    mode tcp\n    server a 10.0.0.1:25\n"
 	if accepted, messages := askHAProxy(t, strings.ReplaceAll(text, ":25\n", ":2525\n")); !accepted {
 		t.Errorf("HAProxy refuses it: %s", messages)
+	}
+}
+
+// TestMistakesInListsToo: mistakes in the configuration and in the lists that it names are told at once, each once.
+func TestMistakesInListsToo(t *testing.T) {
+	dir := t.TempDir()
+	list, path := filepath.Join(dir, "good.lst"), filepath.Join(dir, "a.yaml")
+	text := withPolicy("", "access:\n      - foo: all\n      - {accept: {file: good.lst}, unless: {file: none.lst}}")
+	for name, text := range map[string]string{list: "192.0.2.1\nfoo\n", path: text} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _, err := Load(path)
+	var wrong Errors
+	if !errors.As(err, &wrong) || len(wrong) != 3 {
+		t.Fatalf("expected three mistakes, found:\n%v", err)
+	}
+	for _, want := range []string{path + ":8: foo: unknown key", "none.lst", list + ":2: expected"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is missing:\n%v", want, err)
+		}
 	}
 }

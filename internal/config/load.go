@@ -28,13 +28,13 @@ func Load(path string) (*Config, []Warning, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read configuration: %w", err)
 	}
-	cfg, warnings, err := Parse(path, text)
-	if err != nil {
-		return nil, warnings, err
+	p := &problems{file: path}
+	cfg, ok := p.read(path, text, os.LookupEnv)
+	if ok {
+		readLists(p, cfg)
 	}
-	p := &problems{file: path, warnings: warnings}
-	readLists(p, cfg)
-	if warnings, err = p.result(); err != nil {
+	warnings, err := p.result()
+	if err != nil {
 		return nil, warnings, err
 	}
 	cfg.SHA256 = fmt.Sprintf("%x", sha256.Sum256(text))
@@ -50,10 +50,19 @@ func Parse(name string, text []byte) (*Config, []Warning, error) {
 
 func parse(name string, text []byte, env func(string) (string, bool)) (*Config, []Warning, error) {
 	p := &problems{file: name}
+	cfg, _ := p.read(name, text, env)
+	warnings, err := p.result()
+	if err != nil {
+		return nil, warnings, err
+	}
+	return cfg, warnings, nil
+}
+
+// read resolves a configuration as far as it can be read, whatever is wrong with it; false if it is no text.
+func (p *problems) read(name string, text []byte, env func(string) (string, bool)) (*Config, bool) {
 	text, ok := p.decode(name, text)
 	if !ok {
-		_, err := p.result()
-		return nil, nil, err
+		return nil, false
 	}
 	var raw rawConfig
 	if isYAML(name, text) {
@@ -61,12 +70,7 @@ func parse(name string, text []byte, env func(string) (string, bool)) (*Config, 
 	} else {
 		raw = parseHAProxy(p, text, env)
 	}
-	cfg := resolve(p, raw)
-	warnings, err := p.result()
-	if err != nil {
-		return nil, warnings, err
-	}
-	return cfg, warnings, nil
+	return resolve(p, raw), true
 }
 
 // yamlStart matches a first line that only YAML has: a key with its colon, the mark of a document, or a flow mapping.

@@ -109,13 +109,24 @@ func (r *yamlReader) mapping(keyword string, node ast.Node, keys yamlKeys) {
 			continue
 		}
 		name := tok.Value
-		if keys[name] == nil {
-			name = r.unknown(lineOf(pair.Key), "", name, "key in "+keyword, slices.Sorted(maps.Keys(keys)))
-			if name == "" || hasKey(pairs, name) {
-				continue
-			}
+		if keys[name] != nil {
+			keys[name](name, pair.Value)
+			continue
 		}
-		keys[name](name, pair.Value)
+		name = r.unknown(lineOf(pair.Key), "", name, "key in "+keyword, slices.Sorted(maps.Keys(keys)))
+		if name != "" && !hasKey(pairs, name) {
+			r.guess(func() { keys[name](name, pair.Value) }, pair.Value)
+		}
+	}
+}
+
+// guess reads the value of a key that was probably meant. A value that does not fit it shows that another one was meant; what
+// is wrong within a mapping or a list is wrong all the same.
+func (r *yamlReader) guess(read func(), value ast.Node) {
+	before := len(r.errs)
+	read()
+	if _, scalar := value.(ast.ScalarNode); scalar {
+		r.errs = r.errs[:before]
 	}
 }
 

@@ -97,7 +97,11 @@ func (r *yamlReader) accessEntry(a *accessRule, key string, item ast.Node) {
 			a.whom.node, a.do.Kind = node, accessActions[action]
 		}
 	}
+	before := len(r.errs)
 	r.mapping(key, item, keys)
+	if len(a.actions) == 0 && len(r.errs) > before { // the unknown key is what it is about
+		return
+	}
 	if !r.checkEntry(a, key) {
 		return
 	}
