@@ -47,8 +47,8 @@ func Resume(cfg *Config, v *ShardState) (*Shard, error) {
 	return s, nil
 }
 
-// generations is how many generations of treatments an older release has.
-const generations = 16
+// generations is how many generations of treatments FlowState.Generation can name. A shard of an older release has 16 at most.
+const generations = math.MaxUint8 + 1
 
 // resumeTreatments enters the treatments that connections have.
 func (s *Shard) resumeTreatments(v *ShardState) error {

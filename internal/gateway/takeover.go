@@ -33,6 +33,8 @@ type successor struct {
 	apis    map[string]net.Listener // of the control API, by path; those that nobody has taken are removed
 	state   state
 	count   int // number of connections
+
+	move func(*dataplane.FlowState) // prepares a connection for another shard than it was in; nil if all stay where they are
 }
 
 // askForAll starts the conversation with the running gateway. It returns nil if there is none.
@@ -184,6 +186,9 @@ func (g *gateway) receive(h *successor) error {
 	}
 	spread := g.spreading()
 	n, err := h.conn.ReadFlows(h.head.Records, func(f *dataplane.FlowState) error {
+		if h.move != nil {
+			h.move(f)
+		}
 		return g.loops[spread.Shard(f.Client, len(g.loops))].Shard.Restore(f)
 	})
 	if err != nil {
@@ -225,6 +230,10 @@ func (g *gateway) resume(h *successor) error {
 		}
 		now, flood = max(now, v.Now), max(flood, v.Flood)
 	}
+	moved := len(g.loops) != len(h.state.Shards) || !g.prefix.Same(h.head.Prefix)
+	if moved {
+		h.move = h.mover()
+	}
 	for i, l := range g.loops {
 		v := *h.state.Shards[i%len(h.state.Shards)]
 		v.Now, v.Flood = now, flood
@@ -233,7 +242,7 @@ func (g *gateway) resume(h *successor) error {
 			return err
 		}
 		l.Shard = shard
-		if len(g.loops) == len(h.state.Shards) && g.prefix.Same(h.head.Prefix) {
+		if !moved {
 			continue
 		}
 		for _, other := range h.state.Shards { // its clients may belong to this shard now
@@ -246,6 +255,15 @@ func (g *gateway) resume(h *successor) error {
 		g.loops[i%len(g.loops)].Shard.Count(v)
 	}
 	return nil
+}
+
+// mover returns what prepares connections for other shards. The shard that a connection was in follows from its client's address.
+func (h *successor) mover() func(*dataplane.FlowState) {
+	if h.head.Spread == [2]uint64{} {
+		return nil // an older hushgate that does not tell how it distributed them
+	}
+	was, renumber := port.NewSpread(h.head.Spread, h.head.Prefix), dataplane.ShareTreatments(h.state.Shards)
+	return func(f *dataplane.FlowState) { renumber(was.Shard(f.Client, len(h.state.Shards)), f) }
 }
 
 // receiveFiles receives the packet sockets and the lock.
