@@ -46,6 +46,21 @@ func TestNotify(t *testing.T) {
 	}
 	expect("READY=1\nSTATUS=1 of 1 servers are up")
 	seesStatus(t, ctx, l)
+	run := func(want string, args ...string) {
+		t.Helper()
+		if out, err := l.hushgate(ctx, args...); !strings.Contains(out, want) || (err != nil) != strings.Contains(want, "CRITICAL") {
+			t.Errorf("%v: %v, %q, want %q", args, err, out, want)
+		}
+	}
+	run("drain (by hand)", "servers", "drain", "bk_smtp/smtp1", "--wait", "10s")
+	expect("STATUS=0 of 1 servers are up")
+	run("HUSHGATE CRITICAL - 0 of 1 servers", "status", "--check")
+	run("L7OK", "servers", "ready", "bk_smtp/smtp1")
+	run("", "status", "--wait-ready")
+	expect("STATUS=1 of 1 servers are up")
+	run("is 5.0s; the configuration says 100ms", "set", "delay", "ft_smtp", "5s")
+	run("5.0s by hand", "status")
+	run("is 100ms", "set", "delay", "ft_smtp", "configured")
 	expect("WATCHDOG=1")
 	expect("WATCHDOG=1")
 	must(t, g.Signal(syscall.SIGHUP))
