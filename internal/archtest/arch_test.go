@@ -50,10 +50,12 @@ var rules = map[string]rule{
 	"internal/admin":    {"", "the API knows the gateway by an interface of its own"},
 	"internal/console":  {"internal/admin internal/instance", "commands know the gateway by its API alone"},
 
+	"internal/runtimeapi": {"internal/admin", "HAProxy's commands know the gateway by the interface of the control API"},
+
 	"internal/logformat": {"", "a format knows names, and not where their values come from"},
 
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/kernelset internal/logqueue internal/metrics internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/wire",
+		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/kernelset internal/logqueue internal/metrics internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/runtimeapi internal/wire",
 		"the gateway wires parts together; TCP and translation are the shard's work",
 	},
 	"internal/doctor": {

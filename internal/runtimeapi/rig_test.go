@@ -1,0 +1,142 @@
+package runtimeapi
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"hushgate/internal/admin"
+)
+
+// fake is a gateway with numbers that tests set. Methods that no command uses are missing.
+type fake struct {
+	admin.Gateway
+	mu      sync.Mutex
+	servers []admin.Server
+	block   chan struct{} // if there is one, Status waits for it
+	asked   chan struct{} // Status says that it waits
+}
+
+func (f *fake) Status(ctx context.Context) (admin.Status, error) {
+	if f.block != nil {
+		f.asked <- struct{}{}
+		select {
+		case <-f.block:
+		case <-ctx.Done():
+			return admin.Status{}, ctx.Err()
+		}
+	}
+	return admin.Status{
+		Version: "1.2", PID: 7, Started: time.Unix(1000, 0), UptimeMs: 90061000, State: admin.StateRunning, Shards: 2, MaxConn: 500,
+		Logs: []admin.LogTarget{{Lost: 3}},
+	}, nil
+}
+
+func (f *fake) Frontends(context.Context) ([]admin.Frontend, error) {
+	return []admin.Frontend{{
+		Name: "smtp", Backend: "mail", Services: make([]admin.Service, 1), Connections: 2, Ended: 5,
+		Verdicts: map[string]uint64{"early-talker": 3}, BytesToClient: 40, BytesToServer: 50,
+	}}, nil
+}
+
+func (f *fake) Servers(context.Context) ([]admin.Server, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]admin.Server{}, f.servers...), nil
+}
+
+func (f *fake) SetServer(_ context.Context, name admin.ServerName, to admin.ServerChange) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.servers {
+		s := &f.servers[i]
+		if name != (admin.ServerName{Backend: s.Backend, Name: s.Name}) {
+			continue
+		}
+		s.ByHand = true
+		if to.State != nil {
+			if s.State == admin.ServerMaint && s.Check != nil {
+				s.Check.Health = 0
+			}
+			s.State = *to.State
+		}
+		if to.Checks != nil {
+			s.Check.Enabled = *to.Checks
+		}
+		if to.Weight.Set {
+			s.Weight = s.ConfiguredWeight
+			if to.Weight.Value != nil {
+				s.Weight = *to.Weight.Value
+			}
+		}
+	}
+	return nil
+}
+
+// newFake returns a gateway with the servers that the test against HAProxy has, too: a checked one, one without checks, and a
+// backup server that the configuration disables.
+func newFake() *fake {
+	return &fake{servers: []admin.Server{
+		{
+			Backend: "mail", Name: "mx1", Address: "127.0.0.1:26", Up: true, Weight: 3, ConfiguredWeight: 3, State: admin.ServerReady,
+			Check: &admin.Check{Enabled: true, Rise: 2, Fall: 3, Health: 4, Code: "L4OK"},
+		},
+		{Backend: "mail", Name: "mx2", Address: "127.0.0.1:27", Up: true, Weight: 1, ConfiguredWeight: 1, State: admin.ServerReady},
+		{Backend: "mail", Name: "mx3", Address: "127.0.0.1:28", Backup: true, Weight: 1, ConfiguredWeight: 1, State: admin.ServerMaint},
+	}}
+}
+
+// start serves a gateway on a socket of each level, and returns their paths.
+func start(t *testing.T, f *fake, o Options) (paths [Admin + 1]string, stop func() error) {
+	t.Helper()
+	dir := t.TempDir()
+	var listeners []*Listener
+	for l := range paths {
+		paths[l] = filepath.Join(dir, Level(l).String())
+		listener, err := net.Listen("unix", paths[l])
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners = append(listeners, &Listener{listener, Level(l)})
+		o.Sockets = append(o.Sockets, Socket{paths[l], Level(l)})
+	}
+	o.Gateway, o.Log, o.Node = f, slog.New(slog.DiscardHandler), "node"
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- New(o).Serve(ctx, listeners...) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-ended
+	})
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return paths, stop
+}
+
+var usual = Options{Timeout: time.Minute, MaxConn: 10}
+
+// ask sends text to a socket, and returns all that is answered.
+func ask(t *testing.T, path, text string) string {
+	t.Helper()
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(answer)
+}

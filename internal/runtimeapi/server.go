@@ -1,0 +1,246 @@
+package runtimeapi
+
+import (
+	"bufio"
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hushgate/internal/admin"
+)
+
+// The limits for clients of one level, beside the configuration's `stats maxconn` and `stats timeout`.
+const (
+	maxAtOnce     = 4                // commands carried out at one time
+	writePatience = 10 * time.Second // for an answer
+	usualPatience = 10 * time.Second // for carrying out a command
+	endPatience   = time.Second      // at the end of the process
+	maxTimeout    = 24 * time.Hour   // that a client may set for itself
+)
+
+// Socket describes a socket for `show cli sockets`.
+type Socket struct {
+	Path  string
+	Level Level
+}
+
+// Options say what a server needs.
+type Options struct {
+	Gateway admin.Gateway
+	Log     *slog.Logger
+	Timeout time.Duration // how long a client may be silent
+	MaxConn int           // clients of each level at one time
+	Sockets []Socket
+	Node    string // the machine's name
+}
+
+// Server answers clients.
+type Server struct {
+	Options
+	now    func() time.Time
+	crowds [Admin + 1]*crowd
+	slots  [Admin + 1]chan struct{}
+}
+
+// New returns a server that does not serve yet.
+func New(o Options) *Server {
+	s := &Server{Options: o, now: time.Now}
+	for l := range s.crowds {
+		s.crowds[l] = &crowd{most: o.MaxConn}
+		s.slots[l] = make(chan struct{}, maxAtOnce)
+	}
+	return s
+}
+
+// Serve answers clients until ctx is done. Then it closes the listeners and the clients' connections, and returns.
+func (s *Server) Serve(ctx context.Context, listeners ...*Listener) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var group sync.WaitGroup
+	for _, l := range listeners {
+		group.Go(func() {
+			if err := s.accept(ctx, l, &group); ctx.Err() == nil {
+				cancel(fmt.Errorf("answer clients of %v: %w", l.Addr(), err))
+			}
+		})
+	}
+	<-ctx.Done()
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+	group.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// accept takes clients of a listener.
+func (s *Server) accept(ctx context.Context, l *Listener, group *sync.WaitGroup) error {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		c := &client{server: s, conn: conn, level: l.Level, most: l.Level, timeout: s.Timeout, reader: bufio.NewReaderSize(conn, 4<<10)}
+		if !s.crowds[l.Level].admit(c) {
+			_ = conn.Close()
+			continue
+		}
+		group.Go(func() {
+			stop := context.AfterFunc(ctx, func() { // the answer to a command in progress is still sent
+				_ = conn.SetDeadline(s.now().Add(endPatience))
+				c.ending.Store(true)
+				_ = conn.SetReadDeadline(s.now())
+			})
+			defer stop()
+			defer func() { _ = conn.Close() }()
+			defer s.crowds[l.Level].leave(c)
+			c.talk(ctx)
+		})
+	}
+}
+
+// client is a connected client.
+type client struct {
+	server  *Server
+	conn    net.Conn
+	reader  *bufio.Reader
+	level   Level // that it has now
+	most    Level // of its socket
+	prompt  bool
+	over    bool
+	timeout time.Duration
+	ending  atomic.Bool // the server is
+
+	in      *list.Element // in the crowd, while it owes a command
+	counted bool
+}
+
+// talk answers commands until the client is to be disconnected. As in HAProxy, that is after the first line unless the client
+// wants a prompt.
+func (c *client) talk(ctx context.Context) {
+	for {
+		if c.conn.SetReadDeadline(c.server.now().Add(c.timeout)) != nil {
+			return
+		}
+		if c.ending.Load() {
+			return
+		}
+		text, last, err := readCommand(c.reader)
+		if err != nil {
+			return
+		}
+		words := split(text)
+		if last && len(words) > 0 && strings.HasPrefix(words[len(words)-1], "<<") {
+			if c.skipPayload() != nil {
+				return
+			}
+		}
+		if !c.answer(ctx, words) || last && !c.prompt && c.reader.Buffered() == 0 {
+			return
+		}
+	}
+}
+
+// skipPayload skips the lines that belong to a command, up to an empty one. No command here takes any.
+func (c *client) skipPayload() error {
+	for {
+		line, err := c.reader.ReadSlice('\n')
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
+		if len(strings.TrimRight(string(line), "\r\n")) == 0 {
+			return nil
+		}
+	}
+}
+
+// answer answers one command, and reports whether to go on.
+func (c *client) answer(ctx context.Context, words []string) bool {
+	crowd := c.server.crowds[c.most]
+	if !crowd.begin(c) {
+		return false
+	}
+	defer crowd.end(c)
+	text := c.carryOut(ctx, words)
+	if c.over {
+		return false
+	}
+	text += "\n"
+	if c.prompt {
+		text += "> "
+	}
+	patience := writePatience
+	if c.ending.Load() {
+		patience = endPatience
+	}
+	if c.conn.SetWriteDeadline(c.server.now().Add(patience)) != nil {
+		return false
+	}
+	_, err := c.conn.Write([]byte(text))
+	return err == nil
+}
+
+// carryOut carries out a command and returns the answer. It does not panic.
+func (c *client) carryOut(ctx context.Context, words []string) (text string) {
+	s := c.server
+	defer func() {
+		if p := recover(); p != nil {
+			s.Log.Error("stats socket: a command caused a panic", "asked", clip(words), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			text = "A fault of hushgate: its log says more.\n"
+		}
+	}()
+	cmd, args := find(words)
+	if cmd == nil {
+		return unknown(words, c.level)
+	}
+	if cmd.level > c.level {
+		return "Permission denied\n"
+	}
+	ctx, cancel := context.WithTimeout(ctx, usualPatience)
+	defer cancel()
+	select {
+	case s.slots[c.most] <- struct{}{}:
+		defer func() { <-s.slots[c.most] }()
+	case <-ctx.Done():
+		return "Too many commands at once.\n"
+	}
+	text, err := cmd.do(ctx, c, args)
+	if cmd.level == Admin {
+		s.Log.Info("stats socket", "asked", clip(words), "err", err)
+	}
+	var said answerError
+	switch {
+	case err == nil:
+		return text
+	case errors.As(err, &said):
+		return string(said)
+	case ctx.Err() != nil:
+		return "The gateway did not answer in time.\n"
+	}
+	return err.Error() + ".\n"
+}
+
+// answerError is an error in HAProxy's words.
+type answerError string
+
+func (e answerError) Error() string { return strings.TrimSpace(string(e)) }
+
+// clip shortens a command for the log.
+func clip(words []string) string {
+	const most = 120
+	s := strings.Join(words, " ")
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "..."
+}
