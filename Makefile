@@ -10,6 +10,8 @@ PEERS   += mmdebstrap systemd-container lintian shellcheck vagrant ruby
 PEERS   += rbldnsd unbound
 # Readers of logs.
 PEERS   += logrotate fail2ban pflogsumm
+# Programs that speak HAProxy's commands.
+PEERS   += socat hatop
 # Exim cannot be installed beside Postfix: it is unpacked, and needs libidn12.
 PEERS   += libidn12
 EXIM    := .ci/peers/exim4 exim4-base exim4-daemon-light

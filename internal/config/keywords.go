@@ -79,7 +79,7 @@ var ignoredGlobal = map[string]string{
 	"numa-cpu-mapping": aboutProcess, "set-dumpable": aboutProcess, "strict-limits": aboutProcess,
 	"close-spread-time": aboutProcess, "default-path": aboutProcess, "h1-accept-payload-with-any-method": aboutHTTP,
 	"grace": aboutProcess, "node": aboutProcess, "description": aboutProcess,
-	"localpeer": aboutProcess, "stats": "hushgate has its own control socket", "quiet": aboutProcess,
+	"localpeer": aboutProcess, "quiet": aboutProcess,
 	"zero-warning": aboutProcess, "busy-polling": aboutProcess, "noepoll": aboutProcess, "nopoll": aboutProcess,
 	"nosplice": aboutProcess, "noreuseport": aboutProcess, "nogetaddrinfo": aboutProcess,
 	"no-memory-trimming": aboutProcess, "maxpipes": aboutProcess, "max-spread-checks": aboutProcess,

@@ -47,6 +47,7 @@ type Global struct {
 	LogTag         string // for lines of frontends that have none; empty: hushgate
 	Firewall       Firewall
 	API            API
+	Stats          Stats
 	Capture        Capture
 	// Passes, PrefixLength and RateWindow are about what is remembered of clients.
 	Passes       Passes

@@ -15,6 +15,7 @@ import (
 
 	"hushgate/internal/admin"
 	"hushgate/internal/config"
+	"hushgate/internal/runtimeapi"
 )
 
 // The control API has a socket of each level in the file system. Their permissions say who may connect.
@@ -23,10 +24,14 @@ import (
 type apiSocket struct {
 	path  string
 	level admin.Level
+	user  string // empty: the process's own
 	group string // empty: the process's own
 	mode  uint32
 	l     net.Listener
 	fresh bool // this process has made it
+
+	stats      bool // it serves HAProxy's commands instead
+	statsLevel runtimeapi.Level
 }
 
 // apiSockets lists the sockets that a configuration asks for. runtime is the service's runtime directory; empty if there is none.
@@ -51,16 +56,17 @@ func apiSockets(c *config.API, runtime string) (list []*apiSocket) {
 
 // openSockets opens the sockets of the API. Those that the old process had at the same paths go on, with the clients that wait there.
 func (g *gateway) openSockets(inherited map[string]net.Listener) error {
-	for _, s := range apiSockets(&g.cfg.Global.API, os.Getenv("RUNTIME_DIRECTORY")) {
+	list := apiSockets(&g.cfg.Global.API, os.Getenv("RUNTIME_DIRECTORY"))
+	for _, s := range append(list, statsSockets(&g.cfg.Global.Stats)...) {
 		g.sockets = append(g.sockets, s)
 		if s.l = inherited[s.path]; s.l != nil {
 			delete(inherited, s.path)
-			if err := s.permit(); err != nil {
+			if err := s.permit(); err != nil && !s.optional(g.log, err) {
 				return err
 			}
 			continue
 		}
-		if err := s.open(); err != nil {
+		if err := s.open(); err != nil && !s.optional(g.log, err) {
 			return err
 		}
 	}
@@ -70,6 +76,9 @@ func (g *gateway) openSockets(inherited map[string]net.Listener) error {
 // listeners returns the open sockets for the API.
 func (g *gateway) listeners() (list []net.Listener) {
 	for _, s := range g.sockets {
+		if s.stats {
+			continue
+		}
 		list = append(list, &admin.Listener{Listener: s.l, Level: s.level})
 	}
 	return list
@@ -163,18 +172,14 @@ func (s *apiSocket) clear() error {
 
 // permit sets the socket's group and mode.
 func (s *apiSocket) permit() error {
-	gid := os.Getegid()
-	if s.group != "" {
-		g, err := user.LookupGroup(s.group)
-		if err != nil {
-			return s.wrap(err)
-		}
-		if gid, err = strconv.Atoi(g.Gid); err != nil {
-			return s.wrap(err)
-		}
+	uid, gid, err := s.owner()
+	if err != nil {
+		return s.wrap(err)
 	}
-	if err := os.Lchown(s.path, -1, gid); err != nil {
-		if errors.Is(err, unix.EPERM) {
+	if err := os.Lchown(s.path, uid, gid); err != nil {
+		if errors.Is(err, unix.EPERM) && s.user != "" {
+			err = fmt.Errorf("give it to the user %s: only root may: %w", s.user, err)
+		} else if errors.Is(err, unix.EPERM) {
 			err = fmt.Errorf("give it to the group %s: the user that hushgate runs as must be a member: %w", s.group, err)
 		}
 		return s.wrap(err)
@@ -183,4 +188,34 @@ func (s *apiSocket) permit() error {
 		return s.wrap(err)
 	}
 	return nil
+}
+
+// owner looks up who is to own the socket.
+func (s *apiSocket) owner() (uid, gid int, err error) {
+	uid, gid = -1, os.Getegid()
+	if s.user != "" {
+		u, err := user.Lookup(s.user)
+		if err != nil {
+			u, err = user.LookupId(s.user)
+		}
+		if err == nil {
+			uid, err = strconv.Atoi(u.Uid)
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	if s.group == "" {
+		return uid, gid, nil
+	}
+	g, err := user.LookupGroup(s.group)
+	if err != nil && s.stats {
+		if n, wrong := strconv.Atoi(s.group); wrong == nil {
+			return uid, n, nil // `gid` needs no name
+		}
+	}
+	if err == nil {
+		gid, err = strconv.Atoi(g.Gid)
+	}
+	return uid, gid, err
 }

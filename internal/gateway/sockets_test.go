@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"hushgate/internal/admin"
 	"hushgate/internal/config"
+	"hushgate/internal/runtimeapi"
 )
 
 // TestAPISockets: which sockets there are, and who may use them.
@@ -143,5 +145,36 @@ func TestSocketsLife(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "r")); !os.IsNotExist(err) {
 		t.Errorf("a socket without its permissions is left: %v", err)
+	}
+}
+
+// TestStatsSockets: sockets for HAProxy's commands have their permissions; one that cannot be opened does not keep the gateway from
+// running.
+func TestStatsSockets(t *testing.T) {
+	t.Setenv("RUNTIME_DIRECTORY", "")
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s")
+	none := config.API{Socket: config.NoFile, AdminSocket: config.NoFile}
+	var log strings.Builder
+	g := &gateway{log: slog.New(slog.NewTextHandler(&log, nil)), cfg: &config.Config{Global: config.Global{API: none, Stats: config.Stats{Sockets: []config.StatsSocket{
+		{Path: path, Level: "admin", Mode: 0o640}, {Path: filepath.Join(dir, "no", "s"), Level: "user"}, {Path: path + "2", Group: "no-such-group", Level: "user"},
+	}}}}}
+	if err := g.openSockets(nil); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if list := g.statsListeners(); len(list) != 1 || list[0].Level != runtimeapi.Admin || len(g.listeners()) != 0 {
+		t.Errorf("%v", list)
+	}
+	if strings.Count(log.String(), "a stats socket is not served") != 2 {
+		t.Errorf("%s", log.String())
+	}
+	if err := g.closeSockets(); err != nil {
+		t.Error(err)
+	}
+	if list, err := os.ReadDir(dir); err != nil || len(list) != 0 {
+		t.Errorf("left: %v, %v", list, err)
 	}
 }

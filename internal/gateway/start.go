@@ -204,6 +204,7 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 	})
 	group.Go(func() error { return g.api.Serve(ctx, g.listeners()...) })
 	g.scraped.Commit()
+	group.Go(func() error { return g.statsServer().Serve(ctx, g.statsListeners()...) })
 	group.Go(func() error { return g.live(ctx, group, s) })
 	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.Tables.Services), "servers", len(g.plan.Tables.Servers))
 	g.notify(readyState, g.state.status())

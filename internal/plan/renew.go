@@ -27,6 +27,7 @@ func Unchangeable(old, now *config.Global) error {
 	differs("capture", old.Capture, now.Capture)
 	differs("pass-entries", old.Passes.Entries, now.Passes.Entries)
 	differs("api", old.API, now.API)
+	differs("stats", old.Stats, now.Stats)
 	differs("firewall.manage", old.Firewall.Manage, now.Firewall.Manage)
 	differs("firewall.sysctls", old.Firewall.Sysctls, now.Firewall.Sysctls)
 	if len(changes) > 0 {
