@@ -60,7 +60,7 @@ func newRootCommand() *cobra.Command {
 		Version:       versionString(),
 	}
 	root.AddCommand(newRunCommand(), newReloadCommand(), newUpgradeCommand(), newFailCommand(), newCheckCommand(), newDoctorCommand(), newRulesCommand(), newReportCommand(),
-		newStatusCommand(), newServersCommand(), newSetCommand(), newOffendersCommand(), newReplayCommand(), newLabCommand(), newVersionCommand())
+		newStatusCommand(), newServersCommand(), newSetCommand(), newConnsCommand(), newPassCommand(), newOffendersCommand(), newReplayCommand(), newLabCommand(), newVersionCommand())
 	for _, c := range extraCommands {
 		root.AddCommand(c())
 	}

@@ -76,3 +76,17 @@ func span(ms int64) string {
 		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
 	}
 }
+
+// size writes a number of octets.
+func size(n uint64) string {
+	if n < 10_000 {
+		return fmt.Sprint(n)
+	}
+	v := float64(n)
+	for _, unit := range []string{"k", "M", "G", "T"} {
+		if v /= 1000; v < 1000 || unit == "T" {
+			return fmt.Sprintf("%.1f%s", v, unit)
+		}
+	}
+	return ""
+}

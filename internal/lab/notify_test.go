@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -60,6 +61,15 @@ func TestNotify(t *testing.T) {
 	expect("STATUS=1 of 1 servers are up")
 	run("is 5.0s; the configuration says 100ms", "set", "delay", "ft_smtp", "5s")
 	run("5.0s by hand", "status")
+	waits, err := l.Client.Dial(ctx, f.talker, net.JoinHostPort(f.vip, "25"))
+	must(t, err)
+	defer func() { _ = waits.Close() }()
+	run(waits.LocalAddr().String()+"  ft_smtp   held", "conns", "--phase", "held", "--sort", "left")
+	run("1 connections ended", "conns", "kill", waits.LocalAddr().String(), "--phase", "held")
+	reply, err := io.ReadAll(waits)
+	if !strings.HasPrefix(string(reply), "421 ") {
+		t.Errorf("a client that was ended by hand hears %q, %v", reply, err)
+	}
 	run("is 100ms", "set", "delay", "ft_smtp", "configured")
 	expect("WATCHDOG=1")
 	expect("WATCHDOG=1")
