@@ -170,13 +170,26 @@ func (s *apiSocket) clear() error {
 	return os.Remove(s.path)
 }
 
+// give changes the socket's user, unless uid is -1, and its group. If it has both already, it leaves them alone: a sandbox may
+// forbid the system call.
+func (s *apiSocket) give(uid, gid int) error {
+	var now unix.Stat_t
+	if err := unix.Lstat(s.path, &now); err != nil {
+		return err
+	}
+	if (uid < 0 || int(now.Uid) == uid) && int(now.Gid) == gid {
+		return nil
+	}
+	return os.Lchown(s.path, uid, gid)
+}
+
 // permit sets the socket's group and mode.
 func (s *apiSocket) permit() error {
 	uid, gid, err := s.owner()
 	if err != nil {
 		return s.wrap(err)
 	}
-	if err := os.Lchown(s.path, uid, gid); err != nil {
+	if err := s.give(uid, gid); err != nil {
 		if errors.Is(err, unix.EPERM) && s.user != "" {
 			err = fmt.Errorf("give it to the user %s: only root may: %w", s.user, err)
 		} else if errors.Is(err, unix.EPERM) {
