@@ -224,9 +224,9 @@ func TestPackage(t *testing.T) {
 	works(t, ctx, l)
 
 	m.sh(t, ctx, "kill -9 "+before)
-	waitFor(t, "the service to come back", func() bool {
-		out, _ := m.try(ctx, "systemctl is-active hushgate")
-		return strings.TrimSpace(out) == "active" && m.pid(t, ctx) != before
+	waitFor(t, "the service to come back", func() bool { // asked at once: a moment ago it was active, with no process now
+		state := strings.Fields(m.sh(t, ctx, "systemctl show -p ActiveState -p MainPID hushgate"))
+		return slices.Contains(state, "ActiveState=active") && !slices.Contains(state, "MainPID=0") && !slices.Contains(state, "MainPID="+before)
 	})
 	works(t, ctx, l)
 
