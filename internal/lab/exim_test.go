@@ -113,6 +113,7 @@ func TestPipeconnect(t *testing.T) {
 					"all:\n  driver = manualroute\n  route_data = "+strings.ReplaceAll(f.vip, ":", "::")+"\n  transport = smtp\nbegin transports\n"+
 					"smtp:\n  driver = smtp\n  hosts_pipe_connect = *\n  hosts_try_fastopen =\n  hosts_avoid_tls = *\n  interface = <; "+f.client+"\nbegin retry\n* * F,1h,1m\n")
 				g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
+pass-ttl: 0s
 frontends:
   - {name: ft, bind: "%s", inspect-delay: 1s, hide-pipeconnect: %v, log-format: json, default_backend: bk}
 backends:

@@ -136,8 +136,11 @@ func TestMetrics(t *testing.T) {
 	_, err := g.WaitLine(ctx, "configuration reloaded")
 	must(t, err)
 	sh(ctx, t, l.Gateway, binary+" upgrade")
-	after, err := fetch(ctx, client, page)
-	must(t, err)
+	var after string
+	waitFor(t, "the new process to serve the metrics", func() bool { // a connection that the old one has not served yet ends with it
+		after, err = fetch(ctx, client, page)
+		return err == nil
+	})
 	if was, now := sample(text, `hushgate_frontend_verdicts_total{frontend="smtp",verdict="early-talker"}`),
 		sample(after, `hushgate_frontend_verdicts_total{frontend="smtp",verdict="early-talker"}`); was == "" || now == "" || now < was {
 		t.Errorf("early talkers: %q before an upgrade and %q after it", was, now)

@@ -23,6 +23,7 @@ const (
 	readPatience  = 5 * time.Second
 	writePatience = 20 * time.Second
 	idlePatience  = 2 * time.Minute
+	endPatience   = time.Second
 )
 
 // Server serves /metrics at an address that a reload may change.
@@ -110,10 +111,13 @@ func (c *Change) Commit() {
 	})
 }
 
-// Close ends the server, and waits for it.
+// Close ends the server, and waits for it: an answer under way has a second.
 func (s *Server) Close() {
 	s.mu.Lock()
 	if s.http != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), endPatience)
+		defer cancel()
+		_ = s.http.Shutdown(ctx) // a scrape under way is answered
 		_ = s.http.Close()
 		s.http = nil
 	}
