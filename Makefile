@@ -12,6 +12,8 @@ PEERS   += rbldnsd unbound
 PEERS   += logrotate fail2ban pflogsumm
 # Programs that speak HAProxy's commands.
 PEERS   += socat hatop
+# Metrics, alerts and the dashboard are given to a real Prometheus.
+PEERS   += prometheus
 # Exim cannot be installed beside Postfix: it is unpacked, and needs libidn12.
 PEERS   += libidn12
 EXIM    := .ci/peers/exim4 exim4-base exim4-daemon-light
