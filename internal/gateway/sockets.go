@@ -193,7 +193,7 @@ func (s *apiSocket) permit() error {
 		if errors.Is(err, unix.EPERM) && s.user != "" {
 			err = fmt.Errorf("give it to the user %s: only root may: %w", s.user, err)
 		} else if errors.Is(err, unix.EPERM) {
-			err = fmt.Errorf("give it to the group %s: the user that hushgate runs as must be a member: %w", s.group, err)
+			err = fmt.Errorf("give it to the group %s: the user that hushgate runs as must be a member, and its service may need SystemCallFilter=@chown: %w", s.group, err)
 		}
 		return s.wrap(err)
 	}
