@@ -53,6 +53,7 @@ type actor struct {
 	closed     bool     // its FIN was sent
 	gone       bool     // reset
 	told       bool     // the shard has reported the end of the connection
+	departs    *departure
 	timestamps bool
 	want       wire.Seq // the next number from the gateway
 	acked      wire.Seq // what the gateway has acknowledged: observed early talk is not
@@ -70,6 +71,7 @@ type host struct {
 	next, want wire.Seq
 	accepted   bool // the handshake is complete
 	greeted    bool // the banner was sent
+	closed     bool // its FIN was sent
 }
 
 func newTrial(cfg *dataplane.Config, event func(*dataplane.Event, *actor)) *trial {
@@ -97,7 +99,7 @@ func (t *trial) to(until time.Time) {
 		}
 		t.now = t.wall(due)
 		if leaves {
-			t.leave(heap.Pop(&t.ends).(departure).actor)
+			t.leave(heap.Pop(&t.ends).(*departure).actor)
 			continue
 		}
 		t.shard.Advance(due)
@@ -224,7 +226,7 @@ func (t *trial) hear(a *actor, seg *wire.Segment) {
 	if seg.Options.Timestamps {
 		a.tsecr = seg.Options.TSval
 	}
-	if seg.Flags.Has(wire.ACK) {
+	if seg.Flags.Has(wire.ACK) && (!a.opened || seg.Ack.After(a.acked)) {
 		a.acked = seg.Ack
 	}
 	switch {
@@ -274,6 +276,9 @@ func (t *trial) leave(a *actor) {
 func (t *trial) dismiss(a *actor) {
 	if t.actors[a.at] == a && (a.gone || a.told) && (a.over || a.closed) {
 		delete(t.actors, a.at)
+		if a.departs != nil {
+			heap.Remove(&t.ends, a.departs.place)
+		}
 	}
 }
 
@@ -316,14 +321,17 @@ func (t *trial) serve(seg *wire.Segment) {
 		t.greet(a)
 		return
 	case seg.Len() == 0:
-		if a.closed && seg.Ack == s.next {
+		if s.closed && seg.Ack == s.next {
 			*s = host{}
 		}
 		return
 	default: // also beyond octets that were not captured
-		s.want = seg.End()
+		if seg.End().After(s.want) { // an older segment that comes late takes nothing back
+			s.want = seg.End()
+		}
 		h.Seq, h.Ack = s.next, s.want
-		if seg.Flags.Has(wire.FIN) {
+		if seg.Flags.Has(wire.FIN) && !s.closed {
+			s.closed = true
 			h.Flags |= wire.FIN
 			s.next++
 		}
@@ -356,27 +364,38 @@ func (t *trial) schedule(a *actor) {
 	if banner := a.banner(); !banner.IsZero() && a.until.After(banner) {
 		at = at.Add(a.until.Sub(banner))
 	}
-	heap.Push(&t.ends, departure{at, a})
+	heap.Push(&t.ends, &departure{at: at, actor: a})
 }
 
-// departure is when an actor closes its connection.
+// departure is when an actor closes its connection. It is in the heap as long as the actor knows it.
 type departure struct {
 	at    time.Time
 	actor *actor
+	place int // in the heap
 }
 
 // ending is a heap of departures, the earliest first.
-type ending []departure
+type ending []*departure
 
 func (e ending) Len() int           { return len(e) }
 func (e ending) Less(i, j int) bool { return e[i].at.Before(e[j].at) }
-func (e ending) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
-func (e *ending) Push(x any)        { *e = append(*e, x.(departure)) }
+func (e ending) Swap(i, j int) {
+	e[i], e[j] = e[j], e[i]
+	e[i].place, e[j].place = i, j
+}
+
+func (e *ending) Push(x any) {
+	d := x.(*departure)
+	d.place, d.actor.departs = len(*e), d
+	*e = append(*e, d)
+}
+
 func (e *ending) Pop() any {
 	last := len(*e) - 1
-	x := (*e)[last]
+	d := (*e)[last]
+	(*e)[last], d.actor.departs = nil, nil
 	*e = (*e)[:last]
-	return x
+	return d
 }
 
 // banner returns when the captured banner came; zero if it did not.
