@@ -6,6 +6,8 @@ import (
 	"net"
 
 	"golang.org/x/sys/unix"
+
+	"hushgate/internal/crowd"
 )
 
 // Level is what a client may do.
@@ -72,7 +74,7 @@ func nameOf(c net.Conn) string {
 type conn struct {
 	net.Conn
 	peer  Peer
-	place place // in its crowd
+	place crowd.Place
 }
 
 // handed is a listener for connections that someone else has accepted.

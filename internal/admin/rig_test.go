@@ -274,8 +274,8 @@ var discard = slog.New(slog.DiscardHandler)
 // answerTo answers a request without a socket.
 func (s *API) answerTo(q *http.Request, l Level) *httptest.ResponseRecorder {
 	c := &conn{peer: Peer{Level: l, Name: "test"}}
-	s.crowds[l].admit(c)
-	defer s.crowds[l].leave(c)
+	s.crowds[l].Admit(&c.place, c)
+	defer s.crowds[l].Leave(&c.place)
 	w := httptest.NewRecorder()
 	s.serve(w, q.WithContext(context.WithValue(q.Context(), connKey{}, c)))
 	return w

@@ -13,6 +13,8 @@ import (
 	"runtime/debug"
 	"strconv"
 	"time"
+
+	"hushgate/internal/crowd"
 )
 
 // The limits for clients of one level. Together they bound what the API takes from the rest of the process, whatever clients
@@ -44,7 +46,7 @@ type API struct {
 	http    *http.Server
 	handed  *handed
 	cross   *http.CrossOriginProtection
-	crowds  [levels]*crowd
+	crowds  [levels]*crowd.Crowd
 	slots   [levels]chan struct{}
 	streams [levels]chan struct{}
 	readers *pace
@@ -59,7 +61,7 @@ func New(o Options) *API {
 		readers: &pace{perSecond: perSecond, burst: 2 * perSecond, now: time.Now},
 	}
 	for l := range s.crowds {
-		s.crowds[l] = &crowd{most: maxConns}
+		s.crowds[l] = crowd.New(maxConns)
 		s.slots[l] = make(chan struct{}, maxRequests)
 		s.streams[l] = make(chan struct{}, maxStreams)
 	}
@@ -74,7 +76,7 @@ func New(o Options) *API {
 		},
 		ConnState: func(c net.Conn, state http.ConnState) {
 			if k := innermost(c); k != nil && (state == http.StateClosed || state == http.StateHijacked) {
-				s.crowds[k.peer.Level].leave(k)
+				s.crowds[k.peer.Level].Leave(&k.place)
 			}
 		},
 	}
@@ -148,7 +150,7 @@ func (g *gate) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		k := innermost(c)
-		if g.server.crowds[k.peer.Level].admit(k) {
+		if g.server.crowds[k.peer.Level].Admit(&k.place, k) {
 			return c, nil
 		}
 		_ = c.Close()
@@ -197,11 +199,11 @@ func (s *API) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if c == nil || !s.crowds[c.peer.Level].begin(c) {
+	if c == nil || !s.crowds[c.peer.Level].Begin(&c.place) {
 		busy("too many clients at once").write(w)
 		return
 	}
-	defer s.crowds[c.peer.Level].end(c)
+	defer s.crowds[c.peer.Level].End(&c.place)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writePatience + usualPatience))
 	if c.peer.Level == ReadOnly && !s.readers.allow() {
 		p := kind(http.StatusTooManyRequests, "too-many-requests", fmt.Sprintf("read-only clients may make %d requests a second together", perSecond))

@@ -47,10 +47,11 @@ var rules = map[string]rule{
 	"internal/connlog":  {"dataplane internal/logformat internal/logqueue internal/mono internal/policy internal/wire", "the log renders events"},
 	"internal/logqueue": {"", "a queue does not know what it holds"},
 	"internal/lists":    {"", "a list does not know what a match means"},
-	"internal/admin":    {"", "the API knows the gateway by an interface of its own"},
+	"internal/crowd":    {"", "a crowd does not know what its clients ask"},
+	"internal/admin":    {"internal/crowd", "the API knows the gateway by an interface of its own"},
 	"internal/console":  {"internal/admin internal/instance", "commands know the gateway by its API alone"},
 
-	"internal/runtimeapi": {"internal/admin", "HAProxy's commands know the gateway by the interface of the control API"},
+	"internal/runtimeapi": {"internal/admin internal/crowd", "HAProxy's commands know the gateway by the interface of the control API"},
 
 	"internal/logformat": {"", "a format knows names, and not where their values come from"},
 

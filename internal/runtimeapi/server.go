@@ -2,7 +2,6 @@ package runtimeapi
 
 import (
 	"bufio"
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"hushgate/internal/admin"
+	"hushgate/internal/crowd"
 )
 
 // The limits for clients of one level, beside the configuration's `stats maxconn` and `stats timeout`.
@@ -46,7 +46,7 @@ type Options struct {
 type Server struct {
 	Options
 	now    func() time.Time
-	crowds [Admin + 1]*crowd
+	crowds [Admin + 1]*crowd.Crowd
 	slots  [Admin + 1]chan struct{}
 }
 
@@ -54,7 +54,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{Options: o, now: time.Now}
 	for l := range s.crowds {
-		s.crowds[l] = &crowd{most: o.MaxConn}
+		s.crowds[l] = crowd.New(o.MaxConn)
 		s.slots[l] = make(chan struct{}, maxAtOnce)
 	}
 	return s
@@ -91,7 +91,7 @@ func (s *Server) accept(ctx context.Context, l *Listener, group *sync.WaitGroup)
 			return err
 		}
 		c := &client{server: s, conn: conn, level: l.Level, most: l.Level, timeout: s.Timeout, reader: bufio.NewReaderSize(conn, 4<<10)}
-		if !s.crowds[l.Level].admit(c) {
+		if !s.crowds[l.Level].Admit(&c.place, c.conn) {
 			_ = conn.Close()
 			continue
 		}
@@ -103,7 +103,7 @@ func (s *Server) accept(ctx context.Context, l *Listener, group *sync.WaitGroup)
 			})
 			defer stop()
 			defer func() { _ = conn.Close() }()
-			defer s.crowds[l.Level].leave(c)
+			defer s.crowds[l.Level].Leave(&c.place)
 			c.talk(ctx)
 		})
 	}
@@ -121,8 +121,7 @@ type client struct {
 	timeout time.Duration
 	ending  atomic.Bool // the server is
 
-	in      *list.Element // in the crowd, while it owes a command
-	counted bool
+	place crowd.Place
 }
 
 // talk answers commands until the client is to be disconnected. As in HAProxy, that is after the first line unless the client
@@ -166,11 +165,11 @@ func (c *client) skipPayload() error {
 
 // answer answers one command, and reports whether to go on.
 func (c *client) answer(ctx context.Context, words []string) bool {
-	crowd := c.server.crowds[c.most]
-	if !crowd.begin(c) {
+	room := c.server.crowds[c.most]
+	if !room.Begin(&c.place) {
 		return false
 	}
-	defer crowd.end(c)
+	defer room.End(&c.place)
 	text := c.carryOut(ctx, words)
 	if c.over {
 		return false
