@@ -45,6 +45,7 @@ var rules = map[string]rule{
 	"internal/handover": {"dataplane", "the handover carries connections and does not interpret them"},
 	"internal/netenv":   {"internal/announce internal/wire", "the network knows no connections"},
 	"internal/connlog":  {"dataplane internal/logformat internal/logqueue internal/mono internal/policy internal/wire", "the log renders events"},
+	"internal/recall":   {"dataplane internal/connlog internal/mono internal/policy internal/wire", "a memory of events answers in events"},
 	"internal/logqueue": {"", "a queue does not know what it holds"},
 	"internal/lists":    {"", "a list does not know what a match means"},
 	"internal/crowd":    {"", "a crowd does not know what its clients ask"},

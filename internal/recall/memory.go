@@ -1,0 +1,234 @@
+package recall
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"runtime"
+	"sync"
+
+	"hushgate/dataplane"
+	"hushgate/internal/connlog"
+	"hushgate/internal/mono"
+	"hushgate/internal/policy"
+	"hushgate/internal/wire"
+)
+
+const (
+	chunk      = 1024 // records that are allocated at once, and that are looked at while shards wait
+	signatures = 4096 // of an epoch
+)
+
+// Memory is a ring of the latest connections that have ended. It is a sink of every shard. It grows up to its size as connections end.
+type Memory struct {
+	seed maphash.Seed
+
+	mu      sync.Mutex
+	size    uint64
+	chunks  [][]record
+	end     uint64   // how many records there ever were: the position of the next one
+	buckets []uint64 // the position of the latest record with a hash, plus 1
+	epochs  []epoch  // the oldest first
+	names   *connlog.Names
+}
+
+// epoch has what the records from a position on refer to by number.
+type epoch struct {
+	from       uint64
+	names      *connlog.Names
+	numbers    map[policy.Signature]uint16
+	signatures []policy.Signature
+}
+
+// New returns a memory for a number of connections; for 0 it remembers nothing.
+func New(size int) *Memory {
+	m := &Memory{seed: maphash.MakeSeed()}
+	m.Set(size, &connlog.Names{})
+	return m
+}
+
+// Set takes the size and the names of a configuration. A memory of another size begins anew.
+func (m *Memory) Set(size int, names *connlog.Names) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.names = names
+	if n := uint64(max(size, 0)); n != m.size {
+		m.size, m.end, m.epochs = n, 0, nil
+		m.chunks = make([][]record, (n+chunk-1)/chunk)
+		buckets := uint64(1)
+		for buckets < n {
+			buckets *= 2
+		}
+		m.buckets = make([]uint64, buckets)
+	}
+	m.begin()
+}
+
+// begin begins an epoch.
+func (m *Memory) begin() {
+	for len(m.epochs) > 0 && m.epochs[len(m.epochs)-1].from == m.end { // it has no records
+		m.epochs = m.epochs[:len(m.epochs)-1]
+	}
+	m.epochs = append(m.epochs, epoch{from: m.end, names: m.names, numbers: map[policy.Signature]uint16{}})
+	for len(m.epochs) > 1 && m.epochs[1].from <= m.oldest() {
+		m.epochs[0] = epoch{}
+		m.epochs = m.epochs[1:]
+	}
+}
+
+func (m *Memory) oldest() uint64 { return m.end - min(m.end, m.size) }
+
+// at returns the record at a position.
+func (m *Memory) at(position uint64) *record {
+	slot := position % m.size
+	list := &m.chunks[slot/chunk]
+	if *list == nil {
+		*list = make([]record, min(chunk, m.size-slot/chunk*chunk))
+	}
+	return &(*list)[slot%chunk]
+}
+
+// bucket returns where the latest record of an address is noted. All addresses of a /64 of IPv6 have one bucket.
+func (m *Memory) bucket(a *wire.Addr) *uint64 {
+	key := *a
+	if !a.Is4() {
+		clear(key[8:])
+	}
+	return &m.buckets[maphash.Bytes(m.seed, key[:])&uint64(len(m.buckets)-1)]
+}
+
+// Take implements drive.Sink.
+func (m *Memory) Take(_ int, events []dataplane.Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range events {
+		if events[i].Kind == dataplane.EventClosed && m.size > 0 {
+			m.add(&events[i])
+		}
+	}
+}
+
+func (m *Memory) add(e *dataplane.Event) {
+	r := m.at(m.end)
+	r.keep(e)
+	r.signature = m.number(e.Signature)
+	latest := m.bucket(&e.Client)
+	if before := *latest; before > m.oldest() {
+		r.back = uint32(m.end - (before - 1))
+	}
+	m.end++
+	*latest = m.end
+}
+
+// number returns the number of a signature in the present epoch. When that has no room for another one, the next epoch begins.
+func (m *Memory) number(s policy.Signature) uint16 {
+	if !s.Known() {
+		return 0
+	}
+	now := &m.epochs[len(m.epochs)-1]
+	if n := now.numbers[s]; n != 0 {
+		return n
+	}
+	if len(now.signatures) == signatures {
+		m.begin()
+		now = &m.epochs[len(m.epochs)-1]
+	}
+	now.signatures = append(now.signatures, s)
+	n := uint16(len(now.signatures))
+	now.numbers[s] = n
+	return n
+}
+
+// Ended is the end of a connection, with the names of its time.
+type Ended struct {
+	Event dataplane.Event
+	Names *connlog.Names
+}
+
+// Answer is what is known of the clients of a network.
+type Answer struct {
+	Latest   []Ended                      // the latest first
+	Verdicts map[dataplane.Verdict]uint64 // of all that are remembered
+	Kept     uint64                       // how many connections of any client are remembered
+	Since    mono.Time                    // the end of the oldest of them; 0 if there is none
+}
+
+// Find returns what is known of the clients of a network: how many verdicts of each kind, and the latest connections, no more than
+// most. Shards never wait long for it.
+func (m *Memory) Find(of netip.Prefix, most int) Answer {
+	s := search{Memory: m, net: of.Masked(), most: most, Answer: Answer{Verdicts: map[dataplane.Verdict]uint64{}}}
+	s.chained = of.Addr().Is4() && of.Bits() == 32 || !of.Addr().Is4() && of.Bits() >= 64
+	for s.begin(); s.more; runtime.Gosched() {
+		s.step()
+	}
+	return s.Answer
+}
+
+// search is a walk from the latest record to the oldest one.
+type search struct {
+	*Memory
+	Answer
+	net     netip.Prefix
+	most    int
+	chained bool   // all records are in one bucket
+	next    uint64 // position, plus 1
+	size    uint64 // of the memory at the beginning: when that changes, the search is over
+	more    bool
+}
+
+func (s *search) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.size = s.Memory.size
+	if s.Kept = s.end - s.oldest(); s.Kept == 0 {
+		return
+	}
+	s.Since = s.at(s.oldest()).closed
+	s.next, s.more = s.end, true
+	if s.chained {
+		a := wire.AddrFrom(s.net.Addr())
+		s.next = *s.bucket(&a)
+	}
+}
+
+// step looks at some records.
+func (s *search) step() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range chunk {
+		if s.size != s.Memory.size || s.next > s.end || s.next <= s.oldest() {
+			s.more = false
+			return
+		}
+		r := s.at(s.next - 1)
+		s.look(s.next-1, r)
+		switch {
+		case !s.chained:
+			s.next--
+		case r.back == 0:
+			s.next = 0
+		default:
+			s.next -= uint64(r.back)
+		}
+	}
+}
+
+func (s *search) look(position uint64, r *record) {
+	if !s.net.Contains(r.client.Netip()) {
+		return
+	}
+	s.Verdicts[r.verdict]++
+	if len(s.Latest) >= s.most {
+		return
+	}
+	e := s.epochs[0]
+	for i := range s.epochs {
+		if s.epochs[i].from <= position {
+			e = s.epochs[i]
+		}
+	}
+	found := Ended{r.event(), e.names}
+	if r.signature != 0 {
+		found.Event.Signature = e.signatures[r.signature-1]
+	}
+	s.Latest = append(s.Latest, found)
+}
