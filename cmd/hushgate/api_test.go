@@ -40,6 +40,7 @@ type shown struct {
 	Passes      []admin.Pass
 	Verdicts    []admin.Verdict
 	Lost        uint64 // verdicts, before those
+	Explanation admin.Explanation
 }
 
 func (f *fakeGateway) load(ctx context.Context) (v shown, err error) {
@@ -134,6 +135,12 @@ func (f *fakeGateway) Offenders(context.Context, admin.ClientQuery) (p admin.Off
 
 func (f *fakeGateway) Clients(context.Context, admin.ClientQuery) (p admin.ClientPage, err error) {
 	return p, nil
+}
+
+func (f *fakeGateway) Explain(ctx context.Context, client netip.Prefix, limit int) (admin.Explanation, error) {
+	v, err := f.load(ctx)
+	f.did("explain %v limit=%d", client, limit)
+	return v.Explanation, err
 }
 
 func (f *fakeGateway) Watch(ctx context.Context, _ time.Duration, tell func([]admin.Verdict, uint64) error) error {

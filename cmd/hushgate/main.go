@@ -59,7 +59,7 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 		Version:       versionString(),
 	}
-	root.AddCommand(newRunCommand(), newReloadCommand(), newUpgradeCommand(), newFailCommand(), newCheckCommand(), newDoctorCommand(), newRulesCommand(), newReportCommand(),
+	root.AddCommand(newRunCommand(), newReloadCommand(), newUpgradeCommand(), newFailCommand(), newCheckCommand(), newDoctorCommand(), newRulesCommand(), newReportCommand(), newExplainCommand(),
 		newStatusCommand(), newServersCommand(), newSetCommand(), newConnsCommand(), newPassCommand(), newOffendersCommand(), newReplayCommand(), newLabCommand(), newVersionCommand())
 	for _, c := range extraCommands {
 		root.AddCommand(c())

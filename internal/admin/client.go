@@ -38,8 +38,8 @@ var ErrNoAPI = errors.New("no API of hushgate answers there")
 // maxAnswer is the largest answer that is read, in octets.
 const maxAnswer = 64 << 20
 
-// Ask sends a request. body is sent as JSON unless it is nil, and the answer is read into answer unless that is nil. An error
-// that the gateway reports is a *Problem. Its other errors are those of the connection.
+// Ask sends a request. path is escaped: a slash within a name is %2F. body is sent as JSON unless it is nil, and the answer is read
+// into answer unless that is nil. An error that the gateway reports is a *Problem. Its other errors are those of the connection.
 func (c *Client) Ask(ctx context.Context, method, path string, query url.Values, body, answer any) error {
 	r, err := c.open(ctx, method, path, query, body)
 	if err != nil {
@@ -78,7 +78,11 @@ func (c *Client) open(ctx context.Context, method, path string, query url.Values
 		}
 		text = bytes.NewReader(b)
 	}
-	to := url.URL{Scheme: "http", Host: "hushgate", Path: path, RawQuery: query.Encode()}
+	plain, err := url.PathUnescape(path)
+	if err != nil {
+		return nil, fmt.Errorf("write the request: %w", err)
+	}
+	to := url.URL{Scheme: "http", Host: "hushgate", Path: plain, RawPath: path, RawQuery: query.Encode()}
 	q, err := http.NewRequestWithContext(ctx, method, to.String(), text)
 	if err != nil {
 		return nil, fmt.Errorf("write the request: %w", err)

@@ -11,11 +11,12 @@ import (
 
 // The bounds of values in requests.
 const (
-	usualLimit  = 100
-	maxLimit    = 1000
-	maxWeight   = 256
-	maxDelay    = (1<<31 - 1) * time.Millisecond // the longest time that a configuration can say
-	maxOffender = 366 * 24 * time.Hour
+	usualLimit   = 100
+	explainLimit = 20
+	maxLimit     = 1000
+	maxWeight    = 256
+	maxDelay     = (1<<31 - 1) * time.Millisecond // the longest time that a configuration can say
+	maxOffender  = 366 * 24 * time.Hour
 )
 
 // pageParams are the parameters of every list that comes in parts.
@@ -221,6 +222,18 @@ func listOf[T any](get func(s *API, ctx context.Context, q ClientQuery) (T, erro
 		}
 		return get(s, ctx, q)
 	}
+}
+
+func explain(ctx context.Context, s *API, r *request) (any, error) {
+	n, err := parseNetwork(r.path("address"))
+	if err != nil {
+		return nil, Invalid("address", "address: "+err.Error())
+	}
+	limit := r.query.number("limit", 1, maxLimit, explainLimit)
+	if r.query.wrong != nil {
+		return nil, r.query.wrong
+	}
+	return s.gateway.Explain(ctx, n, limit)
 }
 
 func grantPass(ctx context.Context, s *API, r *request) (any, error) {

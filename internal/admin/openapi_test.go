@@ -114,6 +114,7 @@ var calls = []struct {
 	{"POST", "/v1/offenders", `{"client": "2001:db8::7", "for_ms": 60000}`, 204},
 	{"DELETE", "/v1/offenders/198.18.0.7", "", 204},
 	{"GET", "/v1/clients?cursor=", "", 200},
+	{"GET", "/v1/explain/198.18.0.7?limit=3", "", 200},
 	{"POST", "/v1/reload", "", 200},
 	{"POST", "/v1/upgrade", "", 204},
 }

@@ -117,6 +117,17 @@ func (f *fake) Clients(ctx context.Context, _ ClientQuery) (ClientPage, error) {
 	return ClientPage{[]ClientUsage{{"2001:db8::/64", 1, 2}}, ""}, f.enter(ctx)
 }
 
+func (f *fake) Explain(ctx context.Context, client netip.Prefix, limit int) (Explanation, error) {
+	f.did(fmt.Sprintf("{explain %v, %d}", client, limit)) // a read, as those of the lists
+	return Explanation{
+		Client: client.String(), Remembered: Remembered{10, 3, &moment}, Verdicts: map[string]uint64{"early-talker": 1},
+		Connections: []PastConnection{{Connection: Verdict{Time: moment, Verdict: "early-talker"}, DNSLists: []string{"dnsbl.example"}, Lines: []string{"line"}}},
+		Next:        []Outlook{{Frontend: "ft", Rule: "pass", Refusal: "none", OnEarlyTalk: "reset", Pass: "old"}},
+		Lists:       []string{"bad"}, Passes: []Pass{{"198.18.0.7/32", 1, 2}}, Offenders: []Offender{{"198.18.0.7/32", true, 1, []int64{2, 1}, true}},
+		Clients: []ClientUsage{{"198.18.0.7/32", 1, 2}},
+	}, f.enter(ctx)
+}
+
 func (f *fake) Watch(ctx context.Context, _ time.Duration, tell func([]Verdict, uint64) error) error {
 	ms := int64(1)
 	one := func(client, verdict string) Verdict {

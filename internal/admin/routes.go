@@ -92,6 +92,7 @@ func table() []route {
 			method: "GET", path: "/v1/clients", params: append([]string{"client"}, pageParams...),
 			do: listOf(func(s *API, ctx context.Context, q ClientQuery) (ClientPage, error) { return s.gateway.Clients(ctx, q) }),
 		},
+		{method: "GET", path: "/v1/explain/{address}", params: []string{"limit"}, do: explain},
 		{
 			method: "POST", path: "/v1/reload", level: Admin, patience: reloadPatience, slow: true,
 			do: func(ctx context.Context, s *API, _ *request) (any, error) {

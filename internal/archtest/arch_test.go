@@ -45,19 +45,20 @@ var rules = map[string]rule{
 	"internal/handover": {"dataplane", "the handover carries connections and does not interpret them"},
 	"internal/netenv":   {"internal/announce internal/wire", "the network knows no connections"},
 	"internal/connlog":  {"dataplane internal/logformat internal/logqueue internal/mono internal/policy internal/wire", "the log renders events"},
+	"internal/explain":  {"internal/admin internal/logread", "an explanation has what the API or a log tells, and asks nobody"},
 	"internal/recall":   {"dataplane internal/connlog internal/mono internal/policy internal/wire", "a memory of events answers in events"},
 	"internal/logqueue": {"", "a queue does not know what it holds"},
 	"internal/lists":    {"", "a list does not know what a match means"},
 	"internal/crowd":    {"", "a crowd does not know what its clients ask"},
 	"internal/admin":    {"internal/crowd", "the API knows the gateway by an interface of its own"},
-	"internal/console":  {"internal/admin internal/instance", "commands know the gateway by its API alone"},
+	"internal/console":  {"internal/admin internal/explain internal/instance", "commands know the gateway by its API alone"},
 
 	"internal/runtimeapi": {"internal/admin internal/crowd", "HAProxy's commands know the gateway by the interface of the control API"},
 
 	"internal/logformat": {"", "a format knows names, and not where their values come from"},
 
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/kernelset internal/logqueue internal/metrics internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/runtimeapi internal/wire",
+		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/kernelset internal/logqueue internal/metrics internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/recall internal/runtimeapi internal/wire",
 		"the gateway wires parts together; TCP and translation are the shard's work",
 	},
 	"internal/doctor": {

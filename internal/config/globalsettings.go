@@ -58,6 +58,10 @@ func globalTable() []setting[rawGlobal] {
 			kind: number(func(g *rawGlobal) *int { return &g.LogSampleAbove }, 1000, 0, math.MaxInt32),
 		},
 		{
+			key: "recall", about: "how many connections that have ended are remembered, for `hushgate explain`",
+			kind: number(func(g *rawGlobal) *int { return &g.Recall }, 100_000, 0, 10_000_000),
+		},
+		{
 			word: "log-tag", key: "log-tag", about: "the program's name in messages", otherwise: "`hushgate`",
 			kind: tag(func(g *rawGlobal) *string { return &g.LogTag }),
 		},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ func serverPath(name string) (string, error) {
 	if !ok || backend == "" || server == "" || strings.Contains(server, "/") || server == "." || server == ".." {
 		return "", fmt.Errorf("expected backend/server, such as bk/mx1, found %q", name)
 	}
-	return "/v1/servers/" + name, nil
+	return "/v1/servers/" + url.PathEscape(backend) + "/" + url.PathEscape(server), nil
 }
 
 // SetServers changes servers one after the other, and shows how they are then. Wrong names are found before anything is changed.
@@ -125,7 +126,7 @@ func (c *Client) SetDelay(ctx context.Context, w io.Writer, asJSON bool, fronten
 		ms = &n
 	}
 	var f admin.Frontend
-	if err := c.ask(ctx, http.MethodPatch, "/v1/frontends/"+frontend, nil, map[string]any{"delay_ms": ms}, &f); err != nil {
+	if err := c.ask(ctx, http.MethodPatch, "/v1/frontends/"+url.PathEscape(frontend), nil, map[string]any{"delay_ms": ms}, &f); err != nil {
 		return err
 	}
 	if asJSON {

@@ -57,35 +57,49 @@ func (c control) cut(n netip.Prefix) netip.Prefix {
 
 // Passes implements admin.Viewer.
 func (c control) Passes(ctx context.Context, q admin.ClientQuery) (page admin.PassPage, err error) {
-	page.Passes, page.Next, err = listClients(ctx, c, q, (*policy.Memory).ListPasses, func(p *policy.GoodPass) admin.Pass {
-		return admin.Pass{Client: prefixText(p.Addr, p.Bits), AgeMs: p.Age.Milliseconds(), LeftMs: p.Left.Milliseconds()}
-	})
+	page.Passes, page.Next, err = listClients(ctx, c, q, (*policy.Memory).ListPasses, passOf)
 	return page, err
+}
+
+func passOf(p *policy.GoodPass) admin.Pass {
+	return admin.Pass{Client: prefixText(p.Addr, p.Bits), AgeMs: p.Age.Milliseconds(), LeftMs: p.Left.Milliseconds()}
 }
 
 // Offenders implements admin.Viewer.
 func (c control) Offenders(ctx context.Context, q admin.ClientQuery) (page admin.OffenderPage, err error) {
-	kernel := map[string]bool{}
-	for _, e := range c.kept.list() {
-		kernel[e.Prefix.String()] = true
-	}
+	kernel := c.inKernel()
 	page.Offenders, page.Next, err = listClients(ctx, c, q, (*policy.Memory).ListOffenders, func(o *policy.Offender) admin.Offender {
-		v := admin.Offender{Client: prefixText(o.Addr, o.Bits), Listed: o.Left > 0, LeftMs: o.Left.Milliseconds(), OffenceAgesMs: []int64{}}
-		for _, age := range o.Ages {
-			v.OffenceAgesMs = append(v.OffenceAgesMs, age.Milliseconds())
-		}
-		v.Kernel = kernel[v.Client]
-		return v
+		return offenderOf(o, kernel)
 	})
 	return page, err
 }
 
+// inKernel returns the clients whose SYNs the kernel drops.
+func (c control) inKernel() map[string]bool {
+	kernel := map[string]bool{}
+	for _, e := range c.kept.list() {
+		kernel[e.Prefix.String()] = true
+	}
+	return kernel
+}
+
+func offenderOf(o *policy.Offender, kernel map[string]bool) admin.Offender {
+	v := admin.Offender{Client: prefixText(o.Addr, o.Bits), Listed: o.Left > 0, LeftMs: o.Left.Milliseconds(), OffenceAgesMs: []int64{}}
+	for _, age := range o.Ages {
+		v.OffenceAgesMs = append(v.OffenceAgesMs, age.Milliseconds())
+	}
+	v.Kernel = kernel[v.Client]
+	return v
+}
+
 // Clients implements admin.Viewer.
 func (c control) Clients(ctx context.Context, q admin.ClientQuery) (page admin.ClientPage, err error) {
-	page.Clients, page.Next, err = listClients(ctx, c, q, (*policy.Memory).ListUsage, func(u *policy.Connections) admin.ClientUsage {
-		return admin.ClientUsage{Client: prefixText(u.Addr, u.Bits), Connections: int(u.Open), Rate: int(u.Rate)}
-	})
+	page.Clients, page.Next, err = listClients(ctx, c, q, (*policy.Memory).ListUsage, usageOf)
 	return page, err
+}
+
+func usageOf(u *policy.Connections) admin.ClientUsage {
+	return admin.ClientUsage{Client: prefixText(u.Addr, u.Bits), Connections: int(u.Open), Rate: int(u.Rate)}
 }
 
 // changeMemory changes what the shards that hear a client know of it. It reports whether any of them knows clients at all.

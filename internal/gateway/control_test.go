@@ -18,6 +18,7 @@ import (
 	"hushgate/internal/netenv"
 	"hushgate/internal/plan"
 	"hushgate/internal/plan/plantest"
+	"hushgate/internal/recall"
 	"hushgate/internal/wire"
 )
 
@@ -86,10 +87,12 @@ func newOperated(t *testing.T, shards int) *operated {
 	g.state.set(nil, b)
 	g.tally.set(&b.Names)
 	g.feed.set(&b.Names)
+	g.bygone = recall.New(cfg.Global.Recall)
+	g.bygone.Set(cfg.Global.Recall, &b.Names)
 	for i := range shards {
 		shard := b.Shard
 		shard.Turn, shard.Shards = i, shards
-		l := drive.NewLoop(i, dataplane.New(&shard), clock, nil, make(ringer, 1), nowhere{}, drive.NewFailures(), &g.tally, &g.feed)
+		l := drive.NewLoop(i, dataplane.New(&shard), clock, nil, make(ringer, 1), nowhere{}, drive.NewFailures(), &g.tally, &g.feed, g.bygone)
 		g.loops = append(g.loops, l)
 		group.Go(func() error { return l.Run(ctx) })
 	}

@@ -54,6 +54,7 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	g.state.set(nil, g.plan.Tables)
 	g.tally.set(&g.plan.Tables.Names)
 	g.feed.set(&g.plan.Tables.Names)
+	g.bygone.Set(g.cfg.Global.Recall, &g.plan.Tables.Names)
 	if err := g.prepareMetrics(); err != nil {
 		return err
 	}

@@ -351,34 +351,39 @@ func (r *recorder) closed(e *dataplane.Event) {
 	if s, may := summaryOf(e); may && f.format != config.LogNone && !r.writes(r.frontend(e), f, s) {
 		return
 	}
-	counts := connlog.Counts{
-		Active: int(e.Active), Frontend: int(e.FrontendActive), Backend: int(e.BackendActive), Server: int(e.ServerActive),
-	}
+	counts := countsOf(e)
 	fields := r.fields[:0]
 	if f.fields && f.format != config.LogNone {
 		fields = r.render.AppendFields(fields, e, counts)
 		r.fields = fields
 	}
-	b := r.buf[:0]
-	switch f.format {
-	case config.LogJSON:
-		b = r.render.AppendJSON(b, e, counts)
-	case config.LogPostscreen, config.LogPflogsumm:
-		r.buf = r.render.AppendPregreet(b, e, f.format == config.LogPflogsumm)
+	r.buf = f.appendEnd(r.buf[:0], &r.render, e, counts)
+	switch {
+	case f.format == config.LogNone:
+	case f.format.Postscreen():
 		for line := range bytes.SplitSeq(r.buf[:len(r.buf)-1], []byte{'\n'}) {
 			f.record(line, fields)
 			fields = nil // they describe the connection, and belong to one line
 		}
-		return
-	case config.LogTCP:
-		b = r.render.AppendTCP(b, e, counts)
-	case config.LogCustom:
-		b = r.render.AppendCustom(b, f.custom, e, counts)
-	case config.LogNone:
-		return
+	default:
+		f.record(r.buf, fields)
 	}
-	r.buf = b
-	f.record(b, fields)
+}
+
+// appendEnd appends the line about the end of a connection, without a newline; of postscreen's lines all, each with a newline.
+func (f *front) appendEnd(b []byte, r *connlog.Renderer, e *dataplane.Event, c connlog.Counts) []byte {
+	switch f.format {
+	case config.LogJSON:
+		b = r.AppendJSON(b, e, c)
+	case config.LogPostscreen, config.LogPflogsumm:
+		b = r.AppendPregreet(b, e, f.format == config.LogPflogsumm)
+	case config.LogTCP:
+		b = r.AppendTCP(b, e, c)
+	case config.LogCustom:
+		b = r.AppendCustom(b, f.custom, e, c)
+	case config.LogNone:
+	}
+	return b
 }
 
 // line writes a line about a connection to its targets.

@@ -152,6 +152,7 @@ func (g *gateway) putInForce(ctx context.Context, group *errgroup.Group, cfg *co
 	g.state.set(old.Tables, b)
 	g.tally.set(&b.Names)
 	g.feed.set(&b.Names)
+	g.bygone.Set(cfg.Global.Recall, &b.Names)
 	g.announce()
 	g.tellReturns(func(l *drive.Loop, order func(*dataplane.Shard)) { l.Do(ctx, order) })
 	g.tellShards(ctx, dataplane.Reload{Config: &b.Shard})

@@ -23,6 +23,7 @@ import (
 	"hushgate/internal/mono"
 	"hushgate/internal/netenv"
 	"hushgate/internal/plan"
+	"hushgate/internal/recall"
 )
 
 // gateway is a running instance.
@@ -47,6 +48,7 @@ type gateway struct {
 	state  serverStates
 	tally  tally
 	feed   feed
+	bygone *recall.Memory
 	lost   *drive.Failures
 
 	answers answers
@@ -129,6 +131,7 @@ func Run(s *Signals, o Options) (err error) {
 	g.api = admin.New(admin.Options{Gateway: control{g}, Log: o.Log})
 	g.speech = announce.New(o.Log, g.networkChanged)
 	g.asked = s.asked
+	g.bygone = recall.New(g.cfg.Global.Recall)
 	g.passes = saver{gateway: g, now: time.Now}
 	g.lists = newDNSLists(o.Log)
 	g.kept = newKeptOut(g)

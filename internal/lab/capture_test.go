@@ -53,6 +53,7 @@ backends:
 					t.Fatal(err)
 				}
 				<-got
+				explained(ctx, t, l, f, file, len(waits), action == "observe")
 				if err := g.Stop(); err != nil {
 					t.Fatal(err)
 				}
@@ -64,11 +65,11 @@ backends:
 				if err != nil {
 					t.Fatal(err)
 				}
-				explained := regexp.MustCompile(`early-talker after (\d+\.\d+)`).FindAllSubmatch(b, -1)
-				if len(explained) != len(waits) {
-					t.Fatalf("%d bots are explained", len(explained))
+				reasons := regexp.MustCompile(`early-talker after (\d+\.\d+)`).FindAllSubmatch(b, -1)
+				if len(reasons) != len(waits) {
+					t.Fatalf("%d bots are explained", len(reasons))
 				}
-				for i, m := range explained {
+				for i, m := range reasons {
 					after, err := time.ParseDuration(string(m[1]) + "s")
 					must(t, err)
 					const rounding = 50 * time.Millisecond
