@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -47,12 +49,30 @@ func (a *apiFlags) filterFlags(c *cobra.Command, f *console.ConnFilter) {
 	c.Flags().StringSliceVar(&f.Phases, "phase", nil, "only in this `PHASE`, such as held or spliced; several with commas")
 	c.Flags().StringVar(&f.Frontend, "frontend", "", "only of this frontend")
 	c.Flags().StringVar(&f.Server, "server", "", "only of this `BACKEND/SERVER`")
-	must(c.RegisterFlagCompletionFunc("frontend", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		return a.names(cmd.Context(), (*console.Client).FrontendNames)
+	must(c.RegisterFlagCompletionFunc("frontend", a.completeWith((*console.Client).FrontendNames)))
+	must(c.RegisterFlagCompletionFunc("server", a.completeWith((*console.Client).ServerNames)))
+	must(c.RegisterFlagCompletionFunc("phase", func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+		names, directive := a.names(cmd.Context(), (*console.Client).PhaseNames)
+		return listOf(names, begun), directive
 	}))
-	must(c.RegisterFlagCompletionFunc("server", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		return a.names(cmd.Context(), (*console.Client).ServerNames)
-	}))
+}
+
+// completeWith completes by names that the gateway knows.
+func (a *apiFlags) completeWith(get func(*console.Client, context.Context) []string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return a.names(cmd.Context(), get)
+	}
+}
+
+// listOf completes the last word of a list with commas.
+func listOf(words []string, begun string) (list []string) {
+	before := begun[:strings.LastIndex(begun, ",")+1]
+	for _, w := range words {
+		if !slices.Contains(strings.Split(before, ","), w) {
+			list = append(list, before+w)
+		}
+	}
+	return list
 }
 
 // must panics at an error that only a mistake in a command's declaration can cause.

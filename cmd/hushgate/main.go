@@ -59,8 +59,11 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 		Version:       versionString(),
 	}
-	root.AddCommand(newRunCommand(), newReloadCommand(), newUpgradeCommand(), newFailCommand(), newCheckCommand(), newDoctorCommand(), newRulesCommand(), newReportCommand(), newExplainCommand(),
-		newStatusCommand(), newServersCommand(), newSetCommand(), newConnsCommand(), newPassCommand(), newOffendersCommand(), newReplayCommand(), newLabCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(), newReloadCommand(), newUpgradeCommand(), newFailCommand())
+	root.AddCommand(newCheckCommand(), newDoctorCommand(), newRulesCommand(), newReportCommand(), newExplainCommand())
+	root.AddCommand(newStatusCommand(), newServersCommand(), newSetCommand(), newConnsCommand(), newWatchCommand())
+	root.AddCommand(newPassCommand(), newOffendersCommand())
+	root.AddCommand(newReplayCommand(), newLabCommand(), newVersionCommand())
 	for _, c := range extraCommands {
 		root.AddCommand(c())
 	}

@@ -20,8 +20,8 @@ const (
 // verdictParams are the parameters of the stream.
 var verdictParams = []string{"verdict", "client", "frontend"}
 
-// verdictNames are the verdicts that a filter can name.
-var verdictNames = []string{"none", "quiet", "early-talker", "hang-up", "no-server", "refused"}
+// VerdictNames are the verdicts that a filter can name.
+var VerdictNames = []string{"none", "quiet", "early-talker", "hang-up", "no-server", "refused"}
 
 // verdictFilter selects verdicts.
 type verdictFilter struct {
@@ -36,7 +36,7 @@ func (f *verdictFilter) wants(v *Verdict) bool {
 
 // readFilter reads the parameters of the stream.
 func readFilter(q *query) (f verdictFilter, err error) {
-	f.verdicts = q.words("verdict", verdictNames)
+	f.verdicts = q.words("verdict", VerdictNames)
 	f.frontend, _ = q.text("frontend")
 	n := q.network("client")
 	f.has = func(address string) bool {

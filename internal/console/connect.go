@@ -30,6 +30,8 @@ var (
 	ErrNone = errors.New("no gateway runs")
 	// ErrDenied reports that this user may not do what was asked.
 	ErrDenied = errors.New("permission denied")
+
+	errLate = fmt.Errorf("the gateway has not answered within %v", askPatience)
 )
 
 // Client asks the running gateway.
@@ -74,7 +76,7 @@ func dialAsUser(ctx context.Context, dir string) (net.Conn, error) {
 
 // ask sends a request and reads its answer.
 func (c *Client) ask(ctx context.Context, method, path string, query url.Values, body, answer any) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, askPatience, fmt.Errorf("the gateway has not answered within %v", askPatience))
+	ctx, cancel := context.WithTimeoutCause(ctx, askPatience, errLate)
 	defer cancel()
 	err := c.api.Ask(ctx, method, path, query, body, answer)
 	if err != nil && ctx.Err() != nil {

@@ -107,10 +107,8 @@ func (c *Client) waitIdle(ctx context.Context, name, path string) error {
 		if s.Connections == 0 {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%s still has %d connections: %w", name, s.Connections, context.Cause(ctx))
-		case <-time.After(pollPause):
+		if err := sleep(ctx, pollPause); err != nil {
+			return fmt.Errorf("%s still has %d connections: %w", name, s.Connections, err)
 		}
 	}
 }
@@ -162,4 +160,13 @@ func (c *Client) FrontendNames(ctx context.Context) (names []string) {
 		}
 	}
 	return names
+}
+
+// PhaseNames lists the phases of connections for the completion of a command.
+func (c *Client) PhaseNames(ctx context.Context) []string {
+	var s admin.Status
+	if c.get(ctx, "/v1/status", &s) != nil {
+		return nil
+	}
+	return inOrder(s.Connections)
 }

@@ -1,10 +1,12 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -88,10 +90,26 @@ func (o *Overview) summary(w io.Writer) error {
 	return nil
 }
 
-// phases lists the phases in which there are connections, in the order of a connection's life.
+// lifeOrder are the phases in the order of a connection's life.
+var lifeOrder = []string{
+	"half-open", "held", "waiting", "connecting", "introducing", "banner-pending", "spliced", "lingering", "saying", "dropped", "tarpit",
+}
+
+// inOrder lists phases in the order of a connection's life, then those that this program does not know.
+func inOrder(all map[string]int64) []string {
+	place := func(p string) int {
+		if i := slices.Index(lifeOrder, p); i >= 0 {
+			return i
+		}
+		return len(lifeOrder)
+	}
+	return slices.SortedFunc(maps.Keys(all), func(a, b string) int { return cmp.Or(place(a)-place(b), strings.Compare(a, b)) })
+}
+
+// phases lists the phases in which there are connections.
 func phases(all map[string]int64) string {
 	var list []string
-	for _, p := range []string{"half-open", "held", "waiting", "connecting", "introducing", "banner-pending", "spliced", "lingering", "saying"} {
+	for _, p := range inOrder(all) {
 		if n := all[p]; n > 0 {
 			list = append(list, fmt.Sprintf("%d %s", n, p))
 		}
@@ -198,10 +216,8 @@ func (c *Client) WaitReady(ctx context.Context) error {
 			return why
 		}
 		last = why
-		select {
-		case <-ctx.Done():
+		if sleep(ctx, pollPause) != nil {
 			return fmt.Errorf("the gateway is not ready: %w", why)
-		case <-time.After(pollPause):
 		}
 	}
 }

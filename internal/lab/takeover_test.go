@@ -213,7 +213,7 @@ func threeTakeOvers(t *testing.T, f family) {
 }
 
 // TestUpgrade: the gateway starts its program anew, tells systemd, and ends. A mail in flight and a client in the delay go on. If
-// the new process cannot start, the old one goes on and reports it.
+// the new process cannot start, the old one goes on and reports it. `hushgate watch` goes on with the new process.
 func TestUpgrade(t *testing.T) {
 	beside(t)
 	f := families[0]
@@ -229,6 +229,8 @@ func TestUpgrade(t *testing.T) {
 	g := gateway(ctx, t, l, life(f, "", "1s", f.a))
 	vip := net.JoinHostPort(f.vip, "25")
 	slow := beginMail(ctx, t, l, f.client, vip)
+	watch := l.watch(t, "--json", "--verdict", "early-talker,refused")
+	watch.sees(ctx, t, l, f.talker, vip, 1)
 
 	good, err := os.ReadFile(g.File)
 	must(t, err)
@@ -261,6 +263,13 @@ func TestUpgrade(t *testing.T) {
 		t.Fatalf("systemd hears of process %d, %v", pid, err)
 	}
 	heard("WATCHDOG=1")
+	waitFor(t, "the end of the old process's stream", func() bool {
+		_, err := watch.texts()
+		return strings.Contains(err, "connecting again")
+	})
+	out, _ := watch.texts()
+	watch.sees(ctx, t, l, f.talker, vip, strings.Count(out, "\n")+1)
+	watch.talked(t, f.talker)
 	_ = held.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if banner, err := bufio.NewReader(held).ReadString('\n'); err != nil || !strings.HasPrefix(banner, "220") {
 		t.Errorf("the client in the delay got %q, %v", banner, err)
