@@ -154,6 +154,10 @@ func (f *fakeGateway) Watch(ctx context.Context, _ time.Duration, tell func([]ad
 	return tell(nil, 0)
 }
 
+func (f *fakeGateway) History(context.Context, uint64) (v admin.History, err error) { return v, nil }
+
+func (f *fakeGateway) Silences(context.Context) (v admin.Silences, err error) { return v, nil }
+
 func (f *fakeGateway) Reload(context.Context) ([]string, error) { return nil, nil }
 
 func (f *fakeGateway) Upgrade(context.Context) error { return nil }

@@ -28,6 +28,9 @@ type Viewer interface {
 	Clients(ctx context.Context, q ClientQuery) (ClientPage, error)
 	// Explain tells what is known of the clients of a network: of one address much, of others what was kept.
 	Explain(ctx context.Context, client netip.Prefix, limit int) (Explanation, error)
+	// History returns the samples after the one with a number.
+	History(ctx context.Context, after uint64) (History, error)
+	Silences(ctx context.Context) (Silences, error)
 	// Watch tells of every connection that ends, until ctx is done or tell returns an error. lost is how many were missed before the
 	// list, because tell took too long. It also calls tell with an empty list, once in a beat.
 	Watch(ctx context.Context, beat time.Duration, tell func(list []Verdict, lost uint64) error) error

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -84,6 +85,14 @@ func connections(ctx context.Context, s *API, r *request) (any, error) {
 		return nil, r.query.wrong
 	}
 	return s.gateway.Connections(ctx, c)
+}
+
+func history(ctx context.Context, s *API, r *request) (any, error) {
+	after := r.query.number("after", 0, math.MaxInt, 0)
+	if r.query.wrong != nil {
+		return nil, r.query.wrong
+	}
+	return s.gateway.History(ctx, uint64(after))
 }
 
 func kill(ctx context.Context, s *API, r *request) (any, error) {

@@ -22,6 +22,8 @@ func TestActions(t *testing.T) {
 		{"POST", "/v1/connections/kill", `{"client":"[2001:db8::7]:25"}`, "kill {Phases:[] Client:2001:db8::7/128 Port:25 Service:invalid AddrPort Frontend: Server:{Backend: Name:}}, reply true"},
 		{"POST", "/v1/connections/kill", `{"service":"192.0.2.25:25","server":"bk/a","frontend":"ft","phases":["held"],"how":"reset"}`, "kill {Phases:[held] Client:invalid Prefix Port:0 Service:192.0.2.25:25 Frontend:ft Server:{Backend:bk Name:a}}, reply false"},
 		{"GET", "/v1/connections?client=198.18.1.1/15", "", "{ConnectionFilter:{Phases:[] Client:198.18.0.0/15 Port:0 Service:invalid AddrPort Frontend: Server:{Backend: Name:}} Cursor: Limit:100}"},
+		{"GET", "/v1/history?after=7", "", "{History after 7}"},
+		{"GET", "/v1/history", "", "{History after 0}"},
 		{"GET", "/v1/passes?client=198.18.0.7&limit=5&cursor=x", "", "{Client:198.18.0.7/32 Cursor:x Limit:5}"},
 	} {
 		r.gateway.done = nil
@@ -53,6 +55,7 @@ func TestWrongValues(t *testing.T) {
 		{"PATCH", "/v1/frontends/ft", `{}`, 400, "expected delay_ms"},
 		{"PATCH", "/v1/frontends/ft", `{"delay_ms":-1}`, 400, "delay_ms: expected 0 to 2147483647"},
 		{"PATCH", "/v1/frontends/ft", `{"delay_ms":2147483648}`, 400, "delay_ms: expected 0 to 2147483647"},
+		{"GET", "/v1/history?after=-1", "", 400, "after: expected a whole number from 0 to"},
 		{"GET", "/v1/connections?limit=0", "", 400, "limit: expected a whole number from 1 to 1000"},
 		{"GET", "/v1/connections?limit=1&limit=2", "", 400, "limit: expected one value, found 2"},
 		{"GET", "/v1/connections?phase=standing", "", 400, "phase: expected half-open, held, spliced"},

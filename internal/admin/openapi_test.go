@@ -100,6 +100,8 @@ var calls = []struct {
 	{"GET", "/v1/frontends", "", 200},
 	{"GET", "/v1/servers", "", 200},
 	{"GET", "/v1/counters", "", 200},
+	{"GET", "/v1/history?after=7", "", 200},
+	{"GET", "/v1/silences", "", 200},
 	{"POST", "/v1/counters/log", "", 204},
 	{"GET", "/v1/frontends/ft", "", 200},
 	{"PATCH", "/v1/frontends/ft", `{"delay_ms": 1000}`, 200},

@@ -334,6 +334,26 @@ type Counter struct {
 	Count uint64 `json:"count"` // over all shards
 }
 
+// History has the latest samples of what the gateway did, oldest first. Each list of numbers is as long as Times.
+type History struct {
+	Started     time.Time           `json:"started"` // when the process began: another one numbers its own samples
+	StepMs      int64               `json:"step_ms"` // from one sample to the next
+	First       uint64              `json:"first"`   // the number of the first sample
+	Times       []time.Time         `json:"times"`
+	Connections map[string][]int64  `json:"connections"` // present ones, by phase
+	Verdicts    map[string][]uint64 `json:"verdicts"`    // connections that have ended since the sample before, by verdict
+}
+
+// Silences says how long clients kept silent: how many there were up to each bound and above the one before it, and beyond
+// the last bound.
+type Silences struct {
+	Since     time.Time `json:"since"`
+	BoundsMs  []int64   `json:"bounds_ms"`
+	EarlyTalk []uint64  `json:"early_talk"` // until the first octet of those who talked early
+	Quiet     []uint64  `json:"quiet"`      // until the first octet of the others
+	HangUp    []uint64  `json:"hang_up"`    // until the end of those who gave up before the banner
+}
+
 // Warnings is the answer to an action that succeeded.
 type Warnings struct {
 	Warnings []string `json:"warnings"`

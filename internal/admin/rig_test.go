@@ -79,6 +79,18 @@ func (f *fake) Counters(ctx context.Context) ([]Counter, error) {
 	return []Counter{{Name: "syns", Help: "help", Count: 1 << 63}, {"flows", "help", "phase", "held", true, 3}}, f.enter(ctx)
 }
 
+func (f *fake) History(ctx context.Context, after uint64) (History, error) {
+	f.did(fmt.Sprintf("{History after %d}", after))
+	return History{
+		Started: moment, StepMs: 2000, First: 3, Times: []time.Time{moment}, Connections: map[string][]int64{"held": {3}},
+		Verdicts: map[string][]uint64{"quiet": {1}},
+	}, f.enter(ctx)
+}
+
+func (f *fake) Silences(ctx context.Context) (Silences, error) {
+	return Silences{Since: moment, BoundsMs: []int64{1}, EarlyTalk: []uint64{1, 0}, Quiet: []uint64{0, 1}, HangUp: []uint64{0, 0}}, f.enter(ctx)
+}
+
 func (f *fake) Reload(ctx context.Context) ([]string, error) {
 	f.did("reload")
 	return []string{"careful"}, f.enter(ctx)

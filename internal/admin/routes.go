@@ -53,6 +53,10 @@ func table() []route {
 			list, err := s.gateway.Counters(ctx)
 			return Counters{listed(list)}, err
 		}},
+		{method: "GET", path: "/v1/history", params: []string{"after"}, do: history},
+		{method: "GET", path: "/v1/silences", do: func(ctx context.Context, s *API, _ *request) (any, error) {
+			return s.gateway.Silences(ctx)
+		}},
 		{method: "POST", path: "/v1/counters/log", level: Admin, do: func(ctx context.Context, s *API, _ *request) (any, error) {
 			return nil, s.gateway.LogCounters(ctx)
 		}},

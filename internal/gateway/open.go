@@ -27,7 +27,7 @@ func (g *gateway) open() error {
 	if err := g.openKeeper(); err != nil {
 		return err
 	}
-	g.sinks = []drive.Sink{&g.answers, g.learnt, &g.tally, &g.feed, g.bygone, g.lists, g.kept, g.numbers}
+	g.sinks = []drive.Sink{&g.answers, g.learnt, &g.tally, &g.feed, g.bygone, g.lists, g.kept, g.numbers, &g.silences}
 	if g.keeper != nil {
 		g.sinks = append(g.sinks, g.keeper)
 	}

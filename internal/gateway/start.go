@@ -68,6 +68,10 @@ type gateway struct {
 	probers map[proberKey]prober
 	probe   func(context.Context, *health.Config, time.Duration, health.Dialer, func(health.Report))
 
+	// What the control API shows as curves and histograms.
+	history  history
+	silences silences
+
 	// The control API, and what it shows of the process.
 	api     *admin.API
 	sockets []*apiSocket
@@ -128,6 +132,7 @@ func Run(s *Signals, o Options) (err error) {
 		lost:     drive.NewFailures(), probe: health.Probe,
 		version: o.Version, pid: os.Getpid(), began: time.Now(), loaded: loaded{time.Now(), o.Warnings},
 	}
+	g.silences.began = g.began
 	g.api = admin.New(admin.Options{Gateway: control{g}, Log: o.Log})
 	g.speech = announce.New(o.Log, g.networkChanged)
 	g.asked = s.asked
@@ -190,6 +195,7 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 	}
 	for _, job := range []func(context.Context){
 		g.renewSecrets, g.watchLosses, g.watchLogs, g.watchFailures, g.watchClock, g.watchdog, g.savePasses, g.kept.run, g.watchLists,
+		g.keepHistory,
 	} {
 		group.Go(func() error {
 			job(ctx)
