@@ -1,7 +1,7 @@
 package netenv
 
 import (
-	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -30,10 +30,11 @@ func TestDoubt(t *testing.T) {
 			_, ok := p.resolved(dst)
 			return ok && strings.Contains(state(), "REACHABLE")
 		})
-		mac := fmt.Sprintf("02:00:00:00:00:7%d", i)
+		link := [6]byte{2, 0, 0, 0, 0, byte(0x70 + i)} // all six octets count: the random one before may end in the same
+		mac := net.HardwareAddr(link[:]).String()
 		run(p.there, "ip link set eth0 address "+mac)
 		for range 100 { // frames that are sent for the first time do not count
-			if hop, ok := p.resolved(dst); !ok || hop.entry.doubted.Load() || hop.Dst[5] == byte(0x70+i) {
+			if hop, ok := p.resolved(dst); !ok || hop.entry.doubted.Load() || hop.Dst == link {
 				t.Fatalf("%s is known as %+v, although there was no question", dst, hop)
 			}
 		}
@@ -45,7 +46,7 @@ func TestDoubt(t *testing.T) {
 		p.until(t, "the new link address of "+dst, func() bool { // the kernel accepts no second answer within a second (neigh/*/locktime)
 			hop, ok := p.resolved(dst)
 			p.mirror.Doubt(hop)
-			return ok && hop.Dst == [6]byte{2, 0, 0, 0, 0, byte(0x70 + i)}
+			return ok && hop.Dst == link
 		})
 		if s := state(); !strings.Contains(s, mac) {
 			t.Errorf("the kernel says %q", s)
