@@ -32,7 +32,7 @@ func TestCapture(t *testing.T) {
 				g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
 capture: {file: %s}
 frontends:
-  - {name: ft, bind: "%s", inspect-delay: 500ms, on-early-talk: %s, default_backend: bk}
+  - {name: ft, bind: "%s", inspect-delay: 4s, on-early-talk: %s, default_backend: bk}
 backends:
   - {name: bk, servers: [{name: smtp1, address: "%s"}]}
 `, file, net.JoinHostPort(f.vip, "25"), action, net.JoinHostPort(f.a, "25")))
@@ -87,7 +87,7 @@ func replayed(t *testing.T, file string) string {
 	t.Helper()
 	var out, notes bytes.Buffer
 	err := replay.Run(context.Background(), replay.Request{
-		Files: []string{file}, Format: replay.Table, Delays: []time.Duration{500 * time.Millisecond}, Options: replay.Options{Ports: []uint16{25}},
+		Files: []string{file}, Format: replay.Table, Delays: []time.Duration{4 * time.Second}, Options: replay.Options{Ports: []uint16{25}},
 	}, &out, &notes)
 	if err != nil {
 		t.Fatalf("%v %s", err, notes.String())

@@ -39,13 +39,13 @@ func load(t *testing.T, f family, offloads bool) {
 	const mails, talkers = 1000, 500
 	ctx, l := site(t, Options{NoOffloads: !offloads})
 	dumps := [2]string{sink(t, l.Servers[0], f.a), sink(t, l.Servers[1], f.b)}
-	g := gateway(ctx, t, l, f.config(time.Second))
+	g := gateway(ctx, t, l, f.config(3*time.Second)) // longer than a process can stand still on a busy machine
 	seen := watch(t, l.sw, "up", f.talker)
 
 	var group errgroup.Group
 	vip := net.JoinHostPort(f.vip, "25")
 	group.Go(func() error {
-		out, err := l.Client.Run(ctx, "smtp-source", "-s", "100", "-m", fmt.Sprint(mails), "-l", "2000", "-c", "-f",
+		out, err := l.Client.Run(ctx, "smtp-source", "-s", "250", "-m", fmt.Sprint(mails), "-l", "2000", "-c", "-f",
 			"a@example.org", "-t", "b@example.com", vip)
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)

@@ -32,7 +32,7 @@ func readerConfig(dir string) []byte {
 			if r.format == "postscreen" || r.format == "pflogsumm" {
 				tag = "postfix/postscreen"
 			}
-			fmt.Fprintf(&frontends, "  - {name: ft_%s_%s, bind: %q, inspect-delay: 1s, log-format: %s, log-tag: %s, default_backend: bk_%s, pass: never, log: [%s]}\n",
+			fmt.Fprintf(&frontends, "  - {name: ft_%s_%s, bind: %q, inspect-delay: 2s, log-format: %s, log-tag: %s, default_backend: bk_%s, pass: never, log: [%s]}\n",
 				f.name, r.format, net.JoinHostPort(f.vip, r.port), r.format, tag, f.name, strings.Join(targets, ", "))
 		}
 		fmt.Fprintf(&backends, "  - {name: bk_%s, servers: [{name: smtp1, address: %q}]}\n", f.name, net.JoinHostPort(f.a, "25"))

@@ -31,7 +31,7 @@ func metricsConfig(at string) []byte {
 metrics: %q
 pass-ttl: 0s
 frontends:
-  - {name: smtp, bind: "%s:25", inspect-delay: 500ms, default_backend: mx, access: [reject: 203.0.113.0/24]}
+  - {name: smtp, bind: "%s:25", inspect-delay: 2s, default_backend: mx, access: [reject: 203.0.113.0/24]}
 backends:
   - name: mx
     smtpchk: HELO gateway.example.net

@@ -27,7 +27,7 @@ pass-file: %s
 prefix-length: {ipv6: 128}
 offenders: {after: 3, within: 1h, for: 1h, action: drop}
 frontends:
-  - {name: ft, bind: %q, log-format: json, log: [stdout], inspect-delay: 1s, default_backend: bk, access: [accept: %q]}
+  - {name: ft, bind: %q, log-format: json, log: [stdout], inspect-delay: 2s, default_backend: bk, access: [accept: %q]}
 backends:
   - {name: bk, servers: [{name: smtp1, address: %q}]}
 `

@@ -81,8 +81,7 @@ func TestPostscreenLines(t *testing.T) {
 		expect(accepted(f), connect, "ALLOWLISTED WHO", "DISCONNECT WHO")
 
 		for range 2 { // waiting at the backup gives no pass
-			_, err = l.Bot(ctx, f.talker, net.JoinHostPort(f.vip, "2525"), 0, "", 1500*time.Millisecond)
-			must(t, err)
+			greeted(ctx, t, l, f.talker, net.JoinHostPort(f.vip, "2525"))
 			expect(f.talker, connect+"25", "ALLOWLIST VETO WHO", "DISCONNECT WHO")
 		}
 

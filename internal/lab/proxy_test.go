@@ -47,7 +47,7 @@ func proxyProtocol(t *testing.T, f family, shards int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := strings.NewReplacer(ShapeVIP4, VIP4, ShapeVIP6, VIP6, "inspect-delay 20s", "inspect-delay 1s").Replace(string(text))
+	cfg := strings.NewReplacer(ShapeVIP4, VIP4, ShapeVIP6, VIP6, "inspect-delay 20s", "inspect-delay 2s").Replace(string(text))
 	cfg = strings.Replace(cfg, "global\n", fmt.Sprintf("global\n    nbthread %d\n", shards), 1)
 	g := gateway(ctx, t, l, []byte(cfg))
 	vip := net.JoinHostPort(f.vip, "25")

@@ -25,7 +25,7 @@ frontend ft_smtp
     bind :25
     log global
     option tcplog
-    tcp-request inspect-delay 200ms
+    tcp-request inspect-delay 2s
     acl content_present req_len gt 0
     tcp-request content reject if content_present
     default_backend bk_smtp

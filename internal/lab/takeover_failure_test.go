@@ -174,20 +174,20 @@ func TestTakeOverFails(t *testing.T) {
 	must(t, u.g.Stop())
 }
 
-// killed kills processes in the middle of their takeover, by SIGKILL.
+// killed kills processes in the middle of their takeover, by SIGKILL: they have received the head, and iptables hangs while they
+// prepare, so that none is done before it is killed.
 func (u *unshaken) killed() {
+	hang, hanging := switchable(u.t, u.l)
+	hangs := append(os.Environ(), u.l.env...)
+	u.l.env = nil // for these processes alone
+	must(u.t, os.WriteFile(hang, nil, 0o600))
 	for range 3 {
 		held, before := u.hold(), u.g.Count("failed to take over")
+		must(u.t, os.WriteFile(hanging, nil, 0o600))
 		cmd := exec.Command(binary, "run", "-f", u.g.File, "--takeover")
-		out, err := cmd.StderrPipe()
-		if err != nil {
-			u.t.Fatal(err)
-		}
+		cmd.Env = hangs
 		must(u.t, u.l.Gateway.Start(cmd))
-		s := bufio.NewScanner(out)
-		for s.Scan() && !strings.Contains(s.Text(), "msg=service") { // it has received the head and prepares
-			continue
-		}
+		waitFor(u.t, "iptables to hang", func() bool { return read(u.t, hanging) != "" })
 		Kill(cmd)
 		waitFor(u.t, "the failure to be logged", func() bool { return u.g.Count("failed to take over") == before+1 })
 		u.stands(held)
