@@ -15,7 +15,8 @@ type Level uint8
 
 // The levels.
 const (
-	ReadOnly Level = iota // look at everything, change nothing
+	None     Level = iota // nothing: a client that has not proved who it is
+	ReadOnly              // look at everything, change nothing
 	Admin
 	levels
 )
@@ -23,6 +24,8 @@ const (
 // String returns the level's name.
 func (l Level) String() string {
 	switch l {
+	case None:
+		return "none"
 	case ReadOnly:
 		return "read-only"
 	case Admin:
@@ -38,7 +41,7 @@ type Peer struct {
 	Name  string // for the log
 }
 
-// Listener accepts connections of one level.
+// Listener accepts connections that all have one level.
 type Listener struct {
 	net.Listener
 	Level Level
@@ -73,8 +76,9 @@ func nameOf(c net.Conn) string {
 // conn is an accepted connection.
 type conn struct {
 	net.Conn
-	peer  Peer
+	peer  Peer // of a connection over TCP: nobody, until a request says more
 	place crowd.Place
+	keys  *credentials // of a connection over TCP: those of its beginning
 }
 
 // handed is a listener for connections that someone else has accepted.

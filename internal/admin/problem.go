@@ -17,7 +17,8 @@ type Problem struct {
 
 	Warnings []string `json:"warnings,omitempty"` // of an action that failed
 
-	retry time.Duration // how long to wait before another try
+	retry     time.Duration // how long to wait before another try
+	challenge string        // how a client can prove who it is (RFC 9110 section 11.6.1)
 }
 
 // Error returns the detail.
@@ -62,6 +63,9 @@ func (p *Problem) write(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	if p.challenge != "" {
+		h.Set("WWW-Authenticate", p.challenge)
+	}
 	if p.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(p.retry.Seconds())))
 	}

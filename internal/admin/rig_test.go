@@ -240,13 +240,13 @@ func newRig(t testing.TB, change ...func(*API)) *rig {
 		f(r.API)
 	}
 	var listeners []net.Listener
-	for l := range r.path {
+	for l := ReadOnly; l < levels; l++ {
 		r.path[l] = filepath.Join(t.TempDir(), "s")
 		n, err := net.Listen("unix", r.path[l])
 		if err != nil {
 			t.Fatal(err)
 		}
-		listeners = append(listeners, &Listener{n, Level(l)})
+		listeners = append(listeners, &Listener{n, l})
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -34,6 +34,15 @@ const (
 
 // table lists every operation.
 func table() []route {
+	all := rows()
+	for i := range all {
+		all[i].level = max(all[i].level, ReadOnly)
+	}
+	return all
+}
+
+// rows lists them. Those without a level need the level read-only.
+func rows() []route {
 	return []route{
 		{method: "GET", path: "/v1/openapi.yaml", do: func(context.Context, *API, *request) (any, error) {
 			return document{"application/yaml", Description}, nil
@@ -124,11 +133,11 @@ func (s *API) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	methods := map[string][]string{}
 	for _, t := range table() {
+		do := s.handle(&t)
 		if t.stream != nil {
-			mux.HandleFunc(t.method+" "+t.path, func(w http.ResponseWriter, r *http.Request) { t.stream(s, w, r) })
-		} else {
-			mux.HandleFunc(t.method+" "+t.path, s.handle(&t))
+			do = func(w http.ResponseWriter, r *http.Request) { t.stream(s, w, r) }
 		}
+		mux.HandleFunc(t.method+" "+t.path, s.guard(&t, do))
 		methods[t.path] = append(methods[t.path], t.method)
 		if t.method == "GET" {
 			methods[t.path] = append(methods[t.path], "HEAD")

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"hushgate/internal/crowd"
@@ -23,6 +24,7 @@ const (
 	maxConns      = 256              // connections at one time
 	maxRequests   = 4                // requests carried out at one time
 	perSecond     = 200              // requests of read-only clients; bursts may be twice as large
+	strangers     = 50               // requests in a second of clients that have not proved who they are; as above
 	maxHeader     = 8 << 10          // octets
 	maxBody       = 64 << 10         // octets
 	readPatience  = 5 * time.Second  // for the header, and again for the body
@@ -36,12 +38,16 @@ const (
 type Options struct {
 	Gateway Gateway
 	Log     *slog.Logger
+	// Page answers requests for paths outside /v1, in place of a 404. Caller says of what level their clients are; clients over TCP
+	// that have not proved who they are have the level None.
+	Page http.Handler
 }
 
 // API answers the requests of clients.
 type API struct {
 	gateway Gateway
 	log     *slog.Logger
+	page    http.Handler // nil: none
 	mux     *http.ServeMux
 	http    *http.Server
 	handed  *handed
@@ -50,6 +56,10 @@ type API struct {
 	slots   [levels]chan struct{}
 	streams [levels]chan struct{}
 	readers *pace
+	unknown *pace // for clients that have not proved who they are
+	refused *pace // for log lines about them
+	remote  remote
+	now     func() time.Time
 	over    context.Context // done when the streams have to end
 	end     context.CancelFunc
 }
@@ -57,8 +67,10 @@ type API struct {
 // New returns a server that does not serve yet.
 func New(o Options) *API {
 	s := &API{
-		gateway: o.Gateway, log: o.Log, handed: newHanded(), cross: http.NewCrossOriginProtection(),
+		gateway: o.Gateway, log: o.Log, page: o.Page, handed: newHanded(), cross: http.NewCrossOriginProtection(), now: time.Now,
 		readers: &pace{perSecond: perSecond, burst: 2 * perSecond, now: time.Now},
+		unknown: &pace{perSecond: strangers, burst: 2 * strangers, now: time.Now},
+		refused: &pace{perSecond: 0.1, burst: 10, now: time.Now},
 	}
 	for l := range s.crowds {
 		s.crowds[l] = crowd.New(maxConns)
@@ -105,7 +117,6 @@ func innermost(c net.Conn) *conn {
 func (s *API) Serve(ctx context.Context, listeners ...net.Listener) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s.http.BaseContext = func(net.Listener) context.Context { return context.WithoutCancel(ctx) }
 	listeners = append(listeners, s.handed)
 	ended := make(chan struct{}, len(listeners))
 	for _, l := range listeners {
@@ -127,6 +138,7 @@ func (s *API) Serve(ctx context.Context, listeners ...net.Listener) error {
 	for range listeners {
 		<-ended
 	}
+	s.remote.serving.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -160,7 +172,6 @@ func (g *gate) Accept() (net.Conn, error) {
 // request is a request whose limits were checked.
 type request struct {
 	http  *http.Request
-	peer  Peer
 	query *query
 	body  []byte
 }
@@ -205,27 +216,75 @@ func (s *API) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.crowds[c.peer.Level].End(&c.place)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writePatience + usualPatience))
-	if c.peer.Level == ReadOnly && !s.readers.allow() {
-		p := kind(http.StatusTooManyRequests, "too-many-requests", fmt.Sprintf("read-only clients may make %d requests a second together", perSecond))
-		p.retry = time.Second
+	who, wrong := s.identify(c, r)
+	if p := s.mayAsk(who, wrong, r); p != nil {
 		p.write(w)
 		return
 	}
-	if err := s.cross.Check(r); err != nil {
-		kind(http.StatusForbidden, "cross-origin", err.Error()).write(w)
+	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
+	if s.page != nil && !ofAPI(r.URL.Path) {
+		s.page.ServeHTTP(w, r)
 		return
 	}
 	s.mux.ServeHTTP(w, r)
 }
 
+// ofAPI reports whether a path is one of the API's own.
+func ofAPI(path string) bool { return path == "/v1" || strings.HasPrefix(path, "/v1/") }
+
+// mayAsk checks a request before it is looked at more closely. wrong is what is wrong with what the client proves itself by.
+func (s *API) mayAsk(who caller, wrong *Problem, r *http.Request) *Problem {
+	pace, rate, whose := s.readers, perSecond, "read-only clients"
+	switch who.Level {
+	case None:
+		pace, rate, whose = s.unknown, strangers, "clients that have not proved who they are"
+	case Admin:
+		pace = nil
+	}
+	if pace != nil && !pace.allow() {
+		p := kind(http.StatusTooManyRequests, "too-many-requests", fmt.Sprintf("%s may make %d requests a second together", whose, rate))
+		p.retry = time.Second
+		return p
+	}
+	if wrong != nil {
+		if s.refused.allow() {
+			s.log.Warn("a client of the API was refused", "client", who.Name, "err", wrong)
+		}
+		return wrong
+	}
+	if err := s.cross.Check(r); err != nil {
+		return kind(http.StatusForbidden, "cross-origin", err.Error())
+	}
+	if who.Level == None && (s.page == nil || ofAPI(r.URL.Path)) {
+		return unauthorized("", "this needs a certificate or a token: Authorization: Bearer TOKEN")
+	}
+	return nil
+}
+
+// guard has a route carried out only for clients that have its level.
+func (s *API) guard(t *route, do http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		who := Caller(r.Context())
+		if t.level <= who.Level {
+			do(w, r)
+			return
+		}
+		p := kind(http.StatusForbidden, "forbidden", fmt.Sprintf("this client has the level %v: %s %s needs the level %v", who.Level, t.method, t.path, t.level))
+		if r.Header.Get("Authorization") != "" {
+			p.challenge = challenge("insufficient_scope")
+		}
+		p.write(w)
+	}
+}
+
 // handle returns the handler of a route.
 func (s *API) handle(t *route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		c := r.Context().Value(connKey{}).(*conn)
-		q := &request{http: r, peer: c.peer, query: newQuery(r.URL.RawQuery, t.params)}
-		answer, err := s.carryOut(w, t, q)
-		if t.level == Admin && c.peer.Level == Admin { // what read-only clients try would fill the log
-			s.log.Info("api", "by", c.peer.Name, "asked", t.method+" "+clip(r.URL.Path), "err", err)
+		who := Caller(r.Context())
+		q := &request{http: r, query: newQuery(r.URL.RawQuery, t.params)}
+		answer, err := s.carryOut(w, t, q, who.Level)
+		if t.level == Admin { // what read-only clients try would fill the log
+			s.log.Info("api", "by", who.Name, "asked", t.method+" "+clip(r.URL.Path), "err", err)
 		}
 		if err != nil {
 			problemOf(err).write(w)
@@ -236,17 +295,13 @@ func (s *API) handle(t *route) http.HandlerFunc {
 }
 
 // carryOut checks a request and has its route carry it out. It does not panic.
-func (s *API) carryOut(w http.ResponseWriter, t *route, q *request) (answer any, err error) {
+func (s *API) carryOut(w http.ResponseWriter, t *route, q *request, level Level) (answer any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error("api: a request caused a panic", "asked", t.method+" "+t.path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			err = kind(http.StatusInternalServerError, "internal", "a fault of hushgate: its log says more")
 		}
 	}()
-	if t.level > q.peer.Level {
-		return nil, kind(http.StatusForbidden, "forbidden", fmt.Sprintf("this socket has the level %v: %s %s needs the level %v", q.peer.Level,
-			t.method, t.path, t.level))
-	}
 	if q.query.wrong != nil {
 		return nil, q.query.wrong
 	}
@@ -263,8 +318,8 @@ func (s *API) carryOut(w http.ResponseWriter, t *route, q *request) (answer any,
 		return s.result(ctx, t, q)
 	}
 	select {
-	case s.slots[q.peer.Level] <- struct{}{}:
-		defer func() { <-s.slots[q.peer.Level] }()
+	case s.slots[level] <- struct{}{}:
+		defer func() { <-s.slots[level] }()
 	case <-ctx.Done():
 		return nil, busy("too many requests at once")
 	}

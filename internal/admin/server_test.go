@@ -20,7 +20,7 @@ func TestLevels(t *testing.T) {
 		switch {
 		case c.method == "GET" && a.StatusCode != c.status:
 			t.Errorf("%s %s: %s %s", c.method, c.path, a.Status, text)
-		case c.method != "GET" && (a.StatusCode != 403 || !strings.Contains(text, "needs the level admin")):
+		case c.method != "GET" && (a.StatusCode != 403 || !strings.Contains(text, "this client has the level read-only: "+c.method)):
 			t.Errorf("%s %s: %s %s", c.method, c.path, a.Status, text)
 		}
 		conform(t, v, c.method, c.path, c.body, a, text)

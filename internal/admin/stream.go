@@ -93,7 +93,7 @@ func (s *stream) flush() error {
 
 // watch streams verdicts until the client goes away or the process ends.
 func (a *API) watch(w http.ResponseWriter, r *http.Request) {
-	c := r.Context().Value(connKey{}).(*conn)
+	who := callerOf(r.Context())
 	q := newQuery(r.URL.RawQuery, verdictParams)
 	f, err := readFilter(q)
 	if err != nil {
@@ -101,8 +101,8 @@ func (a *API) watch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	select {
-	case a.streams[c.peer.Level] <- struct{}{}:
-		defer func() { <-a.streams[c.peer.Level] }()
+	case a.streams[who.Level] <- struct{}{}:
+		defer func() { <-a.streams[who.Level] }()
 	default:
 		busy(fmt.Sprintf("%d clients watch already", maxStreams)).write(w)
 		return
@@ -117,7 +117,7 @@ func (a *API) watch(w http.ResponseWriter, r *http.Request) {
 	if s.to.Flush() != nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := who.until(r.Context())
 	defer cancel()
 	defer context.AfterFunc(a.over, cancel)()
 	_ = a.gateway.Watch(ctx, heartbeat, func(list []Verdict, lost uint64) error {

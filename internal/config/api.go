@@ -3,13 +3,134 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
 )
 
 // API says where the control API can be reached, apart from the lock's own socket.
 type API struct {
 	Socket, AdminSocket string // absolute paths; empty: in the service's runtime directory, if there is one; NoFile: none
 	Group, AdminGroup   string // who may connect; empty: the process's own group, and nobody else
+}
+
+// RemoteAPI says where the control API can be reached over TCP, and how its clients prove who they are.
+type RemoteAPI struct {
+	Listen      string   `json:",omitempty"` // an address and port; empty: nowhere
+	Crt         string   `json:",omitempty"` // our certificate, its chain and its key, in one file; empty: no TLS
+	CAFile      string   `json:",omitempty"` // certificates of the authorities of clients; empty: clients need no certificate
+	AdminNames  []string `json:",omitempty"` // names in certificates whose clients may do everything
+	Tokens      string   `json:",omitempty"` // a file of the tokens of clients that only look; empty: none
+	AdminTokens string   `json:",omitempty"` // a file of the tokens of clients that may do everything; empty: none
+}
+
+// remoteAPITable makes the settings of the control API over TCP.
+func remoteAPITable() []setting[rawGlobal] {
+	file := func(key, about string, field func(*RemoteAPI) *string) setting[rawGlobal] {
+		return setting[rawGlobal]{key: key, about: about, otherwise: "none", kind: text(func(g *rawGlobal) *string {
+			return field(&g.RemoteAPI)
+		}, "", "the absolute path of a file", checkPath)}
+	}
+	return []setting[rawGlobal]{
+		{
+			key: "api.listen", about: "the address and port at which the control API is served over TCP", otherwise: "none",
+			kind: ofNode(func(r *yamlReader, g *rawGlobal, key string, node ast.Node) {
+				s := r.checked(key, "an address and port such as 127.0.0.1:9164, or none", node, checkListen)
+				if g.lines["api.listen"] = s.line; s.value != NoFile {
+					g.RemoteAPI.Listen = s.value
+				}
+			}),
+		},
+		file("api.crt", "the file of the certificate, its chain and its key", func(a *RemoteAPI) *string { return &a.Crt }),
+		file("api.ca-file", "certificates of the authorities that sign those of clients", func(a *RemoteAPI) *string { return &a.CAFile }),
+		{
+			key: "api.admin-names", about: "a name or a list of names", otherwise: "none",
+			kind: ofNode(func(r *yamlReader, g *rawGlobal, key string, node ast.Node) {
+				g.lines["api.admin-names"] = lineOf(node)
+				r.list(key, node, true, func(item ast.Node) {
+					if s := r.checked(key, "a name in a client's certificate", item, checkCertified); s.set() {
+						g.RemoteAPI.AdminNames = append(g.RemoteAPI.AdminNames, s.value)
+					}
+				})
+			}),
+		},
+		file("api.token-file", "the file of the tokens of clients that may look", func(a *RemoteAPI) *string { return &a.Tokens }),
+		file("api.admin-token-file", "the file of the tokens of clients that may do everything", func(a *RemoteAPI) *string { return &a.AdminTokens }),
+	}
+}
+
+// checkListen checks where the API is served over TCP.
+func checkListen(s string) error {
+	if s == NoFile {
+		return nil
+	}
+	a, err := netip.ParseAddrPort(s)
+	switch {
+	case err != nil:
+		return errors.New("the address must be a number, and the port too")
+	case a.Port() == 0:
+		return errors.New("port 0 is none that a client could know")
+	}
+	return nil
+}
+
+func checkPath(s string) error {
+	switch {
+	case !filepath.IsAbs(s):
+		return errors.New("it is not absolute")
+	case filepath.Clean(s) != s:
+		return errors.New("it is not the path of a file")
+	}
+	return nil
+}
+
+func checkCertified(s string) error {
+	if s == "" || strings.TrimSpace(s) != s || len(s) > 255 {
+		return errors.New("a name has 1 to 255 characters, and no space around them")
+	}
+	return nil
+}
+
+// checkRemoteAPI looks at the settings of the API over TCP together.
+func (r *resolver) checkRemoteAPI() {
+	a, lines := &r.cfg.Global.RemoteAPI, r.raw.global.lines
+	if a.Listen == "" {
+		for _, key := range []string{"api.crt", "api.ca-file", "api.admin-names", "api.token-file", "api.admin-token-file"} {
+			if lines.set(key) {
+				r.note(lines[key], "%s has no effect without api.listen", key)
+			}
+		}
+		return
+	}
+	at, err := netip.ParseAddrPort(a.Listen)
+	if err != nil {
+		return // which was reported
+	}
+	line := lines["api.listen"]
+	if a.Crt == "" && !at.Addr().Unmap().IsLoopback() {
+		r.wrong(line, "listen", "api.crt is missing: only on a loopback address such as 127.0.0.1 may clients send their token without TLS")
+	}
+	if a.CAFile == "" && a.Tokens == "" && a.AdminTokens == "" {
+		r.wrong(line, "listen", "needs api.ca-file, api.token-file or api.admin-token-file: without them nobody could prove who he is")
+	}
+	if a.CAFile != "" && a.Crt == "" {
+		r.wrong(lines["api.ca-file"], "ca-file", "api.crt is missing: clients show a certificate only in TLS")
+	}
+	if len(a.AdminNames) > 0 && a.CAFile == "" {
+		r.wrong(lines["api.admin-names"], "admin-names", "api.ca-file is missing: without it no client's certificate counts")
+	}
+	if a.Tokens != "" && a.Tokens == a.AdminTokens {
+		r.wrong(lines["api.admin-token-file"], "admin-token-file", "is api.token-file too, and each token has one level")
+	}
+	for i := range r.cfg.Frontends {
+		for _, b := range r.cfg.Frontends[i].Binds {
+			if b.Port == at.Port() && (b.Addr == at.Addr().Unmap() || at.Addr().IsUnspecified()) {
+				r.wrong(line, "listen", "%s is where frontend %s takes its clients", a.Listen, r.cfg.Frontends[i].Name)
+			}
+		}
+	}
 }
 
 // apiTable makes the settings of the control API.

@@ -81,7 +81,7 @@ func globalTable() []setting[rawGlobal] {
 			key: "reverse-path", about: "by which interfaces answers to clients may leave",
 			kind: word(func(g *rawGlobal) *ReversePath { return &g.ReversePath }, PathStrict, PathStrict, PathLoose, PathOff),
 		},
-	}, slices.Concat(firewallTable(), captureTable(), memoryTable(), dnsListsTable(), offendersTable(), apiTable(), statsTable())...)
+	}, slices.Concat(firewallTable(), captureTable(), memoryTable(), dnsListsTable(), offendersTable(), apiTable(), remoteAPITable(), statsTable())...)
 }
 
 func checkMetrics(s string) error {

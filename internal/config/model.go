@@ -45,12 +45,13 @@ type Global struct {
 	// LogSampleAbove is how many lines about rejected clients of a frontend are written in a second; 0: all.
 	LogSampleAbove int
 	// Recall is how many connections that have ended are remembered for those who ask about a client; 0: none.
-	Recall   int
-	LogTag   string // for lines of frontends that have none; empty: hushgate
-	Firewall Firewall
-	API      API
-	Stats    Stats
-	Capture  Capture
+	Recall    int
+	LogTag    string // for lines of frontends that have none; empty: hushgate
+	Firewall  Firewall
+	API       API
+	RemoteAPI RemoteAPI `json:",omitzero"`
+	Stats     Stats
+	Capture   Capture
 	// Passes, PrefixLength and RateWindow are about what is remembered of clients.
 	Passes       Passes
 	PrefixLength PrefixLength

@@ -37,6 +37,7 @@ func resolve(p *problems, raw rawConfig) *Config {
 	}
 	r.resolveTables()
 	r.checkOffenders()
+	r.checkRemoteAPI()
 	r.count()
 	return &r.cfg
 }

@@ -30,7 +30,7 @@ func TestExplain(t *testing.T) {
 		{"/s", &net.OpError{Op: "dial", Err: unix.ECONNREFUSED}, ErrNone, "nothing answers at /s"},
 		{"/s", &net.OpError{Op: "dial", Err: unix.EACCES}, ErrDenied, "may not connect to /s"},
 		{"", &fs.PathError{Err: unix.EACCES}, ErrDenied, "api.group"},
-		{"", &admin.Problem{Status: 403, Detail: "this socket has the level read-only"}, ErrDenied, "level read-only; root and the group api.admin-group"},
+		{"", &admin.Problem{Status: 403, Detail: "this client has the level read-only"}, ErrDenied, "level read-only; root and the group api.admin-group"},
 		{"", &admin.Problem{Status: 404, Detail: "there is no server"}, nil, "there is no server"},
 		{"/s", admin.ErrNoAPI, admin.ErrNoAPI, "no API"},
 		{"/s", unix.ECONNRESET, unix.ECONNRESET, "too many clients"},

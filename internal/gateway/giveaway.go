@@ -86,7 +86,7 @@ type fileNote struct {
 	Interface string    `json:"interface"`
 	Side      wire.Side `json:"side"`
 	Shard     int       `json:"shard"`
-	Socket    string    `json:"socket,omitempty"` // the path of a socket of the control API, which has no interface
+	Socket    string    `json:"socket,omitempty"` // the path of a socket of the control API, which has no interface; or see remoteScheme
 }
 
 // How long the old process waits: for the new one to get ready, while everything still runs, and for it to take over, while
@@ -307,6 +307,11 @@ func (g *gateway) handFiles(conn *handover.Conn, api bool) error {
 			return fmt.Errorf("hand over the API's socket: %w", err)
 		}
 		if err := handFiles(conn, fileNote{Socket: s.path}, f); err != nil {
+			return err
+		}
+	}
+	if api {
+		if err := g.handRemote(conn); err != nil {
 			return err
 		}
 	}

@@ -58,6 +58,9 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	if err := g.prepareMetrics(); err != nil {
 		return err
 	}
+	if err := g.prepareRemote(); err != nil {
+		return err
+	}
 	g.lines, err = newRecorder(g.cfg, g.clock, g.plan.Tables.LogNames(), g.log)
 	return err
 }

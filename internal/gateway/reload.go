@@ -116,7 +116,7 @@ func (r *readiness) abandon() {
 	}
 }
 
-// ready prepares the DNS lists, the logs and the metrics of a configuration. After an error nothing of them is left.
+// ready prepares the DNS lists, the logs, the metrics and the API over TCP of a configuration. After an error nothing of them is left.
 func (g *gateway) ready(cfg *config.Config, b *plan.Tables) (_ *readiness, err error) {
 	opened := &readiness{}
 	defer func() {
@@ -139,6 +139,11 @@ func (g *gateway) ready(cfg *config.Config, b *plan.Tables) (_ *readiness, err e
 		return nil, err
 	}
 	opened.add(scraped.Commit, scraped.Abandon)
+	remote, err := g.changeRemote(cfg)
+	if err != nil {
+		return nil, err
+	}
+	opened.add(remote.Commit, remote.Abandon)
 	return opened, nil
 }
 

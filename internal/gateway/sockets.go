@@ -70,7 +70,7 @@ func (g *gateway) openSockets(inherited map[string]net.Listener) error {
 			return err
 		}
 	}
-	return nil
+	return g.listenRemote(inherited)
 }
 
 // listeners returns the open sockets for the API.
@@ -87,6 +87,7 @@ func (g *gateway) listeners() (list []net.Listener) {
 // closeSockets closes the sockets, and removes them from the file system unless they belong to another process.
 func (g *gateway) closeSockets() error {
 	var errs []error
+	g.remote.Abandon() // if it was never used; otherwise it is closed
 	for _, s := range g.sockets {
 		if s.l == nil {
 			continue

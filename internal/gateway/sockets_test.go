@@ -23,10 +23,10 @@ func TestAPISockets(t *testing.T) {
 	}{
 		{config.API{}, "", nil},
 		{config.API{}, "/run/hushgate:/run/other", []apiSocket{
-			{path: "/run/hushgate/api.sock", mode: 0o660}, {path: "/run/hushgate/admin.sock", level: admin.Admin, mode: 0o600},
+			{path: "/run/hushgate/api.sock", level: admin.ReadOnly, mode: 0o660}, {path: "/run/hushgate/admin.sock", level: admin.Admin, mode: 0o600},
 		}},
 		{config.API{Socket: "/a", Group: "g", AdminSocket: "/b", AdminGroup: "h"}, "/run/hushgate", []apiSocket{
-			{path: "/a", group: "g", mode: 0o660}, {path: "/b", level: admin.Admin, group: "h", mode: 0o660},
+			{path: "/a", level: admin.ReadOnly, group: "g", mode: 0o660}, {path: "/b", level: admin.Admin, group: "h", mode: 0o660},
 		}},
 		{config.API{Socket: "none", AdminSocket: "none"}, "/run/hushgate", nil},
 	} {

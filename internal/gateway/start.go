@@ -75,6 +75,7 @@ type gateway struct {
 	// The control API, and what it shows of the process.
 	api     *admin.API
 	sockets []*apiSocket
+	remote  *admin.Change // the API over TCP of the start, until it is used
 	numbers *metrics.Metrics
 	metrics *metrics.Server
 	scraped *metrics.Change // the listener of the start, until it is used
@@ -212,6 +213,7 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 		})
 	})
 	group.Go(func() error { return g.api.Serve(ctx, g.listeners()...) })
+	g.remote.Commit()
 	g.scraped.Commit()
 	group.Go(func() error { return g.statsServer().Serve(ctx, g.statsListeners()...) })
 	group.Go(func() error { return g.live(ctx, group, s) })

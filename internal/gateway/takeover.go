@@ -140,10 +140,8 @@ func (g *gateway) takeOver() error {
 	if err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
-	g.successor = nil          // this process has everything from here on
-	for path := range h.apis { // the configuration does not name it any more
-		_ = removeSocket(path)
-	}
+	g.successor = nil // this process has everything from here on
+	_ = h.leaveSockets()
 	if err := errors.Join(g.lock.Claim(), g.goOn(h)); err != nil {
 		return errors.Join(fmt.Errorf("continue after a takeover: %w", err), h.end(nil))
 	}
