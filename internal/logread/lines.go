@@ -87,6 +87,13 @@ type jsonLine struct {
 	Held       *int64    `json:"held_ms"`
 	FirstByte  *int64    `json:"first_byte_ms"`
 	Talk       string    `json:"talk"`
+	TalkBytes  uint32    `json:"talk_bytes"`
+	Service    string    `json:"service"`
+	Pass       string    `json:"pass"`
+	Observed   bool      `json:"observed"`
+	Accepted   bool      `json:"accepted"`
+	DNSLists   []string  `json:"dnsbl"`
+	DNSRank    int32     `json:"dnsbl_rank"`
 
 	Summary bool   `json:"summary"`
 	Connect uint64 `json:"connect"`
@@ -106,7 +113,9 @@ func (rec *Record) json(s string) bool {
 		rec.Counts = map[string]uint64{EarlyTalker: l.Talkers, HangUp: l.HangUps, Refused: l.Refused}
 		return true
 	}
-	rec.Verdict, rec.Signature, rec.Talk = l.Verdict, l.Signature, l.Talk
+	rec.Verdict, rec.Signature, rec.Talk, rec.TalkOctets = l.Verdict, l.Signature, l.Talk, int(l.TalkBytes)
+	rec.Cause, rec.Service, rec.Pass, rec.Observed, rec.Accepted = l.Cause, l.Service, l.Pass, l.Observed, l.Accepted
+	rec.DNSLists, rec.DNSRank = l.DNSLists, int(l.DNSRank)
 	switch rec.Verdict {
 	case Quiet, EarlyTalker, HangUp, NoServer, Refused:
 	case "none":

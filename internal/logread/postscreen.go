@@ -1,8 +1,10 @@
 package logread
 
 import (
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -12,7 +14,8 @@ const who = `\[([0-9a-fA-F.:]+)\]:(\d{1,5})`
 
 var (
 	connectLine    = regexp.MustCompile(`^CONNECT from ` + who + ` to \[`)
-	pregreetLine   = regexp.MustCompile(`^PREGREET \d+ after ([\d.]{1,12}) from ` + who + `: (.*)$`)
+	rankLine       = regexp.MustCompile(`^DNSBL rank (-?\d{1,9}) for ` + who + `$`)
+	pregreetLine   = regexp.MustCompile(`^PREGREET (\d{1,9}) after ([\d.]{1,12}) from ` + who + `: (.*)$`)
 	hangupLine     = regexp.MustCompile(`^HANGUP after ([\d.]{1,12}) from ` + who + ` in tests before SMTP handshake$`)
 	passLine       = regexp.MustCompile(`^(?:PASS NEW|PASS OLD|ALLOWLISTED|ALLOWLIST VETO) ` + who + `$`)
 	denyLine       = regexp.MustCompile(`^(DENYLISTED) ` + who + `$`)
@@ -36,8 +39,9 @@ func (r *Reader) postscreen(rec *Record, s string, yield func(*Record)) bool {
 	if m := connectLine.FindStringSubmatch(s); m != nil && rec.from(m[1], m[2]) {
 		rec.Verdict = ""
 		r.open.begin(rec, yield)
-	} else if m := pregreetLine.FindStringSubmatch(s); m != nil && rec.from(m[2], m[3]) {
-		rec.FirstOctet, rec.Talk = seconds(m[1]), m[4]
+	} else if m := pregreetLine.FindStringSubmatch(s); m != nil && rec.from(m[3], m[4]) {
+		rec.FirstOctet, rec.Talk = seconds(m[2]), m[5]
+		rec.TalkOctets, _ = strconv.Atoi(m[1])
 		rec.Held = rec.FirstOctet
 		r.open.decide(rec, EarlyTalker, yield)
 	} else if m := hangupLine.FindStringSubmatch(s); m != nil && rec.from(m[2], m[3]) {
@@ -55,6 +59,11 @@ func (r *Reader) postscreen(rec *Record, s string, yield func(*Record)) bool {
 	} else if m := signatureLine.FindStringSubmatch(s); m != nil && rec.from(m[2], m[3]) {
 		if known := r.open[rec.key()]; known != nil {
 			known.Signature = m[1]
+		}
+	} else if m := rankLine.FindStringSubmatch(s); m != nil && rec.from(m[2], m[3]) {
+		if known := r.open[rec.key()]; known != nil {
+			known.DNSRank, _ = strconv.Atoi(m[1])
+			known.Line = rec.Line
 		}
 	} else if m := disconnectLine.FindStringSubmatch(s); m != nil && rec.from(m[1], m[2]) {
 		r.open.finish(rec, yield)
@@ -90,6 +99,9 @@ func (p pending) begin(rec *Record, yield func(*Record)) {
 func (p pending) decide(rec *Record, verdict string, yield func(*Record)) {
 	rec.Verdict = verdict
 	known := p[rec.key()]
+	if known != nil {
+		rec.DNSRank = known.DNSRank
+	}
 	switch {
 	case known != nil && known.Verdict == EarlyTalker:
 	case known != nil || len(p) < maxPending:
@@ -99,14 +111,18 @@ func (p pending) decide(rec *Record, verdict string, yield func(*Record)) {
 	}
 }
 
-// finish yields a connection that has ended. One that waited and has no verdict found no server.
+// finish yields a connection that has ended. One that waited and has no verdict was turned away by DNS lists, or found no server.
 func (p pending) finish(rec *Record, yield func(*Record)) {
 	known := p[rec.key()]
 	if known == nil {
 		return
 	}
 	delete(p, rec.key())
-	if known.Verdict == "" {
+	switch {
+	case known.Verdict != "":
+	case known.DNSRank > 0:
+		known.Verdict = Refused
+	default:
 		known.Verdict = NoServer
 	}
 	if !rec.At.IsZero() {
@@ -116,7 +132,8 @@ func (p pending) finish(rec *Record, yield func(*Record)) {
 }
 
 func (p pending) end(yield func(*Record)) {
-	for key, rec := range p {
+	for _, key := range slices.SortedFunc(maps.Keys(p), netip.AddrPort.Compare) {
+		rec := p[key]
 		delete(p, key)
 		if rec.Verdict != "" {
 			yield(rec)

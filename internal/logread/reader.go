@@ -47,8 +47,14 @@ type Record struct {
 	Held, FirstOctet time.Duration
 	Signature, Rule  string
 	Talk             string // what the client said first, with escapes
-	Counts           map[string]uint64
-	Line             string
+	TalkOctets       int    // how much it said at once
+	// What follows is known of few formats: why the connection ended, where it went to, and what policy had to do with it.
+	Cause, Service, Pass string
+	Observed, Accepted   bool
+	DNSLists             []string
+	DNSRank              int
+	Counts               map[string]uint64
+	Line                 string
 }
 
 // Reader reads logs.

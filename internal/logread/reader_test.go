@@ -92,6 +92,10 @@ func TestLines(t *testing.T) {
 		`{"time":"2026-11-23T14:17:09.201Z","summary":true,"frontend":"ft","within_ms":9,"connect":0,"early-talker":5,"hang-up":0,"refused":1}`: {
 			Kind: Summary, At: at, Frontend: "ft", Held: -1, FirstOctet: -1, Counts: map[string]uint64{EarlyTalker: 5, HangUp: 0, Refused: 1},
 		},
+		`{"time":"2026-11-23T14:17:09.201Z","client":"2001:db8::7","client_port":4000,"service":"[2001:db8::25]:25","frontend":"ft","backend":"bk","verdict":"early-talker","observed":true,"cause":"listed","rule":"DNS list","accepted":true,"pass":"new","dnsbl_rank":5,"dnsbl":["a","b"],"held_ms":1,"first_byte_ms":1,"talk_bytes":8,"talk":"EHLO x"}`: {
+			At: at, Client: client, Port: 4000, Service: "[2001:db8::25]:25", Frontend: "ft", Backend: "bk", Verdict: EarlyTalker, Observed: true, Cause: "listed", Rule: "DNS list",
+			Accepted: true, Pass: "new", DNSRank: 5, DNSLists: []string{"a", "b"}, Held: time.Millisecond, FirstOctet: time.Millisecond, TalkOctets: 8, Talk: "EHLO x",
+		},
 		"7 log lines were lost: the log target was too slow or did not accept them": {
 			Kind: LinesLost, Held: -1, FirstOctet: -1, Counts: map[string]uint64{"lines": 7},
 		},
@@ -114,17 +118,24 @@ func TestPostscreen(t *testing.T) {
 		"NOQUEUE: reject: CONNECT from [198.18.0.9]:1: too many connections", "DISCONNECT [198.18.0.9]:1",
 		"CONNECT from [198.18.0.10]:1 to [192.0.2.1]:25", "PASS OLD [198.18.0.10]:1", // goes on
 		"CONNECT from [198.18.0.11]:1 to [192.0.2.1]:25", // waits
+		"CONNECT from [2001:db8::12]:1 to [2001:db8::25]:25", "DNSBL rank 5 for [2001:db8::12]:1", "DISCONNECT [2001:db8::12]:1",
+		"CONNECT from [198.18.0.13]:1 to [192.0.2.1]:25", "DNSBL rank 6 for [198.18.0.13]:1", "PASS NEW [198.18.0.13]:1", "DISCONNECT [198.18.0.13]:1", // observed
 	}, "\n"+head) + "\n"
 	got := map[string]*Record{}
 	for _, rec := range read(t, reader(), []byte(log)) {
 		got[rec.Client.String()] = rec
 	}
-	for client, verdict := range map[string]string{"198.18.0.7": EarlyTalker, "198.18.0.8": NoServer, "198.18.0.9": Refused, "198.18.0.10": Quiet} {
+	for client, verdict := range map[string]string{
+		"198.18.0.7": EarlyTalker, "198.18.0.8": NoServer, "198.18.0.9": Refused, "198.18.0.10": Quiet, "2001:db8::12": Refused, "198.18.0.13": Quiet,
+	} {
 		if rec := got[client]; rec == nil || rec.Verdict != verdict {
 			t.Errorf("%s: %+v, want %s", client, rec, verdict)
 		}
 	}
-	if rec := got["198.18.0.7"]; len(got) != 4 || rec == nil || rec.Signature != "1_2_3_4" || rec.FirstOctet != 1500*time.Millisecond {
+	if rec := got["2001:db8::12"]; rec != nil && (rec.DNSRank != 5 || rec.Line != head+"DNSBL rank 5 for [2001:db8::12]:1") || got["198.18.0.13"].DNSRank != 6 {
+		t.Errorf("%+v", rec)
+	}
+	if rec := got["198.18.0.7"]; len(got) != 6 || rec != nil && rec.TalkOctets != 8 || rec == nil || rec.Signature != "1_2_3_4" || rec.FirstOctet != 1500*time.Millisecond {
 		t.Errorf("%d records, %+v", len(got), rec)
 	}
 }
