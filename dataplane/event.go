@@ -1,6 +1,8 @@
 package dataplane
 
 import (
+	"time"
+
 	"hushgate/internal/mono"
 	"hushgate/internal/policy"
 	"hushgate/internal/wire"
@@ -193,6 +195,9 @@ type Event struct {
 	Pass      policy.PassState
 	Signature policy.Signature
 	Accepted  bool           // a rule let it in, without a delay
+	Delay     time.Duration  // how long it was to wait
+	Talk      policy.Talk    // what early talk was to get
+	Refusal   policy.Refusal // what it was to get at once
 	Stress    bool           // for EventStress
 	Listing   policy.Listing // what DNS lists said of the client; the sites are those of Config.Policy
 	Lists     uint32         // for EventAsk: Config.Lists of the configuration that wants to know
@@ -250,6 +255,7 @@ func (s *Shard) event(f *flow, k EventKind, c Cause) *Event {
 	}
 	t := &s.treatments.slots[f.treated]
 	e.Rule, e.Pass, e.Listing, e.Accepted, e.Observed = t.rule, t.Pass, t.listing, t.Accepted, f.words&observed != 0 && !t.Accepted
+	e.Delay, e.Talk, e.Refusal = t.Delay, t.Treatment.Talk, t.Refusal
 	e.BytesToClient = s.teased(f)
 	if f.signature != 0 {
 		e.Signature = s.memory.Signatures().At(f.signature)

@@ -47,6 +47,9 @@ func (s *Shard) MemoryChanges() uint64 {
 	return s.memory.Changes()
 }
 
+// Load is the state of the shard as policy sees it.
+func (s *Shard) Load() policy.Load { return policy.Load{Stress: s.stress.On()} }
+
 // WithMemory has Do look at what the shard knows of its clients, or change it. Do must be short. It is not called if the shard knows
 // nothing of clients.
 type WithMemory struct {

@@ -234,7 +234,7 @@ func (s *Shard) decide(f *flow) {
 	id := s.treatments.fronts[frontend]
 	if number := s.cfg.Frontends[frontend].Policy; number != 0 {
 		c := policy.Client{Addr: f.client, Frontend: number - 1, Signature: f.signature}
-		d := s.cfg.Policy.Treat(&c, s.memory, policy.Load{Stress: s.stress.On()}, s.now)
+		d := s.cfg.Policy.Treat(&c, s.memory, s.Load(), s.now)
 		id = s.treatments.of(s.cfg, decision{d.Treatment, d.Rule})
 	}
 	s.assign(f, id)

@@ -41,6 +41,7 @@ type shown struct {
 	Verdicts    []admin.Verdict
 	Lost        uint64 // verdicts, before those
 	Explanation admin.Explanation
+	Old         bool // a release without explanations
 }
 
 func (f *fakeGateway) load(ctx context.Context) (v shown, err error) {
@@ -139,6 +140,9 @@ func (f *fakeGateway) Clients(context.Context, admin.ClientQuery) (p admin.Clien
 
 func (f *fakeGateway) Explain(ctx context.Context, client netip.Prefix, limit int) (admin.Explanation, error) {
 	v, err := f.load(ctx)
+	if v.Old {
+		return v.Explanation, admin.NotFound("there is no such path")
+	}
 	f.did("explain %v limit=%d", client, limit)
 	return v.Explanation, err
 }

@@ -132,10 +132,17 @@ func (f *fake) Clients(ctx context.Context, _ ClientQuery) (ClientPage, error) {
 func (f *fake) Explain(ctx context.Context, client netip.Prefix, limit int) (Explanation, error) {
 	f.did(fmt.Sprintf("{explain %v, %d}", client, limit)) // a read, as those of the lists
 	return Explanation{
-		Client: client.String(), Remembered: Remembered{10, 3, &moment}, Verdicts: map[string]uint64{"early-talker": 1},
-		Connections: []PastConnection{{Connection: Verdict{Time: moment, Verdict: "early-talker"}, DNSLists: []string{"dnsbl.example"}, Lines: []string{"line"}}},
-		Next:        []Outlook{{Frontend: "ft", Rule: "pass", Refusal: "none", OnEarlyTalk: "reset", Pass: "old"}},
-		Lists:       []string{"bad"}, Passes: []Pass{{"198.18.0.7/32", 1, 2}}, Offenders: []Offender{{"198.18.0.7/32", true, 1, []int64{2, 1}, true}},
+		Client: client.String(), Remembered: Remembered{10, 3, &moment, 0}, Verdicts: map[string]uint64{"early-talker": 1},
+		Connections: []PastConnection{{Connection: Verdict{Time: moment, Verdict: "early-talker"}, Treatment: &Treatment{1, "none", "reset"}, DNSLists: []string{"dnsbl.example"}, Lines: []string{"line"}}},
+		Next: []Outlook{
+			{Frontend: "ft", Rule: "pass", Treatment: Treatment{Refusal: "none", OnEarlyTalk: "reset"}, Pass: "old"},
+			{
+				Frontend: "gt", Treatment: Treatment{1, "none", "reset"}, Pass: "new", AsksDNSLists: true, DNSEffect: "deny",
+				AfterDNS: &Treatment{1, "reply", "reset"},
+			},
+		},
+		DNSAnswers: []DNSAnswer{{"dnsbl.example", "listed", []string{"127.0.0.2"}, 3, 5}},
+		Lists:      []string{"bad"}, Passes: []Pass{{"198.18.0.7/32", 1, 2}}, Offenders: []Offender{{"198.18.0.7/32", true, 1, []int64{2, 1}, true}},
 		Clients: []ClientUsage{{"198.18.0.7/32", 1, 2}},
 	}, f.enter(ctx)
 }

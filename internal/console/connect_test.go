@@ -1,6 +1,8 @@
 package console
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -72,6 +74,23 @@ func TestSpan(t *testing.T) {
 	} {
 		if got := span(ms); got != want {
 			t.Errorf("span(%d) = %s, want %s", ms, got, want)
+		}
+	}
+}
+
+// TestJSON: no string of an answer has an order to a terminal, and what is read back is the same.
+func TestJSON(t *testing.T) {
+	for _, want := range []string{"plain <&> \u00fc", "\x1b[2J\x7f\u009b2J\u202e\U000e0041\r\n\x00\u2028", ""} {
+		var b bytes.Buffer
+		if err := writeJSON(&b, map[string]string{"k": want}); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		if err := json.Unmarshal(b.Bytes(), &got); err != nil || got["k"] != want {
+			t.Errorf("%q, %v, want %q", got["k"], err, want)
+		}
+		if text := strings.ReplaceAll(b.String(), "\n", ""); text != safe(text) {
+			t.Errorf("%q", text)
 		}
 	}
 }

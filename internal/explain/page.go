@@ -5,169 +5,251 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"hushgate/internal/admin"
 )
 
 const clockTime = "2006-01-02 15:04:05.000"
 
+// page is text for people. What clients, servers and logs say is in it, so that nothing in a line can be an order to a terminal.
+type page struct{ strings.Builder }
+
+func (p *page) line(format string, args ...any) {
+	p.WriteString(printable(fmt.Sprintf(format, args...)))
+	p.WriteByte('\n')
+}
+
+// printable replaces what a terminal might obey.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
 // Write writes an explanation for people. One from logs knows only what became of connections.
 func Write(w io.Writer, v *admin.Explanation, fromLogs bool) error {
-	var b strings.Builder
-	fmt.Fprintln(&b, v.Client)
-	showRemembered(&b, v, fromLogs)
+	var p page
+	p.line("%s", v.Client)
+	p.remembered(v, fromLogs)
 	if !fromLogs {
-		showKnown(&b, v)
-		showNext(&b, v.Next)
+		p.known(v)
+		p.next(v)
 	}
 	for i := range v.Connections {
-		showPast(&b, &v.Connections[i])
+		p.past(&v.Connections[i])
 	}
-	_, err := io.WriteString(w, b.String())
+	_, err := io.WriteString(w, p.String())
 	return err
 }
 
-func showRemembered(b *strings.Builder, v *admin.Explanation, fromLogs bool) {
+func (p *page) remembered(v *admin.Explanation, fromLogs bool) {
 	var all uint64
 	var kinds []string
 	for _, verdict := range slices.Sorted(maps.Keys(v.Verdicts)) {
 		all += v.Verdicts[verdict]
 		kinds = append(kinds, fmt.Sprintf("%d %s", v.Verdicts[verdict], verdict))
 	}
-	since := ""
+	text, since := "", ""
 	if t := v.Remembered.Since; t != nil {
 		since = " since " + t.Local().Format(clockTime)
 	}
 	switch {
 	case fromLogs:
-		fmt.Fprintf(b, "  %d of %d connections in the logs%s", all, v.Remembered.Connections, since)
+		text = fmt.Sprintf("%d of %d connections in the logs%s", all, v.Remembered.Connections, since)
 	case v.Remembered.Size == 0:
-		b.WriteString("  connections that have ended are not remembered: recall is 0")
+		text = "connections that have ended are not remembered: recall is 0"
 	default:
-		fmt.Fprintf(b, "  %d of %d remembered connections%s", all, v.Remembered.Connections, since)
+		text = fmt.Sprintf("%d of %d remembered connections%s", all, v.Remembered.Connections, since)
 	}
 	if len(kinds) > 0 {
-		b.WriteString(": " + strings.Join(kinds, ", "))
+		text += ": " + strings.Join(kinds, ", ")
 	}
-	b.WriteByte('\n')
+	p.line("  %s", text)
+	if n := v.Remembered.Unnamed; n > 0 {
+		p.line("  the logs only count %d more connections, without the clients' addresses", n)
+	}
 }
 
-// showKnown writes what is known of the client apart from its connections.
-func showKnown(b *strings.Builder, v *admin.Explanation) {
+// known writes what is known of the client apart from its connections.
+func (p *page) known(v *admin.Explanation) {
 	if len(v.Passes) == 0 {
-		fmt.Fprintln(b, "  pass: none")
+		p.line("  pass: none")
 	}
-	for _, p := range v.Passes {
-		fmt.Fprintf(b, "  pass: %s, %s old, good for another %s\n", p.Client, period(p.AgeMs), period(p.LeftMs))
+	for _, e := range v.Passes {
+		p.line("  pass: %s, %s old, good for another %s", e.Client, period(e.AgeMs), period(e.LeftMs))
 	}
 	for _, o := range v.Offenders {
-		fmt.Fprintf(b, "  early talk: %s, %s ago", o.Client, cmp.Or(periods(o.OffenceAgesMs), "not"))
+		text := fmt.Sprintf("%s, %s ago", o.Client, periods(o.OffenceAgesMs))
+		if len(o.OffenceAgesMs) == 0 {
+			text = o.Client + ", none remembered"
+		}
 		if o.Listed {
-			fmt.Fprintf(b, "; an offender for another %s", period(o.LeftMs))
+			text += fmt.Sprintf("; an offender for another %s", period(o.LeftMs))
 		}
 		if o.Kernel {
-			b.WriteString(", whose SYNs the kernel drops")
+			text += ", whose SYNs the kernel drops"
 		}
-		b.WriteByte('\n')
+		p.line("  early talk: %s", text)
 	}
 	for _, c := range v.Clients {
-		fmt.Fprintf(b, "  limits: %s has %d connections open, and %d new ones in the rate-window\n", c.Client, c.Connections, c.Rate)
+		p.line("  limits: %s has %d connections open, and %d new ones in the rate-window", c.Client, c.Connections, c.Rate)
 	}
 	if v.Partial {
-		fmt.Fprintln(b, "  and more of these: see the control API's /v1/passes, /v1/offenders and /v1/clients")
+		p.line("  and more of these: see the control API's /v1/passes, /v1/offenders and /v1/clients")
 	}
 	if len(v.Lists) > 0 {
-		fmt.Fprintf(b, "  in the access lists %s\n", strings.Join(v.Lists, ", "))
+		p.line("  in the access lists %s", strings.Join(v.Lists, ", "))
+	}
+	for i := range v.DNSAnswers {
+		p.dnsAnswer(&v.DNSAnswers[i])
 	}
 }
 
-func showNext(b *strings.Builder, next []admin.Outlook) {
-	if len(next) == 0 {
+func (p *page) dnsAnswer(a *admin.DNSAnswer) {
+	text := a.Answer
+	if len(a.Codes) > 0 {
+		text += " as " + strings.Join(a.Codes, ", ")
+	}
+	switch {
+	case a.Answer == "silent" && len(a.Codes) > 0:
+		text += ": it lists everybody, and does not count"
+	case a.Answer == "silent":
+		text += ": no answer that counts"
+	case a.Answer == "listed":
+		text += fmt.Sprintf(", weight %d", a.Weight)
+	}
+	p.line("  DNS list %s: %s, kept for another %s", a.List, text, period(a.LeftMs))
+}
+
+// next writes what the next connection would get.
+func (p *page) next(v *admin.Explanation) {
+	if len(v.Next) == 0 {
 		return
 	}
-	fmt.Fprintln(b, "\n  its next connection would get:")
-	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	p.WriteString("\n  its next connection would get:\n")
+	t := tabwriter.NewWriter(p, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "  FRONTEND\tAT ONCE\tDELAY\tEARLY TALK\tPASS\tDECIDED BY")
-	for _, o := range next {
-		atOnce, delay := o.Refusal, period(o.DelayMs)
-		if atOnce == "none" {
-			atOnce = "-"
-		} else {
-			delay = "-"
+	for i := range v.Next {
+		o := &v.Next[i]
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", printable(o.Frontend), columns(&o.Treatment), o.Pass, printable(decides(o)))
+		if o.AfterDNS != nil {
+			fmt.Fprintf(t, "  \t%s\t\t%s\n", columns(o.AfterDNS), "then DNS lists: "+o.DNSEffect)
 		}
-		by := cmp.Or(o.Rule, "-")
-		if o.AsksDNSLists {
-			by += ", then DNS lists"
-		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%s\n", o.Frontend, atOnce, delay, o.OnEarlyTalk, o.Pass, by)
 	}
 	_ = t.Flush() // to a builder
 }
 
-// showPast writes what became of a connection.
-func showPast(b *strings.Builder, p *admin.PastConnection) {
-	c := &p.Connection
+// columns are the cells of a treatment.
+func columns(t *admin.Treatment) string {
+	if t.Refusal != "none" {
+		return t.Refusal + "\t-\t-"
+	}
+	return "-\t" + period(t.DelayMs) + "\t" + t.OnEarlyTalk
+}
+
+// decides names who decides about a connection.
+func decides(o *admin.Outlook) string {
+	by := cmp.Or(o.Rule, "the frontend")
+	if o.Refusal == "kernel-drop" {
+		by = "offender"
+	}
+	if o.Stress {
+		by += ", in stress"
+	}
+	switch {
+	case !o.AsksDNSLists || o.AfterDNS != nil:
+	case o.DNSEffect == "undecided":
+		by += ", then DNS lists, which would be asked"
+	default:
+		by += ", then DNS lists, which change nothing"
+	}
+	return by
+}
+
+// past writes what became of a connection.
+func (p *page) past(v *admin.PastConnection) {
+	c := &v.Connection
 	at := "at an unknown time"
 	if !c.Time.IsZero() {
 		at = c.Time.Local().Format(clockTime)
 	}
-	fmt.Fprintf(b, "\n  %s  %s from %s port %d", at, c.Verdict, c.Client, c.ClientPort)
+	head := fmt.Sprintf("%s  %s from %s port %d", at, c.Verdict, c.Client, c.ClientPort)
 	for _, part := range [][2]string{{" to ", c.Service}, {", frontend ", c.Frontend}, {", server ", c.Server}} {
 		if part[1] != "" {
-			b.WriteString(part[0] + part[1])
+			head += part[0] + part[1]
 		}
 	}
-	b.WriteByte('\n')
-	line := func(name, text string) {
+	p.WriteByte('\n')
+	p.line("  %s", head)
+	say := func(name, text string) {
 		if text != "" {
-			fmt.Fprintf(b, "    %-10s %s\n", name, text)
+			p.line("    %-10s %s", name, text)
 		}
 	}
-	line("cause", c.Cause)
-	line("waited", millis(c.HeldMs))
-	line("spoke", spoke(c))
-	line("rule", c.Rule)
-	line("pass", c.Pass)
-	if len(p.DNSLists) > 0 {
-		line("DNS lists", fmt.Sprintf("%s, rank %d", strings.Join(p.DNSLists, ", "), p.DNSRank))
+	say("cause", c.Cause)
+	say("waited", millis(c.HeldMs))
+	say("spoke", spoke(c))
+	say("treatment", treatment(v))
+	say("decided by", c.Rule)
+	say("pass", c.Pass)
+	if len(v.DNSLists) > 0 || v.DNSRank != 0 {
+		say("DNS lists", strings.TrimPrefix(fmt.Sprintf("%s, rank %d", strings.Join(v.DNSLists, ", "), v.DNSRank), ", "))
 	}
-	line("signature", c.Signature)
-	line("packets", p.Capture)
-	for _, l := range p.Lines {
-		line("log", printable(l))
+	say("signature", c.Signature)
+	say("packets", packets(v))
+	for _, l := range v.Lines {
+		say("log", l)
 	}
+}
+
+// treatment says what the client was to get.
+func treatment(v *admin.PastConnection) string {
+	t := v.Treatment
+	switch {
+	case v.Accepted:
+		return "let in without a delay"
+	case t == nil:
+		return ""
+	case t.Refusal != "none":
+		return "refused at once: " + t.Refusal
+	}
+	return fmt.Sprintf("a delay of %s, early talk gets %s", period(t.DelayMs), t.OnEarlyTalk)
+}
+
+// packets says how the packets of a connection are seen.
+func packets(v *admin.PastConnection) string {
+	if v.Capture == "" {
+		return ""
+	}
+	return fmt.Sprintf("tcpdump -nvr '%s' host %s and port %d", strings.ReplaceAll(v.Capture, "'", `'\''`), v.Connection.Client, v.Connection.ClientPort)
 }
 
 // spoke says when the client first spoke, and what it said before the banner.
 func spoke(c *admin.Verdict) string {
-	text := millis(c.FirstByteMs)
-	if text != "" {
-		text = "after " + text
+	var parts []string
+	if after := millis(c.FirstByteMs); after != "" {
+		parts = append(parts, "after "+after)
 	}
 	if c.TalkBytes > 0 {
-		text += fmt.Sprintf(", %d octets", c.TalkBytes)
+		parts = append(parts, fmt.Sprintf("%d octets", c.TalkBytes))
 	}
+	text := strings.Join(parts, ", ")
 	if c.Talk != "" {
-		text += ": " + printable(c.Talk)
+		text = cmp.Or(text, "it said") + ": " + c.Talk
 	}
 	if c.Observed {
 		text += " (observed: it went on)"
 	}
 	return text
-}
-
-// printable replaces what a terminal might obey: a log may hold anything.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f {
-			return '?'
-		}
-		return r
-	}, s)
 }
 
 func millis(ms *int64) string {
@@ -192,4 +274,12 @@ func periods(all []int64) string {
 		list = append(list, period(ms))
 	}
 	return strings.Join(list, ", ")
+}
+
+// name returns a network as it is asked about.
+func name(of netip.Prefix) string {
+	if of.IsSingleIP() {
+		return of.Addr().String()
+	}
+	return of.String()
 }

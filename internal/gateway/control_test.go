@@ -61,7 +61,13 @@ type operated struct {
 
 func newOperated(t *testing.T, shards int) *operated {
 	t.Helper()
-	cfg := plantest.Parse(t, plantest.TwoFrontends+"\noffenders: {action: tarpit}\n")
+	return newOperatedBy(t, shards, plantest.TwoFrontends+"\noffenders: {action: tarpit}\n")
+}
+
+// newOperatedBy is newOperated with another configuration.
+func newOperatedBy(t *testing.T, shards int, text string) *operated {
+	t.Helper()
+	cfg := plantest.Parse(t, text)
 	b, err := plan.Build(cfg, plantest.Chosen())
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +86,11 @@ func newOperated(t *testing.T, shards int) *operated {
 		ending: make(chan struct{}), watched: []*drive.Sockets{{List: []*drive.Socket{drive.NewSocket("eth0", wire.Both, nil)}}},
 		probers: map[proberKey]prober{}, prefix: plan.Prefix(cfg), own: delays{},
 	}
-	g.kept = newKeptOut(g)
+	g.kept, g.lists = newKeptOut(g), newDNSLists(log)
+	if err := g.beginLists(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.lists.close)
 	g.probe = func(ctx context.Context, _ *health.Config, _ time.Duration, _ health.Dialer, _ func(health.Report)) {
 		<-ctx.Done()
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"hushgate/dataplane"
 	"hushgate/internal/admin"
@@ -22,12 +21,12 @@ func (c control) Explain(ctx context.Context, client netip.Prefix, limit int) (a
 	now := c.inForce()
 	v := admin.Explanation{
 		Client: client.String(), Verdicts: map[string]uint64{}, Connections: []admin.PastConnection{}, Next: []admin.Outlook{},
-		Lists: []string{}, Passes: []admin.Pass{}, Offenders: []admin.Offender{}, Clients: []admin.ClientUsage{},
+		Lists: []string{}, DNSAnswers: []admin.DNSAnswer{}, Passes: []admin.Pass{}, Offenders: []admin.Offender{}, Clients: []admin.ClientUsage{},
 	}
 	var err error
 	if client.IsSingleIP() {
 		v.Client = client.Addr().String()
-		err = c.explainClient(ctx, now, client.Addr(), &v)
+		err = c.explainClient(ctx, now, client.Addr(), &v, c.latestSignature(client))
 	} else {
 		err = c.explainNetwork(ctx, client, limit, &v)
 	}
@@ -54,6 +53,14 @@ func (c control) remembered(now inForce, client netip.Prefix, limit int, v *admi
 	}
 }
 
+// latestSignature returns the signature that an address had lately, if that is remembered.
+func (c control) latestSignature(client netip.Prefix) policy.Signature {
+	if found := c.bygone.Find(client, 1); len(found.Latest) > 0 {
+		return found.Latest[0].Event.Signature
+	}
+	return policy.Signature{}
+}
+
 // shelf returns what the files of captures cover. Without any, no connection's packets are found.
 func (c control) shelf(cfg *config.Config) *evidence.Shelf {
 	if cfg.Global.Capture.File == "" {
@@ -73,6 +80,7 @@ func (c control) past(p *recall.Ended, shelf *evidence.Shelf) admin.PastConnecti
 	v := admin.PastConnection{
 		Connection: c.verdict(&entry{*e, p.Names}), Accepted: e.Accepted, DNSLists: list(e.Listing.Sites.Names(p.Names.Sites)),
 		DNSRank: int(e.Listing.Rank), Lines: list(c.lines.linesOf(e, p.Names)),
+		Treatment: &admin.Treatment{DelayMs: e.Delay.Milliseconds(), Refusal: e.Refusal.String(), OnEarlyTalk: e.Talk.String()},
 	}
 	if e.Verdict == dataplane.VerdictEarlyTalker || e.Observed {
 		at := e.Closed
@@ -85,11 +93,13 @@ func (c control) past(p *recall.Ended, shelf *evidence.Shelf) admin.PastConnecti
 }
 
 // explainClient adds what is known of the client that an address belongs to, and what its next connection would get.
-func (c control) explainClient(ctx context.Context, now inForce, a netip.Addr, v *admin.Explanation) error {
+func (c control) explainClient(ctx context.Context, now inForce, a netip.Addr, v *admin.Explanation, sig policy.Signature) error {
 	addr := wire.AddrFrom(a)
 	if t := now.plan.Tables.Shard.Policy; t != nil {
 		v.Lists = list(t.ListsWith(addr))
 	}
+	answers, verdict := c.lists.said(a)
+	v.DNSAnswers = append(v.DNSAnswers, answers...)
 	spread := c.spreading()
 	l := c.loops[spread.Shard(addr, len(c.loops))]
 	type answer struct {
@@ -98,7 +108,8 @@ func (c control) explainClient(ctx context.Context, now inForce, a netip.Addr, v
 	}
 	got, ok := drive.Look(ctx, l, func(s *dataplane.Shard) (got answer) {
 		s.Apply(dataplane.WithMemory{Now: c.clock.Now(), Do: func(m *policy.Memory, at mono.Time) {
-			got.known, got.next = m.Known(addr, at), foresee(now, m, addr, at)
+			f := foresight{now, m, policy.Client{Addr: addr}, sig, s.Load(), verdict, at}
+			got.known, got.next = m.Known(addr, at), f.all()
 		}})
 		return got
 	})
@@ -106,46 +117,22 @@ func (c control) explainClient(ctx context.Context, now inForce, a netip.Addr, v
 		return fmt.Errorf("ask a shard: %w", context.Cause(ctx))
 	}
 	if got.next == nil { // nothing is remembered of clients, and all are treated alike
-		for i := range now.cfg.Frontends {
-			f := &now.cfg.Frontends[i]
-			got.next = append(got.next, admin.Outlook{
-				Frontend: f.Name, DelayMs: f.Delay.Milliseconds(), Refusal: policy.RefuseNone.String(), OnEarlyTalk: string(f.Action),
-				Pass: policy.PassUnused.String(),
-			})
-		}
+		got.next = now.plainOutlook()
 	}
-	v.Next = append(v.Next, got.next...)
 	if p := got.known.Pass; p != nil {
 		v.Passes = append(v.Passes, passOf(p))
 	}
 	if o := got.known.Offender; o != nil {
 		v.Offenders = append(v.Offenders, offenderOf(o, c.inKernel()))
 	}
+	if len(v.Offenders) > 0 && v.Offenders[0].Kernel {
+		now.keptOut(got.next)
+	}
+	v.Next = append(v.Next, got.next...)
 	if u := got.known.Connections; u != nil {
 		v.Clients = append(v.Clients, usageOf(u))
 	}
 	return nil
-}
-
-// foresee returns what the next connection of an address to each frontend would get.
-func foresee(now inForce, m *policy.Memory, a wire.Addr, at mono.Time) []admin.Outlook {
-	all := []admin.Outlook{}
-	rules := now.plan.Tables.Names.Rules
-	for i := range now.cfg.Frontends {
-		d, t, ok := m.Foresee(a, uint16(i), policy.Load{}, at)
-		if !ok { // a reload has just added it
-			continue
-		}
-		v := admin.Outlook{
-			Frontend: now.cfg.Frontends[i].Name, DelayMs: t.Delay.Round(time.Millisecond).Milliseconds(), Refusal: t.Refusal.String(),
-			OnEarlyTalk: t.Talk.String(), Pass: d.Pass.String(), AsksDNSLists: d.Ask,
-		}
-		if d.Rule != policy.RuleNone && int(d.Rule) < len(rules) {
-			v.Rule = rules[d.Rule]
-		}
-		all = append(all, v)
-	}
-	return all
 }
 
 // explainNetwork adds what is known of the clients of a network.

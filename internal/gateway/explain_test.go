@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -10,6 +11,9 @@ import (
 	"hushgate/internal/admin"
 	"hushgate/internal/config"
 	"hushgate/internal/connlog"
+	"hushgate/internal/dnsbl"
+	"hushgate/internal/kernelset"
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 )
 
@@ -61,8 +65,8 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%+v", v)
 		}
 		for i, want := range []admin.Outlook{
-			{Frontend: "slow", Refusal: "tarpit", DelayMs: v.Next[0].DelayMs, OnEarlyTalk: v.Next[0].OnEarlyTalk, Rule: v.Next[0].Rule, Pass: v.Next[0].Pass},
-			{Frontend: "fast", Refusal: "tarpit", DelayMs: v.Next[1].DelayMs, OnEarlyTalk: v.Next[1].OnEarlyTalk, Rule: v.Next[1].Rule, Pass: v.Next[1].Pass},
+			{Frontend: "slow", Treatment: admin.Treatment{DelayMs: v.Next[0].DelayMs, Refusal: "tarpit", OnEarlyTalk: v.Next[0].OnEarlyTalk}, Rule: v.Next[0].Rule, Pass: v.Next[0].Pass},
+			{Frontend: "fast", Treatment: admin.Treatment{DelayMs: v.Next[1].DelayMs, Refusal: "tarpit", OnEarlyTalk: v.Next[1].OnEarlyTalk}, Rule: v.Next[1].Rule, Pass: v.Next[1].Pass},
 		} {
 			if v.Next[i] != want || !strings.Contains(want.Rule, "offender") {
 				t.Errorf("next: %+v", v.Next[i])
@@ -78,6 +82,80 @@ func TestExplain(t *testing.T) {
 		if v, err = o.Explain(ctx, netip.MustParsePrefix("203.0.113.0/24"), 9); err != nil || len(v.Connections)+len(v.Passes)+len(v.Offenders)+len(v.Clients) != 0 {
 			t.Errorf("%+v, %v", v, err)
 		}
+	}
+}
+
+// TestOutlook: what the next connection would get has what DNS lists have said already, a rule about the signature that the client had,
+// the stress of its shard, and the kernel's set.
+func TestOutlook(t *testing.T) {
+	o := newOperatedBy(t, 1, fmt.Sprintf(`
+maxconn: 16
+dnsbl: {sites: ["black.test*3", "white.test=127.0.0.9*-5"], threshold: 3, text: "550 5.7.1 no", resolvers: [%q]}
+offenders: {after: 1, action: drop}
+frontends:
+  - {name: ft, bind: [":25"], inspect-delay: 30s, stress-delay: 2s, default_backend: bk, access: [{reject: all, signature: "1024_*_*_*"}]}
+  - {name: plain, bind: ["192.0.2.25:2525"], inspect-delay: 1s, dnsbl: false, on-early-talk: observe, default_backend: bk}
+backends:
+  - {name: bk, servers: [{name: a, address: "10.0.0.11:25"}]}
+`, blackServer(t)))
+	for _, client := range []string{"192.0.2.7", "2001:db8::7"} {
+		a := netip.MustParseAddr(client)
+		next := func() (admin.Explanation, *admin.Outlook) {
+			t.Helper()
+			v, err := o.Explain(t.Context(), netip.PrefixFrom(a, a.BitLen()), 9)
+			if err != nil || len(v.Next) != 2 {
+				t.Fatalf("%+v, %v", v, err)
+			}
+			return v, &v.Next[0]
+		}
+		if v, n := next(); len(v.DNSAnswers) != 0 || !n.AsksDNSLists || n.DNSEffect != "undecided" || n.AfterDNS != nil || n.DelayMs != 30_000 || n.Stress ||
+			v.Next[1].AsksDNSLists || v.Next[1].DNSEffect != "" || v.Next[1].DelayMs != 1000 || v.Next[1].OnEarlyTalk != "observe" {
+			t.Errorf("before anybody has asked the lists: %+v", v)
+		}
+		answered := make(chan struct{})
+		if _, known := o.lists.latest.client.Ask(a, func(dnsbl.Answer) { close(answered) }); !known {
+			<-answered
+		}
+		v, n := next()
+		if n.DNSEffect != "deny" || n.AfterDNS == nil || n.AfterDNS.Refusal != "reply" || v.Next[1].AfterDNS != nil {
+			t.Errorf("listed: %+v", v.Next)
+		}
+		if len(v.DNSAnswers) != 2 || v.DNSAnswers[0].List != "black.test" || v.DNSAnswers[0].Answer != "listed" || v.DNSAnswers[0].Weight != 3 ||
+			fmt.Sprint(v.DNSAnswers[0].Codes) != "[127.0.0.2]" || v.DNSAnswers[0].LeftMs <= 0 || v.DNSAnswers[1].Answer != "listed" || v.DNSAnswers[1].Weight != 0 {
+			t.Errorf("%+v", v.DNSAnswers)
+		}
+
+		e := dataplane.Event{Verdict: dataplane.VerdictRefused, Client: wire.AddrFrom(a), Server: dataplane.NoServer, Delay: 30 * time.Second, Refusal: policy.RefuseReset, Established: o.clock.Now(), Closed: o.clock.Now()}
+		var err error
+		if e.Signature, err = policy.ParseSignature("1024_2_1460_00"); err != nil {
+			t.Fatal(err)
+		}
+		o.bygone.Take(0, []dataplane.Event{e})
+		v, n = next()
+		if n.Refusal != "reset" || !strings.Contains(n.Rule, "test.yaml:6") || n.AsksDNSLists || n.AfterDNS != nil || v.Next[1].Refusal != "none" {
+			t.Errorf("with a signature that a rule refuses: %+v", v.Next)
+		}
+		if got := v.Connections[0].Treatment; *got != (admin.Treatment{DelayMs: 30_000, Refusal: "reset", OnEarlyTalk: "reset"}) {
+			t.Errorf("the treatment of before: %+v", got)
+		}
+
+		set := &fakeSet{in: map[netip.Prefix]time.Duration{}}
+		_ = set.AddAll([]kernelset.Entry{{Prefix: netip.PrefixFrom(a, map[bool]int{true: 32, false: 64}[a.Is4()]).Masked()}})
+		o.kept.put(set)
+		if err := o.ListOffender(t.Context(), a, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if v, n := next(); n.Refusal != "kernel-drop" || v.Next[1].Refusal == "kernel-drop" || !v.Offenders[0].Kernel {
+			t.Errorf("kept out by the kernel: %+v", v.Next)
+		}
+		o.kept.put(nil)
+	}
+	for i := range 15 { // of 16 places
+		o.connect(t, fmt.Sprintf("198.18.%d.7", i), 5000, 0)
+	}
+	v, err := o.Explain(t.Context(), netip.MustParsePrefix("198.18.77.7/32"), 9)
+	if err != nil || !v.Next[0].Stress || v.Next[0].DelayMs != 2000 || v.Next[1].DelayMs != 1000 {
+		t.Errorf("in stress: %+v, %v", v.Next, err)
 	}
 }
 

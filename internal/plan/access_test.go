@@ -214,3 +214,24 @@ func TestListNotRead(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestListsWith: an address is found in the lists that have it, with the line if the list is a file.
+func TestListsWith(t *testing.T) {
+	dir := files(t, map[string]string{
+		"bots.txt": "# bots\n198.18.0.0/24\n\n2001:db8:7::/48\n",
+		"gateway.yaml": "frontends:\n  - name: ft\n    bind: \":25\"\n    default_backend: mx\n    access:\n" +
+			"      - reject: {file: bots.txt}\n      - accept: [198.18.0.0/15, \"2001:db8::/32\"]\n" + serversYAML,
+	})
+	table := load(t, filepath.Join(dir, "gateway.yaml")).Shard.Policy
+	for client, want := range map[string]string{
+		"198.18.0.7": "bots.txt:2, accept", "2001:db8:7::1": "bots.txt:4, accept", "198.18.1.7": "accept", "2001:db8::1": "accept", "192.0.2.1": "",
+	} {
+		var got []string
+		for _, name := range table.ListsWith(wire.AddrFrom(netip.MustParseAddr(client))) {
+			got = append(got, strings.Fields(strings.TrimPrefix(name, dir+"/"))[0])
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%s: %q, want %q", client, got, want)
+		}
+	}
+}

@@ -86,6 +86,15 @@ func (l *listed) Lookup(a wire.Addr) (answer int, ok bool) {
 	return answer, true
 }
 
+// Line returns the line of the file that an address matches; 0 if there is none, or if the list has no file.
+func (l *listed) Line(a wire.Addr) int {
+	i, ok := l.table.Lookup(a.Netip())
+	if !ok {
+		return 0
+	}
+	return l.table.Entry(i).Line
+}
+
 // Overlaps reports whether a line may match an address of a network, whatever it says.
 func (l *listed) Overlaps(a wire.Addr, bits uint8) bool {
 	return l.table.Overlaps(netip.PrefixFrom(a.Netip(), int(bits)))

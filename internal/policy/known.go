@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"hushgate/internal/mono"
@@ -36,23 +38,42 @@ func (m *Memory) Known(a wire.Addr, now mono.Time) (k Known) {
 	return k
 }
 
-// Foresee decides as Treat would about a client whose signature is not known, and leaves everything as it is; false if
-// there is no such frontend.
-func (m *Memory) Foresee(a wire.Addr, frontend uint16, l Load, now mono.Time) (d Decision, t Treatment, ok bool) {
-	if int(frontend) >= len(m.table.frontends) {
-		return d, t, false
-	}
-	d = m.table.Explain(&Client{Addr: a, Frontend: frontend}, m, l, now)
-	return d, *m.table.Treatment(d.Treatment), true
+// Foreseen is how a client would be treated, and why.
+type Foreseen struct {
+	Decision
+	Treatment Treatment
+	Outcomes  *Outcomes // of DNS lists; nil if they are not asked
 }
 
-// ListsWith returns the names of the lists that have an address, each once.
+// Foresee decides as Treat would about a client with a signature, which may be unknown, and leaves everything as it is; false if
+// there is no such frontend.
+func (m *Memory) Foresee(a wire.Addr, sig Signature, frontend uint16, l Load, now mono.Time) (f Foreseen, ok bool) {
+	if int(frontend) >= len(m.table.frontends) {
+		return f, false
+	}
+	id := m.signatures.borrow(&sig)
+	defer m.signatures.Release(id)
+	f.Decision = m.table.Explain(&Client{Addr: a, Frontend: frontend, Signature: id}, m, l, now)
+	f.Treatment = *m.table.Treatment(f.Decision.Treatment)
+	f.Outcomes = m.table.Outcomes(&f.Treatment)
+	return f, true
+}
+
+// Lined is a List that knows which of its lines an address matches; 0 for a list without lines.
+type Lined interface{ Line(a wire.Addr) int }
+
+// ListsWith returns the names of the lists that have an address, each once, with the line that has it: NAME:LINE.
 func (t *Table) ListsWith(a wire.Addr) (names []string) {
-	seen := map[string]bool{}
 	for _, l := range t.lists {
-		if _, in := l.List.Lookup(a); in && !seen[l.Name] {
-			seen[l.Name] = true
-			names = append(names, l.Name)
+		if _, in := l.List.Lookup(a); !in {
+			continue
+		}
+		name := l.Name
+		if file, ok := l.List.(Lined); ok && file.Line(a) > 0 {
+			name = fmt.Sprintf("%s:%d", name, file.Line(a))
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	return names

@@ -97,6 +97,14 @@ func (s *Signatures) Hold(sig *Signature) SignatureID {
 	return SignatureID(id)
 }
 
+// borrow is Hold for a moment, which counts for nothing if there is no room.
+func (s *Signatures) borrow(sig *Signature) SignatureID {
+	before := s.unknown
+	id := s.Hold(sig)
+	s.unknown = before
+	return id
+}
+
 // Release ends a Hold. That of 0 means nothing.
 func (s *Signatures) Release(id SignatureID) {
 	if id == 0 {

@@ -24,6 +24,7 @@ type record struct {
 	active, frontend       uint32
 	backend, onServer      uint32
 	rank                   int32
+	delay                  uint32 // milliseconds
 	talkLen                uint32
 	clientPort, sourcePort uint16
 	service                dataplane.ServiceID
@@ -34,6 +35,8 @@ type record struct {
 	cause                  dataplane.Cause
 	phase                  dataplane.Phase
 	pass                   policy.PassState
+	onTalk                 policy.Talk
+	refusal                policy.Refusal
 	closedBy               dataplane.Ends
 	retries                uint8
 	observed, accepted     bool
@@ -67,6 +70,7 @@ func (r *record) keep(e *dataplane.Event) {
 		active: e.Active, frontend: e.FrontendActive, backend: e.BackendActive, onServer: e.ServerActive, talkLen: e.TalkLen,
 		service: e.Service, server: e.Server, rule: e.Rule, verdict: e.Verdict, cause: e.Cause, phase: e.Phase, pass: e.Pass,
 		closedBy: e.ClosedBy, retries: e.Retries, observed: e.Observed, accepted: e.Accepted, talk: e.TalkHead,
+		delay: uint32(min(max(e.Delay.Milliseconds(), 0), 1<<32-1)), onTalk: e.Talk, refusal: e.Refusal,
 	}
 }
 
@@ -79,6 +83,7 @@ func (r *record) event() dataplane.Event {
 		Active: r.active, FrontendActive: r.frontend, BackendActive: r.backend, ServerActive: r.onServer, TalkLen: r.talkLen,
 		Service: r.service, Server: r.server, Rule: r.rule, Verdict: r.verdict, Cause: r.cause, Phase: r.phase, Pass: r.pass,
 		ClosedBy: r.closedBy, Retries: r.retries, Observed: r.observed, Accepted: r.accepted, TalkHead: r.talk,
+		Delay: time.Duration(r.delay) * time.Millisecond, Talk: r.onTalk, Refusal: r.refusal,
 	}
 	e.Connected = r.connected.after(e.Connect)
 	return e
