@@ -11,6 +11,7 @@ import (
 // FlowInfo is what is known of a connection, for those who look at the shard from outside. A time is zero if its event has not
 // happened.
 type FlowInfo struct {
+	Place      uint32 // of its record in the shard's table
 	Client     wire.Addr
 	ClientPort uint16
 	Phase      Phase
@@ -100,17 +101,17 @@ func (c ListFlows) apply(s *Shard) {
 		c.Answer(list, max(c.From, 1))
 		return
 	}
-	next := s.walk(c.From, c.Places, &c.Want, func(_ uint32, f *flow) bool {
-		list = append(list, s.info(f))
+	next := s.walk(c.From, c.Places, &c.Want, func(id uint32, f *flow) bool {
+		list = append(list, s.info(id, f))
 		return len(list) < cap(list)
 	})
 	c.Answer(list, next)
 }
 
-func (s *Shard) info(f *flow) FlowInfo {
+func (s *Shard) info(id uint32, f *flow) FlowInfo {
 	t := &s.treatments.slots[f.treated]
 	v := FlowInfo{
-		Client: f.client, ClientPort: f.clientPort, Phase: f.phase, Observed: f.words&observed != 0, Service: f.service, Server: NoServer,
+		Place: id, Client: f.client, ClientPort: f.clientPort, Phase: f.phase, Observed: f.words&observed != 0, Service: f.service, Server: NoServer,
 		Delay: t.Delay, Rule: t.rule, Pass: t.Pass, SYN: f.syn, Established: f.established(),
 	}
 	if f.ext == 0 {

@@ -69,6 +69,12 @@ func connections(ctx context.Context, s *API, r *request) (any, error) {
 	c.Cursor, c.Limit = r.query.page()
 	c.Phases = r.query.words("phase", s.gateway.Phases())
 	c.Frontend, _ = r.query.text("frontend")
+	if text, ok := r.query.text("id"); ok {
+		var err error
+		if c.ID, err = parseID(text); err != nil {
+			r.query.fail("id", "id: "+err.Error())
+		}
+	}
 	if text, ok := r.query.text("client"); ok {
 		var err error
 		if c.Client, c.Port, err = parseClient(text); err != nil {
@@ -108,10 +114,10 @@ func kill(ctx context.Context, s *API, r *request) (any, error) {
 	return Ended{n}, err
 }
 
-// filter checks a request to end connections. It must say of which client, service, frontend or server.
+// filter checks a request to end connections. It must say which one, or of which client, service, frontend or server.
 func (k *KillRequest) filter(phases []string) (f ConnectionFilter, err error) {
-	if k.Client+k.Service+k.Frontend+k.Server == "" {
-		return f, Invalid("", "expected client, service, frontend or server: otherwise every connection would end")
+	if k.ID+k.Client+k.Service+k.Frontend+k.Server == "" {
+		return f, Invalid("", "expected id, client, service, frontend or server: otherwise every connection would end")
 	}
 	for _, p := range k.Phases {
 		if !slices.Contains(phases, p) {
@@ -122,6 +128,11 @@ func (k *KillRequest) filter(phases []string) (f ConnectionFilter, err error) {
 		return f, Invalid("how", fmt.Sprintf("how: expected reply or reset, found %q", clip(k.How)))
 	}
 	f.Phases, f.Frontend = k.Phases, k.Frontend
+	if k.ID != "" {
+		if f.ID, err = parseID(k.ID); err != nil {
+			return f, Invalid("id", "id: "+err.Error())
+		}
+	}
 	if k.Client != "" {
 		if f.Client, f.Port, err = parseClient(k.Client); err != nil {
 			return f, Invalid("client", "client: "+err.Error())

@@ -2,7 +2,9 @@ package admin
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 )
 
@@ -163,12 +165,37 @@ func (o Optional[T]) IsZero() bool { return !o.Set }
 
 // ConnectionFilter selects connections: those that have all that is asked for.
 type ConnectionFilter struct {
+	ID       ConnectionID // 0: any
 	Phases   []string
 	Client   netip.Prefix   // not valid: all
 	Port     uint16         // of the client; 0: any
 	Service  netip.AddrPort // not valid: all
 	Frontend string
 	Server   ServerName
+}
+
+// ConnectionID names a connection until it ends, or until another process takes over. It is never 0.
+type ConnectionID uint64
+
+// String returns the id as HAProxy's commands write it.
+func (id ConnectionID) String() string { return fmt.Sprintf("%#x", uint64(id)) }
+
+// MarshalText implements encoding.TextMarshaler: numbers of JSON have too few digits in many programs.
+func (id ConnectionID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (id *ConnectionID) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 0, 64)
+	*id = ConnectionID(n)
+	return err
+}
+
+// parseID reads the id that a request names.
+func parseID(text string) (id ConnectionID, err error) {
+	if err = id.UnmarshalText([]byte(text)); err != nil || id == 0 {
+		return 0, fmt.Errorf("expected the id of a connection such as 0x100002a5f31c7, found %q", clip(text))
+	}
+	return id, nil
 }
 
 // ConnectionQuery asks for a part of the connections.
@@ -186,30 +213,32 @@ type ConnectionPage struct {
 
 // Connection is a connection that has a record.
 type Connection struct {
-	Client        string    `json:"client"`  // address and port
-	Service       string    `json:"service"` // address and port
-	Frontend      string    `json:"frontend"`
-	Backend       string    `json:"backend"`
-	Server        string    `json:"server"` // empty while there is none
-	Source        string    `json:"source"` // address and port that the server sees, if not the client's
-	Phase         string    `json:"phase"`
-	Began         time.Time `json:"began"` // the first SYN
-	AgeMs         int64     `json:"age_ms"`
-	EstablishedMs *int64    `json:"established_ms"` // how long the handshake took
-	DelayMs       int64     `json:"delay_ms"`       // that was decided for it
-	DelayLeftMs   *int64    `json:"delay_left_ms"`  // null unless it is held
-	ConnectedMs   *int64    `json:"connected_ms"`   // from the handshake on
-	BannerMs      *int64    `json:"banner_ms"`      // from the handshake on
-	Rule          string    `json:"rule"`           // that decided how it is treated
-	Pass          string    `json:"pass"`
-	Observed      bool      `json:"observed"` // it talked early, and goes on
-	Retries       int       `json:"retries"`
-	BytesToClient uint64    `json:"bytes_to_client"`
-	BytesToServer uint64    `json:"bytes_to_server"`
+	ID            ConnectionID `json:"id"`
+	Client        string       `json:"client"`  // address and port
+	Service       string       `json:"service"` // address and port
+	Frontend      string       `json:"frontend"`
+	Backend       string       `json:"backend"`
+	Server        string       `json:"server"` // empty while there is none
+	Source        string       `json:"source"` // address and port that the server sees, if not the client's
+	Phase         string       `json:"phase"`
+	Began         time.Time    `json:"began"` // the first SYN
+	AgeMs         int64        `json:"age_ms"`
+	EstablishedMs *int64       `json:"established_ms"` // how long the handshake took
+	DelayMs       int64        `json:"delay_ms"`       // that was decided for it
+	DelayLeftMs   *int64       `json:"delay_left_ms"`  // null unless it is held
+	ConnectedMs   *int64       `json:"connected_ms"`   // from the handshake on
+	BannerMs      *int64       `json:"banner_ms"`      // from the handshake on
+	Rule          string       `json:"rule"`           // that decided how it is treated
+	Pass          string       `json:"pass"`
+	Observed      bool         `json:"observed"` // it talked early, and goes on
+	Retries       int          `json:"retries"`
+	BytesToClient uint64       `json:"bytes_to_client"`
+	BytesToServer uint64       `json:"bytes_to_server"`
 }
 
 // KillRequest selects the connections that are to end.
 type KillRequest struct {
+	ID       string   `json:"id"`
 	Client   string   `json:"client"`  // address, address and port, or network
 	Service  string   `json:"service"` // address and port
 	Frontend string   `json:"frontend"`

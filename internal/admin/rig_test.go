@@ -112,7 +112,7 @@ func (f *fake) Connections(ctx context.Context, q ConnectionQuery) (ConnectionPa
 	f.did(fmt.Sprintf("%+v", q))
 	ms := int64(7)
 	return ConnectionPage{[]Connection{
-		{Client: "198.18.0.7:4000", Service: "192.0.2.25:25", Frontend: "ft", Phase: "held", Began: moment, DelayLeftMs: &ms, Pass: "unused"},
+		{ID: 0xff, Client: "198.18.0.7:4000", Service: "192.0.2.25:25", Frontend: "ft", Phase: "held", Began: moment, DelayLeftMs: &ms, Pass: "unused"},
 	}, "0.7"}, f.enter(ctx)
 }
 

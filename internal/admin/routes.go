@@ -74,7 +74,7 @@ func rows() []route {
 		{method: "GET", path: "/v1/servers/{backend}/{server}", do: getServer},
 		{method: "PATCH", path: "/v1/servers/{backend}/{server}", level: Admin, patience: reloadPatience, do: setServer},
 		{
-			method: "GET", path: "/v1/connections", params: append([]string{"phase", "client", "frontend", "server"}, pageParams...),
+			method: "GET", path: "/v1/connections", params: append([]string{"id", "phase", "client", "frontend", "server"}, pageParams...),
 			do: connections,
 		},
 		{method: "GET", path: "/v1/verdicts", params: verdictParams, stream: (*API).watch},

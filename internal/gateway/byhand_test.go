@@ -213,6 +213,7 @@ func TestConnections(t *testing.T) {
 	if got := len(list(admin.ConnectionQuery{Limit: 1000})); got != n/2 {
 		t.Errorf("%d are left", got)
 	}
+	checkIDs(t, o, list)
 	for _, cursor := range []string{"x", "1", "1.", ".1", "-1.1", "99999.1", "1.99999999999"} {
 		var p *admin.Problem
 		if _, err := o.Connections(t.Context(), admin.ConnectionQuery{Cursor: cursor, Limit: 1}); !errors.As(err, &p) || p.Field != "cursor" {
@@ -221,6 +222,42 @@ func TestConnections(t *testing.T) {
 	}
 	if page, err := o.Connections(t.Context(), admin.ConnectionQuery{Cursor: "77.5", Limit: 1}); err != nil || len(page.Connections) > 0 {
 		t.Errorf("the place of a shard that is gone: %+v, %v", page, err)
+	}
+}
+
+// checkIDs: an id stands for one connection of any shard, and for no later one at the same place.
+func checkIDs(t *testing.T, o *operated, list func(admin.ConnectionQuery) []admin.Connection) {
+	t.Helper()
+	ids := map[admin.ConnectionID]bool{}
+	all := list(admin.ConnectionQuery{Limit: 7})
+	for _, c := range all {
+		f := admin.ConnectionFilter{ID: c.ID}
+		if got := list(admin.ConnectionQuery{ConnectionFilter: f, Limit: 7}); len(got) != 1 || got[0].Client != c.Client {
+			t.Fatalf("%v is %+v, not %+v", c.ID, got, c)
+		}
+		ids[c.ID] = true
+	}
+	if len(ids) != len(all) {
+		t.Errorf("%d ids of %d connections", len(ids), len(all))
+	}
+	last := all[len(all)-1]
+	wrong := []admin.ConnectionID{0, 1, last.ID ^ 1, last.ID + 1<<checkBits, 63<<(placeBits+checkBits) | 1<<checkBits, 1<<64 - 1}
+	for _, id := range wrong[1:] {
+		if n, err := o.Kill(t.Context(), admin.ConnectionFilter{ID: id}, false); err != nil || n != 0 {
+			t.Errorf("%v: %d, %v", id, n, err)
+		}
+	}
+	other := admin.ConnectionFilter{ID: last.ID, Port: 1}
+	if n, err := o.Kill(t.Context(), other, false); err != nil || n != 0 {
+		t.Errorf("%+v: %d, %v", other, n, err)
+	}
+	for want := range 2 {
+		if n, err := o.Kill(t.Context(), admin.ConnectionFilter{ID: last.ID}, false); err != nil || n != 1-want {
+			t.Errorf("%v: %d, %v", last.ID, n, err)
+		}
+	}
+	if left := len(list(admin.ConnectionQuery{Limit: 1000})); left != len(all)-1 {
+		t.Errorf("%d are left of %d", left, len(all))
 	}
 }
 

@@ -25,7 +25,7 @@ type lister[V any] func(m *policy.Memory, from uint32, n int, of *policy.Net, li
 func listClients[V, T any](ctx context.Context, c control, q admin.ClientQuery, read lister[V], show func(*V) T) (page []T, next string, err error) {
 	list, of := make([]V, 0, q.Limit), policyNet(q.Client)
 	next, err = c.inParts(ctx, q.Cursor, c.shardsOf(c.cut(q.Client)), func() bool { return len(list) >= q.Limit },
-		func(s *dataplane.Shard, from uint32) (next uint32) {
+		func(_ int, s *dataplane.Shard, from uint32) (next uint32) {
 			s.Apply(dataplane.WithMemory{Now: c.clock.Now(), Do: func(m *policy.Memory, now mono.Time) {
 				list, next = read(m, from, lookPlaces, of, list, now)
 			}})

@@ -2,6 +2,9 @@ package gateway
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -9,6 +12,7 @@ import (
 	"hushgate/dataplane"
 	"hushgate/internal/admin"
 	"hushgate/internal/connlog"
+	"hushgate/internal/drive"
 	"hushgate/internal/mono"
 	"hushgate/internal/plan"
 	"hushgate/internal/policy"
@@ -45,25 +49,78 @@ func (c control) filterOf(f *admin.ConnectionFilter, t *plan.Tables) (w dataplan
 	return w
 }
 
+// The id of a connection says where its record is, so that one connection is found without a search. The check bits tell apart those
+// that have the same record one after the other.
+const (
+	placeBits = 32
+	checkBits = 24
+)
+
+func idOf(shard int, f *dataplane.FlowInfo) admin.ConnectionID {
+	h := fnv.New32a() // nobody gains by a collision: who may use an id may use all
+	var b [8]byte
+	_, _ = h.Write(f.Client[:])
+	_, _ = h.Write(binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b[:0], f.ClientPort), uint16(f.Service)))
+	_, _ = h.Write(binary.BigEndian.AppendUint64(b[:0], uint64(f.SYN)))
+	return admin.ConnectionID(uint64(shard)<<(placeBits+checkBits) | uint64(f.Place)<<checkBits | uint64(h.Sum32()&(1<<checkBits-1)))
+}
+
+// theOne has the shard of a connection with an id carry out do, if the connection is wanted.
+func theOne[T any](ctx context.Context, c control, id admin.ConnectionID, want dataplane.FlowFilter,
+	do func(s *dataplane.Shard, f *dataplane.FlowInfo) T,
+) (none T, err error) {
+	shard, place := int(id>>(placeBits+checkBits)), uint32(id>>checkBits)
+	if shard >= len(c.loops) || place == 0 {
+		return none, nil
+	}
+	v, ok := drive.Ask(ctx, c.loops[shard], func(s *dataplane.Shard) (v T) {
+		s.Apply(dataplane.ListFlows{
+			From: place, Places: 1, Want: want, List: make([]dataplane.FlowInfo, 0, 1), Answer: func(got []dataplane.FlowInfo, _ uint32) {
+				if len(got) == 1 && idOf(shard, &got[0]) == id {
+					v = do(s, &got[0])
+				}
+			},
+		})
+		return v
+	})
+	if !ok {
+		return none, fmt.Errorf("ask a shard: %w", context.Cause(ctx))
+	}
+	return v, nil
+}
+
 // Connections implements admin.Viewer.
 func (c control) Connections(ctx context.Context, q admin.ConnectionQuery) (page admin.ConnectionPage, err error) {
 	now := c.inForce()
 	want := c.filterOf(&q.ConnectionFilter, now.plan.Tables)
 	list := make([]dataplane.FlowInfo, 0, q.Limit)
-	page.Next, err = c.inParts(ctx, q.Cursor, c.shardsOf(q.Client), func() bool { return len(list) >= q.Limit },
-		func(s *dataplane.Shard, from uint32) (next uint32) {
-			s.Apply(dataplane.ListFlows{From: from, Places: lookPlaces, Want: want, List: list, Answer: func(got []dataplane.FlowInfo, n uint32) {
-				list, next = got, n
-			}})
-			return next
+	ids := make([]admin.ConnectionID, 0, q.Limit)
+	if q.ID != 0 {
+		list, err = theOne(ctx, c, q.ID, want, func(_ *dataplane.Shard, f *dataplane.FlowInfo) []dataplane.FlowInfo {
+			return []dataplane.FlowInfo{*f}
 		})
+		ids = append(ids, q.ID)
+	} else {
+		page.Next, err = c.inParts(ctx, q.Cursor, c.shardsOf(q.Client), func() bool { return len(list) >= q.Limit },
+			func(shard int, s *dataplane.Shard, from uint32) (next uint32) {
+				s.Apply(dataplane.ListFlows{From: from, Places: lookPlaces, Want: want, List: list, Answer: func(got []dataplane.FlowInfo, n uint32) {
+					list, next = got, n
+				}})
+				for i := len(ids); i < len(list); i++ {
+					ids = append(ids, idOf(shard, &list[i]))
+				}
+				return next
+			})
+	}
 	if err != nil {
 		return page, err
 	}
 	names, at := c.inForce().plan.Tables, c.clock.Now()
 	page.Connections = []admin.Connection{}
 	for i := range list {
-		page.Connections = append(page.Connections, c.connection(&list[i], names, at))
+		v := c.connection(&list[i], names, at)
+		v.ID = ids[i]
+		page.Connections = append(page.Connections, v)
 	}
 	return page, nil
 }
@@ -108,27 +165,44 @@ func since(a, b mono.Time) *int64 {
 // Kill implements admin.Operator. All tables are gone through once.
 func (c control) Kill(ctx context.Context, f admin.ConnectionFilter, reply bool) (all int, err error) {
 	want := c.filterOf(&f, c.inForce().plan.Tables)
-	var ended atomic.Int64 // a shard may still be at it when ctx ends
-	for cursor := ""; ; {
-		cursor, err = c.inParts(ctx, cursor, c.shardsOf(f.Client), func() bool { return false },
-			func(s *dataplane.Shard, from uint32) (next uint32) {
-				s.Apply(dataplane.EndFlows{
-					From: from, Places: lookPlaces, Most: endsAtOnce, Want: want, Reply: reply, Now: c.clock.Now(),
-					Answer: func(n int, to uint32) {
-						ended.Add(int64(n))
-						next = to
-					},
-				})
-				return next
-			})
-		if err != nil || cursor == "" {
-			break
-		}
+	if f.ID != 0 {
+		all, err = theOne(ctx, c, f.ID, want, func(s *dataplane.Shard, f *dataplane.FlowInfo) (n int) {
+			n, _ = c.end(s, want, f.Place, 1, reply)
+			return n
+		})
+	} else {
+		all, err = c.killAll(ctx, c.shardsOf(f.Client), want, reply)
 	}
-	if all = int(ended.Load()); all > 0 {
+	if all > 0 {
 		c.log.Info("connections ended by hand", "connections", all, "reply", reply)
 	}
 	return all, err
+}
+
+// killAll ends the wanted connections of shards.
+func (c control) killAll(ctx context.Context, concerns func(int) bool, want dataplane.FlowFilter, reply bool) (int, error) {
+	var ended atomic.Int64 // a shard may still be at it when ctx ends
+	for cursor := ""; ; {
+		var err error
+		cursor, err = c.inParts(ctx, cursor, concerns, func() bool { return false },
+			func(_ int, s *dataplane.Shard, from uint32) uint32 {
+				n, next := c.end(s, want, from, lookPlaces, reply)
+				ended.Add(int64(n))
+				return next
+			})
+		if err != nil || cursor == "" {
+			return int(ended.Load()), err
+		}
+	}
+}
+
+// end ends wanted connections of a shard, between two batches.
+func (c control) end(s *dataplane.Shard, want dataplane.FlowFilter, from uint32, places int, reply bool) (ended int, next uint32) {
+	s.Apply(dataplane.EndFlows{
+		From: from, Places: places, Most: endsAtOnce, Want: want, Reply: reply, Now: c.clock.Now(),
+		Answer: func(n int, to uint32) { ended, next = n, to },
+	})
+	return ended, next
 }
 
 // phaseNames are the names of all phases.

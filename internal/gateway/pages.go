@@ -48,7 +48,7 @@ func parsePlace(cursor string) (p place, err error) {
 // inParts has each shard that concerns say so read its part of a list, from a place on, until there are enough entries. read reads
 // the next places of one shard and returns where to go on.
 func (g *gateway) inParts(ctx context.Context, cursor string, concerns func(shard int) bool, enough func() bool,
-	read func(s *dataplane.Shard, from uint32) (next uint32),
+	read func(shard int, s *dataplane.Shard, from uint32) (next uint32),
 ) (next string, err error) {
 	p, err := parsePlace(cursor)
 	if err != nil {
@@ -65,7 +65,7 @@ func (g *gateway) inParts(ctx context.Context, cursor string, concerns func(shar
 			return p.String(), nil
 		}
 		turns++
-		at, ok := drive.Look(ctx, g.loops[p.shard], func(s *dataplane.Shard) uint32 { return read(s, p.at) })
+		at, ok := drive.Look(ctx, g.loops[p.shard], func(s *dataplane.Shard) uint32 { return read(p.shard, s, p.at) })
 		if !ok {
 			return "", fmt.Errorf("ask a shard: %w", context.Cause(ctx))
 		}

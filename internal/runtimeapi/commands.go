@@ -17,34 +17,46 @@ type command struct {
 	usage string // the rest, for the help
 	help  string
 	level Level
+	way   way
 	do    func(ctx context.Context, c *client, args []string) (string, error)
 }
+
+// way is how a command is carried out.
+type way uint8
+
+const (
+	atOnce  way = iota
+	inParts     // do uses client.inTurn for each part of a long answer, and client.send for all parts but the last
+)
 
 // commands are all commands, in alphabetical order. (init makes the list: help refers to it.)
 var commands []command
 
 func init() {
 	commands = []command{
-		{"disable health", " <bk>/<srv>", "stop a server's health checks", Admin, toServer(checked(false))},
-		{"disable server", " <bk>/<srv>", "put a server into maintenance", Admin, toServer(inState(admin.ServerMaint))},
-		{"enable health", " <bk>/<srv>", "resume a server's health checks", Admin, toServer(checked(true))},
-		{"enable server", " <bk>/<srv>", "make a server ready", Admin, toServer(inState(admin.ServerReady))},
-		{"get weight", " <bk>/<srv>", "report a server's current weight", User, getWeight},
-		{"help", " [<command>]", "list matching or all commands", User, help},
-		{"operator", "", "lower the level of the current CLI session to operator", User, lower(Operator)},
-		{"prompt", "", "toggle interactive mode with prompt", User, prompt},
-		{"quit", "", "disconnect", User, quit},
-		{"set server", " <bk>/<srv> state|weight <to>", "change a server's state or weight", Admin, setServer},
-		{"set timeout", " cli <seconds>", "change how long the session may be idle", User, setTimeout},
-		{"set weight", " <bk>/<srv> <weight>[%]", "change a server's weight", Admin, setWeight},
-		{"show backend", "", "list backends in the current running config", User, showBackend},
-		{"show cli level", "", "display the level of the current CLI session", User, showLevel},
-		{"show cli sockets", "", "dump list of cli sockets", User, showSockets},
-		{"show info", " [json|typed]*", "report information about the running process", User, showInfo},
-		{"show servers state", " [<backend>]", "dump volatile server information", User, showServersState},
-		{"show stat", " [json|no-maint|typed|up]*", "report counters for each proxy and server", User, showStat},
-		{"show version", "", "show version of the current process", User, showVersion},
-		{"user", "", "lower the level of the current CLI session to user", User, lower(User)},
+		{"disable health", " <bk>/<srv>", "stop a server's health checks", Admin, atOnce, toServer(checked(false))},
+		{"disable server", " <bk>/<srv>", "put a server into maintenance", Admin, atOnce, toServer(inState(admin.ServerMaint))},
+		{"enable health", " <bk>/<srv>", "resume a server's health checks", Admin, atOnce, toServer(checked(true))},
+		{"enable server", " <bk>/<srv>", "make a server ready", Admin, atOnce, toServer(inState(admin.ServerReady))},
+		{"get weight", " <bk>/<srv>", "report a server's current weight", User, atOnce, getWeight},
+		{"help", " [<command>]", "list matching or all commands", User, atOnce, help},
+		{"operator", "", "lower the level of the current CLI session to operator", User, atOnce, lower(Operator)},
+		{"prompt", "", "toggle interactive mode with prompt", User, atOnce, prompt},
+		{"quit", "", "disconnect", User, atOnce, quit},
+		{"set server", " <bk>/<srv> state|weight <to>", "change a server's state or weight", Admin, atOnce, setServer},
+		{"set timeout", " cli <seconds>", "change how long the session may be idle", User, atOnce, setTimeout},
+		{"set weight", " <bk>/<srv> <weight>[%]", "change a server's weight", Admin, atOnce, setWeight},
+		{"show backend", "", "list backends in the current running config", User, atOnce, showBackend},
+		{"show cli level", "", "display the level of the current CLI session", User, atOnce, showLevel},
+		{"show cli sockets", "", "dump list of cli sockets", User, atOnce, showSockets},
+		{"show info", " [json|typed]*", "report information about the running process", User, atOnce, showInfo},
+		{"show sess", " [<id>|all]", "report the list of current sessions or dump this exact session", Operator, inParts, showSess},
+		{"show servers state", " [<backend>]", "dump volatile server information", User, atOnce, showServersState},
+		{"show stat", " [json|no-maint|typed|up]*", "report counters for each proxy and server", User, atOnce, showStat},
+		{"show version", "", "show version of the current process", User, atOnce, showVersion},
+		{"shutdown session", " <id>", "kill a specific session", Admin, atOnce, shutdownSession},
+		{"shutdown sessions server", " <bk>/<srv>", "kill sessions on a server", Admin, atOnce, shutdownSessions},
+		{"user", "", "lower the level of the current CLI session to user", User, atOnce, lower(User)},
 	}
 }
 
@@ -62,20 +74,21 @@ func find(words []string) (*command, []string) {
 // matching lists the commands that begin with words, the last of which may be incomplete, and those that always help.
 func matching(words []string, level Level) (text string, matches int) {
 	start := strings.Join(words, " ")
-	var b strings.Builder
+	var b, always strings.Builder
 	for i := range commands {
 		c := &commands[i]
-		always := c.words == "help" || c.words == "prompt" || c.words == "quit"
-		match := strings.HasPrefix(c.words, start) && c.level <= level
-		if !match && !always {
+		to := &b
+		switch {
+		case c.words == "help" || c.words == "prompt" || c.words == "quit":
+			to = &always
+		case !strings.HasPrefix(c.words, start) || c.level > level:
 			continue
-		}
-		if match && !always {
+		default:
 			matches++
 		}
-		fmt.Fprintf(&b, "  %-40s: %s\n", c.words+c.usage, c.help)
+		fmt.Fprintf(to, "  %-40s: %s\n", c.words+c.usage, c.help)
 	}
-	return b.String(), matches
+	return b.String() + always.String(), matches
 }
 
 // unknown is the answer to words that are no command.

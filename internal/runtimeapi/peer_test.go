@@ -21,16 +21,23 @@ defaults
     timeout client 1m
     timeout server 1m
 frontend smtp
-    bind {front}
+    bind fd@3
+    bind fd@4
     default_backend mail
 backend mail
-    server mx1 {mx1} weight 3 check inter 1h
+    server mx1 MX1 weight 3 check inter 1h
     server mx2 127.0.0.1:27
     server mx3 127.0.0.1:28 backup disabled
 `
 
-// startPeer runs HAProxy, and returns the paths of its sockets.
-func startPeer(t *testing.T, mx1 string) (paths [Admin + 1]string) {
+// peer is a running HAProxy.
+type peer struct {
+	sockets [Admin + 1]string
+	fronts  [2]string // addresses of the frontend
+}
+
+// startPeer runs HAProxy with a configuration, in which MX1 stands for a server's address.
+func startPeer(t *testing.T, config, mx1 string) (p peer) {
 	t.Helper()
 	program, err := exec.LookPath("haproxy")
 	if err != nil {
@@ -40,16 +47,29 @@ func startPeer(t *testing.T, mx1 string) (paths [Admin + 1]string) {
 		t.Skip("SKIPPED: haproxy is not installed, so nothing was compared with it")
 	}
 	dir := t.TempDir()
-	text := strings.NewReplacer("{front}", filepath.Join(dir, "front"), "{mx1}", mx1).Replace(peerConfig)
-	for l := range paths {
-		paths[l] = filepath.Join(dir, Level(l).String())
-		text = strings.ReplaceAll(text, "{"+Level(l).String()+"}", paths[l])
+	text := strings.ReplaceAll(config, "MX1", mx1)
+	for l := range p.sockets {
+		p.sockets[l] = filepath.Join(dir, Level(l).String())
+		text = strings.ReplaceAll(text, "{"+Level(l).String()+"}", p.sockets[l])
 	}
 	file := filepath.Join(dir, "cfg")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), program, "-D", "-p", filepath.Join(dir, "pid"), "-f", file) // it returns when HAProxy listens
+	for i, at := range []string{"127.0.0.1:0", "[::1]:0"} {
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.fronts[i] = l.Addr().String()
+		f, err := l.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+		defer func() { _, _ = f.Close(), l.Close() }()
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -63,7 +83,7 @@ func startPeer(t *testing.T, mx1 string) (paths [Admin + 1]string) {
 			t.Error(err)
 		}
 	})
-	return paths
+	return p
 }
 
 // TestLikeHAProxy: the same commands have the same answers and effects as in HAProxy.
@@ -73,7 +93,7 @@ func TestLikeHAProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = mx1.Close() }()
-	theirs := startPeer(t, mx1.Addr().String())
+	theirs := startPeer(t, peerConfig, mx1.Addr().String()).sockets
 	f := newFake()
 	f.servers[0].Address = mx1.Addr().String()
 	ours, _ := start(t, f, usual)
@@ -95,10 +115,12 @@ func TestLikeHAProxy(t *testing.T) {
 			"show stat mail 4 2", "show servers state nope", "show backend", "show backend\nshow cli level", "quit; show backend", "show cli level",
 			"operator; disable server mail/mx1; show cli level", "user; operator", "set timeout cli", "set timeout cli x",
 			"set timeout foo", "set timeout cli 20", "prompt\nshow backend\n\tshow cli level ; show backend\nprompt\nshow backend\nquit",
+			"show sess 0x1", "shutdown session", "shutdown session x", "shutdown session 0x1", "shutdown sessions server",
+			"shutdown sessions server mail", "shutdown sessions server mail/nope", "shutdown sessions server nope/x", "shutdown sessions server mail/mx2",
 			"show stat typed", "show stat json", "disable server mail/mx1; show stat typed 2 1 -1",
 		},
-		Operator: {"disable server mail/mx1", "set server mail/nope state ready", "enable health mail/mx1", "set weight mail/mx1 1", "get weight mail/mx1", "show cli level"},
-		User:     {"disable server mail/mx1", "show cli sockets", "operator", "user;show cli level", "show backend"},
+		Operator: {"disable server mail/mx1", "set server mail/nope state ready", "enable health mail/mx1", "set weight mail/mx1 1", "get weight mail/mx1", "show cli level", "show sess 0x1", "shutdown session 0x1", "shutdown sessions server mail/mx1"},
+		User:     {"disable server mail/mx1", "show cli sockets", "operator", "user;show cli level", "show backend", "show sess", "show sess 0x1", "shutdown session 0x1"},
 	} {
 		for _, text := range commands {
 			want, got := ask(t, theirs[l], text+"\n"), ask(t, ours[l], text+"\n")

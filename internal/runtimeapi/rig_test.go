@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -16,10 +18,12 @@ import (
 // fake is a gateway with numbers that tests set. Methods that no command uses are missing.
 type fake struct {
 	admin.Gateway
-	mu      sync.Mutex
-	servers []admin.Server
-	block   chan struct{} // if there is one, Status waits for it
-	asked   chan struct{} // Status says that it waits
+	mu       sync.Mutex
+	servers  []admin.Server
+	sessions []admin.Connection
+	query    admin.ConnectionQuery // the last
+	block    chan struct{}         // if there is one, Status waits for it
+	asked    chan struct{}         // Status says that it waits
 }
 
 func (f *fake) Status(ctx context.Context) (admin.Status, error) {
@@ -76,6 +80,43 @@ func (f *fake) SetServer(_ context.Context, name admin.ServerName, to admin.Serv
 		}
 	}
 	return nil
+}
+
+// Phases implements admin.Viewer.
+func (f *fake) Phases() []string { return []string{"half-open", "held", "lingering", "spliced"} }
+
+// Connections implements admin.Viewer. A page has one connection, and an empty page comes between any two.
+func (f *fake) Connections(_ context.Context, q admin.ConnectionQuery) (p admin.ConnectionPage, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.query = q
+	if q.ID != 0 {
+		for _, c := range f.sessions {
+			if c.ID == q.ID {
+				p.Connections = append(p.Connections, c)
+			}
+		}
+		return p, nil
+	}
+	at, _ := strconv.Atoi(q.Cursor)
+	if at%2 == 0 && at/2 < len(f.sessions) {
+		p.Connections = f.sessions[at/2 : at/2+1]
+	}
+	if at/2+1 < len(f.sessions) {
+		p.Next = strconv.Itoa(at + 1)
+	}
+	return p, nil
+}
+
+// Kill implements admin.Operator.
+func (f *fake) Kill(_ context.Context, w admin.ConnectionFilter, _ bool) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := len(f.sessions)
+	f.sessions = slices.DeleteFunc(f.sessions, func(c admin.Connection) bool {
+		return (w.ID == 0 || c.ID == w.ID) && (w.Server == admin.ServerName{} || w.Server == admin.ServerName{Backend: c.Backend, Name: c.Server})
+	})
+	return before - len(f.sessions), nil
 }
 
 // newFake returns a gateway with the servers that the test against HAProxy has, too: a checked one, one without checks, and a

@@ -19,9 +19,9 @@ import (
 
 // The limits for clients of one level, beside the configuration's `stats maxconn` and `stats timeout`.
 const (
-	maxAtOnce     = 4                // commands carried out at one time
+	maxAtOnce     = 4                // turns at one time
 	writePatience = 10 * time.Second // for an answer
-	usualPatience = 10 * time.Second // for carrying out a command
+	patience      = time.Minute      // for one turn; a change waits for a reload that is going on
 	endPatience   = time.Second      // at the end of the process
 	maxTimeout    = 24 * time.Hour   // that a client may set for itself
 )
@@ -178,15 +178,7 @@ func (c *client) answer(ctx context.Context, words []string) bool {
 	if c.prompt {
 		text += "> "
 	}
-	patience := writePatience
-	if c.ending.Load() {
-		patience = endPatience
-	}
-	if c.conn.SetWriteDeadline(c.server.now().Add(patience)) != nil {
-		return false
-	}
-	_, err := c.conn.Write([]byte(text))
-	return err == nil
+	return c.write(text) == nil
 }
 
 // carryOut carries out a command and returns the answer. It does not panic.
@@ -205,15 +197,15 @@ func (c *client) carryOut(ctx context.Context, words []string) (text string) {
 	if cmd.level > c.level {
 		return "Permission denied\n"
 	}
-	ctx, cancel := context.WithTimeout(ctx, usualPatience)
-	defer cancel()
-	select {
-	case s.slots[c.most] <- struct{}{}:
-		defer func() { <-s.slots[c.most] }()
-	case <-ctx.Done():
-		return "Too many commands at once.\n"
+	var err error
+	if cmd.way == inParts {
+		text, err = cmd.do(ctx, c, args)
+	} else {
+		err = c.inTurn(ctx, func(ctx context.Context) (err error) {
+			text, err = cmd.do(ctx, c, args)
+			return err
+		})
 	}
-	text, err := cmd.do(ctx, c, args)
 	if cmd.level == Admin {
 		s.Log.Info("stats socket", "asked", clip(words), "err", err)
 	}
@@ -223,10 +215,54 @@ func (c *client) carryOut(ctx context.Context, words []string) (text string) {
 		return text
 	case errors.As(err, &said):
 		return string(said)
-	case ctx.Err() != nil:
+	case errors.Is(err, errGone):
+		c.over = true
+		return ""
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return "The gateway did not answer in time.\n"
 	}
 	return err.Error() + ".\n"
+}
+
+// inTurn calls f, for which the gateway works. Of the clients of one level only a few have a turn at one time.
+func (c *client) inTurn(ctx context.Context, f func(ctx context.Context) error) error {
+	slots := c.server.slots[c.most]
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
+	case <-ctx.Done():
+		return answerError("Too many commands at once.\n")
+	}
+	return f(ctx)
+}
+
+// errGone says that the client takes no more of an answer.
+var errGone = errors.New("the client is gone")
+
+// send sends a part of an answer. Meanwhile a new client may take the place of this one, for it is this one that others wait for.
+func (c *client) send(text string) error {
+	room := c.server.crowds[c.most]
+	room.End(&c.place)
+	err := c.write(text)
+	if !room.Begin(&c.place) || err != nil {
+		return errGone
+	}
+	return nil
+}
+
+// write sends text, unless the client takes too long to read it.
+func (c *client) write(text string) error {
+	limit := writePatience
+	if c.ending.Load() {
+		limit = endPatience
+	}
+	if err := c.conn.SetWriteDeadline(c.server.now().Add(limit)); err != nil {
+		return err
+	}
+	_, err := c.conn.Write([]byte(text))
+	return err
 }
 
 // answerError is an error in HAProxy's words.

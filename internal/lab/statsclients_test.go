@@ -1,0 +1,130 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// statsSite is a gateway with a socket for HAProxy's commands.
+type statsSite struct {
+	t      *testing.T
+	ctx    context.Context
+	l      *Lab
+	f      family
+	g      *Gateway
+	socket string
+}
+
+// ask gives commands to the socket, by socat.
+func (s *statsSite) ask(commands string) string {
+	s.t.Helper()
+	out, err := s.l.Gateway.Run(s.ctx, "sh", "-c", `printf '%s\n' "$1" | socat -t 10 - "UNIX-CONNECT:$2"`, "sh", commands, s.socket)
+	must(s.t, err)
+	return out
+}
+
+// expect gives commands and looks for texts in the answers.
+func (s *statsSite) expect(commands string, want ...string) {
+	s.t.Helper()
+	out := s.ask(commands)
+	for _, w := range want {
+		if !strings.Contains(out, w) {
+			s.t.Errorf("%s: no %q in\n%s", commands, w, out)
+		}
+	}
+}
+
+// client is one that waits for its banner.
+func (s *statsSite) client(addr, port string) *statsClient {
+	s.t.Helper()
+	c, err := s.l.Client.Dial(s.ctx, addr, net.JoinHostPort(s.f.vip, port))
+	must(s.t, err)
+	s.t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	local := c.LocalAddr().(*net.TCPAddr)
+	return &statsClient{c, bufio.NewReader(c), fmt.Sprintf("%s:%d", local.IP, local.Port)}
+}
+
+type statsClient struct {
+	*net.TCPConn
+	r    *bufio.Reader
+	name string // as HAProxy writes it
+}
+
+// hears expects a line from the client's server.
+func (c *statsClient) hears(t *testing.T, want string) {
+	t.Helper()
+	if line, err := c.r.ReadString('\n'); err != nil || !strings.HasPrefix(line, want) {
+		t.Errorf("%s: %q, %v, want %s", c.name, line, err, want)
+	}
+}
+
+// reset expects the end of the connection.
+func (c *statsClient) reset(t *testing.T) {
+	t.Helper()
+	if _, err := io.Copy(io.Discard, c.r); err == nil {
+		t.Errorf("%s was not reset", c.name)
+	}
+}
+
+var sessionOf = regexp.MustCompile(`(?m)^(0x[0-9a-f]+): proto=\S+ src=(\S+) `)
+
+// sessions returns the ids of sessions by client.
+func (s *statsSite) sessions() map[string]string {
+	s.t.Helper()
+	ids := map[string]string{}
+	for _, m := range sessionOf.FindAllStringSubmatch(s.ask("show sess"), -1) {
+		ids[m[2]] = m[1]
+	}
+	return ids
+}
+
+// TestStatsOfClients: what HAProxy's commands show and do of clients is so for real connections of both families.
+func TestStatsOfClients(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		ctx, l := site(t, Options{})
+		mtas(t, l, f)
+		s := &statsSite{t: t, ctx: ctx, l: l, f: f, socket: filepath.Join(t.TempDir(), "stats")}
+		s.g = gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
+shards: 2
+prefix-length: {ipv4: 32, ipv6: 128}
+stats: {socket: "%s level admin"}
+frontends:
+  - {name: ft, bind: "%s", log: [stdout], inspect-delay: 100ms, default_backend: bk}
+  - {name: slow, bind: "%s", log: [stdout], inspect-delay: 1h, reject: reset, default_backend: bk}
+backends:
+  - name: bk
+    servers:
+      - {name: a, address: "%s"}
+`, s.socket, net.JoinHostPort(f.vip, "25"), net.JoinHostPort(f.vip, "26"), net.JoinHostPort(f.a, "25")))
+		s.sessionsEnd()
+	})
+}
+
+// sessionsEnd: sessions are shown by what they are doing, and end one by one and by their server.
+func (s *statsSite) sessionsEnd() {
+	t := s.t
+	held, one, two := s.client(s.f.client, "26"), s.client(s.f.client, "25"), s.client(s.f.talker, "25")
+	one.hears(t, "220")
+	two.hears(t, "220")
+	ids := s.sessions()
+	if len(ids) != 3 || ids[one.name] == "" || ids[two.name] == "" || ids[held.name] == "" {
+		t.Fatalf("%v: not %s, %s and %s", ids, one.name, two.name, held.name)
+	}
+	s.expect("show sess "+ids[one.name], "source="+one.name+"\n", "  frontend=ft (id=2 mode=tcp)", "addr="+s.f.vip+":25\n",
+		"  backend=bk (id=4 mode=tcp) addr="+one.name+"\n  server=a (id=1) addr="+s.f.a+":25\n", "phase=spliced")
+	s.expect("show sess all", "source="+held.name+"\n", "  frontend=slow (id=3 mode=tcp)", "  backend=<NONE> ", "an_exp=59m", "phase=held delay=1h0m0s")
+	s.expect("shutdown session "+ids[one.name]+"; shutdown session "+ids[held.name], "\n\n")
+	one.reset(t)
+	held.hears(t, "421")
+	s.expect("shutdown session "+ids[one.name]+"; shutdown sessions server bk/a", "No such session (use 'show sess').\n")
+	two.reset(t)
+}
