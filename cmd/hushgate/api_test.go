@@ -38,6 +38,7 @@ type shown struct {
 	Servers     []admin.Server
 	Connections []admin.Connection
 	Passes      []admin.Pass
+	Offenders   []admin.Offender
 	Verdicts    []admin.Verdict
 	Lost        uint64 // verdicts, before those
 	Explanation admin.Explanation
@@ -130,8 +131,25 @@ func (f *fakeGateway) Passes(ctx context.Context, q admin.ClientQuery) (p admin.
 	return p, err
 }
 
-func (f *fakeGateway) Offenders(context.Context, admin.ClientQuery) (p admin.OffenderPage, err error) {
-	return p, nil
+// Offenders gives one offender in a part.
+func (f *fakeGateway) Offenders(ctx context.Context, q admin.ClientQuery) (p admin.OffenderPage, err error) {
+	v, err := f.load(ctx)
+	p.Offenders = []admin.Offender{}
+	at := 0
+	if q.Cursor != "" {
+		if _, err := fmt.Sscan(q.Cursor, &at); err != nil {
+			return p, admin.Invalid("cursor", "cursor")
+		}
+	}
+	for ; at < len(v.Offenders) && len(p.Offenders) == 0; at++ {
+		if n := netip.MustParsePrefix(v.Offenders[at].Client); !q.Client.IsValid() || q.Client.Overlaps(n) {
+			p.Offenders = append(p.Offenders, v.Offenders[at])
+		}
+	}
+	if at < len(v.Offenders) {
+		p.Next = fmt.Sprint(at)
+	}
+	return p, err
 }
 
 func (f *fakeGateway) Clients(context.Context, admin.ClientQuery) (p admin.ClientPage, err error) {
@@ -209,9 +227,29 @@ func (f *fakeGateway) TakePass(_ context.Context, client netip.Addr) (bool, erro
 	return client.Is4(), nil
 }
 
-func (f *fakeGateway) ListOffender(context.Context, netip.Addr, time.Duration) error { return nil }
+// ListOffender counts a /24 or a /64 as one client.
+func (f *fakeGateway) ListOffender(_ context.Context, who netip.Prefix, left time.Duration) (netip.Prefix, error) {
+	client := clientOf(who)
+	if who.Bits() != who.Addr().BitLen() && who != client {
+		return client, admin.Invalid("client", fmt.Sprintf("%v is no client", who))
+	}
+	f.did("list %v for %v", who, left)
+	return client, nil
+}
 
-func (f *fakeGateway) ForgiveOffender(context.Context, netip.Addr) (bool, error) { return true, nil }
+// ForgiveOffender finds IPv4 clients.
+func (f *fakeGateway) ForgiveOffender(_ context.Context, who netip.Prefix) (netip.Prefix, bool, error) {
+	f.did("forgive %v", who)
+	return clientOf(who), who.Addr().Is4(), nil
+}
+
+func clientOf(who netip.Prefix) netip.Prefix {
+	bits := 64
+	if who.Addr().Is4() {
+		bits = 24
+	}
+	return netip.PrefixFrom(who.Addr(), bits).Masked()
+}
 
 // apiCommand is `api LEVEL SOCKET FILE`: the API answers at a socket from then on.
 func apiCommand(ts *testscript.TestScript, neg bool, args []string) {

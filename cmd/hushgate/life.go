@@ -2,73 +2,47 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 
 	"github.com/spf13/cobra"
 
-	"hushgate/internal/admin"
 	"hushgate/internal/config"
+	"hushgate/internal/console"
 	"hushgate/internal/gateway"
-	"hushgate/internal/instance"
 	"hushgate/internal/logqueue"
 )
 
 func newReloadCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "reload", Short: "Make the running gateway read its configuration again", Args: cobra.NoArgs,
+	return newActionCommand(console.Reload, &cobra.Command{
+		Use: "reload", Short: "Make the running gateway read its configuration again",
 		Long: "Make the gateway that runs in this network namespace read its configuration again. Open connections are\n" +
 			"kept. A configuration that has an error, or that changes what only an upgrade can change, is refused as a\n" +
 			"whole: the previous one stays in force, and the exit status is 1.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, "reload") },
-	}
+	})
 }
 
 func newUpgradeCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "upgrade", Short: "Make the running gateway start its program again and hand over all connections", Args: cobra.NoArgs,
+	return newActionCommand(console.Upgrade, &cobra.Command{
+		Use: "upgrade", Short: "Make the running gateway start its program again and hand over all connections",
 		Long: "Make the gateway that runs in this network namespace start its program again, with the same arguments and the\n" +
 			"present configuration. The program may have been replaced by another release, or settings that a reload cannot\n" +
 			"change may have changed. The new process takes over all connections without interruption (`run --takeover`), and\n" +
 			"the old one ends. If the takeover fails, the old process continues, and the exit status is 1; the log says why.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return ask(cmd, "upgrade") },
-	}
+	})
 }
 
-// ask has the running gateway carry out an action of its API, and prints the warnings.
-func ask(cmd *cobra.Command, action string) error {
-	var a admin.Warnings
-	err := admin.NewClient(instance.Dial).Ask(cmd.Context(), http.MethodPost, "/v1/"+action, nil, nil, &a)
-	if errors.Is(err, admin.ErrNoAPI) {
-		return askOlder(cmd, action)
+// newActionCommand completes a command that has the gateway act as a whole.
+func newActionCommand(action console.Action, cmd *cobra.Command) *cobra.Command {
+	var a apiFlags
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.connect().Act(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), a.json, action)
 	}
-	var p *admin.Problem
-	if errors.As(err, &p) {
-		a.Warnings = p.Warnings
-	}
-	for _, w := range a.Warnings {
-		fmt.Fprintln(cmd.ErrOrStderr(), w)
-	}
-	return err
-}
-
-// askOlder sends a command to a running gateway of a release that has no API yet: an upgrade begins there.
-func askOlder(cmd *cobra.Command, command string) error {
-	a, err := instance.Ask(cmd.Context(), command)
-	if err != nil {
-		return err
-	}
-	for _, w := range a.Warnings {
-		fmt.Fprintln(cmd.ErrOrStderr(), w)
-	}
-	if a.Error != "" {
-		return errors.New(a.Error)
-	}
-	return nil
+	a.flags(cmd)
+	return cmd
 }
 
 func newFailCommand() *cobra.Command {

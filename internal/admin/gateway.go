@@ -51,6 +51,9 @@ type Operator interface {
 	Kill(ctx context.Context, f ConnectionFilter, reply bool) (ended int, err error)
 	GrantPass(ctx context.Context, client netip.Addr) error
 	TakePass(ctx context.Context, client netip.Addr) (found bool, err error)
-	ListOffender(ctx context.Context, client netip.Addr, left time.Duration) error
-	ForgiveOffender(ctx context.Context, client netip.Addr) (found bool, err error)
+	// ListOffender makes the client that an address belongs to, or that a network is, an offender; left is 0 for as long as the
+	// configuration says. It returns the client.
+	ListOffender(ctx context.Context, who netip.Prefix, left time.Duration) (client netip.Prefix, err error)
+	// ForgiveOffender forgets the offences of the client that an address belongs to, or that a network is.
+	ForgiveOffender(ctx context.Context, who netip.Prefix) (client netip.Prefix, found bool, err error)
 }

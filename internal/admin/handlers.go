@@ -273,14 +273,48 @@ func listOffender(ctx context.Context, s *API, r *request) (any, error) {
 	if err := r.decode(&c); err != nil {
 		return nil, err
 	}
-	a, err := parseHost(c.Client)
+	who, err := parseWho(c.Client)
 	if err != nil {
 		return nil, err
 	}
 	if c.ForMs != 0 && c.ForMs < 1000 || c.ForMs > maxOffender.Milliseconds() {
 		return nil, Invalid("for_ms", fmt.Sprintf("for_ms: expected 0, or 1000 to %d, found %d", maxOffender.Milliseconds(), c.ForMs))
 	}
-	return nil, s.gateway.ListOffender(ctx, a, time.Duration(c.ForMs)*time.Millisecond)
+	client, err := s.gateway.ListOffender(ctx, who, time.Duration(c.ForMs)*time.Millisecond)
+	return ClientName{client.String()}, err
+}
+
+func forgiveOffender(ctx context.Context, s *API, r *request) (any, error) {
+	who, err := parseWho(r.path("client"))
+	if err != nil {
+		return nil, err
+	}
+	client, found, err := s.gateway.ForgiveOffender(ctx, who)
+	if err == nil && !found {
+		err = NotFound(fmt.Sprintf("%v is no offender", plainPrefix(client)))
+	}
+	return ClientName{client.String()}, err
+}
+
+// parseWho reads the address of a client, or the network that a client is.
+func parseWho(s string) (netip.Prefix, error) {
+	if !strings.Contains(s, "/") {
+		a, err := parseHost(s)
+		return netip.PrefixFrom(a, a.BitLen()), err
+	}
+	n, err := parseNetwork(s)
+	if err != nil {
+		return n, Invalid("client", "client: "+err.Error())
+	}
+	return n, nil
+}
+
+// plainPrefix writes the network of one address as the address.
+func plainPrefix(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
 }
 
 // forget makes the handler that has the gateway forget something of a client.

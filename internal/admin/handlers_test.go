@@ -17,8 +17,10 @@ func TestActions(t *testing.T) {
 		{"PATCH", "/v1/frontends/ft", `{"delay_ms":null}`, "delay of ft: <nil>"},
 		{"POST", "/v1/passes", `{"client":"::ffff:198.18.0.7"}`, "grant 198.18.0.7"},
 		{"DELETE", "/v1/passes/198.18.0.7", "", "take 198.18.0.7"},
-		{"POST", "/v1/offenders", `{"client":"2001:db8::7","for_ms":1500}`, "list 2001:db8::7 for 1.5s"},
-		{"DELETE", "/v1/offenders/198.18.0.7", "", "forgive 198.18.0.7"},
+		{"POST", "/v1/offenders", `{"client":"2001:db8::7","for_ms":1500}`, "list 2001:db8::7/128 for 1.5s"},
+		{"POST", "/v1/offenders", `{"client":"198.18.7.0/24"}`, "list 198.18.7.0/24 for 0s"},
+		{"DELETE", "/v1/offenders/198.18.0.7", "", "forgive 198.18.0.7/32"},
+		{"DELETE", "/v1/offenders/198.18.7.0%2F24", "", "forgive 198.18.7.0/24"},
 		{"POST", "/v1/connections/kill", `{"client":"[2001:db8::7]:25"}`, "kill {ID:0x0 Phases:[] Client:2001:db8::7/128 Port:25 Service:invalid AddrPort Frontend: Server:{Backend: Name:}}, reply true"},
 		{"POST", "/v1/connections/kill", `{"service":"192.0.2.25:25","server":"bk/a","frontend":"ft","phases":["held"],"how":"reset"}`, "kill {ID:0x0 Phases:[held] Client:invalid Prefix Port:0 Service:192.0.2.25:25 Frontend:ft Server:{Backend:bk Name:a}}, reply false"},
 		{"GET", "/v1/connections?client=198.18.1.1/15", "", "{ConnectionFilter:{ID:0x0 Phases:[] Client:198.18.0.0/15 Port:0 Service:invalid AddrPort Frontend: Server:{Backend: Name:}} Cursor: Limit:100}"},
@@ -77,6 +79,10 @@ func TestWrongValues(t *testing.T) {
 		{"DELETE", "/v1/passes/x", "", 400, "client: expected the address of a client"},
 		{"DELETE", "/v1/passes/2001:db8::7", "", 404, "2001:db8::7 has no pass"},
 		{"DELETE", "/v1/offenders/2001:db8::7", "", 404, "2001:db8::7 is no offender"},
+		{"DELETE", "/v1/offenders/2001:db8::%2F64", "", 404, "2001:db8::/64 is no offender"},
+		{"POST", "/v1/offenders", `{"client":"198.18.7.0/33"}`, 400, "client: expected an address or a network"},
+		{"DELETE", "/v1/offenders/::ffff:198.18.7.0%2F120", "", 400, "client: expected an address or a network"},
+		{"DELETE", "/v1/offenders/0.0.0.0", "", 400, "client: expected the address of a client"},
 		{"POST", "/v1/offenders", `{"client":"198.18.0.7","for_ms":999}`, 400, "for_ms: expected 0, or 1000 to"},
 	} {
 		a, text := r.ask(t, Admin, c.method, c.path, c.body)

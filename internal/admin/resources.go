@@ -300,9 +300,9 @@ type PassPage struct {
 
 // Offender is a client that has talked early.
 type Offender struct {
-	Client        string  `json:"client"` // a network
-	Listed        bool    `json:"listed"` // often enough to be treated as an offender
-	LeftMs        int64   `json:"left_ms"`
+	Client        string  `json:"client"`  // a network
+	Listed        bool    `json:"listed"`  // often enough to be treated as an offender
+	LeftMs        *int64  `json:"left_ms"` // null: for ever
 	OffenceAgesMs []int64 `json:"offence_ages_ms"`
 	Kernel        bool    `json:"kernel"` // the kernel drops its SYNs
 }
@@ -333,8 +333,13 @@ type ClientRequest struct {
 
 // OffenderRequest names a client that is to be an offender.
 type OffenderRequest struct {
-	Client string `json:"client"`
+	Client string `json:"client"` // an address, or the network that the configuration counts as one client
 	ForMs  int64  `json:"for_ms"` // 0: as long as the configuration says
+}
+
+// ClientName names a client.
+type ClientName struct {
+	Client string `json:"client"` // a network
 }
 
 // Check is what is known of a server's health.

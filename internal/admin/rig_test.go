@@ -122,7 +122,7 @@ func (f *fake) Passes(ctx context.Context, q ClientQuery) (PassPage, error) {
 }
 
 func (f *fake) Offenders(ctx context.Context, _ ClientQuery) (OffenderPage, error) {
-	return OffenderPage{[]Offender{{"198.18.0.7/32", true, 1, []int64{2, 1}, true}}, ""}, f.enter(ctx)
+	return OffenderPage{[]Offender{{"198.18.0.7/32", true, ms(1), []int64{2, 1}, true}, {"198.18.0.8/32", true, nil, []int64{}, true}}, ""}, f.enter(ctx)
 }
 
 func (f *fake) Clients(ctx context.Context, _ ClientQuery) (ClientPage, error) {
@@ -142,7 +142,7 @@ func (f *fake) Explain(ctx context.Context, client netip.Prefix, limit int) (Exp
 			},
 		},
 		DNSAnswers: []DNSAnswer{{"dnsbl.example", "listed", []string{"127.0.0.2"}, 3, 5}},
-		Lists:      []string{"bad"}, Passes: []Pass{{"198.18.0.7/32", 1, 2}}, Offenders: []Offender{{"198.18.0.7/32", true, 1, []int64{2, 1}, true}},
+		Lists:      []string{"bad"}, Passes: []Pass{{"198.18.0.7/32", 1, 2}}, Offenders: []Offender{{"198.18.0.7/32", true, ms(1), []int64{2, 1}, true}, {"198.18.0.8/32", true, nil, []int64{}, true}},
 		Clients: []ClientUsage{{"198.18.0.7/32", 1, 2}},
 	}, f.enter(ctx)
 }
@@ -204,15 +204,17 @@ func (f *fake) TakePass(ctx context.Context, client netip.Addr) (bool, error) {
 	return client.Is4(), f.enter(ctx)
 }
 
-func (f *fake) ListOffender(ctx context.Context, client netip.Addr, left time.Duration) error {
-	f.did(fmt.Sprintf("list %v for %v", client, left))
-	return f.enter(ctx)
+func (f *fake) ListOffender(ctx context.Context, who netip.Prefix, left time.Duration) (netip.Prefix, error) {
+	f.did(fmt.Sprintf("list %v for %v", who, left))
+	return who, f.enter(ctx)
 }
 
-func (f *fake) ForgiveOffender(ctx context.Context, client netip.Addr) (bool, error) {
-	f.did("forgive " + client.String())
-	return client.Is4(), f.enter(ctx)
+func (f *fake) ForgiveOffender(ctx context.Context, who netip.Prefix) (netip.Prefix, bool, error) {
+	f.did("forgive " + who.String())
+	return who, who.Addr().Is4(), f.enter(ctx)
 }
+
+func ms(n int64) *int64 { return &n }
 
 // rig is a server with a socket of each level.
 type rig struct {

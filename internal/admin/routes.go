@@ -95,12 +95,7 @@ func rows() []route {
 			}),
 		},
 		{method: "POST", path: "/v1/offenders", level: Admin, do: listOffender},
-		{
-			method: "DELETE", path: "/v1/offenders/{client}", level: Admin,
-			do: forget("is no offender", func(s *API, ctx context.Context, a netip.Addr) (bool, error) {
-				return s.gateway.ForgiveOffender(ctx, a)
-			}),
-		},
+		{method: "DELETE", path: "/v1/offenders/{client}", level: Admin, do: forgiveOffender},
 		{
 			method: "GET", path: "/v1/clients", params: append([]string{"client"}, pageParams...),
 			do: listOf(func(s *API, ctx context.Context, q ClientQuery) (ClientPage, error) { return s.gateway.Clients(ctx, q) }),

@@ -100,7 +100,7 @@ var rules = map[string]rule{
 	"internal/replay":    {"dataplane internal/capture internal/config internal/connlog internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/wire", "captures are judged by the core itself, as a configuration has it"},
 	"internal/debian":    {"", "the Debian package consists of files and tests"},
 	"internal/oracle":    {"", "the comparison with the kernel consists of tests"},
-	"cmd/hushgate":       {"internal/admin internal/config internal/console internal/doctor internal/gateway internal/instance internal/lab internal/logqueue internal/netenv internal/plan internal/policyroute internal/privilege internal/replay internal/report", "main parses flags and calls one function"},
+	"cmd/hushgate":       {"internal/admin internal/config internal/console internal/doctor internal/gateway internal/lab internal/logqueue internal/netenv internal/plan internal/policyroute internal/privilege internal/replay internal/report", "main parses flags and calls one function"},
 }
 
 // sources calls f for every Go file except tests, with the directory of its package.

@@ -22,6 +22,9 @@ import (
 // The package's service has its sockets here.
 const runtimeDirectory = "/run/hushgate"
 
+// ratePause is the time before a request is made again that the gateway has refused because there were too many in a second.
+const ratePause = 100 * time.Millisecond
+
 // askPatience is how long an answer may take. The gateway gives up earlier.
 const askPatience = 20 * time.Second
 
@@ -78,11 +81,17 @@ func dialAsUser(ctx context.Context, dir string) (net.Conn, error) {
 func (c *Client) ask(ctx context.Context, method, path string, query url.Values, body, answer any) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, askPatience, errLate)
 	defer cancel()
-	err := c.api.Ask(ctx, method, path, query, body, answer)
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
+	for {
+		err := c.api.Ask(ctx, method, path, query, body, answer)
+		var p *admin.Problem
+		if errors.As(err, &p) && p.Status == http.StatusTooManyRequests && sleep(ctx, ratePause) == nil {
+			continue // others ask too, or this is a long list
+		}
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return c.explain(err)
 	}
-	return c.explain(err)
 }
 
 func (c *Client) get(ctx context.Context, path string, answer any) error {

@@ -92,8 +92,11 @@ func (p *page) known(v *admin.Explanation) {
 		if len(o.OffenceAgesMs) == 0 {
 			text = o.Client + ", none remembered"
 		}
-		if o.Listed {
-			text += fmt.Sprintf("; an offender for another %s", period(o.LeftMs))
+		switch {
+		case o.Listed && o.LeftMs == nil:
+			text += "; an offender for ever"
+		case o.Listed:
+			text += fmt.Sprintf("; an offender for another %s", period(*o.LeftMs))
 		}
 		if o.Kernel {
 			text += ", whose SYNs the kernel drops"

@@ -274,7 +274,7 @@ func TestClientsByHand(t *testing.T) {
 		if err != nil || len(p.Passes) != i+1 {
 			t.Errorf("%+v, %v", p, err)
 		}
-		if err := o.ListOffender(t.Context(), a, time.Hour); err != nil {
+		if _, err := o.ListOffender(t.Context(), netip.PrefixFrom(a, a.BitLen()), time.Hour); err != nil {
 			t.Fatal(err)
 		}
 		if found, err := o.TakePass(t.Context(), a); err != nil || found {
@@ -284,7 +284,7 @@ func TestClientsByHand(t *testing.T) {
 			t.Fatal(err)
 		}
 		off, err := o.Offenders(t.Context(), admin.ClientQuery{Limit: 10, Client: netip.PrefixFrom(a, a.BitLen())})
-		if err != nil || len(off.Offenders) != 1 || !off.Offenders[0].Listed || off.Offenders[0].LeftMs < 3_590_000 {
+		if err != nil || len(off.Offenders) != 1 || !off.Offenders[0].Listed || *off.Offenders[0].LeftMs < 3_590_000 {
 			t.Errorf("%+v, %v", off, err)
 		}
 	}
@@ -297,7 +297,7 @@ func TestClientsByHand(t *testing.T) {
 			if found, err := o.TakePass(t.Context(), a); err != nil || found != want {
 				t.Errorf("pass of %v: %v, %v", a, found, err)
 			}
-			if found, err := o.ForgiveOffender(t.Context(), a); err != nil || found != want {
+			if _, found, err := o.ForgiveOffender(t.Context(), netip.PrefixFrom(a, a.BitLen())); err != nil || found != want {
 				t.Errorf("offences of %v: %v, %v", a, found, err)
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"hushgate/dataplane"
 	"hushgate/internal/admin"
@@ -63,33 +62,6 @@ func (c control) Passes(ctx context.Context, q admin.ClientQuery) (page admin.Pa
 
 func passOf(p *policy.GoodPass) admin.Pass {
 	return admin.Pass{Client: prefixText(p.Addr, p.Bits), AgeMs: p.Age.Milliseconds(), LeftMs: p.Left.Milliseconds()}
-}
-
-// Offenders implements admin.Viewer.
-func (c control) Offenders(ctx context.Context, q admin.ClientQuery) (page admin.OffenderPage, err error) {
-	kernel := c.inKernel()
-	page.Offenders, page.Next, err = listClients(ctx, c, q, (*policy.Memory).ListOffenders, func(o *policy.Offender) admin.Offender {
-		return offenderOf(o, kernel)
-	})
-	return page, err
-}
-
-// inKernel returns the clients whose SYNs the kernel drops.
-func (c control) inKernel() map[string]bool {
-	kernel := map[string]bool{}
-	for _, e := range c.kept.list() {
-		kernel[e.Prefix.String()] = true
-	}
-	return kernel
-}
-
-func offenderOf(o *policy.Offender, kernel map[string]bool) admin.Offender {
-	v := admin.Offender{Client: prefixText(o.Addr, o.Bits), Listed: o.Left > 0, LeftMs: o.Left.Milliseconds(), OffenceAgesMs: []int64{}}
-	for _, age := range o.Ages {
-		v.OffenceAgesMs = append(v.OffenceAgesMs, age.Milliseconds())
-	}
-	v.Kernel = kernel[v.Client]
-	return v
 }
 
 // Clients implements admin.Viewer.
@@ -153,16 +125,4 @@ func (c control) GrantPass(ctx context.Context, client netip.Addr) error {
 // TakePass implements admin.Operator.
 func (c control) TakePass(ctx context.Context, client netip.Addr) (found bool, err error) {
 	return c.forget(ctx, client, func(m *policy.Memory, a wire.Addr, now mono.Time) bool { return m.Forget(a, now) })
-}
-
-// ListOffender implements admin.Operator.
-func (c control) ListOffender(ctx context.Context, client netip.Addr, left time.Duration) error {
-	_, err := c.AddOffender(ctx, netip.PrefixFrom(client, client.BitLen()), left)
-	return refused(err)
-}
-
-// ForgiveOffender implements admin.Operator.
-func (c control) ForgiveOffender(ctx context.Context, client netip.Addr) (found bool, err error) {
-	_, found, err = c.RemoveOffender(ctx, netip.PrefixFrom(client, client.BitLen()))
-	return found, refused(err)
 }

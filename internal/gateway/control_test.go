@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -232,5 +233,19 @@ func TestCountersOfAllShards(t *testing.T) {
 	}
 	if found != 2 {
 		t.Errorf("%+v", all)
+	}
+}
+
+// TestCommandStrings: of the commands of the first release one is left, by which its program takes over again. What the control API does is
+// refused, and nothing is done.
+func TestCommandStrings(t *testing.T) {
+	o := newOperated(t, 1)
+	for command, want := range map[string]string{
+		upgradeCommand: "this process does not know its program",
+		"reload":       `unknown command "reload": this release answers`, "offenders list": "unknown command", "": "unknown command",
+	} {
+		if a := o.command(t.Context(), command); !strings.Contains(a.Error, want) {
+			t.Errorf("%q: %q, want %q", command, a.Error, want)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"hushgate/dataplane"
 	"hushgate/internal/admin"
@@ -125,7 +126,11 @@ func (c control) explainClient(ctx context.Context, now inForce, a netip.Addr, v
 	if o := got.known.Offender; o != nil {
 		v.Offenders = append(v.Offenders, offenderOf(o, c.inKernel()))
 	}
-	if len(v.Offenders) > 0 && v.Offenders[0].Kernel {
+	of := admin.ClientQuery{Client: netip.PrefixFrom(a, a.BitLen()), Limit: a.BitLen()} // so many networks have the address
+	if _, err := c.inKernelAlone(ctx, of, place{shard: kernelPart}, &v.Offenders); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(v.Offenders, func(o admin.Offender) bool { return o.Kernel }) {
 		now.keptOut(got.next)
 	}
 	v.Next = append(v.Next, got.next...)

@@ -39,7 +39,7 @@ func TestExplain(t *testing.T) {
 		end(other, 4001)
 		end(client, 4002)
 		ctx := t.Context()
-		if err := o.ListOffender(ctx, client, time.Hour); err != nil {
+		if _, err := o.ListOffender(ctx, netip.PrefixFrom(client, client.BitLen()), time.Hour); err != nil {
 			t.Fatal(err)
 		}
 		if err := o.GrantPass(ctx, other); err != nil {
@@ -142,7 +142,7 @@ backends:
 		set := &fakeSet{in: map[netip.Prefix]time.Duration{}}
 		_ = set.AddAll([]kernelset.Entry{{Prefix: netip.PrefixFrom(a, map[bool]int{true: 32, false: 64}[a.Is4()]).Masked()}})
 		o.kept.put(set)
-		if err := o.ListOffender(t.Context(), a, time.Hour); err != nil {
+		if _, err := o.ListOffender(t.Context(), netip.PrefixFrom(a, a.BitLen()), time.Hour); err != nil {
 			t.Fatal(err)
 		}
 		if v, n := next(); n.Refusal != "kernel-drop" || v.Next[1].Refusal == "kernel-drop" || !v.Offenders[0].Kernel {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hushgate/dataplane"
+	"hushgate/internal/admin"
 	"hushgate/internal/config"
 	"hushgate/internal/kernelset"
 	"hushgate/internal/mono"
@@ -306,29 +307,120 @@ func TestUnneededNews(t *testing.T) {
 	}
 }
 
-// TestCommandsAboutOffenders: what is wrong with a command is said.
-func TestCommandsAboutOffenders(t *testing.T) {
+// TestOffendersRefused: what cannot be an offender is said, and of which kind the mistake is.
+func TestOffendersRefused(t *testing.T) {
 	k := newKeeping(t)
-	for command, want := range map[string]string{
-		"":                          `unknown command "offenders "`,
-		"list all":                  `expected a network`,
-		"add 198.51.100.1/32":       "unknown command",
-		"add 198.51.100.1 1h":       "expected a network",
-		"add 198.51.100.1/32 long":  "expected a time",
-		"add 198.51.0.0/16 1h":      "198.51.0.0/16 is no client: expected an address, or a network of /24",
-		"add 203.0.113.1/32 1h":     "203.0.113.1 cannot be an offender: an access rule lets it in",
-		"add 198.51.100.1/32 -1h":   "expected more than 0",
-		"add 198.51.100.1/32 9000h": "at most 8784h0m0s",
-		"remove":                    "unknown command",
+	for _, c := range []struct {
+		client string
+		left   time.Duration
+		status int
+		want   string
+	}{
+		{"198.51.0.0/16", time.Hour, 400, "198.51.0.0/16 is no client: expected an address, or a network of /24"},
+		{"198.51.100.0/25", time.Hour, 400, "is no client"},
+		{"203.0.113.1/32", time.Hour, 409, "203.0.113.1 cannot be an offender: an access rule lets it in"},
+		{"198.51.100.1/32", -time.Hour, 400, "expected more than 0"},
+		{"198.51.100.1/32", 9000 * time.Hour, 400, "at most 8784h0m0s"},
 	} {
-		if a := k.gateway.commandOffenders(t.Context(), strings.Fields(command)); !strings.Contains(a.Error, want) {
-			t.Errorf("%q: %q, want %q", command, a.Error, want)
+		var p *admin.Problem
+		_, err := control{k.gateway}.ListOffender(t.Context(), netip.MustParsePrefix(c.client), c.left)
+		if !errors.As(err, &p) || p.Status != c.status || !strings.Contains(p.Detail, c.want) {
+			t.Errorf("%s for %v: %v, want %d %s", c.client, c.left, err, c.status, c.want)
 		}
 	}
 	k.gateway.cfg.Global.Offenders = config.Offenders{}
-	for _, command := range []string{"list", "add 198.51.100.1/32 1h", "remove 198.51.100.1/32"} {
-		if a := k.gateway.commandOffenders(t.Context(), strings.Fields(command)); a.Error != errNoOffenders.Error() {
-			t.Errorf("%q: %q", command, a.Error)
+	who := netip.MustParsePrefix("198.51.100.1/32")
+	if _, err := (control{k.gateway}).ListOffender(t.Context(), who, 0); !errors.Is(err, errNoOffenders) {
+		t.Error(err)
+	}
+	if _, _, err := (control{k.gateway}).ForgiveOffender(t.Context(), who); !errors.Is(err, errNoOffenders) {
+		t.Error(err)
+	}
+}
+
+// TestOffendersOfTheKernelAlone: what others have added to the kernel's set is listed behind the offenders that shards know, each once,
+// in parts of any size, and can be removed.
+func TestOffendersOfTheKernelAlone(t *testing.T) {
+	o := newOperated(t, 2)
+	set := &fakeSet{in: map[netip.Prefix]time.Duration{
+		netip.MustParsePrefix("192.0.2.0/24"):    0,
+		netip.MustParsePrefix("198.18.0.1/32"):   time.Minute,
+		netip.MustParsePrefix("198.18.0.3/32"):   3 * time.Minute,
+		netip.MustParsePrefix("2001:db8:9::/48"): time.Hour,
+	}}
+	o.kept.put(set)
+	for _, client := range []string{"198.18.0.1/32", "198.18.0.2/32", "2001:db8::7/128"} {
+		if _, err := o.ListOffender(t.Context(), netip.MustParsePrefix(client), 2*time.Hour); err != nil {
+			t.Fatal(err)
 		}
+	}
+	if err := o.changeMemory(t.Context(), netip.MustParseAddr("198.18.0.3"), func(m *policy.Memory, a wire.Addr, now mono.Time) {
+		m.Talked(a, now) // once: a shard knows it, and it would not be an offender
+	}); err != nil {
+		t.Fatal(err)
+	}
+	delete(set.in, netip.MustParsePrefix("198.18.0.2/32"))
+	delete(set.in, netip.MustParsePrefix("2001:db8::/64"))
+	for limit := 1; limit < 9; limit++ {
+		if got, want := o.offenders(t, admin.ClientQuery{Limit: limit}), "192.0.2.0/24 for ever, kernel; 198.18.0.1/32 for 2h, kernel; 198.18.0.2/32 for 2h; "+
+			"198.18.0.3/32 for 3m, kernel; 2001:db8:9::/48 for 1h, kernel; 2001:db8::/64 for 2h"; got != want {
+			t.Errorf("%d at a time:\n%s, want\n%s", limit, got, want)
+		}
+	}
+	for query, want := range map[string]string{
+		"192.0.2.7/32": "192.0.2.0/24 for ever, kernel", "2001:db8:9:1::/64": "2001:db8:9::/48 for 1h, kernel",
+		"198.18.0.0/31": "198.18.0.1/32 for 2h, kernel", "203.0.113.0/24": "",
+	} {
+		if got := o.offenders(t, admin.ClientQuery{Limit: 100, Client: netip.MustParsePrefix(query)}); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+	if v, err := o.Explain(t.Context(), netip.MustParsePrefix("192.0.2.7/32"), 10); err != nil || len(v.Offenders) != 1 || v.Offenders[0].Client != "192.0.2.0/24" || !v.Offenders[0].Kernel {
+		t.Errorf("explained: %+v, %v", v.Offenders, err)
+	}
+	for _, who := range []string{"192.0.2.0/24", "2001:db8:9::/48", "2001:db8::7/128"} {
+		for _, want := range []bool{true, false} {
+			if _, found, err := o.ForgiveOffender(t.Context(), netip.MustParsePrefix(who)); err != nil || found != want {
+				t.Errorf("%s: %v, %v", who, found, err)
+			}
+		}
+	}
+}
+
+func shortly(d time.Duration) string {
+	if d%time.Hour == 0 {
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%dm", d/time.Minute)
+}
+
+// offenders lists all offenders by address, and checks that none comes twice.
+func (o *operated) offenders(t *testing.T, q admin.ClientQuery) string {
+	t.Helper()
+	var list []string
+	for {
+		p, err := o.Offenders(t.Context(), q)
+		if err != nil || len(p.Offenders) > q.Limit {
+			t.Fatal(len(p.Offenders), err)
+		}
+		for _, v := range p.Offenders {
+			text := v.Client + " for ever"
+			if v.LeftMs != nil {
+				left := (time.Duration(*v.LeftMs) * time.Millisecond).Round(time.Minute)
+				text = v.Client + " for " + shortly(left)
+			}
+			if v.Kernel {
+				text += ", kernel"
+			}
+			if !v.Listed || v.OffenceAgesMs == nil {
+				t.Errorf("%+v", v)
+			}
+			list = append(list, text)
+		}
+		if p.Next == "" {
+			slices.Sort(list)
+			return strings.Join(list, "; ")
+		}
+		q.Cursor = p.Next
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,21 +26,14 @@ type command struct {
 // errEnding is the result of a command after the end has begun.
 var errEnding = errors.New("hushgate is ending")
 
-// command carries out a command of the lock's socket.
+// command carries out a command of the lock's socket. Everything but an upgrade is asked of the control API. An upgrade can be asked
+// for in both ways, so that the program of an older release, when it is installed again, can take over.
 func (g *gateway) command(ctx context.Context, name string) (a instance.Answer) {
-	if words, about := strings.CutPrefix(name, offendersCommand); about {
-		return g.commandOffenders(ctx, strings.Fields(words))
+	if name != upgradeCommand {
+		a.Error = fmt.Sprintf("unknown command %q: this release answers `hushgate` of the same release by its control API", name)
+		return a
 	}
-	var err error
-	switch name {
-	case "reload":
-		a.Warnings, err = control{g}.Reload(ctx)
-	case upgradeCommand:
-		err = control{g}.Upgrade(ctx)
-	default:
-		err = fmt.Errorf("unknown command %q", name)
-	}
-	if err != nil {
+	if err := (control{g}).Upgrade(ctx); err != nil {
 		a.Error = err.Error()
 	}
 	return a

@@ -9,23 +9,15 @@ import (
 	"time"
 
 	"hushgate/dataplane"
+	"hushgate/internal/admin"
 	"hushgate/internal/drive"
 	"hushgate/internal/kernelset"
 	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 )
 
-// Offender is a client that is an offender, as the administrator sees it.
-type Offender struct {
-	Client string    `json:"client"`         // an address, or a network
-	Until  time.Time `json:"until,omitzero"` // zero: for ever, which only nft can do
-	Talks  int       `json:"talks"`          // its early talks that still count
-	Kernel bool      `json:"kernel"`         // the kernel drops its SYNs
-	prefix netip.Prefix
-}
-
-// errNoOffenders is the error of commands about offenders without such a configuration.
-var errNoOffenders = errors.New("there are no offenders: the configuration has no `offenders`")
+// errNoOffenders is the error of changes of offenders without such a configuration.
+var errNoOffenders = admin.Conflict("there are no offenders: the configuration has no `offenders`")
 
 // offencesOf returns the policy in force, or an error if it knows no offenders.
 func (g *gateway) offences() (*policy.Table, error) {
@@ -37,53 +29,22 @@ func (g *gateway) offences() (*policy.Table, error) {
 	return g.plan.Tables.Shard.Policy, nil
 }
 
-// Offenders lists the offenders by address.
-func (g *gateway) Offenders(ctx context.Context) (list []Offender, err error) {
-	if _, err := g.offences(); err != nil {
-		return nil, err
-	}
-	known, ok := g.offendersKnown(between(ctx))
-	if !ok {
-		return nil, errEnding
-	}
-	now := time.Now()
-	kernel := map[netip.Prefix]time.Duration{}
-	for _, e := range g.kept.list() {
-		kernel[e.Prefix] = e.Left
-	}
-	for n, o := range known {
-		out := Offender{Client: n.String(), Until: now.Add(o.Left), Talks: len(o.Ages), prefix: prefixOf(n)}
-		_, out.Kernel = kernel[out.prefix]
-		delete(kernel, out.prefix)
-		list = append(list, out)
-	}
-	for p, left := range kernel { // others have added them with nft, or a shard has forgotten them for want of room
-		out := Offender{Client: networkOf(p).String(), Kernel: true, prefix: p}
-		if left > 0 {
-			out.Until = now.Add(left)
-		}
-		list = append(list, out)
-	}
-	slices.SortFunc(list, func(a, b Offender) int { return a.prefix.Compare(b.prefix) })
-	return list, nil
-}
-
 // AddOffender makes the client that an address or a network belongs to an offender, for a time, or as long as the configuration says if
 // that is 0. It returns the client.
-func (g *gateway) AddOffender(ctx context.Context, who netip.Prefix, left time.Duration) (client string, err error) {
+func (g *gateway) AddOffender(ctx context.Context, who netip.Prefix, left time.Duration) (client netip.Prefix, err error) {
 	table, err := g.offences()
 	if err != nil {
-		return "", err
+		return client, err
 	}
 	asked := networkOf(who)
 	n := table.Client(asked.Addr)
 	switch {
 	case asked != n && who.Bits() != who.Addr().BitLen():
-		return "", fmt.Errorf("%v is no client: expected an address, or a network of /%d", who, n.Bits)
+		return client, admin.Invalid("client", fmt.Sprintf("%v is no client: expected an address, or a network of /%d", who, n.Bits))
 	case table.Favours(asked):
-		return "", fmt.Errorf("%v cannot be an offender: an access rule lets it in or has its early talk observed", asked)
+		return client, admin.Conflict(fmt.Sprintf("%v cannot be an offender: an access rule lets it in or has its early talk observed", asked))
 	case left < 0 || left > kernelset.MaxTime:
-		return "", fmt.Errorf("for %v: expected more than 0 and at most %v", left, kernelset.MaxTime)
+		return client, admin.Invalid("for_ms", fmt.Sprintf("for %v: expected more than 0 and at most %v", left, kernelset.MaxTime))
 	}
 	if left == 0 {
 		left = g.offenderTime()
@@ -101,7 +62,7 @@ func (g *gateway) AddOffender(ctx context.Context, who netip.Prefix, left time.D
 	if err == nil {
 		g.log.Info("offender added by hand", "client", n, "for", left)
 	}
-	return n.String(), err
+	return prefixOf(n), err
 }
 
 // offenderTime is how long a client is an offender after its last early talk.
@@ -113,10 +74,10 @@ func (g *gateway) offenderTime() time.Duration {
 
 // RemoveOffender forgets the early talk of the client that an address or a network belongs to. It returns the client, and whether there was
 // anything to forget.
-func (g *gateway) RemoveOffender(ctx context.Context, who netip.Prefix) (client string, found bool, err error) {
+func (g *gateway) RemoveOffender(ctx context.Context, who netip.Prefix) (client netip.Prefix, found bool, err error) {
 	table, err := g.offences()
 	if err != nil {
-		return "", false, err
+		return client, false, err
 	}
 	n := networkOf(who)
 	if c := table.Client(n.Addr); who.Bits() == who.Addr().BitLen() {
@@ -134,12 +95,16 @@ func (g *gateway) RemoveOffender(ctx context.Context, who netip.Prefix) (client 
 		}
 		kept, err := g.kept.remove(prefixOf(n))
 		found = found || kept
+		if exact := who.Masked(); exact != prefixOf(n) { // added with nft
+			kept, failed := g.kept.remove(exact)
+			found, err = found || kept, errors.Join(err, failed)
+		}
 		return err
 	})
 	if err == nil && found {
 		g.log.Info("offender removed by hand", "client", n)
 	}
-	return n.String(), found, err
+	return prefixOf(n), found, err
 }
 
 // offendersKnown returns the offenders that shards know. A network may be one in several shards.

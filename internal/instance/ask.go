@@ -20,8 +20,6 @@ import (
 type Answer struct {
 	Warnings []string `json:"warnings,omitempty"`
 	Error    string   `json:"error,omitempty"` // empty: the command succeeded
-	// Data is what the command has asked for.
-	Data json.RawMessage `json:"data,omitempty"`
 }
 
 type request struct {

@@ -419,7 +419,7 @@ func TestOneInstance(t *testing.T) {
 	if err := g.Stop(); err != nil {
 		t.Error(err)
 	}
-	if out, err := l.hushgate(ctx, "reload"); err == nil || !strings.Contains(out, "no hushgate runs in this network namespace") {
+	if out, err := l.hushgate(ctx, "reload"); err == nil || !strings.Contains(out, "no gateway runs in this network namespace") {
 		t.Errorf("%v, %q", err, out)
 	}
 }

@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer func() { _ = os.RemoveAll(dir) }()
+		if err := os.Chmod(dir, 0o755); err != nil { // tests run it also as a user who is not root
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		binary = filepath.Join(dir, "hushgate")
 		build := exec.Command("go", "build", "-o", binary, "hushgate/cmd/hushgate")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
