@@ -163,6 +163,9 @@ func TestKeeper(t *testing.T) {
 		t.Fatal(err, k.Lost())
 	}
 	files, total := ours(t, dir)
+	if names, err := Files(file); err != nil || len(names) != 3 || names[2] != file || !strings.HasPrefix(filepath.Base(names[0]), "rejected-2") {
+		t.Errorf("the files are %v, %v", names, err)
+	}
 	if files != 3 || total > 3*(4000+1000) {
 		t.Errorf("%d files with %d octets", files, total)
 	}

@@ -57,6 +57,22 @@ const (
 	tiny   = 512         // octets: a smaller file may be without a case
 )
 
+// Files returns the files that a Keeper with this path has, the oldest first: the older ones, and the present one if it exists.
+func Files(path string) (names []string, err error) {
+	f := files{path: path, now: time.Now}
+	aside, _, err := f.list()
+	if err != nil {
+		return nil, err
+	}
+	for _, info := range slices.Backward(aside) {
+		names = append(names, filepath.Join(filepath.Dir(path), info.Name()))
+	}
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+		names = append(names, path)
+	}
+	return names, nil
+}
+
 // probe makes a file and removes it, to see whether that is possible.
 func (f *files) probe() error {
 	if info, err := os.Stat(f.path); err == nil && !info.Mode().IsRegular() {

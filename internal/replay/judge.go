@@ -11,7 +11,7 @@ type seenThings struct{ ready, talk, banner, left moment }
 // judge determines the outcome.
 func (c *conn) judge() Result {
 	r := Result{
-		ID: c.id, Client: netip.AddrPortFrom(c.key.client.Netip(), c.clientPort), Begin: c.begin,
+		ID: c.id, Client: netip.AddrPortFrom(c.key.client.Netip(), c.clientPort), Begin: c.begin, End: c.now.at,
 		Server: netip.AddrPortFrom(c.key.server.Netip(), c.serverPort), Banner: -1, FirstByte: -1,
 		Line: firstLine(c.line), Segments: c.client.segments + c.server.segments, Notes: c.notes, Untimed: c.untimed,
 		Signature: c.signature,

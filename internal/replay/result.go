@@ -84,7 +84,7 @@ func (n Note) Words() (words []string) {
 type Result struct {
 	ID             int // from 1, in the order of the connections' first segments
 	Client, Server netip.AddrPort
-	Begin          time.Time
+	Begin, End     time.Time // of the first and of the last segment until the connection was judged
 	Outcome        Outcome
 	Untimed        bool          // the capture has no times: all times are 0, or -1 as described below
 	Silent         time.Duration // see Outcome; 0 if not judged

@@ -87,10 +87,7 @@ func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
 		return err
 	}
 	var tally Tally
-	framer := capture.NewFramer()
-	framer.IgnoreChecksums = q.IgnoreChecksums
-	r := &run{Request: q, framer: framer, dec: wire.NewDecoder(), total: sizes(q.Files), left: newLeftOut(framer.Left)}
-	r.dec.Onlooker = true
+	r := newRun(&q)
 	r.observer = NewObserver(q.Options, func(c *Result) {
 		tally.Add(c)
 		if q.listed() {
@@ -124,6 +121,35 @@ func Run(ctx context.Context, q Request, out, notes io.Writer) (err error) {
 		return ErrPartial
 	}
 	return nil
+}
+
+func newRun(q *Request) *run {
+	framer := capture.NewFramer()
+	framer.IgnoreChecksums = q.IgnoreChecksums
+	r := &run{Request: *q, framer: framer, dec: wire.NewDecoder(), total: sizes(q.Files), left: newLeftOut(framer.Left)}
+	r.dec.Onlooker = true
+	return r
+}
+
+// Each judges captures as Run does, and calls f for each connection. Remarks tell what was left out, and why. Of the request it uses
+// Files, Options, From, To, Networks and Progress. The error is ErrPartial if a capture is corrupt, after all that it has; the reason is
+// in notes.
+func Each(ctx context.Context, q Request, notes io.Writer, f func(*Result)) (remarks []string, err error) {
+	r := newRun(&q)
+	r.observer, r.sink = NewObserver(q.Options, f), none{}
+	partial, err := r.files(ctx, notes)
+	if err != nil {
+		return nil, err
+	}
+	r.framer.Flush()
+	r.observer.Flush()
+	for _, m := range r.remarks() {
+		remarks = append(remarks, m.String())
+	}
+	if partial {
+		err = ErrPartial
+	}
+	return remarks, err
 }
 
 // files reads all files. Partial means that one could not be read to its end; the reason is written to notes.
