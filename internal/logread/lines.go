@@ -28,7 +28,7 @@ func verdictOf(state string) string {
 	switch state {
 	case "PR":
 		return EarlyTalker
-	case "CR", "CQ", "CC":
+	case "CR", "CQ", "CC", "cR":
 		return HangUp
 	case "SC", "sC", "RC":
 		return NoServer
@@ -48,8 +48,9 @@ func (rec *Record) tcplog(s string, zone *time.Location) bool {
 		return false
 	}
 	tw, tt := millis(m[7]), millis(m[9])
-	rec.At = accepted.Add(max(0, tt))
-	rec.Frontend, rec.Backend, rec.Server, rec.Verdict = m[4], m[5], m[6], verdictOf(m[10])
+	rec.At, rec.Total = accepted.Add(max(0, tt)), tt
+	rec.Frontend, rec.Backend, rec.Server, rec.Verdict = clip(m[4]), clip(m[5]), clip(m[6]), verdictOf(m[10])
+	rec.Connected = millis(m[8]) >= 0
 	if rec.Server == "<NOSRV>" {
 		rec.Server = ""
 	}
@@ -86,6 +87,8 @@ type jsonLine struct {
 	Signature  string    `json:"signature"`
 	Held       *int64    `json:"held_ms"`
 	FirstByte  *int64    `json:"first_byte_ms"`
+	ConnectMS  *int64    `json:"connect_ms"`
+	Total      *int64    `json:"total_ms"`
 	Talk       string    `json:"talk"`
 	TalkBytes  uint32    `json:"talk_bytes"`
 	Service    string    `json:"service"`
@@ -94,6 +97,10 @@ type jsonLine struct {
 	Accepted   bool      `json:"accepted"`
 	DNSLists   []string  `json:"dnsbl"`
 	DNSRank    int32     `json:"dnsbl_rank"`
+
+	Event    string `json:"event"`
+	Offender string `json:"offender"`
+	For      int64  `json:"for_ms"`
 
 	Summary bool   `json:"summary"`
 	Connect uint64 `json:"connect"`
@@ -107,15 +114,21 @@ func (rec *Record) json(s string) bool {
 	if json.Unmarshal([]byte(s), &l) != nil || l.Time.IsZero() {
 		return false
 	}
-	rec.At, rec.Frontend, rec.Backend, rec.Server, rec.Rule = l.Time, l.Frontend, l.Backend, l.Server, l.Rule
+	rec.At, rec.Frontend, rec.Backend, rec.Server, rec.Rule = l.Time, clip(l.Frontend), clip(l.Backend), clip(l.Server), clip(l.Rule)
+	if l.Event != "" {
+		return l.Event == "offender" && rec.offender(l.Offender, millis(strconv.FormatInt(l.For, 10))) && rec.from(l.Client, strconv.Itoa(int(l.ClientPort)))
+	}
 	if l.Summary {
 		rec.Kind = Summary
 		rec.Counts = map[string]uint64{EarlyTalker: l.Talkers, HangUp: l.HangUps, Refused: l.Refused}
 		return true
 	}
-	rec.Verdict, rec.Signature, rec.Talk, rec.TalkOctets = l.Verdict, l.Signature, l.Talk, int(l.TalkBytes)
-	rec.Cause, rec.Service, rec.Pass, rec.Observed, rec.Accepted = l.Cause, l.Service, l.Pass, l.Observed, l.Accepted
-	rec.DNSLists, rec.DNSRank = l.DNSLists, int(l.DNSRank)
+	rec.Verdict, rec.Signature, rec.Talk, rec.TalkOctets = l.Verdict, clip(l.Signature), l.Talk, int(l.TalkBytes)
+	rec.Cause, rec.Service, rec.Pass, rec.Observed, rec.Accepted = clip(l.Cause), clip(l.Service), clip(l.Pass), l.Observed, l.Accepted
+	rec.DNSRank = int(l.DNSRank)
+	for _, name := range l.DNSLists[:min(len(l.DNSLists), maxLists)] {
+		rec.DNSLists = append(rec.DNSLists, clip(name))
+	}
 	switch rec.Verdict {
 	case Quiet, EarlyTalker, HangUp, NoServer, Refused:
 	case "none":
@@ -129,7 +142,7 @@ func (rec *Record) json(s string) bool {
 		}
 		return millis(strconv.FormatInt(*n, 10))
 	}
-	rec.Held, rec.FirstOctet = ms(l.Held), ms(l.FirstByte)
+	rec.Held, rec.FirstOctet, rec.Total, rec.Connected = ms(l.Held), ms(l.FirstByte), ms(l.Total), l.ConnectMS != nil
 	return rec.from(l.Client, strconv.Itoa(int(l.ClientPort)))
 }
 
@@ -147,19 +160,8 @@ func (rec *Record) summary(s string) bool {
 	return true
 }
 
-var serverLine = regexp.MustCompile(`^Server ([^ /]+)/(\S+) is (UP|DOWN)[,. ]`)
-
-func (rec *Record) server(s string) bool {
-	m := serverLine.FindStringSubmatch(s)
-	if m == nil {
-		return false
-	}
-	rec.Backend, rec.Server, rec.Kind = m[1], m[2], ServerUp
-	if m[3] == "DOWN" {
-		rec.Kind = ServerDown
-	}
-	return true
-}
+// maxLists is how many DNS lists a configuration can have.
+const maxLists = 128
 
 var lostLine = regexp.MustCompile(`^(\d{1,18}) log lines were lost: `)
 

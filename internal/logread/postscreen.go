@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -40,7 +41,7 @@ func (r *Reader) postscreen(rec *Record, s string, yield func(*Record)) bool {
 		rec.Verdict = ""
 		r.open.begin(rec, yield)
 	} else if m := pregreetLine.FindStringSubmatch(s); m != nil && rec.from(m[3], m[4]) {
-		rec.FirstOctet, rec.Talk = seconds(m[2]), m[5]
+		rec.FirstOctet, rec.Talk = seconds(m[2]), m[5][:min(len(m[5]), maxTalk)]
 		rec.TalkOctets, _ = strconv.Atoi(m[1])
 		rec.Held = rec.FirstOctet
 		r.open.decide(rec, EarlyTalker, yield)
@@ -52,19 +53,17 @@ func (r *Reader) postscreen(rec *Record, s string, yield func(*Record)) bool {
 	} else if m := denyLine.FindStringSubmatch(s); m != nil && rec.from(m[2], m[3]) {
 		r.open.decide(rec, Refused, yield)
 	} else if m := noqueueLine.FindStringSubmatch(s); m != nil && rec.from(m[1], m[2]) {
-		if m := tooManyLine.FindStringSubmatch(s); m != nil { // the others repeat what another line says
+		if m := tooManyLine.FindStringSubmatch(s); m != nil { // the others repeat what other lines say
 			rec.Rule = m[1]
 			r.open.decide(rec, Refused, yield)
 		}
 	} else if m := signatureLine.FindStringSubmatch(s); m != nil && rec.from(m[2], m[3]) {
 		if known := r.open[rec.key()]; known != nil {
-			known.Signature = m[1]
+			known.Signature = clip(m[1])
 		}
 	} else if m := rankLine.FindStringSubmatch(s); m != nil && rec.from(m[2], m[3]) {
-		if known := r.open[rec.key()]; known != nil {
-			known.DNSRank, _ = strconv.Atoi(m[1])
-			known.Line = rec.Line
-		}
+		rec.DNSRank, _ = strconv.Atoi(m[1])
+		r.open.rank(rec)
 	} else if m := disconnectLine.FindStringSubmatch(s); m != nil && rec.from(m[1], m[2]) {
 		r.open.finish(rec, yield)
 	} else {
@@ -81,10 +80,14 @@ func seconds(s string) time.Duration {
 	return time.Duration(f * float64(time.Second))
 }
 
+// maxTalk bounds what is kept of early talk: 100 octets with escapes.
+const maxTalk = 400
+
 func (rec *Record) key() netip.AddrPort { return netip.AddrPortFrom(rec.Client, rec.Port) }
 
 // begin awaits the end of a connection. One with the same address that has not ended is over.
 func (p pending) begin(rec *Record, yield func(*Record)) {
+	rec.slim()
 	if before := p[rec.key()]; before != nil && before.Verdict != "" {
 		yield(before)
 	}
@@ -98,12 +101,14 @@ func (p pending) begin(rec *Record, yield func(*Record)) {
 // decide notes a verdict. Early talk that was only observed is followed by PASS, and counts as early talk.
 func (p pending) decide(rec *Record, verdict string, yield func(*Record)) {
 	rec.Verdict = verdict
+	rec.slim()
 	known := p[rec.key()]
-	if known != nil {
+	if known != nil && rec.DNSRank == 0 {
 		rec.DNSRank = known.DNSRank
 	}
 	switch {
 	case known != nil && known.Verdict == EarlyTalker:
+		known.Observed = known.Observed || verdict == Quiet
 	case known != nil || len(p) < maxPending:
 		p[rec.key()] = rec
 	default:
@@ -111,7 +116,27 @@ func (p pending) decide(rec *Record, verdict string, yield func(*Record)) {
 	}
 }
 
-// finish yields a connection that has ended. One that waited and has no verdict was turned away by DNS lists, or found no server.
+// rank notes what DNS lists have said of a client.
+func (p pending) rank(rec *Record) {
+	rec.slim()
+	if known := p[rec.key()]; known != nil {
+		known.DNSRank, known.Line = rec.DNSRank, rec.Line
+	} else if len(p) < maxPending {
+		p[rec.key()] = rec
+	}
+}
+
+// slim bounds what a connection that has not ended keeps of its line.
+func (rec *Record) slim() {
+	if len(rec.Line) > maxKept {
+		rec.Line, rec.Talk = strings.Clone(rec.Line[:maxKept]), strings.Clone(rec.Talk)
+	}
+}
+
+const maxKept = 1024
+
+// finish yields a connection that has ended. One that has no verdict was turned away if DNS lists have its client: with that line
+// their action is taken. Otherwise it waited, and found no server.
 func (p pending) finish(rec *Record, yield func(*Record)) {
 	known := p[rec.key()]
 	if known == nil {
@@ -121,7 +146,7 @@ func (p pending) finish(rec *Record, yield func(*Record)) {
 	switch {
 	case known.Verdict != "":
 	case known.DNSRank > 0:
-		known.Verdict = Refused
+		known.Verdict, known.Rule = Refused, "DNS list"
 	default:
 		known.Verdict = NoServer
 	}

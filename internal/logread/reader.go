@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -16,11 +17,18 @@ type Kind int
 
 // The kinds.
 const (
-	Connection Kind = iota // the end of a connection
-	Summary                // connections that have no records of their own; Counts has their numbers by verdict
-	ServerDown
-	ServerUp
-	LinesLost // Counts["lines"] log lines were lost
+	Connection      Kind = iota // the end of a connection
+	Summary                     // connections that have no records of their own; Counts has their numbers by verdict
+	ServerDown                  // a check has found that
+	ServerUp                    // the same
+	LinesLost                   // Counts["lines"] log lines were lost
+	ServerMaint                 // somebody has taken the server out; it is not checked
+	ServerDrain                 // somebody has taken the server out of new connections; it is still checked
+	ServerReady                 // a server in maintenance is back, and counts as up
+	ServerUndrained             // a server that was drained takes new connections, if it is up
+	BackendDown                 // no server of the backend takes new connections
+	Offender                    // Offender has talked early again and again, and is treated as such for the time For
+	ListFailed                  // the DNS list in DNSLists was not counted Counts["times"] times, because of Cause
 )
 
 // The verdicts of connections, in hushgate's words. Shutdown is what the end of the gateway has decided.
@@ -42,19 +50,23 @@ type Record struct {
 	Verdict string
 
 	Frontend, Backend, Server string // empty if the format does not have it
-	// Held is the time until a server was chosen or the connection ended, FirstOctet the time until the client first spoke; both from
-	// the handshake, and -1 if unknown.
-	Held, FirstOctet time.Duration
-	Signature, Rule  string
-	Talk             string // what the client said first, with escapes
-	TalkOctets       int    // how much it said at once
+	// Held is the time until a server was chosen or the connection ended, FirstOctet the time until the client first spoke, Total the
+	// time until the end; all from the handshake, and -1 if unknown.
+	Held, FirstOctet, Total time.Duration
+	Connected               bool // Server has accepted the connection
+	Signature, Rule         string
+	Talk                    string // what the client said first, with escapes
+	TalkOctets              int    // how much it said at once
 	// What follows is known of few formats: why the connection ended, where it went to, and what policy had to do with it.
 	Cause, Service, Pass string
 	Observed, Accepted   bool
 	DNSLists             []string
 	DNSRank              int
-	Counts               map[string]uint64
-	Line                 string
+	// Offender became one for the time For.
+	Offender netip.Prefix
+	For      time.Duration
+	Counts   map[string]uint64
+	Line     string
 }
 
 // Reader reads logs.
@@ -63,17 +75,32 @@ type Reader struct {
 	Now time.Time
 	// Zone is the zone of times without one.
 	Zone *time.Location
+	// Only selects lines; nil: all. The others are not read.
+	Only func(line []byte) bool
 
 	Lines, Unknown uint64 // lines that were read, and those that are not about connections or servers
 
-	open pending
+	open   pending
+	latest time.Time // of the line before
 }
 
 // maxLine is the length of the longest line that is read. hushgate's lines are shorter than 8 KB.
 const maxLine = 64 << 10
 
-// File reads a file, which may be gzipped. A file that ends in the middle of its gzip data is an error after all that it has.
+// clip returns a copy of a name that no longer keeps its line, nor more of it than any name of hushgate's has.
+func clip(s string) string { return strings.Clone(s[:min(len(s), maxName)]) }
+
+const maxName = 256
+
+// File reads a file, which may be gzipped; "-" is standard input. A file that ends in the middle of its gzip data is an error after
+// all that it has.
 func (r *Reader) File(name string, yield func(*Record)) error {
+	if name == "-" {
+		if err := r.Read(os.Stdin, yield); err != nil {
+			return fmt.Errorf("read the log on standard input: %w", err)
+		}
+		return nil
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return fmt.Errorf("read a log: %w", err)
@@ -101,7 +128,7 @@ func (r *Reader) Read(from io.Reader, yield func(*Record)) error {
 		for errors.Is(err, bufio.ErrBufferFull) { // the rest of a line that is too long
 			_, err = in.ReadSlice('\n')
 		}
-		if len(line) > 0 {
+		if len(line) > 0 && (r.Only == nil || r.Only(line)) {
 			r.Lines++
 			if !whole || !r.line(string(line), yield) {
 				r.Unknown++

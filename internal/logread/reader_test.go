@@ -76,11 +76,16 @@ func TestLines(t *testing.T) {
 	for line, want := range map[string]Record{
 		tcp + "bk/<NOSRV> -1/-1/30000 50 SC 3/2/1/0/0 0/0": {
 			At: at.Add(30 * time.Second), Client: client, Port: 4000, Frontend: "ft", Backend: "bk", Verdict: NoServer, Held: 30 * time.Second, FirstOctet: -1,
+			Total: 30 * time.Second,
 		},
 		tcp + "bk/a 20000/1/21000 50 CD 3/2/1/0/0 0/0": {
 			At: at.Add(21 * time.Second), Client: client, Port: 4000, Frontend: "ft", Backend: "bk", Server: "a", Verdict: Quiet, Held: 20 * time.Second, FirstOctet: -1,
+			Total: 21 * time.Second, Connected: true,
 		},
 		"Nov 23 14:17:09 gate hushgate[1]: Server bk/a is DOWN, reason: Layer4 timeout": {
+			Kind: ServerDown, At: at.Truncate(time.Second), Backend: "bk", Server: "a", Held: -1, FirstOctet: -1,
+		},
+		"2026-11-23T15:17:09+0100 gate hushgate[1]: Server bk/a is DOWN, reason: x": { // journalctl -o short-iso
 			Kind: ServerDown, At: at.Truncate(time.Second), Backend: "bk", Server: "a", Held: -1, FirstOctet: -1,
 		},
 		"Dec 24 14:17:09 hushgate[1]: Server bk/a is UP, reason: x": { // not a time of this year yet
@@ -96,12 +101,50 @@ func TestLines(t *testing.T) {
 			At: at, Client: client, Port: 4000, Service: "[2001:db8::25]:25", Frontend: "ft", Backend: "bk", Verdict: EarlyTalker, Observed: true, Cause: "listed", Rule: "DNS list",
 			Accepted: true, Pass: "new", DNSRank: 5, DNSLists: []string{"a", "b"}, Held: time.Millisecond, FirstOctet: time.Millisecond, TalkOctets: 8, Talk: "EHLO x",
 		},
+		tcp + "bk/<NOSRV> -1/-1/100000 9 cR 3/2/1/0/0 0/0": { // it left a teaser unacknowledged
+			At: at.Add(100 * time.Second), Client: client, Port: 4000, Frontend: "ft", Backend: "bk", Verdict: HangUp, Held: 100 * time.Second, FirstOctet: -1,
+			Total: 100 * time.Second,
+		},
+		"2026-11-23T14:17:09.201Z Server bk/a is going DOWN for maintenance. 1 active and 0 backup servers left.": {
+			Kind: ServerMaint, At: at, Backend: "bk", Server: "a", Held: -1, FirstOctet: -1,
+		},
+		"2026-11-23T14:17:09.201Z Server bk/a is UP/READY (leaving forced maintenance).": {
+			Kind: ServerReady, At: at, Backend: "bk", Server: "a", Held: -1, FirstOctet: -1,
+		},
+		"2026-11-23T14:17:09.201Z Server bk/a enters drain state. 1 active and 0 backup servers left.": {
+			Kind: ServerDrain, At: at, Backend: "bk", Server: "a", Held: -1, FirstOctet: -1,
+		},
+		"2026-11-23T14:17:09.201Z Server bk/a is UP (leaving forced drain).": { // no check has found it up
+			Kind: ServerUndrained, At: at, Backend: "bk", Server: "a", Held: -1, FirstOctet: -1,
+		},
+		"2026-11-23T14:17:09.201Z backend bk has no server available!": {
+			Kind: BackendDown, At: at, Backend: "bk", Held: -1, FirstOctet: -1,
+		},
+		`{"time":"2026-11-23T14:17:09.201Z","event":"offender","client":"2001:db8::7","client_port":4000,"frontend":"ft","offender":"2001:db8::/64","for_ms":60000}`: {
+			Kind: Offender, At: at, Client: client, Port: 4000, Frontend: "ft", Offender: netip.MustParsePrefix("2001:db8::/64"), For: time.Minute, Held: -1, FirstOctet: -1,
+		},
+		"Nov 23 14:17:09 gate hushgate[1]: level=INFO msg=offender client=198.18.0.7 frontend=ft for=24h0m0s": {
+			Kind: Offender, At: at.Truncate(time.Second), Frontend: "ft", Offender: netip.MustParsePrefix("198.18.0.7/32"), For: 24 * time.Hour, Held: -1, FirstOctet: -1,
+		},
+		`Nov 23 14:17:09 gate hushgate[1]: level=WARN msg="DNS list not counted" list=black.example cause="no answer" times=3 within=1m0s`: {
+			Kind: ListFailed, At: at.Truncate(time.Second), DNSLists: []string{"black.example"}, Cause: "no answer", Counts: map[string]uint64{"times": 3}, Held: -1, FirstOctet: -1,
+		},
+		`{"time":"2026-11-23T14:17:09.201Z","client":"2001:db8::7","client_port":4000,"verdict":"refused","rule":"DNS list","dnsbl_rank":5,"dnsbl":["a.example","b.example"],"held_ms":7,"first_byte_ms":null,"connect_ms":null,"total_ms":7}`: {
+			At: at, Client: client, Port: 4000, Verdict: Refused, Rule: "DNS list", DNSRank: 5, DNSLists: []string{"a.example", "b.example"}, Held: 7 * time.Millisecond, FirstOctet: -1,
+			Total: 7 * time.Millisecond,
+		},
 		"7 log lines were lost: the log target was too slow or did not accept them": {
 			Kind: LinesLost, Held: -1, FirstOctet: -1, Counts: map[string]uint64{"lines": 7},
 		},
 	} {
 		got := read(t, reader(), []byte(line+"\n"))
 		want.Line = line
+		if len(got) == 1 {
+			got[0].At = got[0].At.In(time.UTC)
+		}
+		if want.Total == 0 {
+			want.Total = -1
+		}
 		if len(got) != 1 || !reflect.DeepEqual(*got[0], want) {
 			t.Errorf("%s: %+v, want %+v", line, got, want)
 		}
@@ -120,13 +163,16 @@ func TestPostscreen(t *testing.T) {
 		"CONNECT from [198.18.0.11]:1 to [192.0.2.1]:25", // waits
 		"CONNECT from [2001:db8::12]:1 to [2001:db8::25]:25", "DNSBL rank 5 for [2001:db8::12]:1", "DISCONNECT [2001:db8::12]:1",
 		"CONNECT from [198.18.0.13]:1 to [192.0.2.1]:25", "DNSBL rank 6 for [198.18.0.13]:1", "PASS NEW [198.18.0.13]:1", "DISCONNECT [198.18.0.13]:1", // observed
+		"CONNECT from [198.18.0.12]:1 to [192.0.2.1]:25", "DNSBL rank 5 for [198.18.0.12]:1", "DISCONNECT [198.18.0.12]:1",
+		"CONNECT from [198.18.0.15]:1 to [192.0.2.1]:25", "DNSBL rank 3 for [198.18.0.15]:1", "PASS NEW [198.18.0.15]:1", "DISCONNECT [198.18.0.15]:1", // its delay was longer
+		"CONNECT from [198.18.0.14]:1 to [192.0.2.1]:25", "PREGREET 8 after 1.5 from [198.18.0.14]:1: x", "PASS NEW [198.18.0.14]:1", "DISCONNECT [198.18.0.14]:1", // observed
 	}, "\n"+head) + "\n"
 	got := map[string]*Record{}
 	for _, rec := range read(t, reader(), []byte(log)) {
 		got[rec.Client.String()] = rec
 	}
 	for client, verdict := range map[string]string{
-		"198.18.0.7": EarlyTalker, "198.18.0.8": NoServer, "198.18.0.9": Refused, "198.18.0.10": Quiet, "2001:db8::12": Refused, "198.18.0.13": Quiet,
+		"198.18.0.7": EarlyTalker, "198.18.0.8": NoServer, "198.18.0.9": Refused, "198.18.0.10": Quiet, "2001:db8::12": Refused, "198.18.0.13": Quiet, "198.18.0.12": Refused, "198.18.0.15": Quiet, "198.18.0.14": EarlyTalker,
 	} {
 		if rec := got[client]; rec == nil || rec.Verdict != verdict {
 			t.Errorf("%s: %+v, want %s", client, rec, verdict)
@@ -135,16 +181,25 @@ func TestPostscreen(t *testing.T) {
 	if rec := got["2001:db8::12"]; rec != nil && (rec.DNSRank != 5 || rec.Line != head+"DNSBL rank 5 for [2001:db8::12]:1") || got["198.18.0.13"].DNSRank != 6 {
 		t.Errorf("%+v", rec)
 	}
-	if rec := got["198.18.0.7"]; len(got) != 6 || rec != nil && rec.TalkOctets != 8 || rec == nil || rec.Signature != "1_2_3_4" || rec.FirstOctet != 1500*time.Millisecond {
+	if a, b, c := got["198.18.0.12"], got["198.18.0.15"], got["198.18.0.14"]; a.DNSRank != 5 || a.Rule != "DNS list" || b.DNSRank != 3 || !c.Observed {
+		t.Errorf("%+v\n%+v\n%+v", a, b, c)
+	}
+	if rec := got["198.18.0.7"]; len(got) != 9 || rec != nil && rec.TalkOctets != 8 || rec == nil || rec.Signature != "1_2_3_4" || rec.FirstOctet != 1500*time.Millisecond {
 		t.Errorf("%d records, %+v", len(got), rec)
 	}
 }
 
 // TestHostile: lines that are too long, binary or cut off are skipped, and those after them are read.
 func TestHostile(t *testing.T) {
+	long := reader()
+	got := read(t, long, []byte(`{"time":"2026-11-23T14:17:09.201Z","client":"2001:db8::7","verdict":"quiet","signature":"`+strings.Repeat("x", 10_000)+`"}`+"\n"+
+		"PREGREET 8 after 1.5 from [198.18.0.7]:1: "+strings.Repeat("x", 10_000)+"\n"))
+	if len(got) != 2 || len(got[0].Signature) != maxName || len(got[1].Talk) != maxTalk || len(got[1].Line) != maxKept {
+		t.Errorf("%d records, %+v", len(got), got)
+	}
 	good := "198.18.0.7:4000 [23/Nov/2026:14:17:09.201] ft ft/<NOSRV> -1/-1/0 0 PR 3/2/1/0/0 0/0\n"
 	r := reader()
-	got := read(t, r, []byte(strings.Repeat("x", 5*maxLine)+"\n"+good+"\x00\xff\n{\"time\":1}\n{\n"+good[:40]+"\n"+good))
+	got = read(t, r, []byte(strings.Repeat("x", 5*maxLine)+"\n"+good+"\x00\xff\n{\"time\":1}\n{\n"+good[:40]+"\n"+good))
 	if len(got) != 2 || r.Lines != 7 || r.Unknown != 5 {
 		t.Errorf("%d records, %d lines, %d unknown", len(got), r.Lines, r.Unknown)
 	}
