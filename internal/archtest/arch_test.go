@@ -79,7 +79,7 @@ var rules = map[string]rule{
 
 	"internal/logread": {"", "a log is text, and its reader does not know who wrote it"},
 
-	"internal/report": {"internal/logread", "a report is made from records, of whatever log"},
+	"internal/report": {"internal/evidence internal/logread internal/replay", "a report is made from records, of whatever log, and from judged captures"},
 
 	"internal/kernelset": {"", "a set in the kernel knows only addresses"},
 

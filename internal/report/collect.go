@@ -1,10 +1,7 @@
 package report
 
 import (
-	"cmp"
-	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"hushgate/internal/logread"
@@ -13,54 +10,64 @@ import (
 // Verdicts are the columns of the report, in their order.
 var Verdicts = []string{logread.Quiet, logread.EarlyTalker, logread.HangUp, logread.Refused, logread.NoServer, logread.Shutdown}
 
-// Report is what the records of a time say.
+// rejections are the numbers of rejected connections of a network.
+type rejections struct{ early, refused uint64 }
+
+// counts are numbers of connections by verdict.
+type counts map[string]uint64
+
+// Report is what the records of a time say. Hours and days are those of To's time zone.
 type Report struct {
 	From, To time.Time
 
-	hours      map[time.Time]map[string]uint64
-	total      map[string]uint64
-	networks   map[netip.Prefix]uint64 // of rejected clients
-	signatures map[string]map[string]uint64
-	others     uint64 // rejected clients whose network was not counted by itself
+	hours      map[int64]counts // by the second in which the hour begins
+	total      counts
+	networks   map[netip.Prefix]*rejections
+	signatures map[string]counts
+	rules      map[string]counts
+	lists      map[string]counts
+	failures   map[[2]string]uint64 // of DNS lists: list and cause
+	offenders  offenders
+	others     uint64 // clients whose network was not counted by itself
+	observed   uint64 // early talkers that were let in all the same
 	unlogged   uint64 // connections that only summaries count
 	lost       uint64 // lines that a log has lost
-	talk       [curveSteps + 1]uint64
-	talkers    uint64 // whose first octet has a time
-	gaveUp     map[netip.Prefix]uint64
-	longest    time.Duration // the longest time that a client waited for a server: the delay
-	servers    map[string]*downtime
+	talk       bins   // when early talkers first spoke
+	waits      bins   // how long clients waited that a server got
+	leaves     bins   // when those hung up that gave up
+	gaveUp     map[netip.Prefix]*uint64
+	servers    map[[2]string]*server // by backend and name
+	backends   map[string]*outage
+	captured   bool // the records come from captures
+	remarks    []string
 }
 
 // The limits of what is counted by itself.
 const (
-	maxNetworks   = 100_000
-	maxSignatures = 10_000
-	maxHours      = 24 * 366
-	maxServers    = 10_000
-	curveSteps    = 120
-	curveStep     = 500 * time.Millisecond // of the curve of first octets: it ends at a minute
+	maxNetworks = 100_000
+	maxNames    = 10_000 // signatures, rules, lists, servers
+	maxHours    = 24 * 366
 	// patience is how long a client that hung up must have waited to count as one that gave up, and not as one that only looked.
 	patience = time.Second
 )
 
-// downtime is when a server was down.
-type downtime struct {
-	since time.Time // zero: it is up
-	total time.Duration
-	times int
-}
-
 // New returns an empty report about a time.
 func New(from, to time.Time) *Report {
 	return &Report{
-		From: from, To: to, hours: map[time.Time]map[string]uint64{}, total: map[string]uint64{}, networks: map[netip.Prefix]uint64{},
-		signatures: map[string]map[string]uint64{}, gaveUp: map[netip.Prefix]uint64{}, servers: map[string]*downtime{},
+		From: from, To: to, hours: map[int64]counts{}, total: counts{}, networks: map[netip.Prefix]*rejections{},
+		signatures: map[string]counts{}, rules: map[string]counts{}, lists: map[string]counts{}, failures: map[[2]string]uint64{},
+		offenders: offenders{by: map[netip.Prefix]*offender{}}, gaveUp: map[netip.Prefix]*uint64{},
+		servers: map[[2]string]*server{}, backends: map[string]*outage{},
 	}
 }
 
-// Add counts a record, if it is of the report's time.
+// Add counts a record, if it is of the report's time. What it says of a server counts also if it is older.
 func (r *Report) Add(rec *logread.Record) {
-	if rec.At.Before(r.From) || rec.At.After(r.To) {
+	if rec.At.IsZero() || rec.At.After(r.To) {
+		return
+	}
+	r.server(rec)
+	if rec.At.Before(r.From) {
 		return
 	}
 	switch rec.Kind {
@@ -72,106 +79,106 @@ func (r *Report) Add(rec *logread.Record) {
 			r.count(rec.At, verdict, n)
 			r.unlogged += n
 		}
-	case logread.ServerDown, logread.ServerUp:
-		r.server(rec)
 	case logread.LinesLost:
 		r.lost += rec.Counts["lines"]
+	case logread.Offender:
+		r.offenders.became(rec)
+	case logread.ListFailed:
+		key := [2]string{rec.DNSLists[0], rec.Cause}
+		if _, known := r.failures[key]; known || len(r.failures) < maxNames {
+			r.failures[key] += rec.Counts["times"]
+		}
+	case logread.ServerDown, logread.ServerUp, logread.ServerMaint, logread.ServerDrain, logread.ServerReady, logread.ServerUndrained, logread.BackendDown:
 	}
+}
+
+// hourOf returns when the hour of a moment begins. Where summer time ends, an hour comes twice and is two hours here.
+func (r *Report) hourOf(at time.Time) int64 {
+	_, offset := at.In(r.To.Location()).Zone()
+	s := at.Unix() + int64(offset)
+	return s - s%3600 - int64(offset)
 }
 
 func (r *Report) count(at time.Time, verdict string, n uint64) {
 	r.total[verdict] += n
-	hour := at.Truncate(time.Hour)
+	hour := r.hourOf(at)
 	if r.hours[hour] == nil && len(r.hours) < maxHours {
-		r.hours[hour] = map[string]uint64{}
+		r.hours[hour] = counts{}
 	}
 	if r.hours[hour] != nil {
 		r.hours[hour][verdict] += n
 	}
 }
 
-func (r *Report) connection(rec *logread.Record) {
-	if rec.Signature != "" {
-		if r.signatures[rec.Signature] == nil && len(r.signatures) < maxSignatures {
-			r.signatures[rec.Signature] = map[string]uint64{}
-		}
-		if r.signatures[rec.Signature] != nil {
-			r.signatures[rec.Signature][rec.Verdict]++
-		}
+// tick counts a verdict for a name, as long as there is room for it.
+func tick(names map[string]counts, name, verdict string) {
+	if name == "" {
+		return
 	}
-	switch rec.Verdict {
-	case logread.EarlyTalker:
-		r.network(r.networks, rec.Client)
-		if rec.FirstOctet >= 0 {
-			r.talkers++
-			r.talk[min(int(rec.FirstOctet/curveStep), curveSteps)]++
-		}
-	case logread.Refused:
-		r.network(r.networks, rec.Client)
-	case logread.HangUp:
-		if rec.Held >= patience {
-			r.network(r.gaveUp, rec.Client)
-		}
-	case logread.Quiet:
-		r.longest = max(r.longest, rec.Held)
+	if names[name] == nil && len(names) < maxNames {
+		names[name] = counts{}
+	}
+	if of := names[name]; of != nil {
+		of[verdict]++
 	}
 }
 
-// network counts a client in its network: /24, or /64 of IPv6.
-func (r *Report) network(in map[netip.Prefix]uint64, client netip.Addr) {
+func (r *Report) connection(rec *logread.Record) {
+	tick(r.signatures, rec.Signature, rec.Verdict)
+	tick(r.rules, rec.Rule, rec.Verdict)
+	for _, list := range rec.DNSLists {
+		tick(r.lists, list, rec.Verdict)
+	}
+	if len(rec.DNSLists) == 0 && rec.DNSRank > 0 {
+		tick(r.lists, unnamed, rec.Verdict)
+	}
+	if rec.Observed {
+		r.observed++
+	}
+	switch rec.Verdict {
+	case logread.EarlyTalker:
+		if n := room(r, r.networks, rec.Client); n != nil {
+			n.early++
+		}
+		if rec.FirstOctet >= 0 {
+			r.talk.add(rec.FirstOctet)
+		}
+	case logread.Refused:
+		if n := room(r, r.networks, rec.Client); n != nil {
+			n.refused++
+		}
+		r.offenders.refused(rec)
+	case logread.HangUp:
+		if rec.Held >= patience {
+			if n := room(r, r.gaveUp, rec.Client); n != nil {
+				*n++
+			}
+			r.leaves.add(rec.Held)
+		}
+	case logread.Quiet:
+		if rec.Held >= 0 {
+			r.waits.add(rec.Held)
+		}
+	}
+}
+
+// unnamed stands for lists that postscreen's lines do not name: they have only the sum.
+const unnamed = "(not named)"
+
+// room returns what is counted of a client's network, /24 or /64 of IPv6; nil if there are too many networks.
+func room[T any](r *Report, in map[netip.Prefix]*T, client netip.Addr) *T {
 	bits := 64
 	if client = client.Unmap(); client.Is4() {
 		bits = 24
 	}
 	p, err := client.Prefix(bits)
-	if _, known := in[p]; err != nil || !known && len(in) >= maxNetworks {
-		r.others++
-		return
-	}
-	in[p]++
-}
-
-func (r *Report) server(rec *logread.Record) {
-	name := rec.Backend + "/" + rec.Server
-	s := r.servers[name]
-	if s == nil {
-		if len(r.servers) >= maxServers {
-			return
-		}
-		s = &downtime{}
-		if r.servers[name] = s; rec.Kind == logread.ServerUp { // it went down before
-			s.since, s.times = r.From, 1
-		}
-	}
+	n := in[p]
 	switch {
-	case rec.Kind == logread.ServerDown && s.since.IsZero():
-		s.since, s.times = rec.At, s.times+1
-	case rec.Kind == logread.ServerUp && !s.since.IsZero():
-		s.total += max(0, rec.At.Sub(s.since))
-		s.since = time.Time{}
+	case err != nil || n == nil && len(in) >= maxNetworks:
+		r.others++
+	case n == nil:
+		n = new(T)
+		in[p] = n
 	}
-}
-
-// top returns the largest n entries.
-func top[K comparable](of map[K]uint64, n int, name func(K) string) (list []Row) {
-	for k, v := range of {
-		list = append(list, Row{name(k), v})
-	}
-	slices.SortFunc(list, func(a, b Row) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Name, b.Name)) })
-	return list[:min(n, len(list))]
-}
-
-// caught returns the smallest time by which a share of the early talkers had talked; ok is false if that is beyond the curve.
-func (r *Report) caught(share float64) (at time.Duration, ok bool) {
-	var sum uint64
-	for i, n := range r.talk[:curveSteps] {
-		if sum += n; r.talkers > 0 && float64(sum) >= share*float64(r.talkers) {
-			return time.Duration(i+1) * curveStep, true
-		}
-	}
-	return 0, false
-}
-
-func sortedHours(of map[time.Time]map[string]uint64) []time.Time {
-	return slices.SortedFunc(maps.Keys(of), time.Time.Compare)
+	return n
 }
