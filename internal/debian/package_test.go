@@ -74,7 +74,11 @@ func TestUnit(t *testing.T) {
 	ctx := need(t, "systemd-analyze")
 	dir := t.TempDir()
 	run(t, ctx, "dpkg-deb", "-x", filepath.Join(packages(t), "hushgate.deb"), dir)
-	unit := filepath.Join(dir, "lib/systemd/system/hushgate.service")
+	units := filepath.Join(dir, "lib/systemd/system")
+	unit := filepath.Join(units, "hushgate.service")
+	if out := run(t, ctx, "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", units+"/hushgate-report.service", units+"/hushgate-report.timer"); out != "" {
+		t.Error(out)
+	}
 	// The program is not installed here, so the unit has to name the unpacked one.
 	text, err := os.ReadFile(unit)
 	if err != nil {
@@ -181,6 +185,30 @@ func (m *machine) pid(t *testing.T, ctx context.Context) string {
 	return strings.TrimPrefix(m.sh(t, ctx, "systemctl show -p MainPID hushgate"), "MainPID=")
 }
 
+// reports lets the timer's service send a report from the journal, and one from a file that names a capture, to a sendmail that may
+// change its group, as Postfix's does.
+func (m *machine) reports(t *testing.T, ctx context.Context) {
+	t.Helper()
+	m.sh(t, ctx, `install -d -m 1777 /var/sent && printf '%s\n' '#!/bin/sh' 'echo "$@" >/var/sent/args; cat >/var/sent/mail; grep NoNewPrivs /proc/self/status >/var/sent/status' \
+		>/usr/sbin/sendmail && chmod 755 /usr/sbin/sendmail && systemctl enable --now hushgate-report.timer && systemctl start hushgate-report.service`)
+	sent := m.sh(t, ctx, "cat /var/sent/args /var/sent/status /var/sent/mail")
+	for _, want := range []string{"-t -oi\n", "NoNewPrivs:\t0\n", "To: postmaster\n", "4 rejected, 4 passed"} {
+		if !strings.Contains(sent, want) {
+			t.Errorf("no %q in what was sent:\n%s", want, sent)
+		}
+	}
+	m.sh(t, ctx, "rm /var/sent/mail; echo 'REPORT_TO=ops@example.net REPORT_FILES=/nonexistent' | tr ' ' '\\n' >/etc/default/hushgate-report")
+	if out, err := m.try(ctx, "systemctl start hushgate-report.service"); err == nil {
+		t.Errorf("a report about a file that does not exist succeeds: %s", out)
+	}
+	if sent := m.sh(t, ctx, "systemctl reset-failed hushgate-report.service; cat /var/sent/mail"); !strings.Contains(sent, "To: <ops@example.net>") {
+		t.Errorf("what was sent: %s", sent)
+	}
+	if next := m.sh(t, ctx, "systemctl show -p NextElapseUSecRealtime --value hushgate-report.timer"); !strings.Contains(next, "06:0") {
+		t.Errorf("the timer elapses next at %q", next)
+	}
+}
+
 // TestPackage takes the package through its life on a machine with systemd: installation, configuration, start, reload,
 // takeover by a new process, crash, upgrade with a changed configuration, which a connection survives, removal and purge. Mail
 // goes through a gateway that runs as its own user, with two capabilities, in the sandbox of the unit.
@@ -229,6 +257,8 @@ func TestPackage(t *testing.T) {
 		return slices.Contains(state, "ActiveState=active") && !slices.Contains(state, "MainPID=0") && !slices.Contains(state, "MainPID="+before)
 	})
 	works(t, ctx, l)
+
+	m.reports(t, ctx)
 
 	before = m.pid(t, ctx)
 	c := greeted(t, ctx, l)
