@@ -196,6 +196,14 @@ func TestRetryWithoutRedispatch(t *testing.T) {
 	if d := r.dec.Segment.Dst; d != addr("10.0.0.11") {
 		t.Errorf("without redispatch, the retry went to %v", d)
 	}
+	if s := r.shard.Stats(); s.Retries != 1 || s.Redispatches != 0 {
+		t.Errorf("%d retries, %d redispatches are counted", s.Retries, s.Redispatches)
+	}
+	r = connecting(t, testConfig(false)) // with it, to the other one
+	r.server(wire.RST|wire.ACK, 0, 1, 0)
+	if s := r.shard.Stats(); s.Retries != 0 || s.Redispatches != 1 {
+		t.Errorf("with redispatch %d retries, %d redispatches are counted", s.Retries, s.Redispatches)
+	}
 }
 
 // A segment outside every window, with a wrong checksum, does not change the timestamp that the server sees.

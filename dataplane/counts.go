@@ -8,6 +8,7 @@ type Counts struct {
 	Services []int // by ServiceID: connections whose handshake is complete, and that have not ended
 	Servers  []int // by ServerID: connections that it has, or is being asked to take
 	Policy   policy.Counts
+	Tables   Tables
 	Stress   bool // tables are so full that policy shortens delays
 }
 
@@ -15,7 +16,7 @@ type Counts struct {
 // connections there are.
 func (s *Shard) Counts() Counts {
 	return Counts{
-		Stats: s.Stats(), Stress: s.stress.On(), Policy: s.PolicyCounts(),
+		Stats: s.Stats(), Tables: s.Tables(), Stress: s.stress.On(), Policy: s.PolicyCounts(),
 		Services: append([]int(nil), s.actives...), Servers: append([]int(nil), s.servers...),
 	}
 }

@@ -156,7 +156,16 @@ func dropOfKind(k wire.Kind) Drop {
 	return DropOther
 }
 
-func (s *Shard) drop(d Drop) { s.stats.Dropped[d]++ }
+func (s *Shard) drop(d Drop) {
+	s.stats.Dropped[d]++
+	if s.drops != nil {
+		s.drops[d]++
+	}
+}
+
+// CountDrops counts drops at another place too from now on, for example at that of the interface by which the frames come in. With nil
+// it does not.
+func (s *Shard) CountDrops(at *[Drops]uint64) { s.drops = at }
 
 // Discard counts a frame that was dropped outside the shard, on its way in or out.
 func (s *Shard) Discard(d Drop) { s.drop(d) }

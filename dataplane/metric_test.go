@@ -36,16 +36,20 @@ func TestEveryCounterIsDeclared(t *testing.T) {
 
 	name := regexp.MustCompile(`^[a-z][a-z_]*$`)
 	seen, told := map[string]bool{}, uint64(0)
-	for m, v := range s.Each() {
+	for m := range s.Each() {
 		told++
-		key := m.Name + "/" + m.Value
+		key := m.Name
+		for _, l := range m.Labels {
+			key += "/" + l.Value
+			if l.Name == "" || l.Value == "" || l.Value == "unknown" {
+				t.Errorf("%s: label %+v", m.Name, l)
+			}
+		}
 		switch {
-		case v != told:
-			t.Errorf("%s: %d, want %d", key, v, told)
+		case m.Value != told:
+			t.Errorf("%s: %d, want %d", key, m.Value, told)
 		case !name.MatchString(m.Name) || m.Help == "":
 			t.Errorf("field %d: incomplete: %+v", told, m)
-		case (m.Label == "") != (m.Value == "") || m.Value == "unknown":
-			t.Errorf("%s: label %q has the value %q", m.Name, m.Label, m.Value)
 		case seen[key]:
 			t.Errorf("%s is declared twice", key)
 		case m.Gauge != gauges[m.Name]:

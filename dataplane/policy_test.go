@@ -213,7 +213,7 @@ func TestStress(t *testing.T) {
 	for n := range 40 {
 		d.fromClient(n, wire.RST|wire.ACK, 1001, isses[n]+1, "")
 	}
-	if e := d.eventsOf(EventStress); len(e) != 1 || e[0].Stress || e[0].Active != 70 {
+	if e := d.eventsOf(EventStress); len(e) != 1 || e[0].Stress || e[0].Active != 70 || d.shard.Stats().StressBegun != 1 {
 		t.Errorf("stress ends: %+v", e)
 	}
 	d.shard.audit(t)
@@ -328,9 +328,9 @@ func TestPolicyCounts(t *testing.T) {
 		d.hold(2)
 		got := map[string]uint64{}
 		counts := d.shard.PolicyCounts()
-		for m, n := range EachCount(&counts) {
-			if n > 0 {
-				got[m.Name+" "+m.Value] = n
+		for n := range EachCount(&counts) {
+			if n.Value > 0 {
+				got[n.Name+" "+n.Labels[0].Value] = n.Value
 			}
 		}
 		want := map[string]uint64{"rule_matches ft: wait (f:1)": 3, "rule_matches too many connections": 2, "list_matches all": 3}

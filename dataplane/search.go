@@ -140,10 +140,12 @@ func (s *Shard) serverFailed(id uint32, f *flow, c Cause) {
 	}
 	if p.backend.Redispatch && p.Another(failed.Union(p.foreign[family(f.client.Is4())])) {
 		x.tried = failed
+		s.stats.Redispatches++
 		s.findServer(id, f)
 		return
 	}
 	// There is no other server. The same one gets another try after a pause, as in HAProxy: it may be restarting.
+	s.stats.Retries++
 	x.tried = nat.Set{}
 	if !p.backend.Redispatch && x.slot != noSlot {
 		x.tried = nat.AllBut(int(x.slot))

@@ -17,6 +17,7 @@ type Shard struct {
 	cfg   *Config
 	now   mono.Time
 	stats Stats
+	drops *[Drops]uint64 // where drops are counted once more: see CountDrops
 
 	flows  *flowtab.Slab[flow]
 	exts   *flowtab.Slab[splice]
@@ -63,6 +64,7 @@ type Shard struct {
 	passing   flow            // scratch flow for SYNs that are answered without a record
 	flood     mono.Time       // when the last SYN was answered without a record
 	used      usedCookies     // cookies that have opened a connection
+	usedLen   int             // how many of them are remembered
 	hash      hasher
 	rsts      limiter // RSTs to unknown clients
 	acks      limiter // to clients that completed their handshake

@@ -71,7 +71,7 @@ func (s *Shard) recall(svc ServiceID, seg *wire.Segment) bool {
 		return true
 	}
 	s.stats.Recalled++
-	s.used.add(s.cookieHash(seg))
+	s.usedLen += s.used.add(s.cookieHash(seg))
 	f := s.flows.At(id)
 	*f = flow{client: seg.Src, clientPort: seg.SrcPort, service: svc, syn: s.now, phase: PhaseHalfOpen}
 	f.conn.Recall(seg, mss, s.clock.TimestampOffset(&tuple), s.pool(f).offer.WindowScale)

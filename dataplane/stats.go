@@ -38,10 +38,13 @@ type Stats struct {
 	SYNsAgain         uint64 `name:"syns_again" help:"SYNs to servers sent again"`
 	TeasersAgain      uint64 `name:"teasers_again" help:"teasers, or parts of them, sent again"`
 	HeadersAgain      uint64 `name:"headers_again" help:"PROXY headers sent again"`
+	Redispatches      uint64 `name:"redispatches" help:"attempts to connect to another server after one had failed"`
+	Retries           uint64 `name:"retries" help:"attempts to connect to the same server once more after a pause"`
 	ServersFailed     uint64 `name:"servers_failed" help:"failed attempts to connect to a server"`
 	OffersBroken      uint64 `name:"offers_broken" help:"connections whose server granted fewer TCP options than the client had been promised"`
 	TuplesInUse       uint64 `name:"tuples_in_use" help:"servers passed over because the client's port was in use with them"`
 	SourcePortsUsedUp uint64 `name:"source_ports_used_up" help:"servers passed over because no port of their server-side address was free"`
+	StressBegun       uint64 `name:"stress_begun" help:"times that a shard's tables became so full that delays are shorter"`
 	ChallengeACKs     uint64 `name:"challenge_acks" help:"challenge ACKs sent (RFC 5961)"`
 	ICMPErrors        uint64 `name:"icmp_errors" help:"ICMP errors translated and forwarded"`
 	FinishedGivenUp   uint64 `name:"finished_given_up" help:"records of ended connections freed early because all records, or all ports of a server-side address, were in use"`

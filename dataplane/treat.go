@@ -324,6 +324,9 @@ func (s *Shard) press() {
 		policy.Use{Used: s.flows.Len() - int(s.over()), Limit: lim.Flows},
 		policy.Use{Used: int(s.stats.Phase[PhaseHalfOpen]), Limit: lim.HalfOpenRecords()},
 	) {
+		if s.stress.On() {
+			s.stats.StressBegun++
+		}
 		s.events = append(s.events, Event{
 			Kind: EventStress, Server: NoServer, Stress: s.stress.On(), Active: uint32(s.active), Closed: s.now,
 		})

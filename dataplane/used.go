@@ -53,19 +53,23 @@ func (u usedCookies) has(hash uint64) bool {
 	return slices.Contains(u[bucket][:], mark)
 }
 
-// add records that a cookie was used. The first call allocates the table.
-func (u *usedCookies) add(hash uint64) { u.put(u.place(hash)) }
+// add records that a cookie was used. The first call allocates the table. It returns how many marks there are more.
+func (u *usedCookies) add(hash uint64) (more int) { return u.put(u.place(hash)) }
 
-func (u *usedCookies) put(bucket int, mark uint32) {
+func (u *usedCookies) put(bucket int, mark uint32) (more int) {
 	if *u == nil {
 		*u = make(usedCookies, usedBuckets)
 	}
 	b := &(*u)[bucket]
 	if slices.Contains(b[:], mark) { // two restored shards may both have it
-		return
+		return 0
+	}
+	if b[usedMarks-1] == 0 { // otherwise the oldest is overwritten
+		more = 1
 	}
 	copy(b[1:], b[:usedMarks-1])
 	b[0] = mark
+	return more
 }
 
 // save serialises the marks: for each bucket an octet with their number, then the marks, four octets each. An empty table
@@ -99,7 +103,7 @@ func (s *Shard) Remember(saved []byte) error {
 		n := int(saved[0])
 		for i := n; i > 0; i-- { // the oldest first
 			if mark := binary.BigEndian.Uint32(saved[4*i-3:]); mark != 0 {
-				s.used.put(bucket, mark)
+				s.usedLen += s.used.put(bucket, mark)
 			}
 		}
 		saved = saved[1+4*n:]

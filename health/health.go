@@ -39,6 +39,9 @@ const (
 	L7TOUT Code = "L7TOUT" // connected, then not answered in time
 )
 
+// Codes are all outcomes.
+var Codes = [...]Code{L4OK, L4CON, L4TOUT, L7OK, L7RSP, L7STS, L7TOUT}
+
 // Result is the result of one check.
 type Result struct {
 	Code        Code

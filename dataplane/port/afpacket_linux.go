@@ -43,8 +43,17 @@ type Config struct {
 type Stats struct {
 	Received   uint64 // frames
 	Sent       uint64
+	OctetsIn   uint64 // of those received, from the link addresses on
+	OctetsOut  uint64 // of those sent
 	KernelDrop uint64 // frames dropped because the kernel's queue was full
 	SendDrop   uint64 // frames that the kernel refused to send
+}
+
+// Add adds the counters of another port.
+func (s *Stats) Add(o Stats) {
+	s.Received, s.Sent = s.Received+o.Received, s.Sent+o.Sent
+	s.OctetsIn, s.OctetsOut = s.OctetsIn+o.OctetsIn, s.OctetsOut+o.OctetsOut
+	s.KernelDrop, s.SendDrop = s.KernelDrop+o.KernelDrop, s.SendDrop+o.SendDrop
 }
 
 // AFPacket receives and sends frames on one interface: with a packet socket for each protocol that it receives, and one more
@@ -57,7 +66,7 @@ type AFPacket struct {
 	side    wire.Side
 	in      mmsgs
 	out     mmsgs
-	stats   struct{ received, sent, kernelDrop, sendDrop atomic.Uint64 }
+	stats   struct{ received, sent, octetsIn, octetsOut, kernelDrop, sendDrop atomic.Uint64 }
 }
 
 // mmsgs holds the message headers of a batch. The receive buffers are one anonymous mapping, in which untouched pages use no
@@ -186,8 +195,19 @@ func (p *AFPacket) Read(frames [][]byte) (n int, err error) {
 		s.quiet = false
 	}
 	p.first = (p.first + 1) % len(p.sockets) // so that a flood of one protocol does not keep out the other
-	p.stats.received.Add(uint64(n))
+	if n > 0 {
+		p.stats.received.Add(uint64(n))
+		p.stats.octetsIn.Add(octets(frames[:n]))
+	}
 	return n, err
+}
+
+// octets returns how long frames are on the link. Each has a virtio header in front.
+func octets(frames [][]byte) (sum uint64) {
+	for _, f := range frames {
+		sum += uint64(max(0, len(f)-wire.VnetLen))
+	}
+	return sum
 }
 
 // receive reads from a packet socket into frames, from an index on.
@@ -230,6 +250,7 @@ func (p *AFPacket) Write(frames [][]byte) error {
 			unix.MSG_DONTWAIT, 0, 0)
 		if errno == 0 {
 			p.stats.sent.Add(uint64(sent))
+			p.stats.octetsOut.Add(octets(frames[:sent]))
 			frames = frames[sent:]
 			continue
 		}
@@ -280,8 +301,8 @@ func (p *AFPacket) Stats() Stats {
 		}
 	}
 	return Stats{
-		Received: p.stats.received.Load(), Sent: p.stats.sent.Load(), KernelDrop: p.stats.kernelDrop.Load(),
-		SendDrop: p.stats.sendDrop.Load(),
+		Received: p.stats.received.Load(), Sent: p.stats.sent.Load(), OctetsIn: p.stats.octetsIn.Load(),
+		OctetsOut: p.stats.octetsOut.Load(), KernelDrop: p.stats.kernelDrop.Load(), SendDrop: p.stats.sendDrop.Load(),
 	}
 }
 

@@ -173,8 +173,12 @@ func TestSuperFramesPass(t *testing.T) {
 			if n := largest.Load(); (n > 3000) != offloads {
 				t.Errorf("the largest frame had %d octets", n)
 			}
-			if s := x.left.Stats(); s.Received == 0 || s.KernelDrop > 0 || s.SendDrop > 0 {
+			s, out := x.left.Stats(), x.right.Stats()
+			if s.Received == 0 || s.KernelDrop > 0 || s.SendDrop > 0 {
 				t.Errorf("%+v", s)
+			}
+			if s.OctetsIn < uint64(len(data)) || out.OctetsOut != s.OctetsIn || out.Sent != s.Received {
+				t.Errorf("%d octets were carried, but counted is %+v on the way in and %+v on the way out", len(data), s, out)
 			}
 		})
 	}
@@ -208,7 +212,7 @@ func TestOthersStayOut(t *testing.T) {
 	}
 	bad := [][]byte{make([]byte, 3), make([]byte, wire.VnetLen+60)} // the first is too short to be a frame; the second is sent
 	x.must(t, x.left.Write(bad))
-	if s := x.left.Stats(); s.Sent != 1 || s.SendDrop != 1 {
+	if s := x.left.Stats(); s.Sent != 1 || s.SendDrop != 1 || s.OctetsOut != 60 {
 		t.Errorf("%+v", s)
 	}
 }

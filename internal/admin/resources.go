@@ -344,28 +344,29 @@ type ClientName struct {
 
 // Check is what is known of a server's health.
 type Check struct {
-	Enabled    bool       `json:"enabled"`
-	Rise       int        `json:"rise"`
-	Fall       int        `json:"fall"`
-	Health     int        `json:"health"` // HAProxy's counter: from rise on the server is up
-	Code       string     `json:"code"`   // HAProxy's name of the last result, such as L7OK; empty before the first check
-	Status     int        `json:"status"` // the SMTP reply that decided, or 0
-	Text       string     `json:"text"`   // the result in words
-	DurationMs int64      `json:"duration_ms"`
-	At         *time.Time `json:"at"` // when the last check ended
-	Checks     uint64     `json:"checks"`
-	Failures   uint64     `json:"failures"`
-	Downs      uint64     `json:"downs"` // how often checks have turned the server down
+	Enabled    bool              `json:"enabled"`
+	Rise       int               `json:"rise"`
+	Fall       int               `json:"fall"`
+	Health     int               `json:"health"` // HAProxy's counter: from rise on the server is up
+	Code       string            `json:"code"`   // HAProxy's name of the last result, such as L7OK; empty before the first check
+	Status     int               `json:"status"` // the SMTP reply that decided, or 0
+	Text       string            `json:"text"`   // the result in words
+	DurationMs int64             `json:"duration_ms"`
+	At         *time.Time        `json:"at"` // when the last check ended
+	Checks     uint64            `json:"checks"`
+	Failures   uint64            `json:"failures"`
+	Results    map[string]uint64 `json:"results"` // checks by Code
+	Downs      uint64            `json:"downs"`   // how often checks have turned the server down
 }
 
 // Counter is one number of the gateway.
 type Counter struct {
-	Name  string `json:"name"`
-	Help  string `json:"help"`
-	Label string `json:"label,omitempty"` // distinguishes numbers of one name
-	Value string `json:"label_value,omitempty"`
-	Gauge bool   `json:"gauge"` // a present number that can shrink
-	Count uint64 `json:"count"` // over all shards
+	Name   string            `json:"name"`
+	Help   string            `json:"help"`
+	Labels map[string]string `json:"labels"` // distinguish numbers of one name
+	Unit   string            `json:"unit"`   // "nanoseconds" or "unix nanoseconds"; empty for what is counted
+	Gauge  bool              `json:"gauge"`  // a present number that can shrink
+	Count  uint64            `json:"count"`  // over all shards, unless a label names one
 }
 
 // History has the latest samples of what the gateway did, oldest first. Each list of numbers is as long as Times.

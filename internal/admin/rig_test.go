@@ -69,14 +69,18 @@ func (f *fake) Frontends(ctx context.Context) ([]Frontend, error) {
 func (f *fake) Servers(ctx context.Context) ([]Server, error) {
 	return []Server{
 		{Backend: "bk", Name: "a", Address: "10.0.0.11:25", State: ServerReady, Weight: 1, Up: true, Since: &moment, Check: &Check{
-			Enabled: true, Rise: 2, Fall: 3, Health: 4, Code: "L7OK", Status: 250, Text: "fine", DurationMs: 3, At: &moment,
+			Enabled: true, Rise: 2, Fall: 3, Health: 4, Code: "L7OK", Status: 250, Text: "fine", DurationMs: 3, At: &moment, Results: map[string]uint64{"L7OK": 1},
 		}},
 		{Backend: "bk", Name: "b", Address: "[2001:db8::11]:25", State: ServerMaint},
 	}, f.enter(ctx)
 }
 
 func (f *fake) Counters(ctx context.Context) ([]Counter, error) {
-	return []Counter{{Name: "syns", Help: "help", Count: 1 << 63}, {"flows", "help", "phase", "held", true, 3}}, f.enter(ctx)
+	return []Counter{
+		{Name: "syns", Help: "help", Labels: map[string]string{}, Count: 1 << 63},
+		{"flows", "help", map[string]string{"phase": "held"}, "", true, 3},
+		{"shard_busy", "help", map[string]string{"shard": "0"}, "nanoseconds", false, 5},
+	}, f.enter(ctx)
 }
 
 func (f *fake) History(ctx context.Context, after uint64) (History, error) {

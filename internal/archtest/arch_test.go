@@ -17,7 +17,7 @@ import (
 const root = "../.."
 
 // core are the packages that do no I/O: equal inputs give equal output.
-var core = []string{"dataplane", "internal/ehlo", "internal/flowtab", "internal/policy", "internal/proxyproto", "internal/wire", "nat", "tcpstate"}
+var core = []string{"dataplane", "internal/ehlo", "internal/flowtab", "internal/numbers", "internal/policy", "internal/proxyproto", "internal/wire", "nat", "tcpstate"}
 
 // pure lists what the core may import from outside the project: nothing that does I/O, waits, locks, logs or uses randomness.
 var pure = strings.Fields(`bytes cmp encoding/binary errors fmt iter maps math math/bits net/netip reflect slices strconv
@@ -31,12 +31,13 @@ type rule struct{ imports, why string }
 
 var rules = map[string]rule{
 	"internal/mono":     {"", "time depends on nothing"},
+	"internal/numbers":  {"", "numbers do not know what they count"},
 	"internal/wire":     {"", "octets know no connections"},
 	"internal/flowtab":  {"internal/mono", "tables do not know what a record is"},
 	"internal/policy":   {"internal/flowtab internal/mono internal/wire", "policy knows addresses, and neither TCP nor where lists come from"},
 	"tcpstate":          {"internal/mono internal/wire", "TCP knows no servers: the shard introduces nat"},
 	"nat":               {"internal/wire", "arithmetic knows no states: the shard introduces tcpstate"},
-	"dataplane":         {"internal/ehlo internal/flowtab internal/mono internal/policy internal/proxyproto internal/wire nat tcpstate", "the core knows no I/O, no configuration and no log"},
+	"dataplane":         {"internal/ehlo internal/flowtab internal/mono internal/numbers internal/policy internal/proxyproto internal/wire nat tcpstate", "the core knows no I/O, no configuration and no log"},
 	"dataplane/port":    {"internal/wire", "a port moves frames and decides nothing"},
 	"health":            {"internal/proxyproto", "a check knows no clients"},
 	"internal/config":   {"internal/dnsbl internal/lists internal/logformat internal/policy", "a configuration knows neither the machine nor its own use; rules and lists are in the words of their packages"},
@@ -58,7 +59,7 @@ var rules = map[string]rule{
 	"internal/logformat": {"", "a format knows names, and not where their values come from"},
 
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/kernelset internal/logqueue internal/metrics internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/privilege internal/recall internal/runtimeapi internal/wire",
+		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/kernelset internal/logqueue internal/metrics internal/mono internal/netenv internal/numbers internal/passfile internal/plan internal/policy internal/privilege internal/recall internal/runtimeapi internal/wire",
 		"the gateway wires parts together; TCP and translation are the shard's work",
 	},
 	"internal/doctor": {

@@ -176,7 +176,11 @@ func (c *Client) run(k key, z *zone) {
 	defer c.running.Done()
 	ctx, cancel := context.WithTimeout(c.context, c.config.Timeout)
 	defer cancel()
+	began := c.config.Now()
 	o := c.query(ctx, k, z)
+	if c.config.Took != nil && c.context.Err() == nil {
+		c.config.Took(z.name, c.config.Now().Sub(began))
+	}
 	c.mu.Lock()
 	z.stats.count(o)
 	c.cache.put(k, o, c.config.Now())

@@ -34,6 +34,10 @@ type Config struct {
 	Sockets        int           // open at the same time; 256 by default
 	Asks           int           // that wait for an answer; 65,536 by default
 
+	// Took, if not nil, is told how long each question to a list took, until it was answered or given up. It is called by many
+	// goroutines at once, and must not block.
+	Took func(list string, took time.Duration)
+
 	Log *slog.Logger     // none by default
 	Now func() time.Time // for what is kept and how often is logged; time.Now by default
 }

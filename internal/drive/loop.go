@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"time"
 
 	"hushgate/dataplane"
@@ -57,6 +58,7 @@ type Loop struct {
 	orders chan func(*dataplane.Shard)
 	looks  chan struct{} // holds one element while a look is waiting, is carried out, or pauses: see Look
 	frames [port.Batch][]byte
+	load   load
 	Given  bool // set by an order when the shard belongs to another process: no frame more is handled
 }
 
@@ -68,6 +70,7 @@ func NewLoop(number int, shard *dataplane.Shard, clock mono.Clock, ports []Port,
 	l := &Loop{
 		Shard: shard, clock: clock, ports: ports, waiter: w, number: number, sinks: sinks,
 		orders: make(chan func(*dataplane.Shard), 256), looks: make(chan struct{}, 1),
+		load: load{dropped: make([][dataplane.Drops]uint64, len(ports))},
 	}
 	l.egress = newEgress(ports, r, lost, func(d dataplane.Drop) { l.Shard.Discard(d) })
 	return l
@@ -86,6 +89,7 @@ func (l *Loop) Do(ctx context.Context, f func(*dataplane.Shard)) {
 func (l *Loop) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, l.waiter.Wake)
 	defer stop()
+	l.load.began = l.clock.Now()
 	for ctx.Err() == nil {
 		busy, err := l.turn()
 		if err != nil {
@@ -94,9 +98,11 @@ func (l *Loop) Run(ctx context.Context) error {
 		if busy {
 			continue
 		}
-		if err := l.waiter.Wait(l.patience()); err != nil {
+		now := l.clock.Now()
+		if err := l.waiter.Wait(l.patience(now)); err != nil {
 			return err
 		}
+		l.load.idle += l.clock.Now().Sub(now)
 	}
 	return nil
 }
@@ -115,11 +121,14 @@ func (l *Loop) turn() (busy bool, err error) {
 	if l.Given {
 		return false, ErrGiven
 	}
-	for _, p := range l.ports {
+	l.load.turns++
+	for i, p := range l.ports {
 		n, err := p.Read(l.frames[:])
 		if err != nil {
 			return false, fmt.Errorf("read from %s: %w", p.Name(), err)
 		}
+		l.load.reads[bits.Len(uint(n))]++
+		l.Shard.CountDrops(&l.load.dropped[i])
 		busy = busy || n == len(l.frames)
 		now := l.clock.Now()
 		for _, f := range l.frames[:n] {
@@ -127,6 +136,7 @@ func (l *Loop) turn() (busy bool, err error) {
 				l.Shard.Input(now, p.Side(), f)
 			}
 		}
+		l.Shard.CountDrops(nil)
 		if n > 0 { // before the port's frames are overwritten
 			if err := l.Drain(now); err != nil {
 				return false, err
@@ -149,13 +159,13 @@ func (l *Loop) Drain(now mono.Time) error {
 	return l.egress.send(now, batch.Out)
 }
 
-// patience returns how long the loop may sleep: until the next deadline, or until a parked frame is tried again.
-func (l *Loop) patience() time.Duration {
+// patience returns how long the loop may sleep from now on: until the next deadline, or until a parked frame is tried again.
+func (l *Loop) patience(now mono.Time) time.Duration {
 	next := min(l.Shard.NextDeadline(), l.egress.retryAt())
 	if next == mono.Never {
 		return -1
 	}
-	return max(0, next.Sub(l.clock.Now()))
+	return max(0, next.Sub(now))
 }
 
 // Parked returns the frames that wait for the link address of their next hop.

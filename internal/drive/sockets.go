@@ -2,6 +2,7 @@ package drive
 
 import (
 	"errors"
+	"sync"
 	"sync/atomic"
 
 	"hushgate/dataplane/port"
@@ -16,9 +17,10 @@ type Socket struct {
 
 	echoes *echoes // for a moment after a takeover
 
-	lost     atomic.Uint64 // frames to be sent while the interface did not exist
-	past     atomic.Uint64 // SendDrop and
-	pastFull atomic.Uint64 // KernelDrop, each summed over the sockets that were closed
+	lost atomic.Uint64 // frames to be sent while the interface did not exist
+
+	mu   sync.Mutex // of Swap and Stats, so that no reader misses the counters of a port that is being replaced
+	past port.Stats // of the ports that were closed
 }
 
 // NewSocket returns a socket whose interface exists.
@@ -71,25 +73,27 @@ func (s *Socket) Index() int {
 	return 0
 }
 
-// Lost returns the losses of all sockets that the interface has had.
-func (s *Socket) Lost() (queueFull, notSent uint64) {
-	queueFull, notSent = s.pastFull.Load(), s.past.Load()+s.lost.Load()
+// Stats returns the counters of all ports that the interface has had. Frames to be sent while it did not exist are among SendDrop.
+func (s *Socket) Stats() port.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := s.past
+	sum.SendDrop += s.lost.Load()
 	if p := s.now.Load(); p != nil {
-		st := p.Stats()
-		queueFull, notSent = queueFull+st.KernelDrop, notSent+st.SendDrop
+		sum.Add(p.Stats())
 	}
-	return queueFull, notSent
+	return sum
 }
 
 // Swap replaces the present port with another one or none, and closes the present one.
 func (s *Socket) Swap(p *port.AFPacket) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	old := s.now.Swap(p)
 	if old == nil {
 		return nil
 	}
-	st := old.Stats()
-	s.pastFull.Add(st.KernelDrop)
-	s.past.Add(st.SendDrop)
+	s.past.Add(old.Stats())
 	return old.Close()
 }
 

@@ -34,7 +34,26 @@ type serverRecord struct {
 	checks   uint64
 	failures uint64
 	downs    uint64 // how often checks turned it down
+	results  results
 	hand     byHand
+}
+
+// results counts checks by their outcome, in the order of health.Codes.
+type results [len(health.Codes)]uint64
+
+func (r *results) note(c health.Code, n uint64) {
+	if i := slices.Index(health.Codes[:], c); i >= 0 {
+		r[i] += n
+	}
+}
+
+// byCode lists all outcomes, also those that did not occur.
+func (r *results) byCode() map[string]uint64 {
+	m := map[string]uint64{}
+	for i, c := range health.Codes {
+		m[string(c)] = r[i]
+	}
+	return m
 }
 
 // set takes the servers of a configuration. A server that was there before keeps its state, as in dataplane.Reload.
@@ -80,6 +99,7 @@ func (t *serverStates) checked(id dataplane.ServerID, r *health.Report, at time.
 	v := &t.records[id]
 	v.counter, v.last, v.at = r.Counter, r.Result, at
 	v.checks++
+	v.results.note(r.Result.Code, 1)
 	if !r.Result.OK() {
 		v.failures++
 	}
@@ -98,6 +118,14 @@ func (t *serverStates) save() (list []serverState) {
 	for i := range t.records {
 		r := &t.records[i]
 		v := serverState{Up: r.up, Counter: r.counter, Checks: r.checks, Failures: r.failures, Downs: r.downs, Hand: r.hand.save()}
+		for i, n := range r.results {
+			if n > 0 {
+				if v.Results == nil {
+					v.Results = map[string]uint64{}
+				}
+				v.Results[string(health.Codes[i])] = n
+			}
+		}
 		if !r.since.IsZero() {
 			v.Since = r.since.UnixMilli()
 		}
@@ -114,6 +142,9 @@ func (t *serverStates) restore(b *plan.Tables, list []serverState) {
 	for i := range min(len(list), len(t.records)) {
 		r, v := &t.records[i], &list[i]
 		r.up, r.counter, r.checks, r.failures, r.downs, r.hand = v.Up, v.Counter, v.Checks, v.Failures, v.Downs, v.Hand.restore()
+		for code, n := range v.Results {
+			r.results.note(health.Code(code), n)
+		}
 		if v.Since != 0 {
 			r.since = time.UnixMilli(v.Since)
 		}
@@ -229,6 +260,7 @@ func (g *gateway) follow(ctx context.Context, c *plan.Check) func(health.Report)
 	return func(r health.Report) {
 		if !c.Visit {
 			g.state.checked(c.ServerID, &r, time.Now())
+			g.numbers.Checked(c.Backend, c.Server, r.Result.Duration)
 		}
 		if !r.Result.OK() {
 			g.mirror.DoubtServer(c.Addr.Addr())

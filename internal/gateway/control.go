@@ -3,7 +3,6 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"net"
 	"net/netip"
@@ -14,7 +13,6 @@ import (
 	"hushgate/internal/admin"
 	"hushgate/internal/config"
 	"hushgate/internal/connlog"
-	"hushgate/internal/drive"
 	"hushgate/internal/logqueue"
 	"hushgate/internal/plan"
 	"hushgate/internal/policy"
@@ -52,20 +50,23 @@ func (g *gateway) joinAPI(conn net.Conn, by string) {
 }
 
 // counts adds up the present numbers of all shards.
-func (g *gateway) counts(ctx context.Context) (sum dataplane.Counts, err error) {
+func (g *gateway) counts(ctx context.Context) (dataplane.Counts, error) {
+	looks, err := g.looks(ctx)
+	return sumOf(looks), err
+}
+
+// sumOf adds up what the shards show, apart from what belongs to one alone.
+func sumOf(looks []look) (sum dataplane.Counts) {
 	var decided []policy.Counts
-	for _, l := range g.loops {
-		c, ok := drive.Look(ctx, l, (*dataplane.Shard).Counts)
-		if !ok {
-			return sum, fmt.Errorf("ask a shard: %w", context.Cause(ctx))
-		}
+	for i := range looks {
+		c := &looks[i]
 		sum.Stats.Add(&c.Stats)
 		decided = append(decided, c.Policy)
 		sum.Stress = sum.Stress || c.Stress
 		sum.Services, sum.Servers = added(sum.Services, c.Services), added(sum.Servers, c.Servers)
 	}
 	sum.Policy = policy.Sum(decided...)
-	return sum, nil
+	return sum
 }
 
 // added adds a list to another one, element by element.
@@ -95,21 +96,27 @@ func (c control) Status(ctx context.Context) (admin.Status, error) {
 		Stress: counts.Stress, Servers: admin.ServerCount{Usable: up, Total: all}, Warnings: list(now.plan.Warnings),
 		Losses: admin.Losses{ReceiveQueueFull: lost.queueFull, NotSent: lost.notSent}, Logs: []admin.LogTarget{},
 	}
-	select {
-	case <-c.ending:
+	if c.stopping() {
 		v.State = admin.StateStopping
-	default:
 	}
 	v.Ready = v.State == admin.StateRunning && up > 0
-	for m, n := range counts.Stats.Each() {
-		if m.Label == "phase" {
-			v.Connections[m.Value] = int64(n)
-		}
+	for i, n := range counts.Stats.Phase {
+		v.Connections[dataplane.Phase(i).String()] = max(n, 0)
 	}
 	c.logStats(func(target string, s logqueue.Stats) {
 		v.Logs = append(v.Logs, admin.LogTarget{Target: target, Written: s.Written, Lost: s.Lost, Waiting: int(s.Waiting)})
 	})
 	return v, nil
+}
+
+// stopping reports whether the end has begun.
+func (g *gateway) stopping() bool {
+	select {
+	case <-g.ending:
+		return true
+	default:
+		return false
+	}
 }
 
 // list is never nil, and its own.
@@ -127,12 +134,16 @@ func (g *gateway) interfaces() (list []admin.Interface) {
 }
 
 // Frontends implements admin.Viewer.
-func (c control) Frontends(ctx context.Context) (all []admin.Frontend, err error) {
+func (c control) Frontends(ctx context.Context) ([]admin.Frontend, error) {
 	now := c.inForce()
 	counts, err := c.counts(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return c.frontendsOf(now, &counts), nil
+}
+
+func (c control) frontendsOf(now inForce, counts *dataplane.Counts) (all []admin.Frontend) {
 	tables := now.plan.Tables
 	services := map[string][]admin.Service{}
 	backends := map[string]string{}
@@ -159,7 +170,7 @@ func (c control) Frontends(ctx context.Context) (all []admin.Frontend, err error
 		v.Backend, v.Removed = backends[name], true
 		all = append(all, v)
 	}
-	return all, nil
+	return all
 }
 
 func (c control) frontend(name string, services []admin.Service) admin.Frontend {
@@ -183,12 +194,17 @@ func at(list []int, i int) int {
 }
 
 // Servers implements admin.Viewer.
-func (c control) Servers(ctx context.Context) (all []admin.Server, err error) {
+func (c control) Servers(ctx context.Context) ([]admin.Server, error) {
 	now := c.inForce()
 	counts, err := c.counts(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return c.serversOf(now, &counts), nil
+}
+
+// serversOf lists those of the configuration first, and then those that a reload has removed.
+func (c control) serversOf(now inForce, counts *dataplane.Counts) (all []admin.Server) {
 	tables := now.plan.Tables
 	ids := map[connlog.Server]int{}
 	for i, s := range tables.Shard.Servers {
@@ -219,7 +235,7 @@ func (c control) Servers(ctx context.Context) (all []admin.Server, err error) {
 			}
 		}
 	}
-	return append(all, removed...), nil
+	return append(all, removed...)
 }
 
 // server describes the server with an id.
@@ -242,6 +258,7 @@ func (c control) checkOf(s *config.Server, id dataplane.ServerID) *admin.Check {
 	v := &admin.Check{
 		Enabled: c.state.checks(id), Rise: s.Rise, Fall: s.Fall, Health: r.counter, Code: string(r.last.Code), Status: r.last.Status,
 		DurationMs: r.last.Duration.Milliseconds(), At: moment(r.at), Checks: r.checks, Failures: r.failures, Downs: r.downs,
+		Results: r.results.byCode(),
 	}
 	if v.Code != "" {
 		v.Text = r.last.String()
@@ -255,19 +272,4 @@ func moment(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
-}
-
-// Counters implements admin.Viewer.
-func (c control) Counters(ctx context.Context) (all []admin.Counter, err error) {
-	counts, err := c.counts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	add := func(m dataplane.Metric, n uint64) bool {
-		all = append(all, admin.Counter{Name: m.Name, Help: m.Help, Label: m.Label, Value: m.Value, Gauge: m.Gauge, Count: n})
-		return true
-	}
-	counts.Stats.Each()(add)
-	dataplane.EachCount(&counts.Policy)(add)
-	return all, nil
 }

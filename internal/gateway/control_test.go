@@ -15,6 +15,7 @@ import (
 	"hushgate/health"
 	"hushgate/internal/connlog"
 	"hushgate/internal/drive"
+	"hushgate/internal/metrics"
 	"hushgate/internal/mono"
 	"hushgate/internal/netenv"
 	"hushgate/internal/plan"
@@ -87,7 +88,9 @@ func newOperatedBy(t *testing.T, shards int, text string) *operated {
 		ending: make(chan struct{}), watched: []*drive.Sockets{{List: []*drive.Socket{drive.NewSocket("eth0", wire.Both, nil)}}},
 		probers: map[proberKey]prober{}, prefix: plan.Prefix(cfg), own: delays{},
 	}
-	g.kept, g.lists = newKeptOut(g), newDNSLists(log)
+	g.numbers = metrics.New(control{g})
+	g.numbers.Set(namesOf(cfg))
+	g.kept, g.lists = newKeptOut(g), newDNSLists(log, g.numbers.Asked)
 	if err := g.beginLists(); err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +227,7 @@ func TestCountersOfAllShards(t *testing.T) {
 	found := 0
 	for _, c := range all {
 		switch {
-		case c.Name == "syns" && c.Count == 9 && !c.Gauge, c.Name == "flows" && c.Value == "held" && c.Count == 9 && c.Gauge:
+		case c.Name == "syns" && c.Count == 9 && !c.Gauge, c.Name == "flows" && c.Labels["phase"] == "held" && c.Count == 9 && c.Gauge:
 			found++
 		}
 		if c.Help == "" {

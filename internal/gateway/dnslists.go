@@ -28,6 +28,7 @@ type dnsLists struct {
 	tell      func(shard int, m dataplane.DNSAnswer) // until the loops end
 	questions chan question
 	unasked   atomic.Uint64
+	took      func(list string, took time.Duration) // hears of each question that is over
 
 	mu     sync.Mutex
 	latest *askedLists            // nil without lists
@@ -53,15 +54,15 @@ type question struct {
 // questionRoom is how many questions can wait for their turn. They are about 60 octets each, and take some microseconds.
 const questionRoom = 8192
 
-func newDNSLists(log *slog.Logger) *dnsLists {
-	return &dnsLists{log: log, questions: make(chan question, questionRoom), all: map[uint32]*askedLists{}}
+func newDNSLists(log *slog.Logger, took func(list string, took time.Duration)) *dnsLists {
+	return &dnsLists{log: log, took: took, questions: make(chan question, questionRoom), all: map[uint32]*askedLists{}}
 }
 
 // newAskedLists returns a configuration of lists that is not in force yet. It opens nothing.
-func newAskedLists(l *config.DNSLists, dns *policy.DNS, log *slog.Logger) (*askedLists, error) {
+func newAskedLists(l *config.DNSLists, dns *policy.DNS, log *slog.Logger, took func(string, time.Duration)) (*askedLists, error) {
 	client, err := dnsbl.New(dnsbl.Config{
 		Sites: l.Sites, Threshold: l.Threshold, AllowThreshold: l.AllowThreshold, Timeout: l.Timeout, Resolvers: l.Resolvers,
-		MinTTL: l.MinTTL, MaxTTL: l.MaxTTL, CacheEntries: l.CacheEntries, Queries: l.Queries, Log: log,
+		MinTTL: l.MinTTL, MaxTTL: l.MaxTTL, CacheEntries: l.CacheEntries, Queries: l.Queries, Log: log, Took: took,
 	})
 	if err != nil {
 		return nil, err
@@ -91,7 +92,7 @@ func (d *dnsLists) prepare(l *config.DNSLists, b *plan.Tables) (*listsChange, er
 		c.next, c.number, c.fresh = nil, d.number+1, true
 	}
 	if c.fresh && len(l.Sites) > 0 {
-		next, err := newAskedLists(l, b.Lists, d.log)
+		next, err := newAskedLists(l, b.Lists, d.log, d.took)
 		if err != nil {
 			return nil, err
 		}
@@ -286,24 +287,5 @@ func (g *gateway) askAgain(ctx context.Context) {
 				}
 			}
 		}
-	}
-}
-
-// tellStats logs the counters of the lists, as a part of the answer to SIGUSR1.
-func (d *dnsLists) tellStats() {
-	d.mu.Lock()
-	a := d.latest
-	d.mu.Unlock()
-	if a == nil {
-		return
-	}
-	s := a.client.Stats()
-	d.log.Info("DNS lists", "asks", s.Asks, "cached", s.Cached, "shed", s.Shed, "unasked", d.unasked.Load(), "waiting", s.Waiting,
-		"outstanding", s.Outstanding, "cache_entries", s.CacheEntries, "truncated", s.Truncated, "strays", s.Strays)
-	for _, l := range s.Lists {
-		d.log.Info("DNS list", "list", l.Name, "queries", l.Queries, "listed", l.Listed, "absent", l.Absent, "silent", l.Silent, "shed", l.Shed)
-	}
-	for _, r := range s.Resolvers {
-		d.log.Info("resolver", "addr", r.Addr, "asked", r.Asked, "answered", r.Answered)
 	}
 }

@@ -50,7 +50,7 @@ type listsRig struct {
 }
 
 func newListsRig(t *testing.T) *listsRig {
-	r := &listsRig{newDNSLists(slog.New(slog.DiscardHandler)), t, make(chan dataplane.DNSAnswer, 10)}
+	r := &listsRig{newDNSLists(slog.New(slog.DiscardHandler), nil), t, make(chan dataplane.DNSAnswer, 10)}
 	r.tell = func(shard int, m dataplane.DNSAnswer) {
 		if shard != 3 {
 			t.Errorf("shard %d is told", shard)

@@ -66,10 +66,11 @@ type serverState struct {
 	Up      bool `json:"up"`
 	Counter int  `json:"counter"` // health.Report.Counter
 
-	Checks   uint64 `json:"checks,omitempty"`
-	Failures uint64 `json:"failures,omitempty"`
-	Downs    uint64 `json:"downs,omitempty"`
-	Since    int64  `json:"since,omitempty"` // milliseconds since 1970; 0: as Up was at the start
+	Checks   uint64            `json:"checks,omitempty"`
+	Failures uint64            `json:"failures,omitempty"`
+	Downs    uint64            `json:"downs,omitempty"`
+	Results  map[string]uint64 `json:"results,omitempty"` // checks by health.Code
+	Since    int64             `json:"since,omitempty"`   // milliseconds since 1970; 0: as Up was at the start
 
 	Hand *savedHand `json:"hand,omitempty"` // what was set by hand; none if nothing was
 }

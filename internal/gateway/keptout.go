@@ -21,9 +21,10 @@ import (
 // a goroutine of their own, many at a time. As long as an offender is not in the set, its shard drops its connections.
 type keptOut struct {
 	*gateway
-	turn chan struct{} // who has sent to it may change the set
-	open func(kernelset.Config) (kernelSet, error)
-	wipe func() (bool, error)
+	turn  chan struct{} // who has sent to it may change the set
+	asked chan struct{} // the same for its counters
+	open  func(kernelset.Config) (kernelSet, error)
+	wipe  func() (bool, error)
 
 	mu      sync.Mutex
 	set     kernelSet // nil while the kernel keeps nobody out
@@ -50,7 +51,7 @@ const maxPending = 1 << 16
 
 func newKeptOut(g *gateway) *keptOut {
 	return &keptOut{
-		gateway: g, turn: make(chan struct{}, 1), pending: map[policy.Network]mono.Time{}, news: make(chan struct{}, 1),
+		gateway: g, turn: make(chan struct{}, 1), asked: make(chan struct{}, 1), pending: map[policy.Network]mono.Time{}, news: make(chan struct{}, 1),
 		open: func(c kernelset.Config) (kernelSet, error) { return kernelset.New(c) }, wipe: kernelset.Clear,
 	}
 }
@@ -347,16 +348,32 @@ func (k *keptOut) end() error {
 	return nil
 }
 
-// tellStats logs the counters of the set.
-func (k *keptOut) tellStats() {
+// stats returns the counters of the set; nil if there is none. It waits for the kernel, and for changes of the set that do, no longer
+// than ctx.
+func (k *keptOut) stats(ctx context.Context) (*kernelset.Stats, error) {
 	set := k.now()
 	if set == nil {
-		return
+		return nil, nil
 	}
-	s, err := set.Stats()
-	if err != nil {
-		k.log.Warn("the counters of the kernel's set of offenders cannot be read", "err", err)
-		return
+	select { // one at a time: nobody is left waiting behind those who gave up
+	case k.asked <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	k.log.Info("offenders in the kernel", "entries", s.Entries, "evicted", s.Evicted, "dropped_ipv4", s.DroppedIPv4, "dropped_ipv6", s.DroppedIPv6)
+	type answer struct {
+		stats kernelset.Stats
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		s, err := set.Stats()
+		<-k.asked
+		answers <- answer{s, err}
+	}()
+	select {
+	case a := <-answers:
+		return &a.stats, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }

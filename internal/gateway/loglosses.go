@@ -73,17 +73,6 @@ func (g *gateway) watchLogs(ctx context.Context) {
 	})
 }
 
-// tellLogStats logs the counters of the logs, as a part of the answer to SIGUSR1.
-func (g *gateway) tellLogStats() {
-	g.logStats(func(target string, s logqueue.Stats) {
-		args := []any{"target", target, "written", s.Written, "lost", s.Lost, "waiting", s.Waiting}
-		if s.Err != nil {
-			args = append(args, "err", s.Err)
-		}
-		g.log.Info("log", args...)
-	})
-}
-
 // reopenOnSignal opens files of the log anew when the process gets the signal.
 func (g *gateway) reopenOnSignal(ctx context.Context, asked <-chan os.Signal) error {
 	for {

@@ -23,6 +23,7 @@ func (g *gateway) watchLists(ctx context.Context) {
 		cfg := g.cfg
 		g.mu.Unlock()
 		read, errs := cfg.LookAtLists(time.Now())
+		g.reloads.lists(0, len(errs))
 		for _, err := range errs {
 			g.log.Error("the list was not read again: what it said before stays in force", "err", err)
 		}
@@ -43,9 +44,11 @@ func (g *gateway) relist(ctx context.Context) {
 		return
 	}
 	if err := g.putLists(ctx, cfg); err != nil {
+		g.reloads.lists(0, 1)
 		g.log.Error("the changed lists were not put in force: what they said before stays in force", "err", err)
 		return
 	}
+	g.reloads.lists(1, 0)
 	for _, t := range changed {
 		g.log.Info("list read again", "file", t.Name(), "entries", t.Len())
 		for _, w := range config.ListWarnings(t) {

@@ -21,6 +21,7 @@ import (
 func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string) (warnings []string, err error) {
 	g.notify(reloadingState())
 	defer func() { g.notify(readyState, g.state.status()) }()
+	defer func() { g.reloads.note(err, time.Now()) }()
 	cfg, warnings, err := g.load()
 	for _, w := range warnings {
 		g.log.Warn("configuration", "warning", w)
@@ -157,6 +158,7 @@ func (g *gateway) putInForce(ctx context.Context, group *errgroup.Group, cfg *co
 	g.state.set(old.Tables, b)
 	g.tally.set(&b.Names)
 	g.feed.set(&b.Names)
+	g.numbers.Set(namesOf(cfg))
 	g.bygone.Set(cfg.Global.Recall, &b.Names)
 	g.announce()
 	g.tellReturns(func(l *drive.Loop, order func(*dataplane.Shard)) { l.Do(ctx, order) })

@@ -28,28 +28,29 @@ import (
 
 // gateway is a running instance.
 type gateway struct {
-	load   func() (*config.Config, []string, error)
-	log    *slog.Logger
-	clock  mono.Clock
-	lock   *instance.Lock
-	mirror *netenv.Mirror
-	shards int
-	spread [2]uint64   // the secret by which clients are distributed among the shards, see port.Spread
-	prefix port.Prefix // how many bits of their addresses count for that
-	loops  []*drive.Loop
-	sinks  []drive.Sink // sinks of all loops
-	lines  *recorder
-	speech *announce.Announcer
-	keeper *keeper // keeps the packets of rejected connections; nil without `capture`
-	passes saver
-	lists  *dnsLists
-	heir   bool // the connections came from another process
-	kept   *keptOut
-	state  serverStates
-	tally  tally
-	feed   feed
-	bygone *recall.Memory
-	lost   *drive.Failures
+	load    func() (*config.Config, []string, error)
+	log     *slog.Logger
+	clock   mono.Clock
+	lock    *instance.Lock
+	mirror  *netenv.Mirror
+	shards  int
+	spread  [2]uint64   // the secret by which clients are distributed among the shards, see port.Spread
+	prefix  port.Prefix // how many bits of their addresses count for that
+	loops   []*drive.Loop
+	sinks   []drive.Sink // sinks of all loops
+	lines   *recorder
+	speech  *announce.Announcer
+	keeper  *keeper // keeps the packets of rejected connections; nil without `capture`
+	passes  saver
+	lists   *dnsLists
+	heir    bool // the connections came from another process
+	kept    *keptOut
+	state   serverStates
+	tally   tally
+	reloads reloads
+	feed    feed
+	bygone  *recall.Memory
+	lost    *drive.Failures
 
 	answers answers
 	learnt  grants // from clients' connections, for all shards
@@ -139,7 +140,8 @@ func Run(s *Signals, o Options) (err error) {
 	g.asked = s.asked
 	g.bygone = recall.New(g.cfg.Global.Recall)
 	g.passes = saver{gateway: g, now: time.Now}
-	g.lists = newDNSLists(o.Log)
+	g.numbers = metrics.New(control{g})
+	g.lists = newDNSLists(o.Log, g.numbers.Asked)
 	g.kept = newKeptOut(g)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.asked))
 	defer cancel()

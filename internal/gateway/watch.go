@@ -2,15 +2,11 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
-	"sync"
 	"time"
 
-	"hushgate/dataplane"
 	"hushgate/internal/drive"
-	"hushgate/internal/policy"
 )
 
 // losses are frames that were lost on this machine.
@@ -19,9 +15,9 @@ type losses struct{ queueFull, notSent uint64 }
 func (g *gateway) losses() (l losses) {
 	for _, w := range g.watched {
 		for _, s := range w.List {
-			full, not := s.Lost()
-			l.queueFull += full
-			l.notSent += not
+			st := s.Stats()
+			l.queueFull += st.KernelDrop
+			l.notSent += st.SendDrop
 		}
 	}
 	return l
@@ -85,71 +81,4 @@ func (g *gateway) tellOnSignal(ctx context.Context, usr1 <-chan os.Signal) error
 		}
 		g.tell(ctx)
 	}
-}
-
-// tell logs every counter.
-func (g *gateway) tell(ctx context.Context) {
-	g.tellLogStats()
-	g.lists.tellStats()
-	g.kept.tellStats()
-	sum := &policySum{tell: g.tellCounts, missing: len(g.loops)}
-	for i, l := range g.loops {
-		l.Do(ctx, func(s *dataplane.Shard) {
-			stats, counts := s.Stats(), s.PolicyCounts()
-			go func() { // so that the shard does not wait
-				g.tellStats(i, &stats)
-				sum.add(counts)
-			}()
-		})
-	}
-}
-
-// policySum adds up what the shards count of rules and lists, and tells it when all have answered.
-type policySum struct {
-	tell func(*policy.Counts)
-
-	mu      sync.Mutex
-	counts  []policy.Counts
-	missing int
-}
-
-func (s *policySum) add(c policy.Counts) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.counts = append(s.counts, c)
-	if s.missing--; s.missing == 0 {
-		sum := policy.Sum(s.counts...)
-		s.tell(&sum)
-	}
-}
-
-// tellCounts logs a line for each rule and each list.
-func (g *gateway) tellCounts(c *policy.Counts) {
-	for m, n := range dataplane.EachCount(c) {
-		g.log.Info("counter", slog.String(m.Label, m.Value), slog.Uint64(m.Name, n))
-	}
-}
-
-// tellStats logs all counters of a shard. Counters that differ only by a label form a group. Reasons for dropped frames that
-// did not occur are left out.
-func (g *gateway) tellStats(shard int, s *dataplane.Stats) {
-	line := []any{slog.Int("shard", shard)}
-	groups := map[string][]any{}
-	var names []string
-	for m, n := range s.Each() {
-		switch {
-		case m.Label == "":
-			line = append(line, slog.Uint64(m.Name, n))
-			continue
-		case groups[m.Name] == nil:
-			names, groups[m.Name] = append(names, m.Name), []any{}
-		}
-		if n > 0 || m.Label != "reason" {
-			groups[m.Name] = append(groups[m.Name], slog.Uint64(m.Value, n))
-		}
-	}
-	for _, name := range names {
-		line = append(line, slog.Group(name, groups[name]...))
-	}
-	g.log.Info("counters", append(line, "losses", fmt.Sprintf("%+v", g.losses()))...)
 }

@@ -42,10 +42,11 @@ type installed struct {
 
 // Stats counts what a Set did.
 type Stats struct {
-	Entries     int    // now
-	Evicted     uint64 // entries that ended early, to make room for later ones
-	DroppedIPv4 uint64 // frames
-	DroppedIPv6 uint64
+	Entries     int    `name:"entries" help:"offenders whose SYNs the kernel drops"`
+	Room        int    `name:"capacity" help:"offenders that the kernel's set has room for"`
+	Evicted     uint64 `name:"evicted" help:"offenders that left the kernel's set early, to make room for later ones"`
+	DroppedIPv4 uint64 `name:"dropped" label:"family=ipv4" help:"SYNs of offenders that the kernel has dropped"`
+	DroppedIPv6 uint64 `name:"dropped" label:"family=ipv6"`
 }
 
 // New makes the table, and takes over the entries of one that a process before left. It fails if the kernel has no nftables, or
@@ -219,7 +220,7 @@ func (s *Set) Stats() (Stats, error) {
 		return Stats{}, ErrClosed
 	}
 	s.entries.expire(s.now())
-	st := Stats{Entries: len(s.entries.byPrefix), Evicted: s.evicted}
+	st := Stats{Entries: len(s.entries.byPrefix), Room: s.entries.max, Evicted: s.evicted}
 	counted, err := s.counted()
 	st.DroppedIPv4, st.DroppedIPv6 = s.dropped[0]+counted[0], s.dropped[1]+counted[1]
 	return st, err

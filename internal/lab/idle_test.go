@@ -40,7 +40,7 @@ func (g *Gateway) counters(t *testing.T, what, name string, ok func(sum int) boo
 		waitFor(t, "the counters", func() bool { return g.Count("msg=counters", name+"=") >= before+shards })
 		sum := 0
 		for _, line := range g.Lines() {
-			if _, value, found := strings.Cut(line, " "+name+"="); found {
+			if _, value, found := strings.Cut(line, " "+name+"="); found && strings.Contains(line, "msg=counters") {
 				if before--; before < 0 {
 					var n int
 					_, _ = fmt.Sscan(value, &n)

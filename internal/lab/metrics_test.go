@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // metricsAddress is where the gateway's metrics are in these tests, and prometheusAddress where a Prometheus is.
@@ -25,11 +27,17 @@ const (
 	prometheusAddress = "127.0.0.1:9090"
 )
 
-// metricsConfig serves IPv4 with a short delay, and metrics at an address.
-func metricsConfig(at string) []byte {
+// listedResolver is where a resolver is on the gateway that knows the list black.test.
+const listedResolver = "127.0.0.1:5300"
+
+// metricsConfig serves IPv4 with a short delay, and metrics at an address. All that has numbers is in use.
+func metricsConfig(at, captures string) []byte {
 	return fmt.Appendf(nil, `#yaml
 metrics: %q
 pass-ttl: 0s
+capture: {file: %q}
+offenders: {after: 8, action: drop}
+dnsbl: {sites: [black.test=127.0.0.2*1, black.test=127.0.0.3*1], threshold: 2, resolvers: [%q]}
 frontends:
   - {name: smtp, bind: "%s:25", inspect-delay: 2s, default_backend: mx, access: [reject: 203.0.113.0/24]}
 backends:
@@ -37,7 +45,7 @@ backends:
     smtpchk: HELO gateway.example.net
     default-server: {check: true, inter: 1s}
     servers: [{name: smtp1, address: "%s:25"}, {name: smtp2, address: "%s:25"}]
-`, at, ShapeVIP4, Server4a, Server4b)
+`, at, captures, listedResolver, ShapeVIP4, Server4a, Server4b)
 }
 
 // web is an HTTP client on a host.
@@ -95,7 +103,8 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	mtas := startMTAs(t, l, both[:1]...)
-	g := gateway(ctx, t, l, metricsConfig(metricsAddress))
+	startListed(t, l.Gateway)
+	g := gateway(ctx, t, l, metricsConfig(metricsAddress, filepath.Join(t.TempDir(), "rejected.pcapng")))
 	client, page := web(l.Gateway), "http://"+metricsAddress+"/metrics"
 	allKinds(ctx, t, l, mtas)
 	var text string
@@ -110,17 +119,42 @@ func TestMetrics(t *testing.T) {
 	for series, want := range map[string]string{
 		"hushgate_ready":  "1",
 		"hushgate_stress": "0",
-		`hushgate_client_first_octet_seconds_bucket{early="true",le="0.025"}`:        "0",
-		`hushgate_hang_up_seconds_count`:                                             "1",
-		`hushgate_server_up{backend="mx",server="smtp1"}`:                            "1",
-		`hushgate_server_check_result_info{backend="mx",code="L7OK",server="smtp1"}`: "1",
-		`hushgate_interface_present{interface="eth0"}`:                               "1",
-		`hushgate_frames_lost_total{where="receive-queue"}`:                          "0",
+		`hushgate_client_first_octet_seconds_bucket{early="true",le="0.025"}`:           "0",
+		`hushgate_hang_up_seconds_count`:                                                "1",
+		`hushgate_server_up{backend="mx",server="smtp1"}`:                               "1",
+		`hushgate_server_check_result_info{backend="mx",code="L7OK",server="smtp1"}`:    "1",
+		`hushgate_server_check_results_total{backend="mx",code="L4CON",server="smtp1"}`: "0",
+		`hushgate_server_state{backend="mx",server="smtp1",state="ready"}`:              "1",
+		`hushgate_server_state{backend="mx",server="smtp1",state="drain"}`:              "0",
+		`hushgate_interface_present{interface="eth0"}`:                                  "1",
+		`hushgate_interface_frames_lost_total{interface="eth0",where="receive-queue"}`:  "0",
+		`hushgate_interface_frames_dropped_total{interface="eth0",reason="checksum"}`:   "0",
+		`hushgate_kernel_offenders_entries`:                                             "0",
+		`hushgate_config_last_reload_successful`:                                        "1",
+		`hushgate_config_reloads_total{result="failure"}`:                               "0",
+		`hushgate_dns_list_answers_total{list="black.test",result="silent"}`:            "0",
+		`hushgate_dns_resolver_resting{resolver="` + listedResolver + `"}`:              "0",
+		`hushgate_dns_lookups_unasked_total`:                                            "0",
+		`hushgate_capture_lost_total`:                                                   "0",
+		`hushgate_redispatches_total`:                                                   "0",
 	} {
 		if got := sample(text, series); got != want {
 			t.Errorf("%s is %q, want %q in\n%s", series, got, want, text)
 		}
 	}
+	for _, series := range []string{ // what has happened, however often
+		`hushgate_interface_frames_total{direction="in",interface="eth0"}`, `hushgate_interface_frames_total{direction="out",interface="eth1"}`,
+		`hushgate_interface_octets_total{direction="in",interface="eth1"}`, `hushgate_shard_turns_total{shard="0"}`, `hushgate_shard_frames_total{shard="1"}`,
+		`hushgate_shard_busy_seconds_total{shard="1"}`, `hushgate_table_capacity{shard="0",table="half-open"}`, `hushgate_table_capacity{shard="1",table="offenders"}`,
+		`hushgate_server_check_results_total{backend="mx",code="L7OK",server="smtp1"}`, `hushgate_server_check_seconds_count{backend="mx",server="smtp2"}`,
+		`hushgate_dns_list_answers_total{list="black.test",result="listed"}`, `hushgate_dns_list_query_seconds_count{list="black.test"}`,
+		`hushgate_dns_cache_entries`, `hushgate_dns_answers_total{answer="neutral"}`, `hushgate_past_connections`, `hushgate_rule_matches_total{rule="delay"}`,
+	} {
+		if got := sample(text, series); got == "" || got == "0" {
+			t.Errorf("%s is %q in\n%s", series, got, text)
+		}
+	}
+	documented(t, text)
 	prometheus(ctx, t, l)
 	waitFor(t, "Prometheus to have scraped twice", func() bool {
 		return len(query(ctx, t, client, `changes(process_cpu_seconds_total{job="hushgate"}[1m]) > 0 and count_over_time(hushgate_ready[1m]) > 2`)) > 0
@@ -132,11 +166,10 @@ func TestMetrics(t *testing.T) {
 	if alerts := query(ctx, t, client, `ALERTS{alertname=~"Hushgate.*", alertstate="firing"}`); len(alerts) > 0 {
 		t.Errorf("alerts: %v", alerts)
 	}
-	must(t, g.Signal(syscall.SIGHUP))
-	_, err := g.WaitLine(ctx, "configuration reloaded")
-	must(t, err)
+	refusedReload(ctx, t, g, client)
 	sh(ctx, t, l.Gateway, binary+" upgrade")
 	var after string
+	var err error
 	waitFor(t, "the new process to serve the metrics", func() bool { // a connection that the old one has not served yet ends with it
 		after, err = fetch(ctx, client, page)
 		return err == nil
@@ -148,6 +181,62 @@ func TestMetrics(t *testing.T) {
 	if len(query(ctx, t, client, `up{job="hushgate"} == 1`)) != 1 {
 		t.Error("Prometheus has lost the gateway")
 	}
+}
+
+// refusedReload has the gateway refuse a file and then take one. Prometheus hears of both.
+func refusedReload(ctx context.Context, t *testing.T, g *Gateway, client *http.Client) {
+	t.Helper()
+	good, err := os.ReadFile(g.File)
+	must(t, err)
+	must(t, os.WriteFile(g.File, append(good, "nonsense: 1\n"...), 0o600))
+	must(t, g.Signal(syscall.SIGHUP))
+	_, err = g.WaitLine(ctx, "the configuration was not reloaded")
+	must(t, err)
+	const alert = `ALERTS{alertname="HushgateReloadRefused", alertstate="firing"}`
+	waitFor(t, "the alert about a refused reload", func() bool { return len(query(ctx, t, client, alert)) == 1 })
+	must(t, os.WriteFile(g.File, good, 0o600))
+	must(t, g.Signal(syscall.SIGHUP))
+	_, err = g.WaitLine(ctx, "configuration reloaded")
+	must(t, err)
+	waitFor(t, "its end", func() bool {
+		return len(query(ctx, t, client, alert)) == 0 && len(query(ctx, t, client, `hushgate_config_reloads_total == 1`)) == 2
+	})
+}
+
+// documented: each metric of the gateway has a line in docs/metrics.md.
+func documented(t *testing.T, text string) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/metrics.md")
+	must(t, err)
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (hushgate_\S+) (\S+)$`).FindAllStringSubmatch(text, -1) {
+		if !bytes.Contains(page, fmt.Appendf(nil, "| `%s` | %s |", m[1], m[2])) {
+			t.Errorf("%s is not documented", m[1])
+		}
+	}
+}
+
+// startListed starts a resolver on a host, for a list that has every address but the one that no list may have.
+func startListed(t *testing.T, h *Host) {
+	t.Helper()
+	var packets net.PacketConn
+	must(t, h.Do(func() (err error) {
+		packets, err = net.ListenPacket("udp", listedResolver)
+		return err
+	}))
+	started := make(chan struct{})
+	s := &dns.Server{PacketConn: packets, NotifyStartedFunc: func() { close(started) }}
+	s.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		if name := q.Question[0].Name; strings.HasPrefix(name, "1.0.0.127.") {
+			m.Rcode = dns.RcodeNameError
+		} else if record, err := dns.NewRR(name + " 300 A 127.0.0.2"); err == nil {
+			m.Answer = append(m.Answer, record)
+		}
+		_ = w.WriteMsg(m)
+	})
+	go func() { _ = s.ActivateAndServe() }()
+	<-started
+	t.Cleanup(func() { _ = s.Shutdown() })
 }
 
 // promtool checks metrics against Prometheus' conventions.

@@ -307,7 +307,7 @@ func (s *offenderSite) ends() {
 		s.hushgate(s.bot+" is an offender", "add", s.bot)
 	}
 	must(t, s.g.Signal(syscall.SIGUSR1))
-	waitForLine(s.ctx, t, s.g, `msg="offenders in the kernel"`, "entries=1", "dropped_"+s.f.name+"=")
+	waitForLine(s.ctx, t, s.g, `msg="offenders in the kernel"`, "entries=1", "dropped."+s.f.name+"=")
 	s.g.Kill()
 	s.waitKernel("after the last crash", true)
 	if out, err := s.l.hushgate(s.ctx, "fail", "-f", s.g.File); err != nil { // fail: closed

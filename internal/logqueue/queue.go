@@ -52,8 +52,10 @@ func (e *LostError) Unwrap() error { return e.Err }
 
 // Stats counts the lines of a Queue by their fate.
 type Stats struct {
-	Written, Lost, Waiting uint64
-	Err                    error // the target's latest error
+	Written uint64 `name:"written" help:"lines that a target of the log took"`
+	Lost    uint64 `name:"lost" help:"lines that a target of the log did not take"`
+	Waiting uint64 `name:"waiting" gauge:"true" help:"lines that wait for a target of the log"`
+	Err     error  // the target's latest error
 }
 
 // Queue passes lines to a target without making the caller wait.

@@ -25,31 +25,25 @@ type viewer struct {
 	err error
 }
 
-func (v viewer) Status(context.Context) (admin.Status, error) {
-	return admin.Status{
-		Version: "1.0", Ready: true, Shards: 2, MaxConn: 100, Losses: admin.Losses{NotSent: 3},
-		Configuration: admin.Configuration{File: `/etc/a"b\c.yaml`, SHA256: "ab", Loaded: time.Unix(1000, 0)},
-		Interfaces:    []admin.Interface{{Name: "eth0", Present: true}}, Logs: []admin.LogTarget{{Target: "stdout", Written: 5}},
-	}, v.err
-}
-
 func (v viewer) Counters(context.Context) ([]admin.Counter, error) {
-	var list []admin.Counter
-	for m, n := range (&dataplane.Stats{Frames: 7}).Each() {
-		list = append(list, admin.Counter{Name: m.Name, Help: m.Help, Label: m.Label, Value: m.Value, Gauge: m.Gauge, Count: n})
+	of := func(pairs ...string) map[string]string {
+		m := map[string]string{}
+		for i := 0; i < len(pairs); i += 2 {
+			m[pairs[i]] = pairs[i+1]
+		}
+		return m
 	}
-	return list, nil
-}
-
-func (v viewer) Frontends(context.Context) ([]admin.Frontend, error) {
-	return []admin.Frontend{{Name: "smtp", Verdicts: map[string]uint64{"quiet": 9}, BytesToClient: 11}}, nil
-}
-
-func (v viewer) Servers(context.Context) ([]admin.Server, error) {
-	return []admin.Server{
-		{Backend: "mx", Name: "smtp1", Up: true, Check: &admin.Check{Code: "L7OK", Checks: 4, DurationMs: 250}},
-		{Backend: "mx", Name: "smtp2"},
-	}, nil
+	return []admin.Counter{
+		{Name: "frames", Help: "frames received", Count: 7},
+		{Name: "flows", Help: "by phase", Labels: of("phase", "held"), Gauge: true, Count: 3},
+		{Name: "frontend_verdicts", Help: "by verdict", Labels: of("verdict", "quiet", "frontend", "smtp"), Count: 9},
+		{Name: "frontend_verdicts", Help: "by verdict", Labels: of("verdict", "quiet", "frontend", "b\xffd"), Count: 1},
+		{Name: "frontend_verdicts", Help: "by verdict", Labels: of("verdict", "quiet", "frontend", "b\xfed"), Count: 2},
+		{Name: "shard_busy", Help: "time at work", Labels: of("shard", "0"), Unit: "nanoseconds", Count: 1_500_000_000},
+		{Name: "server_check_duration", Help: "duration", Labels: of("server", "smtp1"), Unit: "nanoseconds", Gauge: true, Count: 250_000_000},
+		{Name: "config_loaded_timestamp", Help: "when", Unit: "unix nanoseconds", Gauge: true, Count: 1_000_000_000_000},
+		{Name: "config_info", Help: "the configuration", Labels: of("file", `/etc/a"b\c.yaml`, "sha256", "ab"), Gauge: true, Count: 1},
+	}, v.err
 }
 
 // page returns /metrics of a server at a free port, and the server.
@@ -106,22 +100,19 @@ func get1(t *testing.T, at netip.AddrPort) (int, string) {
 	return a.StatusCode, string(b)
 }
 
-// TestPage: every number of the API is there, under names that follow the conventions.
+// TestPage: every number of the API is there, under names that follow the conventions, in seconds. Names that are no UTF-8 hide nothing.
 func TestPage(t *testing.T) {
 	_, _, get := page(t, viewer{})
 	code, text := get()
 	for _, want := range []string{
-		"hushgate_frames_total 7", `hushgate_flows{phase="held"} 0`, `hushgate_frontend_verdicts_total{frontend="smtp",verdict="quiet"} 9`,
-		`hushgate_frontend_octets_total{frontend="smtp",to="client"} 11`, `hushgate_server_up{backend="mx",server="smtp2"} 0`,
-		`hushgate_server_check_duration_seconds{backend="mx",server="smtp1"} 0.25`, `hushgate_frames_lost_total{where="not-sent"} 3`,
-		`hushgate_config_info{file="/etc/a\"b\\c.yaml",sha256="ab"} 1`, "hushgate_config_loaded_timestamp_seconds 1000", "# HELP hushgate_frames_total Frames received.",
+		"hushgate_frames_total 7", `hushgate_flows{phase="held"} 3`, `hushgate_frontend_verdicts_total{frontend="smtp",verdict="quiet"} 9`,
+		"hushgate_frontend_verdicts_total{frontend=\"b\uFFFDd\",verdict=\"quiet\"} 3", `hushgate_shard_busy_seconds_total{shard="0"} 1.5`,
+		`hushgate_server_check_duration_seconds{server="smtp1"} 0.25`, "hushgate_config_loaded_timestamp_seconds 1000",
+		`hushgate_config_info{file="/etc/a\"b\\c.yaml",sha256="ab"} 1`, "# HELP hushgate_frames_total Frames received.",
 	} {
 		if code != http.StatusOK || !strings.Contains(text, want+"\n") {
 			t.Errorf("%d: no %q in\n%s", code, want, text)
 		}
-	}
-	if strings.Contains(text, `hushgate_server_checks_total{backend="mx",server="smtp2"}`) {
-		t.Error("a server without checks has a number of checks")
 	}
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	if err != nil || len(problems) > 0 {
@@ -132,7 +123,7 @@ func TestPage(t *testing.T) {
 // TestSilentGateway: if the gateway does not answer, the page has what is known without it, and says so.
 func TestSilentGateway(t *testing.T) {
 	_, _, get := page(t, viewer{err: errors.New("a shard does not answer")})
-	if code, text := get(); code != http.StatusOK || !strings.Contains(text, "process_cpu_seconds_total") || strings.Contains(text, "hushgate_ready") {
+	if code, text := get(); code != http.StatusOK || !strings.Contains(text, "process_cpu_seconds_total") || strings.Contains(text, "hushgate_frames") {
 		t.Errorf("%d: %s", code, text)
 	}
 }
@@ -181,6 +172,36 @@ func TestTimes(t *testing.T) {
 		if counts[namespace+key] != want {
 			t.Errorf("%s: %d, want %d", key, counts[namespace+key], want)
 		}
+	}
+}
+
+// TestFamilies: checks and questions are counted for what the configuration names, from 0 on. What it names no longer is gone.
+func TestFamilies(t *testing.T) {
+	_, m, get := page(t, viewer{})
+	m.Set(&Names{Servers: [][2]string{{"mx", "a"}, {"mx", "b"}}, Lists: []string{"bl\xff", "other"}})
+	m.Checked("mx", "a", 20*time.Millisecond)
+	m.Checked("mx", "unknown", time.Second)
+	m.Asked("bl\xff", time.Second)
+	m.Asked("unknown", time.Second)
+	check := func(wanted ...string) {
+		t.Helper()
+		_, text := get()
+		for _, want := range wanted {
+			if !strings.Contains(text, want+"\n") {
+				t.Errorf("no %q in\n%s", want, text)
+			}
+		}
+		if strings.Contains(text, "unknown") {
+			t.Error("what the configuration does not name is counted")
+		}
+	}
+	check(`hushgate_server_check_seconds_bucket{backend="mx",server="a",le="0.01"} 0`, `hushgate_server_check_seconds_bucket{backend="mx",server="a",le="0.025"} 1`,
+		`hushgate_server_check_seconds_count{backend="mx",server="b"} 0`, "hushgate_dns_list_query_seconds_sum{list=\"bl\uFFFD\"} 1",
+		`hushgate_dns_list_query_seconds_count{list="other"} 0`)
+	m.Set(&Names{Servers: [][2]string{{"mx", "a"}}, Lists: []string{"bl\xff"}})
+	check(`hushgate_server_check_seconds_count{backend="mx",server="a"} 1`, "hushgate_dns_list_query_seconds_count{list=\"bl\uFFFD\"} 1")
+	if _, text := get(); strings.Contains(text, `server="b"`) || strings.Contains(text, `list="other"`) {
+		t.Errorf("what is not configured any more is still there:\n%s", text)
 	}
 }
 

@@ -16,6 +16,8 @@ type times struct {
 	hangup   prometheus.Observer
 	connect  prometheus.Observer
 	lifetime prometheus.Observer
+	checks   *family // by backend and server
+	lists    *family // by DNS list
 
 	all []prometheus.Collector
 }
@@ -51,9 +53,14 @@ func newTimes() *times {
 		"Time from the first SYN to a server to its SYN-ACK.", roundTrips))
 	lifetime := prometheus.NewHistogram(histogram(namespace+"connection_seconds",
 		"Time from the handshake to the end of connections that were passed to a server.", lifetimes))
+	checks := newFamily(histogram(namespace+"server_check_seconds",
+		"Duration of health checks.", roundTrips), "backend", "server")
+	lists := newFamily(histogram(namespace+"dns_list_query_seconds",
+		"Time from a question to a DNS list until it was answered or given up.", roundTrips), "list")
 	return &times{
+		checks: checks, lists: lists,
 		talk: [2]prometheus.Observer{talk.WithLabelValues("false"), talk.WithLabelValues("true")}, banner: banner, hangup: hangup,
-		connect: connect, lifetime: lifetime, all: []prometheus.Collector{talk, banner, hangup, connect, lifetime},
+		connect: connect, lifetime: lifetime, all: []prometheus.Collector{talk, banner, hangup, connect, lifetime, checks, lists},
 	}
 }
 

@@ -9,13 +9,13 @@ type Counts struct {
 // RuleCount is for how many connections a rule was the one that matched; see Memory.Decided.
 type RuleCount struct {
 	Rule    RuleInfo `json:"rule"`
-	Decided uint64   `json:"decided"`
+	Decided uint64   `json:"decided" name:"rule_matches" help:"connections for which a rule was the one that matched, or which a limit, a pass or another built-in rule decided about"`
 }
 
 // ListCount is how often an address that a rule asked for was in a list.
 type ListCount struct {
 	Name    string `json:"name"`
-	Matches uint64 `json:"matches"`
+	Matches uint64 `json:"matches" name:"list_matches" help:"times that a rule asked for a client's address and it was in a list"`
 }
 
 // Counts returns all counts, also those that are 0, in the order of the table. Several may have one name.

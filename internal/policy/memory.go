@@ -164,9 +164,17 @@ func (m *Memory) Decided() []uint64 { return m.decided }
 // Matches returns how often an address was found in each list. It is valid until Adopt, and not to be changed.
 func (m *Memory) Matches() []uint64 { return m.matches }
 
+// Bounds returns how many entries the memory may have.
+func (m *Memory) Bounds() Bounds {
+	b := m.bounds
+	b.Signatures = m.signatures.bound
+	return b
+}
+
 // Sizes are how many entries a memory has, and what its bounds have cost.
 type Sizes struct {
 	Passes, Clients, Offenders int
+	Signatures                 int    // those that rules ask for are not counted
 	PassesEvicted              uint64 // passes that were still good when room was needed
 	Uncounted                  uint64 // connections that found no room to be counted
 	OffendersEvicted           uint64 // offenders that were still listed when room was needed
@@ -176,6 +184,7 @@ type Sizes struct {
 func (m *Memory) Sizes() Sizes {
 	return Sizes{
 		Passes: m.passes.index.Len(), Clients: m.clients.slab.Len(), Offenders: m.offenders.slab.Len(),
+		Signatures:    m.signatures.Len() - m.signatures.pinned,
 		PassesEvicted: m.passes.evicted, Uncounted: m.clients.uncounted, OffendersEvicted: m.offenders.evicted,
 	}
 }

@@ -63,6 +63,13 @@ func (m *Memory) Set(size int, names *connlog.Names) {
 	m.begin()
 }
 
+// Len returns how many connections are remembered, and for how many there is room.
+func (m *Memory) Len() (kept, room int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return int(min(m.end, m.size)), int(m.size)
+}
+
 // begin begins an epoch.
 func (m *Memory) begin() {
 	for len(m.epochs) > 0 && m.epochs[len(m.epochs)-1].from == m.end { // it has no records
