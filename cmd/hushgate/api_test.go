@@ -222,10 +222,17 @@ func (f *fakeGateway) GrantPass(_ context.Context, client netip.Addr) error {
 	return nil
 }
 
-func (f *fakeGateway) TakePass(_ context.Context, client netip.Addr) (bool, error) {
-	f.did("take %v", client)
-	return client.Is4(), nil
+func (f *fakeGateway) TakePasses(_ context.Context, clients []netip.Addr) (n int, err error) {
+	for _, client := range clients {
+		f.did("take %v", client)
+		if client.Is4() {
+			n++
+		}
+	}
+	return n, nil
 }
+
+func (f *fakeGateway) ForgetRates(context.Context, []netip.Addr) (int, error) { return 0, nil }
 
 // ListOffender counts a /24 or a /64 as one client.
 func (f *fakeGateway) ListOffender(_ context.Context, who netip.Prefix, left time.Duration) (netip.Prefix, error) {

@@ -50,7 +50,10 @@ type Operator interface {
 	// Kill ends connections. Those that wait for a server get a 421 with reply; all others are reset.
 	Kill(ctx context.Context, f ConnectionFilter, reply bool) (ended int, err error)
 	GrantPass(ctx context.Context, client netip.Addr) error
-	TakePass(ctx context.Context, client netip.Addr) (found bool, err error)
+	// TakePasses takes the passes of clients, and returns how many had one.
+	TakePasses(ctx context.Context, clients []netip.Addr) (taken int, err error)
+	// ForgetRates has the rates of clients begin at 0 again, and returns how many were more. Open connections stay counted.
+	ForgetRates(ctx context.Context, clients []netip.Addr) (forgotten int, err error)
 	// ListOffender makes the client that an address belongs to, or that a network is, an offender; left is 0 for as long as the
 	// configuration says. It returns the client.
 	ListOffender(ctx context.Context, who netip.Prefix, left time.Duration) (client netip.Prefix, err error)

@@ -112,6 +112,7 @@ var calls = []struct {
 	{"GET", "/v1/passes?client=2001:db8::/32&limit=1", "", 200},
 	{"POST", "/v1/passes", `{"client": "198.18.0.7"}`, 204},
 	{"DELETE", "/v1/passes/198.18.0.7", "", 204},
+	{"DELETE", "/v1/clients/198.18.0.7", "", 204},
 	{"GET", "/v1/offenders", "", 200},
 	{"POST", "/v1/offenders", `{"client": "2001:db8::7", "for_ms": 60000}`, 200},
 	{"DELETE", "/v1/offenders/198.18.0.7", "", 200},

@@ -26,6 +26,7 @@ type Status struct {
 	Connections   map[string]int64 `json:"connections"` // by phase
 	Stress        bool             `json:"stress"`
 	Servers       ServerCount      `json:"servers"`
+	Memory        Memory           `json:"memory"`
 	Losses        Losses           `json:"losses"`
 	Logs          []LogTarget      `json:"logs"`
 	Warnings      []string         `json:"warnings"`
@@ -60,6 +61,18 @@ type Interface struct {
 type ServerCount struct {
 	Usable int `json:"usable"` // up, and neither drained nor in maintenance
 	Total  int `json:"total"`
+}
+
+// Memory says how much is remembered of clients, over all shards. An entry is forgotten some time after it has ceased to count.
+type Memory struct {
+	Passes       int   `json:"passes"`
+	MaxPasses    int   `json:"max_passes"`
+	Clients      int   `json:"clients"` // whose connections are counted
+	MaxClients   int   `json:"max_clients"`
+	Offenders    int   `json:"offenders"`
+	MaxOffenders int   `json:"max_offenders"`
+	RateWindowMs int64 `json:"rate_window_ms"`     // in which ClientUsage.Rate counts new connections
+	WithinMs     int64 `json:"offender_within_ms"` // for how long an offence counts
 }
 
 // Losses are frames lost on this machine.

@@ -203,9 +203,24 @@ func (f *fake) GrantPass(ctx context.Context, client netip.Addr) error {
 	return f.enter(ctx)
 }
 
-func (f *fake) TakePass(ctx context.Context, client netip.Addr) (bool, error) {
-	f.did("take " + client.String())
-	return client.Is4(), f.enter(ctx)
+// known counts the clients of IPv4: the others are not known.
+func known(clients []netip.Addr) (n int) {
+	for _, a := range clients {
+		if a.Is4() {
+			n++
+		}
+	}
+	return n
+}
+
+func (f *fake) TakePasses(ctx context.Context, clients []netip.Addr) (int, error) {
+	f.did(fmt.Sprintf("take %v", clients))
+	return known(clients), f.enter(ctx)
+}
+
+func (f *fake) ForgetRates(ctx context.Context, clients []netip.Addr) (int, error) {
+	f.did(fmt.Sprintf("forget the rate of %v", clients))
+	return known(clients), f.enter(ctx)
 }
 
 func (f *fake) ListOffender(ctx context.Context, who netip.Prefix, left time.Duration) (netip.Prefix, error) {

@@ -86,7 +86,10 @@ func rows() []route {
 		{method: "POST", path: "/v1/passes", level: Admin, do: grantPass},
 		{
 			method: "DELETE", path: "/v1/passes/{client}", level: Admin,
-			do: forget("has no pass", func(s *API, ctx context.Context, a netip.Addr) (bool, error) { return s.gateway.TakePass(ctx, a) }),
+			do: forget("has no pass", func(s *API, ctx context.Context, a netip.Addr) (bool, error) {
+				n, err := s.gateway.TakePasses(ctx, []netip.Addr{a})
+				return n > 0, err
+			}),
 		},
 		{
 			method: "GET", path: "/v1/offenders", params: append([]string{"client"}, pageParams...),
@@ -99,6 +102,13 @@ func rows() []route {
 		{
 			method: "GET", path: "/v1/clients", params: append([]string{"client"}, pageParams...),
 			do: listOf(func(s *API, ctx context.Context, q ClientQuery) (ClientPage, error) { return s.gateway.Clients(ctx, q) }),
+		},
+		{
+			method: "DELETE", path: "/v1/clients/{client}", level: Admin,
+			do: forget("has no new connections that count", func(s *API, ctx context.Context, a netip.Addr) (bool, error) {
+				n, err := s.gateway.ForgetRates(ctx, []netip.Addr{a})
+				return n > 0, err
+			}),
 		},
 		{method: "GET", path: "/v1/explain/{address}", params: []string{"limit"}, do: explain},
 		{

@@ -277,8 +277,8 @@ func TestClientsByHand(t *testing.T) {
 		if _, err := o.ListOffender(t.Context(), netip.PrefixFrom(a, a.BitLen()), time.Hour); err != nil {
 			t.Fatal(err)
 		}
-		if found, err := o.TakePass(t.Context(), a); err != nil || found {
-			t.Errorf("an offender has a pass: %v, %v", found, err)
+		if n, err := o.TakePasses(t.Context(), []netip.Addr{a}); err != nil || n != 0 {
+			t.Errorf("an offender has a pass: %v, %v", n, err)
 		}
 		if err := o.GrantPass(t.Context(), a); err != nil {
 			t.Fatal(err)
@@ -294,7 +294,8 @@ func TestClientsByHand(t *testing.T) {
 	for _, client := range []string{"198.18.0.7", "2001:db8::99"} { // the second one belongs to the same client as ::7
 		a := netip.MustParseAddr(client)
 		for _, want := range []bool{true, false} {
-			if found, err := o.TakePass(t.Context(), a); err != nil || found != want {
+			n, err := o.TakePasses(t.Context(), []netip.Addr{a, netip.MustParseAddr("192.0.2.99")})
+			if found := n == 1; err != nil || found != want || n > 1 {
 				t.Errorf("pass of %v: %v, %v", a, found, err)
 			}
 			if _, found, err := o.ForgiveOffender(t.Context(), netip.PrefixFrom(a, a.BitLen())); err != nil || found != want {
@@ -303,7 +304,16 @@ func TestClientsByHand(t *testing.T) {
 		}
 	}
 	o.connect(t, "198.18.0.9", 4000, 0)
-	if u, err := o.Clients(t.Context(), q); err != nil || len(u.Clients) != 1 || u.Clients[0] != (admin.ClientUsage{Client: "198.18.0.9/32", Connections: 1, Rate: 1}) {
-		t.Errorf("%+v, %v", u, err)
+	for _, rate := range []int{1, 0} {
+		if u, err := o.Clients(t.Context(), q); err != nil || len(u.Clients) != 1 || u.Clients[0] != (admin.ClientUsage{Client: "198.18.0.9/32", Connections: 1, Rate: rate}) {
+			t.Errorf("%+v, %v", u, err)
+		}
+		if n, err := o.ForgetRates(t.Context(), []netip.Addr{netip.MustParseAddr("198.18.0.9"), netip.MustParseAddr("2001:db8::9")}); err != nil || n != rate {
+			t.Errorf("%d rates, %v", n, err)
+		}
+	}
+	s, err := o.Status(t.Context())
+	if m := s.Memory; err != nil || m.Clients != 1 || m.MaxClients == 0 || m.MaxPasses == 0 || m.MaxOffenders == 0 || m.RateWindowMs == 0 || m.WithinMs == 0 {
+		t.Errorf("%+v, %v", m, err)
 	}
 }

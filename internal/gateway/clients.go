@@ -94,21 +94,60 @@ func (c control) changeMemory(ctx context.Context, client netip.Addr, do func(m 
 		}
 	}
 	if !known.Load() {
-		return admin.Conflict("the configuration remembers nothing of clients")
+		return noMemory()
 	}
 	return nil
 }
 
-// forget has the shards forget something of a client. It reports whether there was anything.
-func (c control) forget(ctx context.Context, client netip.Addr, do func(m *policy.Memory, a wire.Addr, now mono.Time) bool) (bool, error) {
-	var found atomic.Bool
-	err := c.changeMemory(ctx, client, func(m *policy.Memory, a wire.Addr, now mono.Time) {
-		if do(m, a, now) {
-			found.Store(true)
+// forget has the shards forget something of clients. It returns of how many clients there was anything.
+func (c control) forget(ctx context.Context, clients []netip.Addr, do func(m *policy.Memory, a wire.Addr, now mono.Time) bool) (int, error) {
+	type answer struct {
+		remembers bool
+		forgotten []int
+	}
+	concerns := make([]func(shard int) bool, len(clients))
+	for i, a := range clients {
+		concerns[i] = c.shardsOf(c.cut(netip.PrefixFrom(a, a.BitLen())))
+	}
+	remembers, forgotten := false, map[int]bool{}
+	for i, l := range c.loops {
+		var mine []int
+		for j := range clients {
+			if concerns[j](i) {
+				mine = append(mine, j)
+			}
 		}
-	})
-	return found.Load(), err
+		for piece := range slices.Chunk(mine, forgetAtOnce) {
+			got, ok := drive.Ask(ctx, l, func(s *dataplane.Shard) (v answer) {
+				s.Apply(dataplane.WithMemory{Now: c.clock.Now(), Do: func(m *policy.Memory, now mono.Time) {
+					v.remembers = true
+					for _, j := range piece {
+						if do(m, wire.AddrFrom(clients[j]), now) {
+							v.forgotten = append(v.forgotten, j)
+						}
+					}
+				}})
+				return v
+			})
+			if !ok {
+				return len(forgotten), fmt.Errorf("tell a shard: %w", context.Cause(ctx))
+			}
+			remembers = remembers || got.remembers
+			for _, j := range got.forgotten {
+				forgotten[j] = true
+			}
+		}
+	}
+	if !remembers && len(clients) > 0 {
+		return 0, noMemory()
+	}
+	return len(forgotten), nil
 }
+
+// forgetAtOnce bounds how many clients a shard forgets something of between two batches.
+const forgetAtOnce = 256
+
+func noMemory() error { return admin.Conflict("the configuration remembers nothing of clients") }
 
 // GrantPass implements admin.Operator.
 func (c control) GrantPass(ctx context.Context, client netip.Addr) error {
@@ -122,7 +161,12 @@ func (c control) GrantPass(ctx context.Context, client netip.Addr) error {
 	})
 }
 
-// TakePass implements admin.Operator.
-func (c control) TakePass(ctx context.Context, client netip.Addr) (found bool, err error) {
-	return c.forget(ctx, client, func(m *policy.Memory, a wire.Addr, now mono.Time) bool { return m.Forget(a, now) })
+// TakePasses implements admin.Operator.
+func (c control) TakePasses(ctx context.Context, clients []netip.Addr) (taken int, err error) {
+	return c.forget(ctx, clients, (*policy.Memory).Forget)
+}
+
+// ForgetRates implements admin.Operator.
+func (c control) ForgetRates(ctx context.Context, clients []netip.Addr) (forgotten int, err error) {
+	return c.forget(ctx, clients, (*policy.Memory).ForgetRate)
 }

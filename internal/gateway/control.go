@@ -94,6 +94,7 @@ func (c control) Status(ctx context.Context) (admin.Status, error) {
 		},
 		Shards: len(c.loops), Interfaces: c.interfaces(), MaxConn: now.cfg.Global.MaxConn, Connections: map[string]int64{},
 		Stress: counts.Stress, Servers: admin.ServerCount{Usable: up, Total: all}, Warnings: list(now.plan.Warnings),
+		Memory: memoryOf(now, &counts.Stats),
 		Losses: admin.Losses{ReceiveQueueFull: lost.queueFull, NotSent: lost.notSent}, Logs: []admin.LogTarget{},
 	}
 	if c.stopping() {
@@ -116,6 +117,15 @@ func (g *gateway) stopping() bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// memoryOf says how much is remembered of clients.
+func memoryOf(now inForce, s *dataplane.Stats) admin.Memory {
+	g, b := &now.cfg.Global, now.plan.Tables.Memory.WithDefaults()
+	return admin.Memory{
+		Passes: int(s.Passes), MaxPasses: b.Passes, Clients: int(s.Clients), MaxClients: b.Clients, Offenders: int(s.Offenders), MaxOffenders: b.Offenders,
+		RateWindowMs: g.RateWindow.Milliseconds(), WithinMs: g.Offenders.Within.Milliseconds(),
 	}
 }
 

@@ -3,12 +3,14 @@ package lab
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -51,6 +53,18 @@ func (s *statsSite) client(addr, port string) *statsClient {
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	local := c.LocalAddr().(*net.TCPAddr)
 	return &statsClient{c, bufio.NewReader(c), fmt.Sprintf("%s:%d", local.IP, local.Port)}
+}
+
+// refused reports whether a new client is reset before it hears anything.
+func (s *statsSite) refused(addr, port string) bool {
+	s.t.Helper()
+	c, err := s.l.Client.Dial(s.ctx, addr, net.JoinHostPort(s.f.vip, port))
+	if err == nil {
+		s.t.Cleanup(func() { _ = c.Close() })
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_, err = c.Read(make([]byte, 1))
+	}
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 type statsClient struct {
@@ -96,16 +110,19 @@ func TestStatsOfClients(t *testing.T) {
 		s.g = gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
 shards: 2
 prefix-length: {ipv4: 32, ipv6: 128}
+offenders: {after: 5, action: reset}
+rate-window: 1h
 stats: {socket: "%s level admin"}
 frontends:
   - {name: ft, bind: "%s", log: [stdout], inspect-delay: 100ms, default_backend: bk}
-  - {name: slow, bind: "%s", log: [stdout], inspect-delay: 1h, reject: reset, default_backend: bk}
+  - {name: slow, bind: "%s", log: [stdout], inspect-delay: 1h, reject: reset, limits: {rate: 6}, default_backend: bk}
 backends:
   - name: bk
     servers:
       - {name: a, address: "%s"}
 `, s.socket, net.JoinHostPort(f.vip, "25"), net.JoinHostPort(f.vip, "26"), net.JoinHostPort(f.a, "25")))
 		s.sessionsEnd()
+		s.tablesOfClients()
 	})
 }
 
@@ -127,4 +144,49 @@ func (s *statsSite) sessionsEnd() {
 	held.hears(t, "421")
 	s.expect("shutdown session "+ids[one.name]+"; shutdown sessions server bk/a", "No such session (use 'show sess').\n")
 	two.reset(t)
+}
+
+// tablesOfClients: passes, rates and offences are shown, changed and forgotten, with the effect on the client's next connection.
+func (s *statsSite) tablesOfClients() {
+	t := s.t
+	one := "::ffff:" + s.f.client
+	if strings.Contains(s.f.client, ":") {
+		one = s.f.client
+	}
+	expect := func(commands string, want ...string) {
+		t.Helper()
+		out := s.ask(commands)
+		for _, w := range want {
+			if !regexp.MustCompile(w).MatchString(out) {
+				t.Errorf("%s: no %q in\n%s", commands, w, out)
+			}
+		}
+	}
+	expect("show table", `(?m)^# table: clients, type: ipv6, size:\d+, used:2$`, `(?m)^# table: passes, type: ipv6, size:\d+, used:2$`)
+	expect("show table passes", `(?m)^0x\d: key=`+one+` use=0 exp=8\d{7} gpt0=\d+$`)
+	expect("show table clients", `(?m)^0x\d: key=`+one+` use=0 exp=\d+ conn_rate\(3600000\)=\d conn_cur=0$`)
+
+	s.client(s.f.client, "26").hears(t, "220") // it has a pass
+	expect("clear table passes key "+s.f.client+"; show table passes key "+s.f.client, `^\n\n$`)
+	held := s.client(s.f.client, "26")
+	expect("show table clients key "+s.f.client, `(?m)use=[12] .* conn_cur=[12]$`)
+	expect("clear table clients key "+s.f.client, "^Entry currently in use")
+	expect("show sess", "src="+held.name+" fe=slow be=<NONE>")
+	expect("set table passes key "+s.f.client+"; show table passes", `gpt0=0`)
+	refused := false
+	for n := 0; n < 10 && !refused; n++ { // the rate is an estimate
+		refused = s.refused(s.f.client, "26")
+	}
+	if !refused {
+		t.Error("the limit does not count")
+	}
+	expect("set table clients key "+s.f.client+" data.conn_rate 0; show table clients key "+s.f.client, ` conn_rate\(\d+\)=0 `)
+	s.client(s.f.client, "26").hears(t, "220")
+
+	expect("set table offenders key "+s.f.talker+"; show table offenders data.gpt0 eq 1", `(?m)^0x1: key=\S*`+s.f.talker+` use=0 exp=\d+ gpt0=1 gpc0=0$`)
+	if !s.refused(s.f.talker, "25") {
+		t.Error("an offender is served")
+	}
+	expect("clear table offenders; show table offenders", `used:0\n\n$`)
+	s.client(s.f.talker, "25").hears(t, "220")
 }

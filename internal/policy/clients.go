@@ -127,6 +127,19 @@ func (t *clients) close(hash uint64, key *wire.Addr) {
 	}
 }
 
+// forgetRate forgets a client's new connections, and reports whether there were any in the window. Its open ones stay counted.
+func (t *clients) forgetRate(hash uint64, key *wire.Addr, w window) bool {
+	id := t.find(hash, key)
+	if id == 0 {
+		return false
+	}
+	c := &t.slab.At(id).value
+	c.turn(w)
+	had := c.rate(w) > 0
+	c.now, c.earlier = 0, 0
+	return had
+}
+
 // forgetRates forgets all but the open connections: the windows are others now.
 func (t *clients) forgetRates() {
 	for id := uint32(1); id < t.slab.Bound(); id++ {

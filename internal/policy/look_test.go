@@ -115,3 +115,47 @@ func TestListing(t *testing.T) {
 		t.Errorf("%d passes, %d offenders, %d clients", len(passes), len(offenders), len(used))
 	}
 }
+
+// TestForgetRate: a client's rate begins at 0 again, in either of the two windows that it is estimated from, and its connections stay
+// counted.
+func TestForgetRate(t *testing.T) {
+	table, err := NewTable(&Config{
+		Frontends: []Frontend{{Name: "ft", Limits: Limits{Connections: 1000, Over: Outcome{Kind: OutcomeReject}}}}, Window: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := mono.Time(100 * time.Hour)
+	m := NewMemory(table, [2]uint64{1, 2}, Bounds{}, now)
+	usage := func(at mono.Time) (c Connections) {
+		t.Helper()
+		if list, _ := m.ListUsage(0, 10, &Net{}, make([]Connections, 0, 3), at); len(list) == 1 {
+			return list[0]
+		}
+		return c
+	}
+	for _, client := range []string{"198.18.0.7", "2001:db8::7"} {
+		a := wire.AddrFrom(netip.MustParseAddr(client))
+		key := table.prefixes.cut(a)
+		for _, at := range []mono.Time{now, now.Add(50 * time.Second)} {
+			for range 3 {
+				m.clients.open(m.hash(&key), &key, m.windowAt(now))
+			}
+			if u := usage(at); u.Rate == 0 || u.Open != 3 {
+				t.Errorf("%s: %+v", client, u)
+			}
+			if !m.ForgetRate(a, at) || m.ForgetRate(a, at) {
+				t.Errorf("%s: the rate is forgotten more than once, or not at all", client)
+			}
+			if u := usage(at); u.Rate != 0 || u.Open != 3 {
+				t.Errorf("%s: afterwards %+v", client, u)
+			}
+			for range 3 {
+				m.Closed(a)
+			}
+		}
+	}
+	if m.ForgetRate(wire.AddrFrom(netip.MustParseAddr("192.0.2.1")), now) {
+		t.Error("the rate of a stranger is forgotten")
+	}
+}

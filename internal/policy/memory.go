@@ -154,6 +154,12 @@ func (m *Memory) Recount(a wire.Addr, now mono.Time) bool {
 	return m.clients.recount(m.hash(&key), &key, m.windowAt(now))
 }
 
+// ForgetRate has a client's rate begin at 0 again, and reports whether it was more. Connections that are open stay counted.
+func (m *Memory) ForgetRate(a wire.Addr, now mono.Time) bool {
+	key := m.table.prefixes.cut(a)
+	return m.clients.forgetRate(m.hash(&key), &key, m.windowAt(now))
+}
+
 // Signatures returns the signatures of the shard's connections.
 func (m *Memory) Signatures() *Signatures { return m.signatures }
 

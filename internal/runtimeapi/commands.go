@@ -34,6 +34,7 @@ var commands []command
 
 func init() {
 	commands = []command{
+		{"clear table", " <table> [<filter>]*", "remove an entry from a table (filter: data/key)", User, inParts, clearTable},
 		{"disable health", " <bk>/<srv>", "stop a server's health checks", Admin, atOnce, toServer(checked(false))},
 		{"disable server", " <bk>/<srv>", "put a server into maintenance", Admin, atOnce, toServer(inState(admin.ServerMaint))},
 		{"enable health", " <bk>/<srv>", "resume a server's health checks", Admin, atOnce, toServer(checked(true))},
@@ -44,6 +45,7 @@ func init() {
 		{"prompt", "", "toggle interactive mode with prompt", User, atOnce, prompt},
 		{"quit", "", "disconnect", User, atOnce, quit},
 		{"set server", " <bk>/<srv> state|weight <to>", "change a server's state or weight", Admin, atOnce, setServer},
+		{"set table", " <table> key <k> [data.* <v>]*", "update or create a table entry's data", User, atOnce, setTable},
 		{"set timeout", " cli <seconds>", "change how long the session may be idle", User, atOnce, setTimeout},
 		{"set weight", " <bk>/<srv> <weight>[%]", "change a server's weight", Admin, atOnce, setWeight},
 		{"show backend", "", "list backends in the current running config", User, atOnce, showBackend},
@@ -53,6 +55,7 @@ func init() {
 		{"show sess", " [<id>|all]", "report the list of current sessions or dump this exact session", Operator, inParts, showSess},
 		{"show servers state", " [<backend>]", "dump volatile server information", User, atOnce, showServersState},
 		{"show stat", " [json|no-maint|typed|up]*", "report counters for each proxy and server", User, atOnce, showStat},
+		{"show table", " <table> [<filter>]*", "report table usage stats or dump this table's contents (filter: data/key)", User, inParts, showTable},
 		{"show version", "", "show version of the current process", User, atOnce, showVersion},
 		{"shutdown session", " <id>", "kill a specific session", Admin, atOnce, shutdownSession},
 		{"shutdown sessions server", " <bk>/<srv>", "kill sessions on a server", Admin, atOnce, shutdownSessions},

@@ -4,7 +4,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -22,8 +24,12 @@ type fake struct {
 	servers  []admin.Server
 	sessions []admin.Connection
 	query    admin.ConnectionQuery // the last
-	block    chan struct{}         // if there is one, Status waits for it
-	asked    chan struct{}         // Status says that it waits
+	// What is remembered of clients, without their names. Only one client at a time asks for it.
+	clients   map[netip.Addr]admin.ClientUsage
+	offenders map[netip.Addr]admin.Offender
+	passes    map[netip.Addr]admin.Pass
+	block     chan struct{} // if there is one, Status waits for it
+	asked     chan struct{} // Status says that it waits
 }
 
 func (f *fake) Status(ctx context.Context) (admin.Status, error) {
@@ -38,6 +44,10 @@ func (f *fake) Status(ctx context.Context) (admin.Status, error) {
 	return admin.Status{
 		Version: "1.2", PID: 7, Started: time.Unix(1000, 0), UptimeMs: 90061000, State: admin.StateRunning, Shards: 2, MaxConn: 500,
 		Logs: []admin.LogTarget{{Lost: 3}},
+		Memory: admin.Memory{
+			Clients: len(f.clients), MaxClients: 1 << 20, Offenders: len(f.offenders), MaxOffenders: 1 << 20, Passes: len(f.passes), MaxPasses: 1 << 20,
+			RateWindowMs: 60_000, WithinMs: 3_600_000,
+		},
 	}, nil
 }
 
@@ -122,7 +132,7 @@ func (f *fake) Kill(_ context.Context, w admin.ConnectionFilter, _ bool) (int, e
 // newFake returns a gateway with the servers that the test against HAProxy has, too: a checked one, one without checks, and a
 // backup server that the configuration disables.
 func newFake() *fake {
-	return &fake{servers: []admin.Server{
+	return &fake{clients: map[netip.Addr]admin.ClientUsage{}, offenders: map[netip.Addr]admin.Offender{}, passes: map[netip.Addr]admin.Pass{}, servers: []admin.Server{
 		{
 			Backend: "mail", Name: "mx1", Address: "127.0.0.1:26", Up: true, Weight: 3, ConfiguredWeight: 3, State: admin.ServerReady,
 			Check: &admin.Check{Enabled: true, Rise: 2, Fall: 3, Health: 4, Code: "L4OK"},
@@ -180,4 +190,93 @@ func ask(t *testing.T, path, text string) string {
 		t.Fatal(err)
 	}
 	return string(answer)
+}
+
+// list lists one kind of what the fake remembers, in the order of addresses, two in a page.
+func list[T any](of map[netip.Addr]T, q admin.ClientQuery) (page []netip.Addr, next string) {
+	all := slices.SortedFunc(maps.Keys(of), netip.Addr.Compare)
+	all = slices.DeleteFunc(all, func(a netip.Addr) bool { return q.Client.IsValid() && !q.Client.Contains(a) })
+	all = slices.DeleteFunc(all, func(a netip.Addr) bool { return q.Cursor != "" && a.String() <= q.Cursor })
+	if len(all) > 2 {
+		all, next = all[:2], all[1].String()
+	}
+	return all, next
+}
+
+func network(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String() }
+
+// Clients implements admin.Viewer.
+func (f *fake) Clients(_ context.Context, q admin.ClientQuery) (p admin.ClientPage, err error) {
+	var all []netip.Addr
+	all, p.Next = list(f.clients, q)
+	for _, a := range all {
+		v := f.clients[a]
+		v.Client = network(a)
+		p.Clients = append(p.Clients, v)
+	}
+	return p, nil
+}
+
+// Offenders implements admin.Viewer.
+func (f *fake) Offenders(_ context.Context, q admin.ClientQuery) (p admin.OffenderPage, err error) {
+	var all []netip.Addr
+	all, p.Next = list(f.offenders, q)
+	for _, a := range all {
+		v := f.offenders[a]
+		v.Client = network(a)
+		p.Offenders = append(p.Offenders, v)
+	}
+	return p, nil
+}
+
+// Passes implements admin.Viewer.
+func (f *fake) Passes(_ context.Context, q admin.ClientQuery) (p admin.PassPage, err error) {
+	var all []netip.Addr
+	all, p.Next = list(f.passes, q)
+	for _, a := range all {
+		v := f.passes[a]
+		v.Client = network(a)
+		p.Passes = append(p.Passes, v)
+	}
+	return p, nil
+}
+
+// ForgetRates implements admin.Operator.
+func (f *fake) ForgetRates(_ context.Context, clients []netip.Addr) (int, error) {
+	for _, a := range clients {
+		if v := f.clients[a]; v.Connections > 0 {
+			v.Rate = 0
+			f.clients[a] = v
+		} else {
+			delete(f.clients, a)
+		}
+	}
+	return len(clients), nil
+}
+
+// TakePasses implements admin.Operator.
+func (f *fake) TakePasses(_ context.Context, clients []netip.Addr) (int, error) {
+	for _, a := range clients {
+		delete(f.passes, a)
+	}
+	return len(clients), nil
+}
+
+// GrantPass implements admin.Operator.
+func (f *fake) GrantPass(_ context.Context, a netip.Addr) error {
+	f.passes[a] = admin.Pass{LeftMs: 1000}
+	return nil
+}
+
+// ListOffender implements admin.Operator.
+func (f *fake) ListOffender(_ context.Context, who netip.Prefix, _ time.Duration) (netip.Prefix, error) {
+	left := int64(1000)
+	f.offenders[who.Addr()] = admin.Offender{Listed: true, LeftMs: &left}
+	return who, nil
+}
+
+// ForgiveOffender implements admin.Operator.
+func (f *fake) ForgiveOffender(_ context.Context, who netip.Prefix) (netip.Prefix, bool, error) {
+	delete(f.offenders, who.Addr())
+	return who, true, nil
 }

@@ -42,7 +42,7 @@ func TestAnswers(t *testing.T) {
 		{"show stat typed\n", []string{"S.3.1.36.check_status.1:MOP:str:L7STS\n"}},
 		{"set server mail/mx1 health up\n", []string{"usage: set server <backend>/<server> state | weight\n\n"}},
 		{"help set w\n", []string{"valid at this level:\n  set weight <bk>/<srv> <weight>[%]       : change a server's weight\n  help [<command>] "}},
-		{"nonsense\n", []string{"Unknown command. Please enter one of the following commands only:\n  disable health"}},
+		{"nonsense\n", []string{"Unknown command. Please enter one of the following commands only:\n  clear table"}},
 		{"set nonsense\n", []string{"Unknown command, but maybe one of the following ones is a better match:\n  set server ", "\n  help"}},
 		{"set ssl cert x <<\nshow version\n\nshow cli level\n", []string{"Unknown command", ": disconnect\n\nadmin\n\n"}},
 	} {
