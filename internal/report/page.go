@@ -216,7 +216,13 @@ func (r *Report) backendTable() table {
 	return t
 }
 
-func brief(d time.Duration) string { return d.Round(time.Second).String() }
+// brief is a time in seconds, and a short one more exactly.
+func brief(d time.Duration) string {
+	if d < 10*time.Second {
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
 
 // summary is the report in a line.
 func (r *Report) summary() string {
