@@ -1,6 +1,7 @@
 package connlog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -131,19 +132,19 @@ func (d *datagrams) again(line []byte, first error) (int, error) {
 	lost := d.lost()
 	err := d.send(line[:len(line)-1])
 	if err != nil || time.Since(d.looked) > dialAnew {
-		lost += d.lost()
+		lost = append(lost, d.lost()...)
 		if e := d.dial(); err != nil && e == nil { // all its errors have been counted
 			err = d.send(line[:len(line)-1])
 		}
 	}
 	if err != nil {
-		if lost > 0 {
-			return 0, &logqueue.LostError{Lines: lost, Err: err}
+		if len(lost) > 0 {
+			return 0, &logqueue.LostError{Lines: len(lost), Heads: lost, Err: err}
 		}
 		return 0, err
 	}
-	if lost > 0 {
-		return len(line), &logqueue.LostError{Lines: lost, Err: first}
+	if len(lost) > 0 {
+		return len(line), &logqueue.LostError{Lines: len(lost), Heads: lost, Err: first}
 	}
 	return len(line), nil
 }
@@ -155,36 +156,40 @@ func (d *datagrams) look() error {
 	if !strings.HasPrefix(d.network, "udp") || d.conn == nil {
 		return nil
 	}
-	if n := d.lost(); n > 0 {
-		return &logqueue.LostError{Lines: n, Err: errLost}
+	if lost := d.lost(); len(lost) > 0 {
+		return &logqueue.LostError{Lines: len(lost), Heads: lost, Err: errLost}
 	}
 	return nil
 }
 
 var errLost = errors.New("the network reported that datagrams did not arrive")
 
-// lost returns how many datagrams the kernel has reported as lost since the last call. Without a socket there are none: send
-// may have failed to open another.
-func (d *datagrams) lost() (n int) {
+// quoted is how much of a lost datagram is looked at. An ICMP error of IPv4 quotes some 520 octets, or only the headers.
+const quoted = 256
+
+// lost returns the beginnings of the datagrams that the kernel has reported as lost since the last call. Without a socket there are none:
+// send may have failed to open another.
+func (d *datagrams) lost() (heads [][]byte) {
 	conn, is := d.conn.(*net.UDPConn)
 	if !is {
-		return 0
+		return nil
 	}
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return 0
+		return nil
 	}
-	var data [1]byte
+	var data [quoted]byte
 	var about [256]byte
 	_ = raw.Control(func(fd uintptr) {
 		for {
-			if _, _, _, _, err := unix.Recvmsg(int(fd), data[:], about[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT); err != nil {
+			n, _, _, _, err := unix.Recvmsg(int(fd), data[:], about[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+			if err != nil {
 				return
 			}
-			n++
+			heads = append(heads, bytes.Clone(data[:n]))
 		}
 	})
-	return n
+	return heads
 }
 
 // Close ends a waiting Write soon, and closes the socket.

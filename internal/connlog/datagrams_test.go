@@ -197,17 +197,57 @@ func TestRefusedUDP(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.Line(Info, []byte("back"))
-		for want := "back"; ; {
-			if got := receive(t, l); got == want {
-				break
-			} else if !strings.Contains(got, "lost") {
+		var reported uint64
+		for back := false; !back || reported < st.Lost; { // also what a line to nobody reported
+			var n uint64
+			switch got := receive(t, l); {
+			case got == "back":
+				back = true
+			case !strings.Contains(got, "lost"):
 				t.Errorf("%q", got)
+			default:
+				_, _ = fmt.Sscanf(got, "%d log lines", &n)
+				reported += n
 			}
+		}
+		if st = s.Stats(); reported != st.Lost {
+			t.Errorf("%d lines are reported as lost, %d are", reported, st.Lost)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 		_ = l.Close()
+	}
+}
+
+// TestLostHeads: the network's report about a datagram that did not arrive says which one it was.
+func TestLostHeads(t *testing.T) {
+	for _, network := range []string{"udp4", "udp6"} {
+		host := map[string]string{"udp4": "127.0.0.1:0", "udp6": "[::1]:0"}[network]
+		l, err := net.ListenPacket(network, host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := dialDatagrams(network, l.LocalAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close()
+		long := strings.Repeat("x", 2000)
+		for _, line := range []string{"7 log lines were lost\n", long + "\n"} {
+			_, _ = d.Write([]byte(line))
+		}
+		var heads []string
+		for end := time.Now().Add(10 * time.Second); len(heads) < 1 && time.Now().Before(end); {
+			for _, head := range d.lost() {
+				heads = append(heads, string(head))
+			}
+		}
+		// The first one may have been found by the second Write.
+		if last := heads[max(0, len(heads)-1):]; len(last) != 1 || last[0] != long[:quoted] {
+			t.Errorf("%s: %q", network, heads)
+		}
+		_ = d.Close()
 	}
 }
 

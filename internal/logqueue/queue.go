@@ -1,9 +1,11 @@
 package logqueue
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -41,6 +43,9 @@ var ErrLookAgain = errors.New("some lines are still on their way")
 // LostError reports lines that were lost after the target had taken them.
 type LostError struct {
 	Lines int
+	// Heads are how these lines begin, as far as is known; nil for one of which nothing is known. By them the queue finds out that a line
+	// about lost lines was lost itself.
+	Heads [][]byte
 	Err   error
 }
 
@@ -66,6 +71,7 @@ type Queue struct {
 	batch []byte        // used by the goroutine
 	ends  []int         // used by the goroutine: the end of each line in the batch
 	dirty bool          // used by the goroutine: lines were written since Look
+	told  []report      // used by the goroutine: the latest reports that may still turn out to be lost
 	close func() error
 
 	mu      sync.Mutex
@@ -77,6 +83,15 @@ type Queue struct {
 	closing bool // no line is accepted any more
 	given   bool // the target was given up
 }
+
+// report is a line about lost lines, as the target has taken it.
+type report struct {
+	text  []byte
+	lines uint64
+}
+
+// maxReports is how many reports are kept: there is one a second, and the fate of a line is known within lookAfter.
+const maxReports = 16
 
 // New returns a Queue. Its goroutine runs until Close.
 func New(o Options) *Queue {
@@ -151,6 +166,10 @@ func (q *Queue) run() {
 		case len(q.batch) > 0:
 			n, err := q.o.Out.Write(q.batch)
 			q.wrote(n, lines, told, err)
+			if told > 0 && n >= len(q.batch) && q.o.Look != nil {
+				q.told = append(q.told, report{bytes.Clone(q.batch), told})
+				q.told = q.told[max(0, len(q.told)-maxReports):]
+			}
 			q.dirty = q.o.Look != nil
 		case !more:
 			q.look()
@@ -206,9 +225,28 @@ func (q *Queue) failed(err error) {
 	q.stats.Err = err
 	var before *LostError
 	if errors.As(err, &before) {
-		q.lose(uint64(before.Lines))
-		q.stats.Written -= min(q.stats.Written, uint64(before.Lines))
+		lines := uint64(before.Lines)
+		for _, head := range before.Heads[:min(len(before.Heads), before.Lines)] {
+			if n := q.forgotten(head); n > 0 { // it was not one of the lines that are counted
+				q.unsaid += n
+				lines--
+			}
+		}
+		q.lose(lines)
+		q.stats.Written -= min(q.stats.Written, lines)
 	}
+}
+
+// forgotten returns how many lines the report reported that begins like this; 0 if none does. They are to be reported again. If nothing is
+// known of the line, it may have been a report: to tell too many lost lines is better than to be silent about some.
+func (q *Queue) forgotten(head []byte) (lines uint64) {
+	for i, t := range q.told {
+		if bytes.HasPrefix(t.text, head) {
+			q.told = slices.Delete(q.told, i, i+1)
+			return t.lines
+		}
+	}
+	return 0
 }
 
 // take fills the batch, and returns how many lines it has and how many lost lines it reports. The batch is empty if nothing

@@ -36,7 +36,7 @@ func (t *target) Write(b []byte) (int, error) {
 	defer t.mu.Unlock()
 	switch {
 	case t.before > 0:
-		err := &LostError{t.before, errors.New("connection refused")}
+		err := &LostError{Lines: t.before, Err: errors.New("connection refused")}
 		t.before = 0
 		n, _ := t.text.Write(b)
 		return n, err
@@ -209,7 +209,7 @@ func TestLook(t *testing.T) {
 		q := New(Options{Out: out, Look: func() error {
 			looked++
 			if looked == 1 {
-				return &LostError{1, errors.New("no route to host")}
+				return &LostError{Lines: 1, Err: errors.New("no route to host")}
 			}
 			return nil
 		}, Lost: func(b []byte, n uint64) []byte { return fmt.Appendf(b, "%d lost\n", n) }})
@@ -224,6 +224,39 @@ func TestLook(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestLostReport: if the line that reports lost lines turns out to be lost too, as one sent by UDP may, they are reported again, and the
+// line counts as none of them.
+func TestLostReport(t *testing.T) {
+	for what, head := range map[string][]byte{"the whole line": []byte("2 lost"), "its beginning": []byte("2"), "nothing": nil} {
+		synctest.Test(t, func(t *testing.T) {
+			out := &target{closed: make(chan struct{})}
+			looks := []error{
+				&LostError{Lines: 2, Heads: [][]byte{[]byte("one"), []byte("two")}, Err: errFull},
+				&LostError{Lines: 1, Heads: [][]byte{head}, Err: errFull},
+				&LostError{Lines: 1, Heads: [][]byte{head}, Err: errFull},
+			}
+			q := New(Options{Out: out, Look: func() (err error) {
+				if len(looks) > 0 {
+					err, looks = looks[0], looks[1:]
+				}
+				return err
+			}, Lost: func(b []byte, n uint64) []byte { return fmt.Appendf(b, "%d lost\n", n) }})
+			q.Add([]byte("one\n"))
+			q.Add([]byte("two\n"))
+			time.Sleep(time.Minute)
+			q.Add([]byte("three\n"))
+			time.Sleep(time.Minute)
+			if len(looks) != 0 {
+				t.Errorf("%s: it was not looked often enough", what)
+			}
+			wants(t, q, out, "one\ntwo\n2 lost\n2 lost\n2 lost\nthree\n", 1, 2)
+			if err := q.Close(time.Second, time.Second); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // TestGiveUp checks that Close gives up a target that takes nothing, counts the waiting lines, and waits for a target with
