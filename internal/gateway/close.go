@@ -25,6 +25,7 @@ func (g *gateway) close() error {
 			errs = append(errs, s.Set(s.was))
 		}
 	}
+	g.bequeath()
 	g.passes.end()
 	g.closeKeeper()
 	g.lines.close()

@@ -26,8 +26,8 @@ const takeOverCommand = "takeover"
 
 // hello is the first message of the process that takes over.
 type hello struct {
-	Versions []int `json:"versions"`
-	API      bool  `json:"api,omitempty"` // it takes the sockets of the control API too
+	Versions []int `json:"versions"`      // and the optional parts that it knows, see takesSockets
+	API      bool  `json:"api,omitempty"` // the same as takesSockets
 }
 
 // head is what a process must know to prepare for taking over.
@@ -88,6 +88,7 @@ type fileNote struct {
 	Side      wire.Side `json:"side"`
 	Shard     int       `json:"shard"`
 	Socket    string    `json:"socket,omitempty"` // the path of a socket of the control API, which has no interface; or see remoteScheme
+	Memory    bool      `json:"memory,omitempty"` // a pipe for what is remembered of connections that have ended
 }
 
 // How long the old process waits: for the new one to get ready, while everything still runs, and for it to take over, while
@@ -183,6 +184,7 @@ func (g *gateway) give(ctx, asked context.Context, to *net.UnixConn) (given bool
 		return true
 	}
 	conn.Refuse(err)
+	g.bequeath() // nothing: it closes the pipe
 	g.log.Warn("another process failed to take over: this process keeps all connections", "pid", pid, "err", err)
 	return false
 }
@@ -210,7 +212,7 @@ func (g *gateway) converse(ctx context.Context, conn *handover.Conn) error {
 	if _, _, _, err := conn.Receive(handover.Ready); err != nil {
 		return err
 	}
-	return g.stopped(ctx, func() error { return g.hand(conn, h.API) })
+	return g.stopped(ctx, func() error { return g.hand(conn, &h) })
 }
 
 // stopped stops all loops between two batches, and calls f. If another process has the connections afterwards, the loops do
@@ -241,14 +243,14 @@ func (g *gateway) stopped(ctx context.Context, f func() error) error {
 }
 
 // hand gives everything to the new process. The loops have stopped.
-func (g *gateway) hand(conn *handover.Conn, api bool) error {
+func (g *gateway) hand(conn *handover.Conn, h *hello) error {
 	if err := conn.Within(stopPatience); err != nil {
 		return err
 	}
 	if err := conn.SendJSON(handover.State, g.known(), nil); err != nil {
 		return err
 	}
-	if err := g.handFiles(conn, api); err != nil {
+	if err := g.handFiles(conn, h); err != nil {
 		return err
 	}
 	w := conn.NewWriter()
@@ -287,7 +289,7 @@ func (g *gateway) known() (v state) {
 	return v
 }
 
-func (g *gateway) handFiles(conn *handover.Conn, api bool) error {
+func (g *gateway) handFiles(conn *handover.Conn, h *hello) error {
 	for i, w := range g.watched {
 		for _, s := range w.List {
 			if p := s.Port(); p != nil {
@@ -300,7 +302,7 @@ func (g *gateway) handFiles(conn *handover.Conn, api bool) error {
 	}
 	for _, s := range g.sockets {
 		l, ok := s.l.(*net.UnixListener)
-		if !ok || !api {
+		if !ok || !h.takes(takesSockets) {
 			continue
 		}
 		f, err := l.File()
@@ -311,9 +313,14 @@ func (g *gateway) handFiles(conn *handover.Conn, api bool) error {
 			return err
 		}
 	}
-	if api {
+	if h.takes(takesSockets) {
 		if err := g.handRemote(conn); err != nil {
 			return err
+		}
+	}
+	if h.takes(takesMemory) {
+		if err := g.handMemory(conn); err != nil {
+			return fmt.Errorf("hand over: %w", err)
 		}
 	}
 	lock, err := g.lock.File()

@@ -50,6 +50,7 @@ type gateway struct {
 	reloads reloads
 	feed    feed
 	bygone  *recall.Memory
+	heirs   *os.File // for bygone, when another process takes over
 	lost    *drive.Failures
 
 	answers answers

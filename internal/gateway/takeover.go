@@ -31,6 +31,7 @@ type successor struct {
 	configs []*dataplane.Config // configurations of the shards
 	sockets []*port.Inherited
 	apis    map[string]net.Listener // of the control API, by path; those that nobody has taken are removed
+	memory  *os.File                // what the other process remembers of connections that have ended; nil if it sends none
 	state   state
 	count   int // number of connections
 
@@ -73,7 +74,7 @@ func (h *successor) listen(managed bool) (err error) {
 	if err := h.conn.Within(readyPatience); err != nil {
 		return err
 	}
-	if err := h.conn.SendJSON(handover.Hello, hello{Versions: []int{handover.Version}, API: true}, nil); err != nil {
+	if err := h.conn.SendJSON(handover.Hello, newHello(), nil); err != nil {
 		return err
 	}
 	if err := h.conn.ReceiveJSON(handover.Head, &h.head); err != nil {
@@ -105,6 +106,9 @@ func (h *successor) end(why error) error {
 	}
 	h.release()
 	errs := []error{h.socket.Close()}
+	if h.memory != nil {
+		errs = append(errs, h.memory.Close())
+	}
 	for _, l := range h.apis {
 		errs = append(errs, l.Close())
 	}
@@ -150,6 +154,10 @@ func (g *gateway) takeOver() error {
 	}
 	g.log.Info("taken over", "connections", h.count, "shards", len(h.state.Shards),
 		"stood_still", g.clock.Now().Sub(h.state.Stopped).Round(time.Microsecond))
+	if from := h.memory; from != nil {
+		h.memory = nil
+		go g.inheritBygone(from)
+	}
 	go func() { // closing a packet socket takes the kernel some time, and connections wait
 		if err := h.end(nil); err != nil {
 			g.log.Debug("closing the old packet sockets failed", "err", err)
@@ -283,6 +291,9 @@ func (g *gateway) receiveFiles(h *successor) error {
 			if err := h.inherit(note.Socket, file); err != nil {
 				return err
 			}
+			continue
+		case note.Memory:
+			h.memory = file
 			continue
 		case note.Interface == "":
 			return g.adopt(file)

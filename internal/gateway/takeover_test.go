@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"net"
+	"net/netip"
 	"os"
 	"reflect"
 	"slices"
@@ -284,4 +285,50 @@ func takerOf(t *testing.T, v *state) *successor {
 		t.Fatal(err)
 	}
 	return &successor{conn: ends[0]}
+}
+
+// TestHello: what a process says first is understood by the first release, which refuses members that it does not know; optional parts
+// are known by their numbers, and by the member of a process in between.
+func TestHello(t *testing.T) {
+	text, err := json.Marshal(newHello())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first struct {
+		Versions []int `json:"versions"`
+	}
+	if err := handover.Decode(text, &first); err != nil || !slices.Contains(first.Versions, handover.Version) {
+		t.Errorf("%s: %v", text, err)
+	}
+	for text, want := range map[string][2]bool{
+		string(text):                   {true, true},
+		`{"versions":[1]}`:             {false, false},
+		`{"versions":[1],"api":true}`:  {true, false},
+		`{"versions":[1,1001,1003,7]}`: {true, false},
+	} {
+		var h hello
+		if err := handover.Decode([]byte(text), &h); err != nil || h.takes(takesSockets) != want[0] || h.takes(takesMemory) != want[1] {
+			t.Errorf("%s: %+v, %v", text, h, err)
+		}
+	}
+}
+
+// TestBequeath: what is remembered comes to the next process by the pipe; nothing comes of a takeover that has failed.
+func TestBequeath(t *testing.T) {
+	for _, given := range []bool{true, false} {
+		first, second := newOperated(t, 1), newOperated(t, 1)
+		e := dataplane.Event{Verdict: dataplane.VerdictEarlyTalker, Client: wire.AddrFrom(netip.MustParseAddr("2001:db8::7")), Server: dataplane.NoServer, Established: 5, Closed: 7}
+		first.bygone.Take(0, []dataplane.Event{e, e})
+		from, to, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.heirs, first.gateway.given = to, given
+		go first.bequeath()
+		second.inheritBygone(from)
+		want := map[bool]int{true: 2}[given]
+		if got := second.bygone.Find(netip.MustParsePrefix("2001:db8::/32"), 9); len(got.Latest) != want {
+			t.Errorf("given: %v, %d connections, want %d", given, len(got.Latest), want)
+		}
+	}
 }

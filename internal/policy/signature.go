@@ -79,6 +79,17 @@ func appendField(b []byte, n uint64) []byte {
 	return strconv.AppendUint(b, n, 10)
 }
 
+// MarshalBinary writes s for another process.
+func (s Signature) MarshalBinary() ([]byte, error) { return s.Append(nil), nil }
+
+// UnmarshalBinary reads what MarshalBinary has written.
+func (s *Signature) UnmarshalBinary(b []byte) (err error) {
+	if *s = (Signature{}); string(b) != "-" {
+		*s, err = ParseSignature(string(b))
+	}
+	return err
+}
+
 // ParseSignature reads a signature in the notation of JA4T.
 func ParseSignature(text string) (Signature, error) {
 	p, err := ParsePattern(text)

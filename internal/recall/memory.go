@@ -29,6 +29,7 @@ type Memory struct {
 	buckets []uint64 // the position of the latest record with a hash, plus 1
 	epochs  []epoch  // the oldest first
 	names   *connlog.Names
+	turn    uint64 // how often it has begun anew: positions of before mean nothing then
 }
 
 // epoch has what the records from a position on refer to by number.
@@ -53,6 +54,7 @@ func (m *Memory) Set(size int, names *connlog.Names) {
 	m.names = names
 	if n := uint64(max(size, 0)); n != m.size {
 		m.size, m.end, m.epochs = n, 0, nil
+		m.turn++
 		m.chunks = make([][]record, (n+chunk-1)/chunk)
 		buckets := uint64(1)
 		for buckets < n {
@@ -178,14 +180,14 @@ type search struct {
 	most    int
 	chained bool   // all records are in one bucket
 	next    uint64 // position, plus 1
-	size    uint64 // of the memory at the beginning: when that changes, the search is over
+	turn    uint64 // of the memory at the beginning: when that changes, the search is over
 	more    bool
 }
 
 func (s *search) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.size = s.Memory.size
+	s.turn = s.Memory.turn
 	if s.Kept = s.end - s.oldest(); s.Kept == 0 {
 		return
 	}
@@ -202,7 +204,7 @@ func (s *search) step() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for range chunk {
-		if s.size != s.Memory.size || s.next > s.end || s.next <= s.oldest() {
+		if s.turn != s.Memory.turn || s.next > s.end || s.next <= s.oldest() {
 			s.more = false
 			return
 		}
@@ -227,15 +229,5 @@ func (s *search) look(position uint64, r *record) {
 	if len(s.Latest) >= s.most {
 		return
 	}
-	e := s.epochs[0]
-	for i := range s.epochs {
-		if s.epochs[i].from <= position {
-			e = s.epochs[i]
-		}
-	}
-	found := Ended{r.event(), e.names}
-	if r.signature != 0 {
-		found.Event.Signature = e.signatures[r.signature-1]
-	}
-	s.Latest = append(s.Latest, found)
+	s.Latest = append(s.Latest, s.ended(position))
 }
