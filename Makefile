@@ -8,8 +8,8 @@ PEERS   := iptables nftables iproute2 ethtool postfix swaks netcat-openbsd hapro
 PEERS   += mmdebstrap systemd-container lintian shellcheck vagrant ruby
 # DNS lists are asked of real servers.
 PEERS   += rbldnsd unbound
-# Readers and receivers of logs.
-PEERS   += logrotate fail2ban pflogsumm rsyslog rsyslog-openssl
+# Readers and receivers of logs, and readers of captures.
+PEERS   += logrotate fail2ban pflogsumm rsyslog rsyslog-openssl tcpdump
 # Programs that speak HAProxy's commands.
 PEERS   += socat hatop
 # Metrics, alerts and the dashboard are given to a real Prometheus.

@@ -209,6 +209,17 @@ func (s *dnsSite) verdicts() {
 		if held := s.held(s.line(strangers[i], `"verdict":"quiet"`)); held < dnsDelay {
 			s.Errorf("a client that no list has waited for %v", held)
 		}
+		page := explains(s.ctx, s.T, s.l, listed[i].LocalAddr().(*net.TCPAddr).IP.String(),
+			`: 1 refused$`, `^  DNS list black\.example: listed as 127\.0\.0\.4, weight 3, kept for another `, `^  DNS list white\.test: not listed, kept for another `,
+			`^  json +- +2s +reset +new? *unused +the frontend$|^  json +- +2s +reset +\S+ +the frontend$`, `^ +reply +- +- +then DNS lists: deny$`,
+			`^    cause      listed$`, `^    decided by DNS list$`, `^    DNS lists  black\.example, rank 3$`)
+		if strings.Contains(page, listKey) {
+			s.Errorf("the key in a list's name is shown:\n%s", page)
+		}
+		explains(s.ctx, s.T, s.l, known[i].LocalAddr().(*net.TCPAddr).IP.String(), `: 1 quiet$`, `^  DNS list white\.test: listed as 127\.0\.10\.2, weight -2, kept`,
+			`^ +- +0s +reset +then DNS lists: allow$`, `^    decided by DNS list$`, `^    DNS lists  white\.test, rank -2$`)
+		explains(s.ctx, s.T, s.l, strangers[i].LocalAddr().(*net.TCPAddr).IP.String(), `: 1 quiet$`, `^  DNS list black\.example: not listed`,
+			`the frontend, then DNS lists, which change nothing$`)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,9 +33,11 @@ func TestPolicyOfClients(t *testing.T) {
 		if strings.Contains(f.vip, ":") {
 			bad, good = ClientAddr6(3), ClientAddr6(4)
 		}
+		socket := filepath.Join(openDir(t), "api.sock")
 		g := gateway(ctx, t, l, fmt.Appendf(nil, `#yaml
 prefix-length: {ipv6: 128}
 hard-stop-after: 0s
+api: {socket: %s}
 frontends:
   - name: ft
     bind: %q
@@ -46,7 +50,7 @@ frontends:
     default_backend: bk
 backends:
   - {name: bk, servers: [{name: smtp1, address: %q}]}
-`, vip, limit, good, bad, net.JoinHostPort(f.a, "25")))
+`, socket, vip, limit, good, bad, net.JoinHostPort(f.a, "25")))
 
 		var held []*net.TCPConn
 		t.Cleanup(func() {
@@ -91,7 +95,40 @@ backends:
 				g.Count(`"client":"`+f.client+`"`, `"pass":"new"`, `"signature":"`) == 1
 		})
 
-		// Limits, lists and their counters go on in another configuration and in another process.
+		turned := tries - limit
+		whole := func(a string) string { return regexp.QuoteMeta(a + "/" + strconv.Itoa(bits(a))) }
+		explain := func() {
+			t.Helper()
+			explains(ctx, t, l, f.talker, fmt.Sprintf(`^  %d of \d+ remembered connections since .*: %[1]d refused$`, turned), `^  pass: `+whole(f.talker)+`, .* old`,
+				fmt.Sprintf(`^  limits: %s has %d connections open, and \d+ new ones`, whole(f.talker), limit),
+				`^  ft +reply +- +- +unused +too many connections$`, ` refused from `+f.talker+` port \d+ to `+regexp.QuoteMeta(vip)+`, frontend ft$`,
+				`^    cause      refused$`, `^    treatment  refused at once: reply$`, `^    decided by too many connections$`, `^    signature  \d+_2-4-8-1-3_`,
+				`^    log        \{"time":.*"client":"`+f.talker+`",.*"rule":"too many connections"`)
+			explains(ctx, t, l, bad, `: 1 refused$`, `^  in the access lists reject `+whole(bad)+`$`, `^  ft +reset +- +- +unused +access reject .*\.yaml:13\)$`,
+				`^    treatment  refused at once: reset$`, `^    decided by access reject .*\.yaml:13\)$`)
+			explains(ctx, t, l, good, ` quiet$`, `^  in the access lists accept `+whole(good)+`$`, `^  ft +- +0s +observe +unused +access accept .*\.yaml:12\)$`,
+				`^    treatment  let in without a delay$`, `^    decided by access accept .*\.yaml:12\)$`)
+			explains(ctx, t, l, f.client, `: 1 quiet$`, `^  pass: `+whole(f.client)+`, .* old, good for another 23h`, `^  ft +- +0s +reset +old +pass$`,
+				`^    waited     [2-9]\.\d+ s$`, `^    treatment  a delay of 2s, early talk gets reset$`, `^    pass       new$`, `server smtp1$`)
+		}
+		explain()
+		network := netip.PrefixFrom(netip.MustParseAddr(f.talker), bits(f.talker)-8).Masked().String()
+		explains(ctx, t, l, network, fmt.Sprintf(`: 2 quiet, %d refused$`, turned+1), `^  pass: `+whole(f.client), `^  pass: `+whole(f.talker), `^  limits: `+whole(f.talker))
+		asNobody := func(groups, socket string) (string, error) {
+			return l.Gateway.Run(ctx, "setpriv", "--reuid", "nobody", "--regid", "games", groups, binary, "explain", bad, "--socket", socket)
+		}
+		if out, err := asNobody("--clear-groups", socket); err == nil || !strings.Contains(out+err.Error(), "permission denied: this user may not connect to "+socket) {
+			t.Errorf("without permission: %v, %s", err, out)
+		}
+		if out, err := asNobody("--groups=root", socket); err != nil || !strings.Contains(out, "decided by access reject") {
+			t.Errorf("with the permission to see: %v, %s", err, out)
+		}
+		if out, err := l.Gateway.Run(ctx, "setpriv", "--reuid", "nobody", "--clear-groups", binary, "explain", bad); err == nil ||
+			!strings.Contains(out+err.Error(), "permission denied: root, hushgate's own user, and members of the groups") {
+			t.Errorf("without permission and socket: %v, %s", err, out)
+		}
+
+		// Limits, lists and their counters go on in another configuration and in another process, and so does what is known.
 		pid := g.PID()
 		for _, change := range []func(){
 			func() {
@@ -112,6 +149,8 @@ backends:
 			if d := greeted(ctx, t, l, good, vip); d > time.Second {
 				t.Errorf("the client that is let in waited %v", d)
 			}
+			turned++
+			explain()
 		}
 		_ = held[0].Close()
 		waitFor(t, "room for one more connection", func() bool {
@@ -120,7 +159,7 @@ backends:
 		})
 		must(t, syscall.Kill(pid, syscall.SIGUSR1))
 		for _, want := range []string{
-			`rule="too many connections" rule_matches=`, `.yaml:11)" rule_matches=3`, `.yaml:12)" rule_matches=1`,
+			`rule="too many connections" rule_matches=`, `.yaml:12)" rule_matches=3`, `.yaml:13)" rule_matches=1`,
 			`list="accept ` + good + `/` + strconv.Itoa(bits(good)) + `" list_matches=3`, `list="reject ` + bad,
 		} {
 			if _, err := g.WaitLine(ctx, "msg=counter ", want); err != nil {
