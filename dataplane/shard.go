@@ -17,7 +17,6 @@ type Shard struct {
 	cfg   *Config
 	now   mono.Time
 	stats Stats
-	drops *[Drops]uint64 // where drops are counted once more: see CountDrops
 
 	flows  *flowtab.Slab[flow]
 	exts   *flowtab.Slab[splice]
@@ -64,7 +63,6 @@ type Shard struct {
 	passing   flow            // scratch flow for SYNs that are answered without a record
 	flood     mono.Time       // when the last SYN was answered without a record
 	used      usedCookies     // cookies that have opened a connection
-	usedLen   int             // how many of them are remembered
 	hash      hasher
 	rsts      limiter // RSTs to unknown clients
 	acks      limiter // to clients that completed their handshake
@@ -78,6 +76,9 @@ type Shard struct {
 	out       []Out
 	arena     []byte // frames that we built ourselves; valid until Drain
 	events    []Event
+
+	drops   *[Drops]uint64 // where drops are counted once more: see CountDrops
+	usedLen int            // how many cookies are in used
 }
 
 type addrPort struct {

@@ -96,7 +96,7 @@ func (g *gateway) tellThings(list ...thing) {
 		if t.err != nil {
 			line = append(line, "err", t.err)
 		}
-		g.log.Info(t.Message, line...)
+		g.log.Info(t.Message, line...) //nolint:sloglint // the messages are constants: see the groups in numbers.go
 	}
 }
 

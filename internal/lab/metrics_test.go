@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -174,9 +175,15 @@ func TestMetrics(t *testing.T) {
 		after, err = fetch(ctx, client, page)
 		return err == nil
 	})
-	if was, now := sample(text, `hushgate_frontend_verdicts_total{frontend="smtp",verdict="early-talker"}`),
-		sample(after, `hushgate_frontend_verdicts_total{frontend="smtp",verdict="early-talker"}`); was == "" || now == "" || now < was {
-		t.Errorf("early talkers: %q before an upgrade and %q after it", was, now)
+	for _, series := range []string{
+		`hushgate_frontend_verdicts_total{frontend="smtp",verdict="early-talker"}`, `hushgate_verdicts_total{verdict="quiet"}`,
+		`hushgate_rule_matches_total{rule="delay"}`, `hushgate_server_check_results_total{backend="mx",code="L7OK",server="smtp1"}`,
+	} {
+		was, err := strconv.ParseFloat(sample(text, series), 64)
+		must(t, err)
+		if now, err := strconv.ParseFloat(sample(after, series), 64); err != nil || now < was {
+			t.Errorf("%s was %v before an upgrade, and is %v after it (%v)", series, was, now, err)
+		}
 	}
 	if len(query(ctx, t, client, `up{job="hushgate"} == 1`)) != 1 {
 		t.Error("Prometheus has lost the gateway")
