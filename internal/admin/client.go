@@ -68,6 +68,21 @@ func (c *Client) Open(ctx context.Context, path string, query url.Values) (io.Re
 	return r.Body, nil
 }
 
+// Level asks what this client may do. known is false if the gateway, of an older release, does not tell.
+func (c *Client) Level(ctx context.Context) (l Level, known bool, err error) {
+	r, err := c.open(ctx, http.MethodHead, "/v1/openapi.yaml", nil, nil)
+	if err != nil {
+		return 0, false, err
+	}
+	_ = r.Body.Close()
+	for l := range levels {
+		if r.Header.Get(LevelHeader) == l.String() {
+			return l, true, nil
+		}
+	}
+	return 0, false, nil
+}
+
 // open sends a request, and returns its answer if that is no problem.
 func (c *Client) open(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
 	var text io.Reader

@@ -21,6 +21,9 @@ const (
 	levels
 )
 
+// LevelHeader is the header of every answer that tells the client its level.
+const LevelHeader = "Hushgate-Level"
+
 // String returns the level's name.
 func (l Level) String() string {
 	switch l {

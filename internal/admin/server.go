@@ -217,6 +217,7 @@ func (s *API) serve(w http.ResponseWriter, r *http.Request) {
 	defer s.crowds[c.peer.Level].End(&c.place)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writePatience + usualPatience))
 	who, wrong := s.identify(c, r)
+	h.Set(LevelHeader, who.Level.String())
 	if p := s.mayAsk(who, wrong, r); p != nil {
 		p.write(w)
 		return

@@ -199,6 +199,11 @@ func TestClient(t *testing.T) {
 	if err := c.Ask(t.Context(), "GET", "/v1/status", nil, nil, &s); err != nil || s.Version != "1.2.3" || !s.Started.Equal(moment) {
 		t.Errorf("%+v, %v", s, err)
 	}
+	for _, want := range []Level{ReadOnly, Admin} {
+		if l, known, err := Unix(r.path[want]).Level(t.Context()); l != want || !known || err != nil {
+			t.Errorf("a client of the level %v: %v, %v, %v", want, l, known, err)
+		}
+	}
 	var p *Problem
 	if err := c.Ask(t.Context(), "POST", "/v1/reload", nil, nil, nil); !errors.As(err, &p) || p.Status != 403 {
 		t.Errorf("%v", err)
