@@ -61,7 +61,7 @@ func newRootCommand() *cobra.Command {
 	}
 	root.AddCommand(newRunCommand(), newReloadCommand(), newUpgradeCommand(), newFailCommand())
 	root.AddCommand(newCheckCommand(), newDoctorCommand(), newRulesCommand(), newReportCommand(), newExplainCommand())
-	root.AddCommand(newStatusCommand(), newServersCommand(), newSetCommand(), newConnsCommand(), newWatchCommand())
+	root.AddCommand(newStatusCommand(), newServersCommand(), newSetCommand(), newConnsCommand(), newWatchCommand(), newTopCommand())
 	root.AddCommand(newPassCommand(), newOffendersCommand())
 	root.AddCommand(newReplayCommand(), newLabCommand(), newVersionCommand())
 	for _, c := range extraCommands {

@@ -54,6 +54,8 @@ var rules = map[string]rule{
 	"internal/admin":    {"internal/crowd", "the API knows the gateway by an interface of its own"},
 	"internal/console":  {"internal/admin internal/explain internal/instance", "commands know the gateway by its API alone"},
 
+	"internal/top": {"internal/admin internal/console", "the screen knows the gateway by its API alone"},
+
 	"internal/runtimeapi": {"internal/admin internal/crowd", "HAProxy's commands know the gateway by the interface of the control API"},
 
 	"internal/logformat": {"", "a format knows names, and not where their values come from"},
@@ -101,7 +103,7 @@ var rules = map[string]rule{
 	"internal/replay":    {"dataplane internal/capture internal/config internal/connlog internal/mono internal/netenv internal/passfile internal/plan internal/policy internal/wire", "captures are judged by the core itself, as a configuration has it"},
 	"internal/debian":    {"", "the Debian package consists of files and tests"},
 	"internal/oracle":    {"", "the comparison with the kernel consists of tests"},
-	"cmd/hushgate":       {"internal/admin internal/config internal/console internal/doctor internal/gateway internal/lab internal/logqueue internal/netenv internal/plan internal/policyroute internal/privilege internal/replay internal/report", "main parses flags and calls one function"},
+	"cmd/hushgate":       {"internal/admin internal/config internal/console internal/doctor internal/gateway internal/lab internal/logqueue internal/netenv internal/plan internal/policyroute internal/privilege internal/replay internal/report internal/top", "main parses flags and calls one function"},
 }
 
 // sources calls f for every Go file except tests, with the directory of its package.

@@ -171,15 +171,29 @@ type follower struct {
 }
 
 // follow shows one stream until its end.
-func (f *follower) follow(stream io.Reader) error {
+func (f *follower) follow(stream io.Reader) error { return events(stream, f.alive, f.show) }
+
+// events reads a stream of verdicts to its end. A line that says how many were missed has no verdict.
+func events(stream io.Reader, alive *time.Timer, tell func(line []byte, v *admin.Verdict, lost uint64) error) error {
 	lines := bufio.NewScanner(stream)
 	lines.Buffer(nil, maxEvent)
 	for lines.Scan() {
-		f.alive.Reset(silence)
+		alive.Reset(silence)
 		if len(lines.Bytes()) == 0 { // a sign of life
 			continue
 		}
-		if err := f.show(lines.Bytes()); err != nil {
+		var e struct {
+			admin.Verdict
+			Lost uint64 `json:"lost"`
+		}
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return fmt.Errorf("understand the stream of hushgate: %w", err)
+		}
+		v := &e.Verdict
+		if e.Lost > 0 {
+			v = nil
+		}
+		if err := tell(lines.Bytes(), v, e.Lost); err != nil {
 			return err
 		}
 	}
@@ -190,21 +204,14 @@ func (f *follower) follow(stream io.Reader) error {
 }
 
 // show shows one line of a stream.
-func (f *follower) show(line []byte) error {
-	var e struct {
-		admin.Verdict
-		Lost uint64 `json:"lost"`
-	}
-	if err := json.Unmarshal(line, &e); err != nil {
-		return fmt.Errorf("understand the stream of hushgate: %w", err)
-	}
-	if e.Lost > 0 {
-		_, _ = fmt.Fprintf(f.notes, "%d verdicts were missed: they came faster than they were read\n", e.Lost)
+func (f *follower) show(line []byte, v *admin.Verdict, lost uint64) error {
+	if v == nil {
+		_, _ = fmt.Fprintf(f.notes, "%d verdicts were missed: they came faster than they were read\n", lost)
 		return nil
 	}
 	text := string(line)
 	if !f.json {
-		text = verdictLine(&e.Verdict)
+		text = verdictLine(v)
 	}
 	if _, err := fmt.Fprintln(f.w, text); err != nil {
 		return err
