@@ -47,6 +47,13 @@ type Configuration struct {
 	SHA256   string    `json:"sha256"` // of the file's octets
 	Loaded   time.Time `json:"loaded"`
 	Warnings []string  `json:"warnings"`
+	Refused  *Refusal  `json:"refused"` // null: the latest reload succeeded, or there was none
+}
+
+// Refusal says why a reload failed.
+type Refusal struct {
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"` // the beginning of it, on one line; the log has all
 }
 
 // Interface is a network interface that the gateway uses.

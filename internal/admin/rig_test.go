@@ -53,7 +53,7 @@ var moment = time.Date(2026, 11, 27, 9, 0, 0, 5e6, time.UTC)
 func (f *fake) Status(ctx context.Context) (Status, error) {
 	return Status{
 		Version: "1.2.3", PID: 7, Started: moment, UptimeMs: 12, State: StateRunning, Ready: true,
-		Configuration: Configuration{"/etc/hushgate/hushgate.yaml", "00ff", moment, []string{}}, Shards: 2,
+		Configuration: Configuration{"/etc/hushgate/hushgate.yaml", "00ff", moment, []string{}, &Refusal{moment, "line 3"}}, Shards: 2,
 		Interfaces: []Interface{{"eth0", true, false, true}}, MaxConn: 1000, Connections: map[string]int64{"held": 3},
 		Servers: ServerCount{1, 2}, Logs: []LogTarget{{"stdout", 1, 2, 3}}, Warnings: []string{"careful"},
 	}, f.enter(ctx)

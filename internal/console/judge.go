@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"hushgate/internal/admin"
 )
@@ -92,6 +93,9 @@ func Judge(s *admin.Status, t *Thresholds) (list []Finding) {
 		found(Critical, "%d of %d connections", n, most)
 	case n*100 >= most*int64(t.WarnConns):
 		found(Warning, "%d of %d connections", n, most)
+	}
+	if r := s.Configuration.Refused; r != nil {
+		found(Warning, "the reload at %s was refused: %s", r.At.Local().Format(time.DateTime), r.Reason)
 	}
 	if s.Stress {
 		found(Warning, "stress: a table is nearly full, delays are shortened")

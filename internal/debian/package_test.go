@@ -237,6 +237,9 @@ func TestPackage(t *testing.T) {
 	if now := m.pid(t, ctx); now != before {
 		t.Errorf("reload: the process was %s, is %s", before, now)
 	}
+	if text := m.sh(t, ctx, "systemctl show -p StatusText --value hushgate"); !strings.Contains(text, "servers take new connections; ") {
+		t.Errorf("systemctl status says %q", text)
+	}
 	works(t, ctx, l)
 
 	m.sh(t, ctx, "hushgate upgrade")

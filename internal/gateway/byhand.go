@@ -150,7 +150,7 @@ func (g *gateway) setServer(ctx context.Context, group *errgroup.Group, name adm
 		g.tellByHand(id, name, before, after)
 	}
 	g.log.Info("server set by hand", "server", name.Backend+"/"+name.Name, "state", string(after), "weight", hand.weightOf(s), "checks", s.Check && !hand.unchecked)
-	g.notify(g.state.status())
+	g.status.changed()
 	return nil
 }
 

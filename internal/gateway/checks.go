@@ -190,12 +190,6 @@ func (t *serverStates) usable() (up, all int) {
 	return up, all
 }
 
-// status returns a line about the servers for systemctl.
-func (t *serverStates) status() string {
-	up, all := t.usable()
-	return fmt.Sprintf("STATUS=%d of %d servers are up", up, all)
-}
-
 // proberKey distinguishes the checks of one server.
 type proberKey struct {
 	server dataplane.ServerID
@@ -315,5 +309,5 @@ func (g *gateway) tellState(c *plan.Check, r health.Report) {
 	if left.Active+left.Backup == 0 {
 		g.lines.line(connlog.Alert, fmt.Sprintf("backend %s has no server available!", c.Backend))
 	}
-	g.notify(g.state.status())
+	g.status.changed()
 }

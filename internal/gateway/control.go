@@ -90,7 +90,7 @@ func (c control) Status(ctx context.Context) (admin.Status, error) {
 	v := admin.Status{
 		Version: c.version, PID: c.pid, Started: c.began, UptimeMs: time.Since(c.began).Milliseconds(), State: admin.StateRunning,
 		Configuration: admin.Configuration{
-			File: now.cfg.File, SHA256: now.cfg.SHA256, Loaded: now.loaded.at, Warnings: list(now.loaded.warnings),
+			File: now.cfg.File, SHA256: now.cfg.SHA256, Loaded: now.loaded.at, Warnings: list(now.loaded.warnings), Refused: c.reloads.refusal(),
 		},
 		Shards: len(c.loops), Interfaces: c.interfaces(), MaxConn: now.cfg.Global.MaxConn, Connections: map[string]int64{},
 		Stress: counts.Stress, Servers: admin.ServerCount{Usable: up, Total: all}, Warnings: list(now.plan.Warnings),

@@ -177,6 +177,7 @@ func (g *gateway) give(ctx, asked context.Context, to *net.UnixConn) (given bool
 	}
 	if g.given {
 		g.log.Info("another process has taken over", "pid", pid)
+		g.status.end()
 		g.notify("MAINPID=" + strconv.Itoa(pid))
 		if asked.Err() != nil && pid > 0 { // the request to end came after the takeover: pass it on
 			_ = unix.Kill(pid, unix.SIGTERM)

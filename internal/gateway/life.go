@@ -87,8 +87,7 @@ const (
 // flight the time that hard-stop-after allows. Then, or when it is asked to end again, it resets the rest.
 func (g *gateway) drain(ctx context.Context, hurry <-chan struct{}) error {
 	bound := g.cfg.Global.HardStopAfter
-	g.notify(stoppingState, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (bound+2*hardStop+repairPatience).Microseconds()),
-		"STATUS=mail in flight may go on, no new connections are accepted")
+	g.status.with(ctx, stoppingState, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (bound+2*hardStop+repairPatience).Microseconds()))
 	g.log.Info("stopping", "connections", g.remaining(ctx), "hard_stop_after", bound)
 	end := time.NewTimer(bound)
 	defer end.Stop()

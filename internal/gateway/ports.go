@@ -62,6 +62,7 @@ func (g *gateway) followLinks(ctx context.Context) {
 		case link == nil && first != nil:
 			g.log.Warn("interface is gone: waiting for it to return", "interface", name)
 			g.swapPorts(ctx, name, make([]*port.AFPacket, len(g.watched)))
+			g.status.changed()
 		case link != nil && (first == nil || first.Index() != link.Index || !first.Bound()):
 			if ports, err := g.openPorts(name, side); err != nil {
 				g.log.Error("interface has returned, but opening its packet sockets failed", "interface", name, "err", err)
@@ -71,6 +72,7 @@ func (g *gateway) followLinks(ctx context.Context) {
 					g.log.Error("interface has returned, but opening its packet sockets failed", "interface", name, "err", err)
 				}
 				g.log.Info("interface has returned", "interface", name, "index", link.Index)
+				g.status.changed()
 			}
 		}
 	}

@@ -61,8 +61,11 @@ func (g *gateway) prepare(ctx, asked context.Context) (err error) {
 	if err := g.prepareRemote(); err != nil {
 		return err
 	}
-	g.lines, err = newRecorder(g.cfg, g.clock, g.plan.Tables.LogNames(), g.log)
-	return err
+	if g.lines, err = newRecorder(g.cfg, g.clock, g.plan.Tables.LogNames(), g.log); err != nil {
+		return err
+	}
+	g.lines.stress = g.status.changed
+	return nil
 }
 
 // linkPatience is how long a link may take to come up at the start. An interface that was configured a moment ago may need a

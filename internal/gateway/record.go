@@ -23,6 +23,7 @@ type recorder struct {
 	log     *slog.Logger
 	often   recurring
 	closing sync.WaitGroup // waits for targets that are no longer used
+	stress  func()         // called when tables are nearly full, or no longer; may be nil
 
 	mu     sync.Mutex
 	render connlog.Renderer
@@ -244,6 +245,9 @@ func (r *recorder) offender(e *dataplane.Event) {
 
 // stressed reports in postscreen's words that tables are nearly full, or no longer.
 func (r *recorder) stressed(e *dataplane.Event) {
+	if r.stress != nil {
+		r.stress()
+	}
 	if e.Stress {
 		r.log.Warn(fmt.Sprintf("entering STRESS mode with %d connections", e.Active))
 		return

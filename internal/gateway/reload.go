@@ -20,8 +20,10 @@ import (
 // the result. The warnings are those of the file, and the new ones about the machine.
 func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string) (warnings []string, err error) {
 	g.notify(reloadingState())
-	defer func() { g.notify(readyState, g.state.status()) }()
-	defer func() { g.reloads.note(err, time.Now()) }()
+	defer func() {
+		g.reloads.note(err, time.Now())
+		g.status.with(ctx, readyState)
+	}()
 	cfg, warnings, err := g.load()
 	for _, w := range warnings {
 		g.log.Warn("configuration", "warning", w)

@@ -3,13 +3,15 @@ package gateway
 import (
 	"sync"
 	"time"
+
+	"hushgate/internal/admin"
 )
 
 // reloads counts what came of reloads.
 type reloads struct {
 	mu      sync.Mutex
 	counted configNumbers
-	failed  bool // the latest one
+	refused *admin.Refusal // the latest one; nil if it succeeded
 }
 
 // note records a reload that has ended.
@@ -17,11 +19,20 @@ func (r *reloads) note(err error, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.counted.Asked = now
-	if r.failed = err != nil; r.failed {
-		r.counted.Refused++
-	} else {
+	if err == nil {
 		r.counted.Reloaded++
+		r.refused = nil
+		return
 	}
+	r.counted.Refused++
+	r.refused = &admin.Refusal{At: now, Reason: briefly(err)}
+}
+
+// refusal says why the latest reload failed; nil if it did not.
+func (r *reloads) refusal() *admin.Refusal {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.refused
 }
 
 // lists records how often the files of lists were read again, and how often in vain.
@@ -37,6 +48,6 @@ func (r *reloads) numbers(loaded time.Time) configNumbers {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.counted
-	n.Loaded, n.Successful = loaded, !r.failed
+	n.Loaded, n.Successful = loaded, r.refused == nil
 	return n
 }

@@ -46,6 +46,7 @@ type gateway struct {
 	heir    bool // the connections came from another process
 	kept    *keptOut
 	state   serverStates
+	status  statusLine
 	tally   tally
 	reloads reloads
 	feed    feed
@@ -144,6 +145,7 @@ func Run(s *Signals, o Options) (err error) {
 	g.numbers = metrics.New(control{g})
 	g.lists = newDNSLists(o.Log, g.numbers.Asked)
 	g.kept = newKeptOut(g)
+	g.status.begin(g.facts, g.notify)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.asked))
 	defer cancel()
 	defer func() { err = errors.Join(err, g.unlock()) }()
@@ -198,7 +200,7 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 		})
 	}
 	for _, job := range []func(context.Context){
-		g.renewSecrets, g.watchLosses, g.watchLogs, g.watchFailures, g.watchClock, g.watchdog, g.savePasses, g.kept.run, g.watchLists,
+		g.renewSecrets, g.watchLosses, g.watchLogs, g.watchFailures, g.watchClock, g.watchdog, g.savePasses, g.kept.run, g.watchLists, g.tellStatus,
 		g.keepHistory,
 	} {
 		group.Go(func() error {
@@ -221,7 +223,7 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 	group.Go(func() error { return g.statsServer().Serve(ctx, g.statsListeners()...) })
 	group.Go(func() error { return g.live(ctx, group, s) })
 	g.log.Info("ready", "shards", len(g.loops), "services", len(g.plan.Tables.Services), "servers", len(g.plan.Tables.Servers))
-	g.notify(readyState, g.state.status())
+	g.status.with(ctx, readyState)
 	err := group.Wait()
 	if errors.Is(err, errEnd) || errors.Is(err, drive.ErrGiven) {
 		err = nil

@@ -54,6 +54,17 @@ func addressAgain(t *testing.T, l *Lab, side string) {
 	must(t, l.Gateway.WaitUp(side))
 }
 
+// outsideAgain makes the outside again after its removal.
+func outsideAgain(t *testing.T, l *Lab) {
+	t.Helper()
+	must(t, Connect(l.Client, "eth0", l.Gateway, "outside", 1500))
+	for n := 1; n <= Clients; n++ {
+		must(t, l.Client.Addr("eth0", ClientAddr4(n)+"/24"), l.Client.Addr("eth0", ClientAddr6(n)+"/64"))
+	}
+	addressAgain(t, l, "outside")
+	must(t, l.Client.WaitUp("eth0"))
+}
+
 var changes = []change{
 	{"the inside link flaps", []string{"interface changed", "inside", "up=false"}, func(ctx context.Context, t *testing.T, l *Lab, g *Gateway) {
 		flap(ctx, t, l, g, "inside")
@@ -80,12 +91,7 @@ var changes = []change{
 	{"the outside is removed and returns", []string{"interface has returned", "outside"}, func(ctx context.Context, t *testing.T, l *Lab, g *Gateway) {
 		setLink(t, l.Gateway, "outside", netlink.LinkDel)
 		waitForLine(ctx, t, g, "interface is gone: waiting", "outside")
-		must(t, Connect(l.Client, "eth0", l.Gateway, "outside", 1500))
-		for n := 1; n <= Clients; n++ {
-			must(t, l.Client.Addr("eth0", ClientAddr4(n)+"/24"), l.Client.Addr("eth0", ClientAddr6(n)+"/64"))
-		}
-		addressAgain(t, l, "outside")
-		must(t, l.Client.WaitUp("eth0"))
+		outsideAgain(t, l)
 	}},
 	{"the server gets another network card", nil, func(_ context.Context, t *testing.T, l *Lab, _ *Gateway) {
 		setLink(t, l.Servers[0], "eth0", func(link netlink.Link) error {
