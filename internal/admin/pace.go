@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -14,6 +15,23 @@ type pace struct {
 	mu     sync.Mutex
 	tokens float64
 	at     time.Time // of tokens
+}
+
+// newPace returns a pace with a full bucket.
+func newPace(perSecond, burst float64) *pace {
+	return &pace{perSecond: perSecond, burst: burst, now: time.Now}
+}
+
+// wait takes a token as soon as there is one; false if ctx ends before. Those who wait need an order of their own.
+func (p *pace) wait(ctx context.Context) bool {
+	for !p.allow() {
+		select {
+		case <-time.After(time.Duration(float64(time.Second) / p.perSecond)):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // allow takes a token, if there is one.

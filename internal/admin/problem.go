@@ -18,6 +18,7 @@ type Problem struct {
 	Warnings []string `json:"warnings,omitempty"` // of an action that failed
 
 	retry     time.Duration // how long to wait before another try
+	last      bool          // the connection is closed after it
 	challenge string        // how a client can prove who it is (RFC 9110 section 11.6.1)
 }
 
@@ -65,6 +66,9 @@ func (p *Problem) write(w http.ResponseWriter) {
 	h.Set("Content-Length", strconv.Itoa(len(body)+1))
 	if p.challenge != "" {
 		h.Set("WWW-Authenticate", p.challenge)
+	}
+	if p.last {
+		h.Set("Connection", "close")
 	}
 	if p.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(p.retry.Seconds())))

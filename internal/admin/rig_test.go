@@ -264,6 +264,7 @@ func newRig(t testing.TB, change ...func(*API)) *rig {
 	t.Helper()
 	r := &rig{gateway: &fake{}, log: &lockedBuffer{}}
 	r.API = New(Options{Gateway: r.gateway, Log: slog.New(slog.NewTextHandler(r.log, nil))})
+	r.arrivals = [levels]*pace{} // tests connect faster than anybody else
 	for _, f := range change {
 		f(r.API)
 	}

@@ -25,6 +25,9 @@ const (
 	maxRequests   = 4                // requests carried out at one time
 	perSecond     = 200              // requests of read-only clients; bursts may be twice as large
 	strangers     = 50               // requests in a second of clients that have not proved who they are; as above
+	arrivals      = 200              // connections of read-only clients that are accepted in a second; others wait
+	farArrivals   = 50               // as above, over TCP, where each may cost a handshake of TLS
+	atATime       = 20               // of these may come at a time
 	maxHeader     = 8 << 10          // octets
 	maxBody       = 64 << 10         // octets
 	readPatience  = 5 * time.Second  // for the header, and again for the body
@@ -45,32 +48,32 @@ type Options struct {
 
 // API answers the requests of clients.
 type API struct {
-	gateway Gateway
-	log     *slog.Logger
-	page    http.Handler // nil: none
-	mux     *http.ServeMux
-	http    *http.Server
-	handed  *handed
-	cross   *http.CrossOriginProtection
-	crowds  [levels]*crowd.Crowd
-	slots   [levels]chan struct{}
-	streams [levels]chan struct{}
-	readers *pace
-	unknown *pace // for clients that have not proved who they are
-	refused *pace // for log lines about them
-	remote  remote
-	now     func() time.Time
-	over    context.Context // done when the streams have to end
-	end     context.CancelFunc
+	gateway  Gateway
+	log      *slog.Logger
+	page     http.Handler // nil: none
+	mux      *http.ServeMux
+	http     *http.Server
+	handed   *handed
+	cross    *http.CrossOriginProtection
+	crowds   [levels]*crowd.Crowd
+	slots    [levels]chan struct{}
+	streams  [levels]chan struct{}
+	readers  *pace
+	unknown  *pace         // for clients that have not proved who they are
+	refused  *pace         // for log lines about them
+	arrivals [levels]*pace // for new connections; nil: as many as come
+	remote   remote
+	now      func() time.Time
+	over     context.Context // done when the streams have to end
+	end      context.CancelFunc
 }
 
 // New returns a server that does not serve yet.
 func New(o Options) *API {
 	s := &API{
 		gateway: o.Gateway, log: o.Log, page: o.Page, handed: newHanded(), cross: http.NewCrossOriginProtection(), now: time.Now,
-		readers: &pace{perSecond: perSecond, burst: 2 * perSecond, now: time.Now},
-		unknown: &pace{perSecond: strangers, burst: 2 * strangers, now: time.Now},
-		refused: &pace{perSecond: 0.1, burst: 10, now: time.Now},
+		readers: newPace(perSecond, 2*perSecond), unknown: newPace(strangers, 2*strangers), refused: newPace(0.1, 10),
+		arrivals: [levels]*pace{None: newPace(farArrivals, atATime), ReadOnly: newPace(arrivals, atATime)},
 	}
 	for l := range s.crowds {
 		s.crowds[l] = crowd.New(maxConns)
@@ -148,7 +151,8 @@ func (s *API) Serve(ctx context.Context, listeners ...net.Listener) error {
 // Join serves a connection that someone else has accepted.
 func (s *API) Join(c net.Conn, of Peer) { s.handed.give(&conn{Conn: c, peer: of}) }
 
-// gate admits the connections of a listener to the crowd of their level.
+// gate admits the connections of a listener to the crowd of their level. Those that come too fast wait in the kernel's queue, so that
+// clients that connect without pause cost no more than a share of a processor, and others have their turn.
 type gate struct {
 	net.Listener
 	server *API
@@ -162,6 +166,9 @@ func (g *gate) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		k := innermost(c)
+		if p := g.server.arrivals[k.peer.Level]; p != nil {
+			_ = p.wait(g.server.over) // at the end the listener is closed too
+		}
 		if g.server.crowds[k.peer.Level].Admit(&k.place, k) {
 			return c, nil
 		}
@@ -244,7 +251,7 @@ func (s *API) mayAsk(who caller, wrong *Problem, r *http.Request) *Problem {
 	}
 	if pace != nil && !pace.allow() {
 		p := kind(http.StatusTooManyRequests, "too-many-requests", fmt.Sprintf("%s may make %d requests a second together", whose, rate))
-		p.retry = time.Second
+		p.retry, p.last = time.Second, true
 		return p
 	}
 	if wrong != nil {

@@ -176,6 +176,50 @@ func TestTooManyRequests(t *testing.T) {
 	}
 }
 
+// TestArrivals: connections that come too fast are accepted later, in their turn, and none is lost; those of admins are accepted at
+// once. A client that is told to wait has to connect again.
+func TestArrivals(t *testing.T) {
+	now := make(chan time.Time, 1)
+	now <- time.Unix(1_800_000_000, 0)
+	tell := func() time.Time {
+		at := <-now
+		now <- at
+		return at
+	}
+	r := newRig(t, func(a *API) {
+		a.arrivals[ReadOnly] = &pace{perSecond: 1000, burst: 3, now: tell}
+		a.readers = &pace{perSecond: 1, burst: 4, now: tell}
+	})
+	const clients = 6
+	answers := make(chan string, clients)
+	for range clients {
+		go func() {
+			c := r.dial(t, ReadOnly, "GET /v1/openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n")
+			a, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				answers <- err.Error()
+				return
+			}
+			answers <- fmt.Sprintf("%d, close %v", a.StatusCode, a.Close)
+		}()
+	}
+	got := map[string]int{}
+	for range 3 {
+		got[<-answers]++
+	}
+	if a, _ := r.ask(t, Admin, "GET", "/v1/status", ""); a.StatusCode != 200 || len(answers) > 0 {
+		t.Errorf("an admin got %s, and %d more clients an answer", a.Status, len(answers))
+	}
+	<-now
+	now <- time.Unix(1_800_000_000, 3e6+1)
+	for range 3 {
+		got[<-answers]++
+	}
+	if got["200, close false"] != 4 || got["429, close true"] != 2 {
+		t.Errorf("answers: %v", got)
+	}
+}
+
 // TestJoin: a connection that was accepted elsewhere is served, with its own level.
 func TestJoin(t *testing.T) {
 	r := newRig(t)
