@@ -240,7 +240,7 @@ func TestFailover(t *testing.T) {
 	}
 	// The one that did not answer comes last for a while, so the second address did not wait for it.
 	stats := c.Stats().Resolvers
-	if stats[0].Answered != 0 || stats[0].Asked > 2 || stats[2].Answered != 3 {
+	if stats[0].Answered != 0 || stats[0].Asked > 2 || stats[2].Answered != 3 || !stats[0].Resting || stats[1].Resting || stats[2].Resting {
 		t.Errorf("%+v", stats)
 	}
 	c.Close()
@@ -334,14 +334,28 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// TestCacheIsBounded also has each question timed, and no answer from the cache.
 func TestCacheIsBounded(t *testing.T) {
-	c := start(t, "black.test", func(c *Config) { c.CacheEntries = 10 }, serve(t, zonefile(t, records)))
+	var timed atomic.Int64
+	c := start(t, "black.test", func(c *Config) {
+		c.CacheEntries = 10
+		c.Took = func(list string, took time.Duration) {
+			if list != "black.test" || took < 0 {
+				t.Errorf("%s took %v", list, took)
+			}
+			timed.Add(1)
+		}
+	}, serve(t, zonefile(t, records)))
 	for i := range 50 {
 		c.ask(fmt.Sprintf("192.0.2.%d", i))
 		c.settled()
 	}
 	if n := c.Stats().CacheEntries; n != 10 {
 		t.Errorf("%d entries", n)
+	}
+	c.ask("192.0.2.49")
+	if s := c.Stats(); s.Lists[0].Queries != uint64(timed.Load()) || s.Cached != 1 {
+		t.Errorf("%d questions were timed: %+v", timed.Load(), s)
 	}
 }
 
@@ -357,6 +371,9 @@ func TestShared(t *testing.T) {
 		return m
 	})
 	c := start(t, "black.test grey.test", func(c *Config) { c.Threshold, c.Queries, c.Asks, c.Sockets = 2, 6, 100, 10 }, server)
+	if s := c.Stats(); s.AsksRoom != 100 || s.QueriesRoom != 6 || s.CacheRoom != 100_000 {
+		t.Errorf("%+v", s)
+	}
 	told := make(chan Answer, 100)
 	addr := netip.MustParseAddr("192.0.2.1")
 	for i := range 100 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -21,12 +22,14 @@ import (
 	"hushgate/health"
 	"hushgate/internal/config"
 	"hushgate/internal/dnsbl"
+	"hushgate/internal/drive"
 	"hushgate/internal/evidence"
 	"hushgate/internal/kernelset"
 	"hushgate/internal/logqueue"
 	"hushgate/internal/metrics"
 	"hushgate/internal/plan"
 	"hushgate/internal/plan/plantest"
+	"hushgate/internal/wire"
 )
 
 // nobody is a target of the log.
@@ -209,6 +212,35 @@ func TestMovedServer(t *testing.T) {
 	}
 	if found != 1 {
 		t.Errorf("%d servers a", found)
+	}
+}
+
+// TestTraffic: an interface's numbers are the sums over all shards.
+func TestTraffic(t *testing.T) {
+	o := newCounted(t, nil)
+	o.watched = nil
+	looks := make([]look, 3)
+	for i := range looks {
+		list := []*drive.Socket{drive.NewSocket("eth0", wire.Outside, nil), drive.NewSocket("eth1", wire.Inside, nil)}
+		if i == 1 { // interfaces may be in another order
+			slices.Reverse(list)
+		}
+		o.watched = append(o.watched, &drive.Sockets{List: list})
+		_ = o.watched[i].Named("eth1").Write(make([][]byte, i+1)) // it does not exist
+		var dropped [dataplane.Drops]uint64
+		dropped[dataplane.DropTTL] = 10
+		looks[i].dropped = map[string][dataplane.Drops]uint64{"eth0": dropped}
+	}
+	got := map[string]drive.Traffic{}
+	for _, v := range o.traffic(looks) {
+		got[v.labels[0].Value] = *v.numbers.(*drive.Traffic)
+	}
+	want := map[string]drive.Traffic{"eth0": {}, "eth1": {NotSent: 6}}
+	outside := want["eth0"]
+	outside.Dropped[dataplane.DropTTL] = 30
+	want["eth0"] = outside
+	if !maps.Equal(got, want) {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -112,6 +112,10 @@ backends:
 		if n := g.Count("the list was not read again"); n != 1 {
 			t.Errorf("the mistake was told %d times", n)
 		}
+		must(t, g.Signal(syscall.SIGUSR1))
+		if _, err := g.WaitLine(ctx, "msg=configuration", "reloads.success=0 reloads.failure=1 last_reload_successful=0", "list_reads.success=2 list_reads.failure=1"); err != nil {
+			t.Error(err)
+		}
 		if d := greeted(ctx, t, l, f.client, vip); d < delay-time.Second {
 			t.Errorf("a client that was taken from the list waited %v", d)
 		}

@@ -67,11 +67,13 @@ func (c viewed) Collect(to chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	list, err := c.of.Counters(ctx)
-	if err != nil {
-		to <- prometheus.NewInvalidMetric(prometheus.NewDesc(namespace+"up", "The gateway answers questions.", nil, nil), err)
-		return
+	answers := admin.Counter{Name: "up", Help: "1 if all shards have answered; with 0 the numbers of the gateway are missing", Gauge: true}
+	if err == nil {
+		answers.Count = 1
+	} else {
+		list = nil
 	}
-	for _, s := range merged(list) {
+	for _, s := range merged(append(list, answers)) {
 		to <- s.metric()
 	}
 }

@@ -105,7 +105,7 @@ func TestPage(t *testing.T) {
 	_, _, get := page(t, viewer{})
 	code, text := get()
 	for _, want := range []string{
-		"hushgate_frames_total 7", `hushgate_flows{phase="held"} 3`, `hushgate_frontend_verdicts_total{frontend="smtp",verdict="quiet"} 9`,
+		"hushgate_up 1", "hushgate_frames_total 7", `hushgate_flows{phase="held"} 3`, `hushgate_frontend_verdicts_total{frontend="smtp",verdict="quiet"} 9`,
 		"hushgate_frontend_verdicts_total{frontend=\"b\uFFFDd\",verdict=\"quiet\"} 3", `hushgate_shard_busy_seconds_total{shard="0"} 1.5`,
 		`hushgate_server_check_duration_seconds{server="smtp1"} 0.25`, "hushgate_config_loaded_timestamp_seconds 1000",
 		`hushgate_config_info{file="/etc/a\"b\\c.yaml",sha256="ab"} 1`, "# HELP hushgate_frames_total Frames received.",
@@ -123,7 +123,7 @@ func TestPage(t *testing.T) {
 // TestSilentGateway: if the gateway does not answer, the page has what is known without it, and says so.
 func TestSilentGateway(t *testing.T) {
 	_, _, get := page(t, viewer{err: errors.New("a shard does not answer")})
-	if code, text := get(); code != http.StatusOK || !strings.Contains(text, "process_cpu_seconds_total") || strings.Contains(text, "hushgate_frames") {
+	if code, text := get(); code != http.StatusOK || !strings.Contains(text, "process_cpu_seconds_total") || !strings.Contains(text, "\nhushgate_up 0\n") || strings.Contains(text, "hushgate_frames") {
 		t.Errorf("%d: %s", code, text)
 	}
 }
@@ -198,6 +198,17 @@ func TestFamilies(t *testing.T) {
 	check(`hushgate_server_check_seconds_bucket{backend="mx",server="a",le="0.01"} 0`, `hushgate_server_check_seconds_bucket{backend="mx",server="a",le="0.025"} 1`,
 		`hushgate_server_check_seconds_count{backend="mx",server="b"} 0`, "hushgate_dns_list_query_seconds_sum{list=\"bl\uFFFD\"} 1",
 		`hushgate_dns_list_query_seconds_count{list="other"} 0`)
+	found, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range found {
+		if name := f.GetName(); name == namespace+"server_check_seconds" || name == namespace+"dns_list_query_seconds" {
+			if h := f.GetMetric()[0].GetHistogram(); h.Schema == nil || len(h.GetPositiveSpan()) == 0 {
+				t.Errorf("%s has no native buckets: %v", name, h)
+			}
+		}
+	}
 	m.Set(&Names{Servers: [][2]string{{"mx", "a"}}, Lists: []string{"bl\xff"}})
 	check(`hushgate_server_check_seconds_count{backend="mx",server="a"} 1`, "hushgate_dns_list_query_seconds_count{list=\"bl\uFFFD\"} 1")
 	if _, text := get(); strings.Contains(text, `server="b"`) || strings.Contains(text, `list="other"`) {
