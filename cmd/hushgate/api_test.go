@@ -212,6 +212,11 @@ func (f *fakeGateway) SetDelay(_ context.Context, frontend string, delay *time.D
 	return nil
 }
 
+func (f *fakeGateway) EnableFrontend(_ context.Context, frontend string, on bool) error {
+	f.did("enable %s %v", frontend, on)
+	return nil
+}
+
 func (f *fakeGateway) Kill(_ context.Context, c admin.ConnectionFilter, reply bool) (int, error) {
 	f.did("kill phases=%v client=%v port=%d service=%v frontend=%s server=%v reply=%v", c.Phases, c.Client, c.Port, c.Service, c.Frontend, c.Server, reply)
 	return 3, nil

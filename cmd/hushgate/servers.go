@@ -154,12 +154,39 @@ func (a *apiFlags) thenWords(first cobra.CompletionFunc, words ...string) cobra.
 
 func newSetCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "set delay FRONTEND TIME|configured", Short: "Change the delay of a frontend while the gateway runs",
-		Long: "Change the delay of a frontend while the gateway runs. It holds for clients that connect from then on, and counts in place\n" +
-			"of the configuration until it is set back (configured) or the service ends.",
-		Example: "  hushgate set delay smtp 5s\n  hushgate set delay smtp configured",
+		Use: "set delay|frontend", Short: "Change a frontend while the gateway runs",
+		Long: "Change a frontend while the gateway runs. What is set holds for clients that connect from then on, also over reloads and\n" +
+			"upgrades, until it is set back or the service ends.",
+		Example: "  hushgate set delay smtp 5s\n  hushgate set delay smtp configured\n  hushgate set frontend submission off",
 	}
-	cmd.AddCommand(newSetDelayCommand())
+	cmd.AddCommand(newSetDelayCommand(), newSetFrontendCommand())
+	return cmd
+}
+
+// frontendNames completes the name of a frontend.
+func (a *apiFlags) frontendNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.names(cmd.Context(), (*console.Client).FrontendNames)
+}
+
+func newSetFrontendCommand() *cobra.Command {
+	var a apiFlags
+	cmd := &cobra.Command{
+		Use: "frontend FRONTEND on|off", Short: "Have a frontend take new connections, or refuse them", Args: cobra.ExactArgs(2),
+		Long: "Have a frontend take new connections (on), or refuse them with an RST, as a closed port does (off): clients then try the next\n" +
+			"MX at once. Connections go on in either case.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			on := args[1] == "on"
+			if !on && args[1] != "off" {
+				return fmt.Errorf("frontend: expected on or off, found %q", args[1])
+			}
+			return a.connect().EnableFrontend(cmd.Context(), cmd.OutOrStdout(), a.json, args[0], on)
+		},
+	}
+	cmd.ValidArgsFunction = a.thenWords(a.frontendNames, "on", "off")
+	a.flags(cmd)
 	return cmd
 }
 
@@ -175,13 +202,7 @@ func newSetDelayCommand() *cobra.Command {
 			return a.connect().SetDelay(cmd.Context(), cmd.OutOrStdout(), a.json, args[0], delay)
 		},
 	}
-	frontends := func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		return a.names(cmd.Context(), (*console.Client).FrontendNames)
-	}
-	cmd.ValidArgsFunction = a.thenWords(frontends, configured)
+	cmd.ValidArgsFunction = a.thenWords(a.frontendNames, configured)
 	a.flags(cmd)
 	return cmd
 }

@@ -47,6 +47,8 @@ type Operator interface {
 	SetServer(ctx context.Context, name ServerName, to ServerChange) error
 	// SetDelay sets the delay of a frontend; nil stands for what the configuration says.
 	SetDelay(ctx context.Context, frontend string, delay *time.Duration) error
+	// EnableFrontend has a frontend take new connections or not; those that it has go on.
+	EnableFrontend(ctx context.Context, frontend string, on bool) error
 	// Kill ends connections. Those that wait for a server get a 421 with reply; all others are reset.
 	Kill(ctx context.Context, f ConnectionFilter, reply bool) (ended int, err error)
 	GrantPass(ctx context.Context, client netip.Addr) error

@@ -199,8 +199,8 @@ func setFrontend(ctx context.Context, s *API, r *request) (any, error) {
 	if err := r.decode(&c); err != nil {
 		return nil, err
 	}
-	if !c.DelayMs.Set {
-		return nil, Invalid("", "expected delay_ms")
+	if !c.DelayMs.Set && c.Disabled == nil {
+		return nil, Invalid("", "expected delay_ms or disabled")
 	}
 	var delay *time.Duration
 	if ms := c.DelayMs.Value; ms != nil {
@@ -210,8 +210,15 @@ func setFrontend(ctx context.Context, s *API, r *request) (any, error) {
 		d := time.Duration(*ms) * time.Millisecond
 		delay = &d
 	}
-	if err := s.gateway.SetDelay(ctx, r.path("frontend"), delay); err != nil {
-		return nil, err
+	if c.DelayMs.Set {
+		if err := s.gateway.SetDelay(ctx, r.path("frontend"), delay); err != nil {
+			return nil, err
+		}
+	}
+	if c.Disabled != nil {
+		if err := s.gateway.EnableFrontend(ctx, r.path("frontend"), !*c.Disabled); err != nil {
+			return nil, err
+		}
 	}
 	return getFrontend(ctx, s, r)
 }

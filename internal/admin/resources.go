@@ -101,6 +101,7 @@ type Frontend struct {
 	Name              string            `json:"name"`
 	Backend           string            `json:"backend"`
 	Services          []Service         `json:"services"`
+	Disabled          bool              `json:"disabled"` // by hand: it takes no new connections
 	DelayMs           int64             `json:"delay_ms"`
 	ConfiguredDelayMs int64             `json:"configured_delay_ms"` // what the configuration says; another DelayMs was set by hand
 	OnEarlyTalk       string            `json:"on_early_talk"`
@@ -116,7 +117,7 @@ type Frontend struct {
 type Service struct {
 	Address     string `json:"address"` // "192.0.2.25:25"
 	Connections int    `json:"connections"`
-	Closed      bool   `json:"closed"` // a reload has removed it; its connections go on
+	Closed      bool   `json:"closed"` // it takes no new connections
 }
 
 // Server is a server of a backend.
@@ -162,7 +163,8 @@ type ServerChange struct {
 
 // FrontendChange is what is to change of a frontend.
 type FrontendChange struct {
-	DelayMs Optional[*int64] `json:"delay_ms"` // null: the configuration's
+	DelayMs  Optional[*int64] `json:"delay_ms,omitzero"` // null: the configuration's
+	Disabled *bool            `json:"disabled,omitempty"`
 }
 
 // Optional is a member of a JSON object that may be left out.

@@ -193,6 +193,11 @@ func (f *fake) SetDelay(ctx context.Context, frontend string, delay *time.Durati
 	return f.enter(ctx)
 }
 
+func (f *fake) EnableFrontend(ctx context.Context, frontend string, on bool) error {
+	f.did(fmt.Sprintf("enable %s: %v", frontend, on))
+	return f.enter(ctx)
+}
+
 func (f *fake) Kill(ctx context.Context, c ConnectionFilter, reply bool) (int, error) {
 	f.did(fmt.Sprintf("kill %+v, reply %v", c, reply))
 	return 3, f.enter(ctx)

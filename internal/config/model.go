@@ -152,6 +152,7 @@ const (
 type Frontend struct {
 	Name          string
 	Binds         []Bind
+	Closed        bool          `json:",omitzero"` // new connections get an RST: set by hand, there is no setting
 	Delay         time.Duration // tcp-request inspect-delay
 	Action        Action
 	RejectText    string        // one line without CRLF: "554 5.5.1 Protocol error"

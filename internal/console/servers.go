@@ -115,23 +115,46 @@ func (c *Client) waitIdle(ctx context.Context, name, path string) error {
 
 // SetDelay sets the delay of a frontend; nil stands for what the configuration says.
 func (c *Client) SetDelay(ctx context.Context, w io.Writer, asJSON bool, frontend string, delay *time.Duration) error {
-	if frontend == "" || strings.Contains(frontend, "/") || frontend == "." || frontend == ".." {
-		return fmt.Errorf("expected the name of a frontend, found %q", frontend)
-	}
 	var ms *int64
 	if delay != nil {
 		n := delay.Milliseconds()
 		ms = &n
 	}
-	var f admin.Frontend
-	if err := c.ask(ctx, http.MethodPatch, "/v1/frontends/"+url.PathEscape(frontend), nil, map[string]any{"delay_ms": ms}, &f); err != nil {
+	f, err := c.changeFrontend(ctx, frontend, &admin.FrontendChange{DelayMs: admin.Optional[*int64]{Set: true, Value: ms}})
+	if err != nil {
 		return err
 	}
 	if asJSON {
-		return writeJSON(w, &f)
+		return writeJSON(w, f)
 	}
-	_, err := fmt.Fprintf(w, "%s: the delay of new clients is %s; the configuration says %s\n", f.Name, span(f.DelayMs), span(f.ConfiguredDelayMs))
+	_, err = fmt.Fprintf(w, "%s: the delay of new clients is %s; the configuration says %s\n", f.Name, span(f.DelayMs), span(f.ConfiguredDelayMs))
 	return ignoreClosed(err)
+}
+
+// EnableFrontend has a frontend take new connections, or not, and says what it does now.
+func (c *Client) EnableFrontend(ctx context.Context, w io.Writer, asJSON bool, frontend string, on bool) error {
+	off := !on
+	f, err := c.changeFrontend(ctx, frontend, &admin.FrontendChange{Disabled: &off})
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return writeJSON(w, f)
+	}
+	does := "takes new connections"
+	if f.Disabled {
+		does = "refuses new connections"
+	}
+	_, err = fmt.Fprintf(w, "%s: %s; %d connections go on\n", f.Name, does, f.Connections)
+	return ignoreClosed(err)
+}
+
+func (c *Client) changeFrontend(ctx context.Context, frontend string, to *admin.FrontendChange) (f *admin.Frontend, err error) {
+	if frontend == "" || strings.Contains(frontend, "/") || frontend == "." || frontend == ".." {
+		return nil, fmt.Errorf("expected the name of a frontend, found %q", frontend)
+	}
+	err = c.ask(ctx, http.MethodPatch, "/v1/frontends/"+url.PathEscape(frontend), nil, to, &f)
+	return f, err
 }
 
 // ServerNames lists the servers for the completion of a command.

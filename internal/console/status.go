@@ -140,8 +140,11 @@ func showFrontends(w io.Writer, all []admin.Frontend) error {
 		if f.DelayMs != f.ConfiguredDelayMs && !f.Removed {
 			delay += " by hand"
 		}
-		if f.Removed {
+		switch {
+		case f.Removed:
 			name += " (removed)"
+		case f.Disabled:
+			name += " (disabled)"
 		}
 		counted := v["quiet"] + v["early-talker"] + v["hang-up"]
 		t.row(name, delay, f.Connections, f.Ended, v["quiet"], v["early-talker"], v["hang-up"], max(f.Ended, counted)-counted)

@@ -232,6 +232,54 @@ func (d delays) over(cfg *config.Config) (changed *config.Config, own delays) {
 	return &out, own
 }
 
+// shut has the frontends that were disabled by hand.
+type shut map[string]bool
+
+// over returns a configuration in which these frontends, and no others, take no new connections.
+func (h shut) over(cfg *config.Config) *config.Config {
+	out := *cfg
+	out.Frontends = slices.Clone(cfg.Frontends)
+	for i := range out.Frontends {
+		out.Frontends[i].Closed = h[out.Frontends[i].Name]
+	}
+	return &out
+}
+
+// EnableFrontend implements admin.Operator.
+func (c control) EnableFrontend(ctx context.Context, frontend string, on bool) error {
+	_, err := inLive(ctx, c.gateway, func(ctx context.Context, group *errgroup.Group) (struct{}, error) {
+		return struct{}{}, c.enableFrontend(ctx, group, frontend, on)
+	})
+	return refused(err)
+}
+
+// enableFrontend has a frontend take new connections, or not. Those that it has go on. Only live calls it.
+func (g *gateway) enableFrontend(ctx context.Context, group *errgroup.Group, frontend string, on bool) error {
+	if _, ok := g.own[frontend]; !ok {
+		return admin.NotFound(fmt.Sprintf("there is no frontend %q", frontend))
+	}
+	if g.shut[frontend] != on {
+		return nil
+	}
+	next := shut{}
+	maps.Copy(next, g.shut)
+	word := "Paused"
+	if delete(next, frontend); !on {
+		next[frontend] = true
+	} else {
+		word = "Resumed"
+	}
+	if err := g.reconfigure(ctx, group, next.over(g.cfg)); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.shut = next
+	g.mu.Unlock()
+	g.lines.line(connlog.Notice, fmt.Sprintf("%s frontend %s.", word, frontend)) // as HAProxy does
+	g.log.Info("frontend set by hand", "frontend", frontend, "enabled", on)
+	return nil
+}
+
 // SetDelay implements admin.Operator.
 func (c control) SetDelay(ctx context.Context, frontend string, delay *time.Duration) error {
 	_, err := inLive(ctx, c.gateway, func(ctx context.Context, group *errgroup.Group) (struct{}, error) {

@@ -159,6 +159,31 @@ func TestDelays(t *testing.T) {
 	}
 }
 
+// TestShut: frontends that were disabled by hand, and no others, are closed in a configuration, also one that comes of another such.
+func TestShut(t *testing.T) {
+	cfg := plantest.Parse(t, plantest.TwoFrontends)
+	closed := shut{"slow": true, "gone": true}.over(cfg)
+	b, err := plan.Build(closed, plantest.Chosen())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for i, s := range b.Shard.Services {
+		if s.Closed != (b.Names.Services[i].Frontend == "slow") {
+			t.Errorf("%+v", b.Names.Services[i])
+		}
+		if s.Closed {
+			n++
+		}
+	}
+	if n == 0 || n == len(b.Shard.Services) || cfg.Frontends[0].Closed {
+		t.Errorf("%d of %d services are closed", n, len(b.Shard.Services))
+	}
+	if back := (shut{"fast": true}).over(closed); back.Frontends[0].Closed || !back.Frontends[1].Closed {
+		t.Errorf("%+v", back.Frontends)
+	}
+}
+
 // TestConnections: pages have all connections of all shards, and Kill ends those that are asked for.
 func TestConnections(t *testing.T) {
 	o := newOperated(t, 3)

@@ -171,7 +171,7 @@ func (c control) frontendsOf(now inForce, counts *dataplane.Counts) (all []admin
 		f := &now.cfg.Frontends[i]
 		v := c.frontend(f.Name, services[f.Name])
 		v.Backend, v.DelayMs, v.OnEarlyTalk = f.Backend, f.Delay.Milliseconds(), string(f.Action)
-		v.ConfiguredDelayMs = now.own[f.Name].Milliseconds()
+		v.ConfiguredDelayMs, v.Disabled = now.own[f.Name].Milliseconds(), f.Closed
 		all = append(all, v)
 		delete(services, f.Name)
 	}

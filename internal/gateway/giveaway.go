@@ -41,6 +41,7 @@ type head struct {
 	Prefix  port.Prefix             `json:"prefix,omitzero"` // how many bits of an address select a client's shard; an older hushgate uses all
 
 	Delays delays `json:"delays,omitempty"` // set by hand, in ns
+	Shut   shut   `json:"shut,omitempty"`   // set by hand
 }
 
 // clockReading is one moment on two clocks: the clock of connections, and the kernel's monotonic clock, which all processes
@@ -205,7 +206,7 @@ func (g *gateway) converse(ctx context.Context, conn *handover.Conn) error {
 	about := head{
 		Version: handover.Version, Records: dataplane.RecordSchema(), Tables: g.plan.Tables.Save(g.used(ctx)),
 		Clock: clockReading{g.clock.Now(), monotonic()}, Managed: g.rules != nil, Spread: g.spread, Prefix: g.prefix,
-		Delays: g.delays,
+		Delays: g.delays, Shut: g.shut,
 	}
 	if err := conn.SendJSON(handover.Head, about, nil); err != nil {
 		return err

@@ -35,6 +35,7 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 	if err == nil {
 		var own delays
 		cfg, own = g.delays.over(cfg)
+		cfg = g.shut.over(cfg)
 		if err = g.reconfigure(ctx, group, cfg); err == nil {
 			g.noteLoaded(warnings, own)
 		}
@@ -61,13 +62,17 @@ func (g *gateway) reload(ctx context.Context, group *errgroup.Group, why string)
 	return warnings, nil
 }
 
-// noteLoaded records what was read of a configuration that is in force now. Delays that were set by hand for other frontends are
-// forgotten.
+// noteLoaded records what was read of a configuration that is in force now. What was set by hand for other frontends
+// is forgotten.
 func (g *gateway) noteLoaded(warnings []string, own delays) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.loaded, g.own = loaded{time.Now(), slices.Clone(warnings)}, own
 	maps.DeleteFunc(g.delays, func(name string, _ time.Duration) bool {
+		_, there := own[name]
+		return !there
+	})
+	maps.DeleteFunc(g.shut, func(name string, _ bool) bool {
 		_, there := own[name]
 		return !there
 	})

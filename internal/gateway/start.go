@@ -88,6 +88,7 @@ type gateway struct {
 	loaded  loaded          // like cfg
 	delays  delays          // set by hand; cfg has them
 	own     delays          // what the configuration says
+	shut    shut            // set by hand; cfg has them
 	serving context.Context // done when the process is at its end
 
 	changed  chan struct{}
@@ -156,6 +157,7 @@ func Run(s *Signals, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, g.successor.end(err)) }()
 	g.cfg, g.own = g.delays.over(g.cfg)
+	g.cfg = g.shut.over(g.cfg)
 	if err := g.prepare(ctx, s.asked); err != nil {
 		return err
 	}

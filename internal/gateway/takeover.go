@@ -63,7 +63,7 @@ func (g *gateway) askForAll(ctx context.Context) (h *successor, err error) {
 // shards.
 func (g *gateway) adoptHead(h *head) {
 	g.clock = mono.NewClockFrom(h.Clock.Now.Add(time.Duration(monotonic() - h.Clock.Monotonic)))
-	g.delays = h.Delays
+	g.delays, g.shut = h.Delays, h.Shut
 	if h.Spread != [2]uint64{} { // an older hushgate has none
 		g.spread = h.Spread
 	}

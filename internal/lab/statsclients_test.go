@@ -123,6 +123,7 @@ backends:
 `, s.socket, net.JoinHostPort(f.vip, "25"), net.JoinHostPort(f.vip, "26"), net.JoinHostPort(f.a, "25")))
 		s.sessionsEnd()
 		s.tablesOfClients()
+		s.frontendsByHand()
 	})
 }
 
@@ -189,4 +190,44 @@ func (s *statsSite) tablesOfClients() {
 	}
 	expect("clear table offenders; show table offenders", `used:0\n\n$`)
 	s.client(s.f.talker, "25").hears(t, "220")
+}
+
+// frontendsByHand: a disabled frontend refuses new clients and lets the others go on, also over a reload and an upgrade.
+func (s *statsSite) frontendsByHand() {
+	t := s.t
+	one, held := s.client(s.f.client, "25"), s.client(s.f.talker, "26")
+	one.hears(t, "220")
+	s.expect("disable frontend ft; disable frontend slow; disable frontend slow", "\n\nAll sockets are already disabled.\n")
+	closed := func(when string) {
+		t.Helper()
+		for _, port := range []string{"25", "26"} {
+			if !s.refused(s.f.client, port) {
+				t.Errorf("%s: a disabled frontend has taken a client", when)
+			}
+		}
+		if out := s.ask("show stat -1 1 -1"); strings.Count(out, ",PAUSED,") != 2 {
+			t.Errorf("%s: %s", when, out)
+		}
+		_, err := one.Write([]byte("NOOP\r\n"))
+		must(t, err)
+		one.hears(t, "250")
+	}
+	closed("at once")
+	for _, command := range []string{"reload", "upgrade"} {
+		if out, err := s.l.hushgate(s.ctx, command); err != nil {
+			t.Fatal(err, out)
+		}
+		closed("after " + command)
+	}
+	s.expect("show sess", "src="+held.name+" fe=slow")
+	s.expect("enable frontend ft; show stat ft 1 -1", ",OPEN,")
+	s.client(s.f.client, "25").hears(t, "220")
+	if !s.refused(s.f.client, "26") {
+		t.Error("the other frontend is enabled, too")
+	}
+	out, err := s.l.hushgate(s.ctx, "set", "frontend", "slow", "on")
+	if err != nil || !strings.HasPrefix(out, "slow: takes new connections; ") {
+		t.Errorf("%s, %v", out, err)
+	}
+	s.client(s.f.client, "26").hears(t, "220") // by its pass
 }

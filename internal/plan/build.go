@@ -285,7 +285,7 @@ func (b *Tables) frontend(f *config.Frontend, backend dataplane.BackendID, times
 			}
 			b.Services = append(b.Services, a)
 			b.Shard.Services = append(b.Shard.Services, dataplane.Service{
-				Addr: wire.AddrFrom(a.Addr()), Port: a.Port(), Frontend: id,
+				Addr: wire.AddrFrom(a.Addr()), Port: a.Port(), Frontend: id, Closed: f.Closed,
 			})
 			b.Names.Services = append(b.Names.Services, connlog.Service{
 				Address: a.String(), Frontend: f.Name, Backend: f.Backend,

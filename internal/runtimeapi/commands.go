@@ -35,8 +35,10 @@ var commands []command
 func init() {
 	commands = []command{
 		{"clear table", " <table> [<filter>]*", "remove an entry from a table (filter: data/key)", User, inParts, clearTable},
+		{"disable frontend", " <frontend>", "temporarily disable specific frontend", Admin, atOnce, enableFrontend(false)},
 		{"disable health", " <bk>/<srv>", "stop a server's health checks", Admin, atOnce, toServer(checked(false))},
 		{"disable server", " <bk>/<srv>", "put a server into maintenance", Admin, atOnce, toServer(inState(admin.ServerMaint))},
+		{"enable frontend", " <frontend>", "re-enable specific frontend", Admin, atOnce, enableFrontend(true)},
 		{"enable health", " <bk>/<srv>", "resume a server's health checks", Admin, atOnce, toServer(checked(true))},
 		{"enable server", " <bk>/<srv>", "make a server ready", Admin, atOnce, toServer(inState(admin.ServerReady))},
 		{"get weight", " <bk>/<srv>", "report a server's current weight", User, atOnce, getWeight},

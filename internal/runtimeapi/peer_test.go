@@ -115,6 +115,8 @@ func TestLikeHAProxy(t *testing.T) {
 			"show stat mail 4 2", "show servers state nope", "show backend", "show backend\nshow cli level", "quit; show backend", "show cli level",
 			"operator; disable server mail/mx1; show cli level", "user; operator", "set timeout cli", "set timeout cli x",
 			"set timeout foo", "set timeout cli 20", "prompt\nshow backend\n\tshow cli level ; show backend\nprompt\nshow backend\nquit",
+			"disable frontend", "disable frontend nope", "disable frontend mail", "enable frontend smtp", "disable frontend smtp; show stat smtp 1 -1",
+			"disable frontend smtp", "show stat -1 1 -1", "enable frontend", "enable frontend nope", "enable frontend smtp; show stat smtp 1 -1",
 			"show sess 0x1", "shutdown session", "shutdown session x", "shutdown session 0x1", "shutdown sessions server",
 			"shutdown sessions server mail", "shutdown sessions server mail/nope", "shutdown sessions server nope/x", "shutdown sessions server mail/mx2",
 			"show stat typed", "show stat json", "disable server mail/mx1; show stat typed 2 1 -1",

@@ -22,6 +22,7 @@ type fake struct {
 	admin.Gateway
 	mu       sync.Mutex
 	servers  []admin.Server
+	disabled bool // the frontend
 	sessions []admin.Connection
 	query    admin.ConnectionQuery // the last
 	// What is remembered of clients, without their names. Only one client at a time asks for it.
@@ -54,7 +55,7 @@ func (f *fake) Status(ctx context.Context) (admin.Status, error) {
 func (f *fake) Frontends(context.Context) ([]admin.Frontend, error) {
 	return []admin.Frontend{{
 		Name: "smtp", Backend: "mail", Services: make([]admin.Service, 1), Connections: 2, Ended: 5,
-		Verdicts: map[string]uint64{"early-talker": 3}, BytesToClient: 40, BytesToServer: 50,
+		Verdicts: map[string]uint64{"early-talker": 3}, BytesToClient: 40, BytesToServer: 50, Disabled: f.disabled,
 	}}, nil
 }
 
@@ -62,6 +63,12 @@ func (f *fake) Servers(context.Context) ([]admin.Server, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]admin.Server{}, f.servers...), nil
+}
+
+// EnableFrontend implements admin.Operator.
+func (f *fake) EnableFrontend(_ context.Context, _ string, on bool) error {
+	f.disabled = !on
+	return nil
 }
 
 func (f *fake) SetServer(_ context.Context, name admin.ServerName, to admin.ServerChange) error {

@@ -148,8 +148,11 @@ func (v *view) rows(now time.Time) (all []row) {
 func (v *view) frontendValues(p *proxy) values {
 	f := p.front
 	status := "OPEN"
-	if f.Removed || v.status.State == admin.StateStopping {
+	switch {
+	case f.Removed || v.status.State == admin.StateStopping:
 		status = "STOP"
+	case f.Disabled:
+		status = "PAUSED"
 	}
 	total := f.Ended + uint64(f.Connections)
 	return values{
