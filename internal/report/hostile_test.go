@@ -85,7 +85,7 @@ func readMail(t *testing.T, message io.Reader, text, page string) {
 			t.Errorf("%v:\n%s\nwant\n%s", err, got, want)
 		}
 	}
-	if _, err := parts.NextPart(); err != io.EOF { //nolint:errorlint // as NextPart promises
+	if _, err := parts.NextPart(); err != io.EOF {
 		t.Error(err)
 	}
 }
