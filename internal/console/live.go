@@ -16,17 +16,11 @@ import (
 // Overview asks for the state of the gateway, its frontends and its servers.
 func (c *Client) Overview(ctx context.Context) (Overview, error) { return c.overview(ctx) }
 
-// Counters asks for the sum of each counter over its labels.
-func (c *Client) Counters(ctx context.Context) (map[string]uint64, error) {
+// Counters asks for the counters.
+func (c *Client) Counters(ctx context.Context) ([]admin.Counter, error) {
 	var all admin.Counters
-	if err := c.get(ctx, "/v1/counters", &all); err != nil {
-		return nil, err
-	}
-	sums := map[string]uint64{}
-	for i := range all.Counters {
-		sums[all.Counters[i].Name] += all.Counters[i].Count
-	}
-	return sums, nil
+	err := c.get(ctx, "/v1/counters", &all)
+	return all.Counters, err
 }
 
 // SomeConnections asks for about so many connections at most. more reports that there are others.

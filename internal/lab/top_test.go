@@ -18,6 +18,9 @@ import (
 	"github.com/creack/pty"
 )
 
+// usualTerminal is the environment of a program on a terminal that can do everything.
+var usualTerminal = []string{"TERM=xterm-256color", "LANG=C.UTF-8", "LC_ALL=", "NO_COLOR="}
+
 // terminal is a program on a pseudo-terminal, and what an emulator shows of it.
 type terminal struct {
 	t    *testing.T
@@ -26,17 +29,18 @@ type terminal struct {
 
 	mu       sync.Mutex
 	emulator *vt.Emulator
+	raw      []byte // what the program has written
 }
 
 // onTerminal starts a program on a host, on a terminal of a size.
-func onTerminal(t *testing.T, h *Host, width, height int, name string, args ...string) *terminal {
+func onTerminal(t *testing.T, h *Host, width, height int, env []string, name string, args ...string) *terminal {
 	t.Helper()
 	ours, theirs, err := pty.Open()
 	must(t, err)
 	must(t, pty.Setsize(ours, &pty.Winsize{Cols: uint16(width), Rows: uint16(height)}))
 	v := &terminal{t: t, file: ours, cmd: exec.Command(name, args...), emulator: vt.NewEmulator(width, height)}
 	v.cmd.Stdin, v.cmd.Stdout, v.cmd.Stderr = theirs, theirs, theirs
-	v.cmd.Env = append(os.Environ(), "TERM=xterm-256color", "LANG=C.UTF-8", "LC_ALL=", "NO_COLOR=")
+	v.cmd.Env = append(os.Environ(), env...)
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	must(t, h.Start(v.cmd))
 	must(t, theirs.Close())
@@ -59,6 +63,7 @@ func onTerminal(t *testing.T, h *Host, width, height int, name string, args ...s
 func (v *terminal) Write(p []byte) (int, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.raw = append(v.raw, p...)
 	return v.emulator.Write(p)
 }
 
@@ -107,11 +112,12 @@ func TestTop(t *testing.T) {
 		mtas(t, l, f)
 		config := life(f, "", "60s", f.a, f.b)
 		g := gateway(ctx, t, l, config)
-		top := onTerminal(t, l.Gateway, 80, 24, binary, "top", "--interval", "500ms")
+		top := onTerminal(t, l.Gateway, 80, 24, usualTerminal, binary, "top", "--interval", "500ms")
 		top.waitText(": OK", "2 of 2 servers", "bk_smtp/smtp1", "q quit")
 		service := net.JoinHostPort(f.vip, "25")
 		topShowsClients(ctx, t, l, top, f, service)
 		topFits(t, top)
+		topOnDumb(t, l)
 		if out, err := l.hushgate(ctx, "upgrade"); err != nil {
 			t.Fatal(err, out)
 		}
@@ -157,6 +163,8 @@ func topShowsClients(ctx context.Context, t *testing.T, l *Lab, top *terminal, f
 	c, err := l.Client.Dial(ctx, f.client, service)
 	must(t, err)
 	defer func() { _ = c.Close() }()
+	top.keys("6")
+	top.waitText("[6 Limits]", "half-open", "time of shard 1")
 	top.keys("3")
 	top.waitText("[3 Conns]", ">"+c.LocalAddr().String(), "held 1  ")
 	top.keys("k")
@@ -185,6 +193,23 @@ func topFits(t *testing.T, top *terminal) {
 		if ansi.StringWidth(l) > 60 {
 			t.Errorf("a line is too long: %q", l)
 		}
+	}
+}
+
+// topOnDumb has the screen on a terminal that shows nothing but text: it gets a screen as text in each interval, until an interrupt.
+func topOnDumb(t *testing.T, l *Lab) {
+	t.Helper()
+	top := onTerminal(t, l.Gateway, 100, 60, []string{"TERM=dumb", "LANG=C", "LC_ALL="}, binary, "top", "--interval", "500ms")
+	count := func(s string) int {
+		top.mu.Lock()
+		defer top.mu.Unlock()
+		return strings.Count(string(top.raw), s)
+	}
+	waitFor(t, "two screens as text", func() bool { return count("Servers: by file, 2") > 1 && count("Limits: by kind") > 1 })
+	top.keys("\x03")
+	must(t, top.cmd.Wait())
+	if n := count("\x1b") + count("█"); n > 0 {
+		t.Errorf("a terminal without control sequences got %d", n)
 	}
 }
 

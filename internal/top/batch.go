@@ -22,6 +22,7 @@ type Sample struct {
 	Servers   []admin.Server   `json:"servers"`
 	Rates     *Rates           `json:"rates"`   // null: not known, because another process answered before
 	Talkers   []Talker         `json:"talkers"` // those with the most connections
+	Tables    []Table          `json:"tables"`
 	Missed    uint64           `json:"verdicts_missed"`
 	Error     string           `json:"error,omitempty"` // there was no answer; the rest is what was known before
 }
@@ -122,7 +123,7 @@ func (o *BatchOptions) print(r *record, failed error) error {
 	choices := make([]choice, len(panes))
 	for i := range panes {
 		rows, of := panes[i].rows(p, &choices[i])
-		lines = append(lines, line{}, line{{fmt.Sprintf("%s: %s", panes[i].name(), s.about(panes[i], &choices[i], 0, min(len(rows), batchRows), len(rows), of)), bold}})
+		lines = append(lines, line{}, line{{fmt.Sprintf("%s: %s", panes[i].name(), s.about(panes[i], &choices[i], 0, min(len(rows), batchRows), len(rows), of, false)), bold}})
 		lines = append(lines, s.dress.table(panes[i].head(), rows[:min(len(rows), batchRows)], -1, s.width)...)
 	}
 	for _, l := range append(lines, line{}) {
@@ -135,7 +136,7 @@ func (o *BatchOptions) print(r *record, failed error) error {
 
 func sampleOf(p *Picture, now time.Time, failed error) *Sample {
 	rows, _ := talkerList.rows(p, &choice{})
-	v := &Sample{Time: now, Status: p.Status, Frontends: p.Frontends, Servers: p.Servers, Rates: p.Rates, Talkers: []Talker{}, Missed: p.Lost}
+	v := &Sample{Time: now, Status: p.Status, Frontends: p.Frontends, Servers: p.Servers, Rates: p.Rates, Tables: p.Tables, Talkers: []Talker{}, Missed: p.Lost}
 	byName := map[string]*Talker{}
 	for i := range p.Talkers {
 		byName[prefixName(p.Talkers[i].Client)] = &p.Talkers[i]

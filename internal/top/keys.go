@@ -115,13 +115,14 @@ var keys = slices.Concat(moving, []key{
 
 // moving are the keys that go from one thing to another.
 var moving = []key{
-	{[]string{"tab", "right"}, "tab arrows 1-5", "another pane", turning(1)},
+	{[]string{"tab", "right"}, "tab arrows 1-6", "another pane", turning(1)},
 	{[]string{"shift+tab", "left"}, "", "", turning(-1)},
 	{[]string{"1"}, "", "", to(0)},
 	{[]string{"2"}, "", "", to(1)},
 	{[]string{"3"}, "", "", to(2)},
 	{[]string{"4"}, "", "", to(3)},
 	{[]string{"5"}, "", "", to(4)},
+	{[]string{"6"}, "", "", to(5)},
 	{[]string{"down"}, "up down", "another row; it stays chosen while the table changes", going(1)},
 	{[]string{"up"}, "", "", going(-1)},
 	{[]string{"pgdown"}, "", "", going(10)},

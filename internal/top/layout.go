@@ -193,8 +193,8 @@ func (s *screen) overview(compact bool) (lines []line) {
 	return slices.Concat(lines, s.findings(2), s.occupancy(false), s.rates(false))
 }
 
-// about says how a table is sorted and filtered, and how much of it is seen.
-func (s *screen) about(p pane, c *choice, from, to, n, of int) string {
+// about says how a table is sorted and filtered, and how much of it is seen. A short text does not name the usual order.
+func (s *screen) about(p pane, c *choice, from, to, n, of int, short bool) string {
 	var words []string
 	if c.filter != "" {
 		words = append(words, fmt.Sprintf("filter %q", s.dress.clean(c.filter)))
@@ -203,7 +203,9 @@ func (s *screen) about(p pane, c *choice, from, to, n, of int) string {
 	if c.reverse {
 		by += " reversed"
 	}
-	words = append(words, "by "+by)
+	if !short || c.order > 0 || c.reverse {
+		words = append(words, "by "+by)
+	}
 	whole := fmt.Sprint(n)
 	if n != of {
 		whole += fmt.Sprintf(" (of %d)", of)
@@ -224,8 +226,9 @@ func (s *screen) about(p pane, c *choice, from, to, n, of int) string {
 	return strings.Join(words, ", ")
 }
 
-// tabs names the panes: all of them, or the one that keys act on if there is no room beside what is said of it.
-func (s *screen) tabs(focus int, right string) line {
+// tabs names the panes, beside what is said of the one that keys act on. If there is no room for both, the usual order goes without saying;
+// if there is still none, the other panes are numbers.
+func (s *screen) tabs(focus int, right, short string) line {
 	var all, few line
 	for i, p := range panes {
 		text, look := fmt.Sprintf(" %d %s ", i+1, p.name()), plain
@@ -237,10 +240,16 @@ func (s *screen) tabs(focus int, right string) line {
 		}
 		all = append(all, span{text, look})
 	}
-	if width(all)+1+ansi.StringWidth(right) > s.width {
-		all = few
+	switch room := s.width - width(all) - 1; {
+	case ansi.StringWidth(right) <= room:
+		return s.sides(all, right)
+	case ansi.StringWidth(short) <= room:
+		return s.sides(all, short)
 	}
-	return s.sides(all, right)
+	if width(few)+1+ansi.StringWidth(right) > s.width {
+		right = short
+	}
+	return s.sides(few, right)
 }
 
 // width is how many cells a line takes. It has no text that is not clean.
@@ -297,10 +306,10 @@ func (s *screen) pane(i, focus int, choices []choice, rows []row, of, height int
 	}
 	from, to := window(len(rows), max(at, 0), max(room, 0))
 	cursor := at - from
-	switch about := s.about(p, c, from, to, len(rows), of); {
-	case i == focus:
-		lines = append(lines, s.tabs(focus, about))
-	default:
+	about := s.about(p, c, from, to, len(rows), of, false)
+	if i == focus {
+		lines = append(lines, s.tabs(focus, about, s.about(p, c, from, to, len(rows), of, true)))
+	} else {
 		cursor = -1
 		lines = append(lines, s.sides(line{{fmt.Sprintf(" %d %s ", i+1, p.name()), bold}}, about))
 	}

@@ -40,9 +40,11 @@ func (l *live) Look(ctx context.Context) (v Look, err error) {
 		return v, err
 	}
 	v.Status, v.Frontends, v.Servers = o.Status, o.Frontends, o.Servers
-	if v.Counters, err = l.client.Counters(ctx); err != nil {
+	counters, err := l.client.Counters(ctx)
+	if err != nil {
 		return v, err
 	}
+	v.count(counters)
 	if v.Connections, v.More, err = l.client.SomeConnections(ctx, maxConnections); err != nil {
 		return v, err
 	}

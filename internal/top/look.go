@@ -15,6 +15,8 @@ type Look struct {
 	Frontends   []admin.Frontend
 	Servers     []admin.Server
 	Counters    map[string]uint64 // the sum over the labels
+	Tables      []Table
+	Busy        map[string]time.Duration // how long each shard has worked
 	Connections []admin.Connection
 	More        bool // there are more connections than these
 	Level       admin.Level

@@ -21,7 +21,7 @@ func TestKeys(t *testing.T) {
 		hidden string
 	}{
 		{"tab", "[2 Talkers]", ""},
-		{"shift+tab", "[5 Frontends]", ""},
+		{"shift+tab", "[6 Limits]", ""},
 		{"right right", "[3 Conns]", ""},
 		{"3 left", "[2 Talkers]", ""},
 		{"5", "[5 Frontends]", ""},
@@ -52,6 +52,9 @@ func TestKeys(t *testing.T) {
 		{"5 enter", "service 192.0.2.25:25, 151 connections", "ft_old"},
 		{"3 enter", "delay 20.0s, left 1.1s, rule delay", ""},
 		{"2 enter", "hushgate explain 203.0.113.1 tells more", ""},
+		{"6 enter", "table of connections: 154 entries, room for 1000", ""},
+		{"6 end enter", "time of shard 1: the part of it", ""},
+		{"6 k", "choose a connection", "y/n"},
 		{"4 enter esc", "[4 Verdicts]", ""},
 		{"p", "PAUSED", ""},
 		{"space space", "every 2s", "PAUSED"},

@@ -11,7 +11,7 @@ import (
 )
 
 // panes are the tables, in the order of their keys.
-var panes = []pane{&servers, &talkerList, &connections, &verdicts, &frontends}
+var panes = []pane{&servers, &talkerList, &connections, &verdicts, &frontends, &limits}
 
 // The panes that keys act on.
 const (

@@ -3,6 +3,7 @@ package top
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 // Rates are what happened in a second, on average since the look before.
@@ -16,6 +17,8 @@ type Rates struct {
 	Verdicts map[string]float64 `json:"verdicts"` // connections that have ended
 	ToClient float64            `json:"octets_to_client"`
 	ToServer float64            `json:"octets_to_server"`
+	// Load is the part of its time in which each shard worked, from 0 to 1.
+	Load map[string]float64 `json:"load"`
 	// WholeOctets is false if the octets are those of ended connections alone, because there are too many present ones to ask for.
 	WholeOctets bool `json:"octets_of_present_connections"`
 }
@@ -60,6 +63,12 @@ func ratesOf(a, b *Look, before octets, now *octets) *Rates {
 	r := &Rates{
 		Seconds: seconds, SYNs: count("syns"), Opened: count("opened"), Cookies: count("stateless"), Lost: per(lostFrames(a), lostFrames(b)),
 		Segments: count("forwarded"), Verdicts: map[string]float64{}, WholeOctets: now.whole,
+		Load: map[string]float64{},
+	}
+	for shard, busy := range b.Busy {
+		if before, ok := a.Busy[shard]; ok {
+			r.Load[shard] = min(1, per(uint64(before), uint64(busy))/float64(time.Second))
+		}
 	}
 	old := map[string]map[string]uint64{}
 	for i := range a.Frontends {

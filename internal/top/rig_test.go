@@ -215,6 +215,8 @@ func busyLook(at time.Time, n int) Look {
 		},
 		Counters: map[string]uint64{"syns": 10 * uint64(n), "opened": 2 * ended, "stateless": 0, "forwarded": 100 * uint64(n)},
 	}
+	v.Tables = []Table{{"connections", 154, 1000, 0.31}, {"half-open", 3, 250, 0.02}, {"passes", 999, 1000, 1}, {"clients", 0, 0, 0}}
+	v.Busy = map[string]time.Duration{"0": time.Duration(n) * 60 * time.Millisecond, "1": time.Duration(n) * 1800 * time.Millisecond}
 	for i := range 30 {
 		c := admin.Connection{
 			Client: fmt.Sprintf("198.18.0.%d:4000", i+1), Service: "192.0.2.25:25", Frontend: "ft_smtp", Backend: "bk", Phase: "held", AgeMs: int64(i) * 700,

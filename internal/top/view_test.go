@@ -23,6 +23,7 @@ func TestScreens(t *testing.T) {
 		{80, 24, false, "connections", []string{"3", "s", "S"}},
 		{80, 24, false, "verdicts", []string{"4"}},
 		{80, 24, false, "frontends", []string{"5"}},
+		{80, 24, false, "limits", []string{"6", "s"}},
 		{80, 24, false, "filtered", []string{"3", "f", "s", "p", "l", "i", "enter"}},
 		{80, 24, false, "filtering", []string{"3", "f", "1", "9", "8"}},
 		{80, 24, false, "help", []string{"?"}},
