@@ -22,9 +22,6 @@ import (
 // The package's service has its sockets here.
 const runtimeDirectory = "/run/hushgate"
 
-// ratePause is the time before a request is made again that the gateway has refused because there were too many in a second.
-const ratePause = 100 * time.Millisecond
-
 // askPatience is how long an answer may take. The gateway gives up earlier.
 const askPatience = 20 * time.Second
 
@@ -84,7 +81,7 @@ func (c *Client) ask(ctx context.Context, method, path string, query url.Values,
 	for {
 		err := c.api.Ask(ctx, method, path, query, body, answer)
 		var p *admin.Problem
-		if errors.As(err, &p) && p.Status == http.StatusTooManyRequests && sleep(ctx, ratePause) == nil {
+		if errors.As(err, &p) && p.Status == http.StatusTooManyRequests && pause(ctx) == nil {
 			continue // others ask too, or this is a long list
 		}
 		if err != nil && ctx.Err() != nil {

@@ -107,7 +107,7 @@ func (c *Client) waitIdle(ctx context.Context, name, path string) error {
 		if s.Connections == 0 {
 			return nil
 		}
-		if err := sleep(ctx, pollPause); err != nil {
+		if err := pause(ctx); err != nil {
 			return fmt.Errorf("%s still has %d connections: %w", name, s.Connections, err)
 		}
 	}

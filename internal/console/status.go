@@ -197,9 +197,6 @@ func checkOf(c *admin.Check) string {
 	return fmt.Sprintf("%s in %s", c.Code, span(c.DurationMs))
 }
 
-// pollPause is the time between two questions whether the gateway is ready.
-const pollPause = 100 * time.Millisecond
-
 // WaitReady waits until the gateway accepts new connections and has a server for them.
 func (c *Client) WaitReady(ctx context.Context) error {
 	var last error
@@ -219,7 +216,7 @@ func (c *Client) WaitReady(ctx context.Context) error {
 			return why
 		}
 		last = why
-		if sleep(ctx, pollPause) != nil {
+		if pause(ctx) != nil {
 			return fmt.Errorf("the gateway is not ready: %w", why)
 		}
 	}

@@ -63,7 +63,7 @@ func (c *Client) Watch(ctx context.Context, w, notes io.Writer, o *WatchOptions)
 			return ignoreClosed(err)
 		}
 		_, _ = fmt.Fprintln(notes, "the gateway has ended the stream: connecting again, what came meanwhile is missing")
-		if err := sleep(ctx, pollPause); err != nil {
+		if err := pause(ctx); err != nil {
 			return nil
 		}
 	}
@@ -116,7 +116,7 @@ func (c *Client) openAgain(ctx context.Context, q url.Values, patience time.Dura
 		if err == nil || refused || !time.Now().Before(end) {
 			return stream, err
 		}
-		if sleep(ctx, pollPause) != nil {
+		if pause(ctx) != nil {
 			return nil, err
 		}
 	}
@@ -152,12 +152,16 @@ func (c closing) Close() error {
 	return c.ReadCloser.Close()
 }
 
-// sleep waits, and returns an error if ctx ends before.
-func sleep(ctx context.Context, d time.Duration) error {
+// pollPause is the time between two questions: whether the gateway is ready or a server idle, or after the gateway has refused one because
+// there were too many in a second.
+const pollPause = 100 * time.Millisecond
+
+// pause waits before the next question, and returns an error if ctx ends before.
+func pause(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-time.After(d):
+	case <-time.After(pollPause):
 		return nil
 	}
 }
