@@ -203,7 +203,7 @@ func (g *gateway) serve(ctx context.Context, s *Signals) error {
 	}
 	for _, job := range []func(context.Context){
 		g.renewSecrets, g.watchLosses, g.watchLogs, g.watchFailures, g.watchClock, g.watchdog, g.savePasses, g.kept.run, g.watchLists, g.tellStatus,
-		g.keepHistory,
+		g.keepHistory, g.bygone.Run,
 	} {
 		group.Go(func() error {
 			job(ctx)

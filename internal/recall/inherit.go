@@ -60,6 +60,7 @@ func (m *Memory) Save(to io.Writer) error {
 func (m *Memory) some(from uint64) (list []Ended, next uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.absorbLocked()
 	for from = max(from, m.oldest()); from < m.end && len(list) < chunk; from++ {
 		list = append(list, m.ended(from))
 	}
@@ -128,12 +129,13 @@ func (m *Memory) follow(before *Memory) {
 	if before.size != m.size {
 		return
 	}
+	m.absorbLocked()
 	now := m.names
 	for at := m.oldest(); at < m.end; at++ {
 		e := m.ended(at)
 		before.append(&e)
 	}
-	m.seed, m.chunks, m.buckets, m.epochs, m.end = before.seed, before.chunks, before.buckets, before.epochs, before.end
+	m.seed, m.chunks, m.buckets, m.epochs, m.end, m.slot = before.seed, before.chunks, before.buckets, before.epochs, before.end, before.slot
 	m.turn++
 	m.names = now
 	m.begin()

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"hushgate/dataplane"
 	"hushgate/internal/connlog"
@@ -20,16 +21,20 @@ const (
 
 // Memory is a ring of the latest connections that have ended. It is a sink of every shard. It grows up to its size as connections end.
 type Memory struct {
-	seed maphash.Seed
+	seed   maphash.Seed
+	stages [maxShards]stage
+	staged atomic.Int32 // how many of them have been used
 
-	mu      sync.Mutex
+	mu      sync.Mutex // never locked by who holds a stage's
 	size    uint64
 	chunks  [][]record
 	end     uint64   // how many records there ever were: the position of the next one
+	slot    uint64   // where that is kept
 	buckets []uint64 // the position of the latest record with a hash, plus 1
 	epochs  []epoch  // the oldest first
 	names   *connlog.Names
-	turn    uint64 // how often it has begun anew: positions of before mean nothing then
+	order   []*dataplane.Event // of absorbLocked
+	turn    uint64             // how often it has begun anew: positions of before mean nothing then
 }
 
 // epoch has what the records from a position on refer to by number.
@@ -38,6 +43,7 @@ type epoch struct {
 	names      *connlog.Names
 	numbers    map[policy.Signature]uint16
 	signatures []policy.Signature
+	latest     uint16 // number of the signature that came last: bots come in herds
 }
 
 // New returns a memory for a number of connections; for 0 it remembers nothing.
@@ -51,9 +57,10 @@ func New(size int) *Memory {
 func (m *Memory) Set(size int, names *connlog.Names) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.absorbLocked() // they have the names of before
 	m.names = names
 	if n := uint64(max(size, 0)); n != m.size {
-		m.size, m.end, m.epochs = n, 0, nil
+		m.size, m.end, m.slot, m.epochs = n, 0, 0, nil
 		m.turn++
 		m.chunks = make([][]record, (n+chunk-1)/chunk)
 		buckets := uint64(1)
@@ -69,6 +76,7 @@ func (m *Memory) Set(size int, names *connlog.Names) {
 func (m *Memory) Len() (kept, room int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.absorbLocked()
 	return int(min(m.end, m.size)), int(m.size)
 }
 
@@ -105,21 +113,10 @@ func (m *Memory) bucket(a *wire.Addr) *uint64 {
 	return &m.buckets[maphash.Bytes(m.seed, key[:])&uint64(len(m.buckets)-1)]
 }
 
-// Take implements drive.Sink.
-func (m *Memory) Take(_ int, events []dataplane.Event) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for i := range events {
-		if events[i].Kind == dataplane.EventClosed && m.size > 0 {
-			m.add(&events[i])
-		}
-	}
-}
-
 func (m *Memory) add(e *dataplane.Event) {
-	r := m.at(m.end)
+	r := m.next()
 	r.keep(e)
-	r.signature = m.number(e.Signature)
+	r.signature = m.number(&e.Signature)
 	latest := m.bucket(&e.Client)
 	if before := *latest; before > m.oldest() {
 		r.back = uint32(m.end - (before - 1))
@@ -128,22 +125,39 @@ func (m *Memory) add(e *dataplane.Event) {
 	*latest = m.end
 }
 
+// next returns the place of the next record: what at finds, without a division.
+func (m *Memory) next() *record {
+	list := &m.chunks[m.slot/chunk]
+	if *list == nil {
+		*list = make([]record, min(chunk, m.size-m.slot/chunk*chunk))
+	}
+	r := &(*list)[m.slot%chunk]
+	if m.slot++; m.slot == m.size {
+		m.slot = 0
+	}
+	return r
+}
+
 // number returns the number of a signature in the present epoch. When that has no room for another one, the next epoch begins.
-func (m *Memory) number(s policy.Signature) uint16 {
+func (m *Memory) number(s *policy.Signature) uint16 {
 	if !s.Known() {
 		return 0
 	}
 	now := &m.epochs[len(m.epochs)-1]
-	if n := now.numbers[s]; n != 0 {
+	if now.latest != 0 && now.signatures[now.latest-1] == *s {
+		return now.latest
+	}
+	if n := now.numbers[*s]; n != 0 {
+		now.latest = n
 		return n
 	}
 	if len(now.signatures) == signatures {
 		m.begin()
 		now = &m.epochs[len(m.epochs)-1]
 	}
-	now.signatures = append(now.signatures, s)
+	now.signatures = append(now.signatures, *s)
 	n := uint16(len(now.signatures))
-	now.numbers[s] = n
+	now.numbers[*s], now.latest = n, n
 	return n
 }
 
@@ -187,6 +201,7 @@ type search struct {
 func (s *search) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.absorbLocked()
 	s.turn = s.Memory.turn
 	if s.Kept = s.end - s.oldest(); s.Kept == 0 {
 		return

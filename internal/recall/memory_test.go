@@ -1,6 +1,7 @@
 package recall
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -254,4 +255,27 @@ func FuzzFind(f *testing.F) {
 			t.Fatalf("%d found of %d", got.Verdicts[0], n)
 		}
 	})
+}
+
+// TestStages: what shards have put aside is found at once, in the order in which it ended, whichever shard had it.
+func TestStages(t *testing.T) {
+	m := New(10 * stageRoom)
+	var want []uint16
+	for n := range 5 * stageRoom {
+		m.Take(n*n%7+maxShards*(n%2), []dataplane.Event{ended(t, "198.18.0.7", n)})
+		want = append([]uint16{uint16(n)}, want...)
+		if n%50 != 0 {
+			continue
+		}
+		var got []uint16
+		for _, e := range m.Find(whole("198.18.0.7"), 10*stageRoom).Latest {
+			got = append(got, e.Event.ClientPort)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("%v, want %v", got, want)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	m.Run(ctx)
 }

@@ -62,16 +62,41 @@ func (m moment) after(since mono.Time) mono.Time {
 
 // keep takes what is kept of an event, apart from the signature.
 func (r *record) keep(e *dataplane.Event) {
-	*r = record{
-		established: e.Established, closed: e.Closed, toClient: e.BytesToClient, toServer: e.BytesToServer,
-		sites: e.Listing.Sites, rank: e.Listing.Rank, client: e.Client, source: e.Source, clientPort: e.ClientPort, sourcePort: e.SourcePort,
-		firstByte: momentOf(e.FirstByte, e.Established), connect: momentOf(e.Connect, e.Established),
-		connected: momentOf(e.Connected, e.Connect), banner: momentOf(e.Banner, e.Established),
-		active: e.Active, frontend: e.FrontendActive, backend: e.BackendActive, onServer: e.ServerActive, talkLen: e.TalkLen,
-		service: e.Service, server: e.Server, rule: e.Rule, verdict: e.Verdict, cause: e.Cause, phase: e.Phase, pass: e.Pass,
-		closedBy: e.ClosedBy, retries: e.Retries, observed: e.Observed, accepted: e.Accepted, talk: e.TalkHead,
-		delay: uint32(min(max(e.Delay.Milliseconds(), 0), 1<<32-1)), onTalk: e.Talk, refusal: e.Refusal,
-	}
+	r.back = 0
+	r.established = e.Established
+	r.closed = e.Closed
+	r.toClient = e.BytesToClient
+	r.toServer = e.BytesToServer
+	r.sites = e.Listing.Sites
+	r.rank = e.Listing.Rank
+	r.client = e.Client
+	r.source = e.Source
+	r.clientPort = e.ClientPort
+	r.sourcePort = e.SourcePort
+	r.firstByte = momentOf(e.FirstByte, e.Established)
+	r.connect = momentOf(e.Connect, e.Established)
+	r.connected = momentOf(e.Connected, e.Connect)
+	r.banner = momentOf(e.Banner, e.Established)
+	r.active = e.Active
+	r.frontend = e.FrontendActive
+	r.backend = e.BackendActive
+	r.onServer = e.ServerActive
+	r.talkLen = e.TalkLen
+	r.service = e.Service
+	r.server = e.Server
+	r.rule = e.Rule
+	r.verdict = e.Verdict
+	r.cause = e.Cause
+	r.phase = e.Phase
+	r.pass = e.Pass
+	r.closedBy = e.ClosedBy
+	r.retries = e.Retries
+	r.observed = e.Observed
+	r.accepted = e.Accepted
+	r.talk = e.TalkHead
+	r.delay = uint32(min(max(e.Delay.Milliseconds(), 0), 1<<32-1))
+	r.onTalk = e.Talk
+	r.refusal = e.Refusal
 }
 
 // event returns the event, apart from the signature. Its SYN is not kept.
