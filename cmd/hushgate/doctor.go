@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hushgate/internal/console"
 	"hushgate/internal/doctor"
 	"hushgate/internal/netenv"
 	"hushgate/internal/plan"
@@ -19,13 +20,13 @@ func newDoctorCommand() *cobra.Command {
 	var from []string
 	var asJSON, all bool
 	cmd := &cobra.Command{
-		Use: "doctor -f FILE", Short: "Prove the path of mail through this machine, and say what to mend",
+		Use: "doctor [-f FILE]", Short: "Prove the path of mail through this machine, and say what to mend",
 		Long: "Examine what lies between clients and servers: rules, kernel settings, interfaces, service addresses, next hops,\n" +
 			"servers, time and capacity. Above all ask each server for a connection from a foreign address, as a client would,\n" +
 			"and watch whether its answer comes back through this machine. Nothing is changed. It works with and without a\n" +
-			"running gateway, and needs root. Findings that are well are counted, and shown with --all.\n\n" +
+			"running gateway, whose configuration it reads if no other is given, and needs root. Findings that are well are counted, and shown with --all.\n\n" +
 			"The exit status is 0 if there is no fault, and 1 if there is one.",
-		Example: "  hushgate doctor -f /etc/hushgate/hushgate.yaml\n  hushgate doctor -f /etc/hushgate/hushgate.yaml --json | jq '.findings[] | select(.grade == \"fault\")'",
+		Example: "  hushgate doctor\n  hushgate doctor -f /etc/hushgate/hushgate.yaml --json | jq '.findings[] | select(.grade == \"fault\")'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			site, err := s.site(cmd, from)
 			if err != nil {
@@ -55,11 +56,24 @@ func newDoctorCommand() *cobra.Command {
 		},
 	}
 	s.flags(cmd)
+	cmd.Args = s.fileOrRunning
 	f := cmd.Flags()
 	f.StringSliceVar(&from, "from", nil, fmt.Sprintf("foreign address to ask the servers from, one for each family (default %v and %v)", doctor.DefaultFrom[0], doctor.DefaultFrom[1]))
 	f.BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	f.BoolVar(&all, "all", false, "print also what is well")
 	return cmd
+}
+
+// fileOrRunning is fileArgument; without a file it takes the running gateway's.
+func (s *configFlags) fileOrRunning(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 && s.file == "" {
+		file, err := console.Connect("").ConfigurationFile(cmd.Context())
+		if err != nil {
+			return fmt.Errorf("expected a configuration: %s -f FILE, because the running gateway's is not known: %w", cmd.CommandPath(), err)
+		}
+		s.file = file
+	}
+	return s.fileArgument(cmd, args)
 }
 
 // site reads the configuration and the network.
@@ -134,7 +148,11 @@ func summary(r *doctor.Report) string {
 	var parts []string
 	for g := doctor.Fault; ; g-- {
 		if n := r.Count(g); n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, g))
+			word := g.String()
+			if n > 1 && g != doctor.Good { // "3 ok", but "3 notes"
+				word += "s"
+			}
+			parts = append(parts, fmt.Sprintf("%d %s", n, word))
 		}
 		if g == doctor.Good {
 			return strings.Join(parts, ", ")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -54,6 +55,18 @@ func (c *Client) overview(ctx context.Context) (o Overview, err error) {
 	}
 	o.Frontends, o.Servers = f.Frontends, s.Servers
 	return o, err
+}
+
+// ConfigurationFile returns the path of the configuration in force.
+func (c *Client) ConfigurationFile(ctx context.Context) (string, error) {
+	var s admin.Status
+	if err := c.get(ctx, "/v1/status", &s); err != nil {
+		return "", err
+	}
+	if !filepath.IsAbs(s.Configuration.File) {
+		return "", fmt.Errorf("expected an absolute path of the running gateway's configuration, found %q", s.Configuration.File)
+	}
+	return s.Configuration.File, nil
 }
 
 // maxWarnings is how many have room on one screen.
