@@ -59,6 +59,7 @@ func newTopCommand() *cobra.Command {
 			return top.Run(cmd.Context(), source, o, os.Stdin, os.Stdout, os.Environ())
 		},
 	}
+	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	a.flags(cmd)
 	cmd.Flags().DurationVar(&interval, "interval", 2*time.Second, "the `TIME` between two looks")
 	cmd.Flags().BoolVar(&once, "once", false, "write one screen as text, and end")
