@@ -407,7 +407,7 @@ type Silences struct {
 	Since     time.Time `json:"since"`
 	BoundsMs  []int64   `json:"bounds_ms"`
 	EarlyTalk []uint64  `json:"early_talk"` // until the first octet of those who talked early
-	Quiet     []uint64  `json:"quiet"`      // until the first octet of the others
+	Quiet     []uint64  `json:"quiet"`      // until the first octet of the others that had to wait
 	HangUp    []uint64  `json:"hang_up"`    // until the end of those who gave up before the banner
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/internal/mono"
+	"hushgate/internal/policy"
 )
 
 // TestHistory: samples count from the one before them, the oldest make room, and a reader gets those after the one that it
@@ -71,6 +72,10 @@ func TestSilences(t *testing.T) {
 	end(dataplane.VerdictQuiet, time.Hour, 2*time.Hour, false)
 	end(dataplane.VerdictRefused, 0, time.Second, false)
 	end(dataplane.VerdictHangup, 0, 9*time.Second, false)
+	o.silences.Take(0, []dataplane.Event{
+		{Kind: dataplane.EventClosed, Verdict: dataplane.VerdictQuiet, Established: begin, FirstByte: begin + 1, Pass: policy.PassOld},
+		{Kind: dataplane.EventClosed, Verdict: dataplane.VerdictQuiet, Established: begin, FirstByte: begin + 1, Accepted: true},
+	})
 	v, err := o.Silences(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"hushgate/dataplane"
 	"hushgate/internal/admin"
 	"hushgate/internal/mono"
+	"hushgate/internal/policy"
 )
 
 // silenceBounds are the upper bounds of the classes of how long clients kept silent, six to a decade: on a
@@ -47,6 +48,7 @@ func (s *silences) closed(e *dataplane.Event) {
 		s.hangUp.count(e.Established, e.Closed)
 	case e.Verdict == dataplane.VerdictEarlyTalker, e.Observed:
 		s.early.count(e.Established, e.FirstByte)
+	case e.Accepted, e.Pass == policy.PassOld: // it had nothing to wait for
 	default:
 		s.quiet.count(e.Established, e.FirstByte)
 	}
