@@ -14,6 +14,8 @@ PEERS   += logrotate fail2ban pflogsumm rsyslog rsyslog-openssl tcpdump
 PEERS   += socat hatop
 # Metrics, alerts and the dashboard are given to a real Prometheus.
 PEERS   += prometheus
+# The page is looked at with a real browser.
+PEERS   += chromium
 # Exim cannot be installed beside Postfix: it is unpacked, and needs libidn12.
 PEERS   += libidn12
 EXIM    := .ci/peers/exim4 exim4-base exim4-daemon-light

@@ -25,6 +25,7 @@ type Remote struct {
 	AdminNames  []string // names in certificates of clients of the level admin; all other certificates have the level read-only
 	Tokens      string   // a file of tokens of the level read-only; empty: none
 	AdminTokens string   // a file of tokens of the level admin; empty: none
+	Page        PageMode // who is shown the page
 }
 
 // The bounds of tokens and their files.
@@ -55,7 +56,7 @@ type token struct {
 func readCredentials(r Remote, now func() time.Time) (*credentials, error) {
 	k := &credentials{of: r, now: now, over: make(chan struct{})}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%q", []any{r.Address, r.Crt, r.CAFile, r.AdminNames, r.Tokens, r.AdminTokens})
+	fmt.Fprintf(sum, "%q", []any{r.Address, r.Crt, r.CAFile, r.AdminNames, r.Tokens, r.AdminTokens, r.Page})
 	read := func(path string, secret bool) ([]byte, error) {
 		text, err := readFile(path, secret)
 		fmt.Fprintf(sum, "%d %s", len(text), text)
@@ -215,8 +216,12 @@ func (k *credentials) caller(c *conn, r *http.Request) (Peer, *Problem) {
 }
 
 // token looks a token up. How long that takes does not depend on which token it is, or nearly is.
-func (k *credentials) token(secret string) (found *token) {
-	digest := sha256.Sum256([]byte(secret))
+func (k *credentials) token(secret string) *token {
+	return k.byDigest(sha256.Sum256([]byte(secret)))
+}
+
+// byDigest looks a token up by its digest.
+func (k *credentials) byDigest(digest [sha256.Size]byte) (found *token) {
 	for i := range k.tokens {
 		if subtle.ConstantTimeCompare(digest[:], k.tokens[i].digest[:]) == 1 {
 			found = &k.tokens[i]

@@ -159,13 +159,17 @@ func (s *API) identify(c *conn, r *http.Request) (caller, *Problem) {
 	var wrong *Problem
 	who.Peer, wrong = keys.caller(c, r)
 	who.over = keys.over
+	if wrong == nil {
+		wrong = s.visitor(keys, &who, r)
+	}
 	return who, wrong
 }
 
 // caller is who a request comes from.
 type caller struct {
 	Peer
-	over <-chan struct{} // closed when what it was recognised by counts no more; nil: never
+	over    <-chan struct{} // closed when what it was recognised by counts no more; nil: never
+	session *session        // that gives it its level; nil: none
 }
 
 // callerKey is the key of a request's caller in its context.
@@ -178,18 +182,3 @@ func callerOf(ctx context.Context) caller {
 
 // Caller returns who the request with a context comes from. It has the level None if that is not known.
 func Caller(ctx context.Context) Peer { return callerOf(ctx).Peer }
-
-// until ends a context when what the caller was recognised by counts no more.
-func (c caller) until(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	if c.over != nil {
-		go func() {
-			select {
-			case <-c.over:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
-	}
-	return ctx, cancel
-}

@@ -41,8 +41,7 @@ const (
 type Options struct {
 	Gateway Gateway
 	Log     *slog.Logger
-	// Page answers requests for paths outside /v1, in place of a 404. Caller says of what level their clients are; clients over TCP
-	// that have not proved who they are have the level None.
+	// Page answers requests of clients over TCP for paths outside /v1, if the configuration has the page served.
 	Page http.Handler
 }
 
@@ -63,6 +62,7 @@ type API struct {
 	refused  *pace         // for log lines about them
 	arrivals [levels]*pace // for new connections; nil: as many as come
 	remote   remote
+	sessions sessions
 	now      func() time.Time
 	over     context.Context // done when the streams have to end
 	end      context.CancelFunc
@@ -225,13 +225,14 @@ func (s *API) serve(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writePatience + usualPatience))
 	who, wrong := s.identify(c, r)
 	h.Set(LevelHeader, who.Level.String())
-	if p := s.mayAsk(who, wrong, r); p != nil {
+	page := s.pageServed(c) && !ofAPI(r.URL.Path)
+	if p := s.mayAsk(who, wrong, r, page); p != nil {
 		p.write(w)
 		return
 	}
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
-	if s.page != nil && !ofAPI(r.URL.Path) {
-		s.page.ServeHTTP(w, r)
+	if page {
+		s.servePage(w, r, who)
 		return
 	}
 	s.mux.ServeHTTP(w, r)
@@ -240,8 +241,9 @@ func (s *API) serve(w http.ResponseWriter, r *http.Request) {
 // ofAPI reports whether a path is one of the API's own.
 func ofAPI(path string) bool { return path == "/v1" || strings.HasPrefix(path, "/v1/") }
 
-// mayAsk checks a request before it is looked at more closely. wrong is what is wrong with what the client proves itself by.
-func (s *API) mayAsk(who caller, wrong *Problem, r *http.Request) *Problem {
+// mayAsk checks a request before it is looked at more closely. wrong is what is wrong with what the client proves itself by. Everybody
+// may see the page's own files.
+func (s *API) mayAsk(who caller, wrong *Problem, r *http.Request, page bool) *Problem {
 	pace, rate, whose := s.readers, perSecond, "read-only clients"
 	switch who.Level {
 	case None:
@@ -263,7 +265,7 @@ func (s *API) mayAsk(who caller, wrong *Problem, r *http.Request) *Problem {
 	if err := s.cross.Check(r); err != nil {
 		return kind(http.StatusForbidden, "cross-origin", err.Error())
 	}
-	if who.Level == None && (s.page == nil || ofAPI(r.URL.Path)) {
+	if who.Level == None && !page {
 		return unauthorized("", "this needs a certificate or a token: Authorization: Bearer TOKEN")
 	}
 	return nil

@@ -54,14 +54,15 @@ var rules = map[string]rule{
 	"internal/admin":    {"internal/crowd", "the API knows the gateway by an interface of its own"},
 	"internal/console":  {"internal/admin internal/explain internal/instance", "commands know the gateway by its API alone"},
 
-	"internal/top": {"internal/admin internal/console", "the screen knows the gateway by its API alone"},
+	"internal/top":  {"internal/admin internal/console", "the screen knows the gateway by its API alone"},
+	"internal/page": {"", "the page is files; it knows the gateway by its API alone, from the browser"},
 
 	"internal/runtimeapi": {"internal/admin internal/crowd", "HAProxy's commands know the gateway by the interface of the control API"},
 
 	"internal/logformat": {"", "a format knows names, and not where their values come from"},
 
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/kernelset internal/logqueue internal/metrics internal/mono internal/netenv internal/numbers internal/passfile internal/plan internal/policy internal/privilege internal/recall internal/runtimeapi internal/wire",
+		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/kernelset internal/logqueue internal/metrics internal/mono internal/netenv internal/numbers internal/page internal/passfile internal/plan internal/policy internal/privilege internal/recall internal/runtimeapi internal/wire",
 		"the gateway wires parts together; TCP and translation are the shard's work",
 	},
 	"internal/doctor": {

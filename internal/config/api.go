@@ -24,7 +24,14 @@ type RemoteAPI struct {
 	AdminNames  []string `json:",omitempty"` // names in certificates whose clients may do everything
 	Tokens      string   `json:",omitempty"` // a file of the tokens of clients that only look; empty: none
 	AdminTokens string   `json:",omitempty"` // a file of the tokens of clients that may do everything; empty: none
+	Page        string   `json:",omitempty"` // who is shown the page: PageSignedIn, PageEveryone, or empty: nobody
 }
+
+// Who is shown the page.
+const (
+	PageSignedIn = "signed-in"
+	PageEveryone = "everyone" // who has not signed in may look, and do nothing
+)
 
 // remoteAPITable makes the settings of the control API over TCP.
 func remoteAPITable() []setting[rawGlobal] {
@@ -58,6 +65,15 @@ func remoteAPITable() []setting[rawGlobal] {
 		},
 		file("api.token-file", "the file of the tokens of clients that may look", func(a *RemoteAPI) *string { return &a.Tokens }),
 		file("api.admin-token-file", "the file of the tokens of clients that may do everything", func(a *RemoteAPI) *string { return &a.AdminTokens }),
+		{
+			key: "api.page", about: "who is shown the page for browsers", otherwise: "none",
+			kind: ofNode(func(r *yamlReader, g *rawGlobal, key string, node ast.Node) {
+				s := r.checked(key, "none, "+PageSignedIn+" or "+PageEveryone, node, checkPage)
+				if g.lines["api.page"] = s.line; s.value != NoFile {
+					g.RemoteAPI.Page = s.value
+				}
+			}),
+		},
 	}
 }
 
@@ -72,6 +88,13 @@ func checkListen(s string) error {
 		return errors.New("the address must be a number, and the port too")
 	case a.Port() == 0:
 		return errors.New("port 0 is none that a client could know")
+	}
+	return nil
+}
+
+func checkPage(s string) error {
+	if s != NoFile && s != PageSignedIn && s != PageEveryone {
+		return errors.New("there is no such word")
 	}
 	return nil
 }
@@ -97,7 +120,7 @@ func checkCertified(s string) error {
 func (r *resolver) checkRemoteAPI() {
 	a, lines := &r.cfg.Global.RemoteAPI, r.raw.global.lines
 	if a.Listen == "" {
-		for _, key := range []string{"api.crt", "api.ca-file", "api.admin-names", "api.token-file", "api.admin-token-file"} {
+		for _, key := range []string{"api.crt", "api.ca-file", "api.admin-names", "api.token-file", "api.admin-token-file", "api.page"} {
 			if lines.set(key) {
 				r.note(lines[key], "%s has no effect without api.listen", key)
 			}
@@ -112,7 +135,11 @@ func (r *resolver) checkRemoteAPI() {
 	if a.Crt == "" && !at.Addr().Unmap().IsLoopback() {
 		r.wrong(line, "listen", "api.crt is missing: only on a loopback address such as 127.0.0.1 may clients send their token without TLS")
 	}
-	if a.CAFile == "" && a.Tokens == "" && a.AdminTokens == "" {
+	open := a.Page == PageEveryone
+	if open && !at.Addr().Unmap().IsLoopback() {
+		r.wrong(lines["api.page"], "page", "everyone may look only on a loopback address such as 127.0.0.1: expected %s, or another api.listen", PageSignedIn)
+	}
+	if a.CAFile == "" && a.Tokens == "" && a.AdminTokens == "" && !open {
 		r.wrong(line, "listen", "needs api.ca-file, api.token-file or api.admin-token-file: without them nobody could prove who he is")
 	}
 	if a.CAFile != "" && a.Crt == "" {

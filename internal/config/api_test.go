@@ -31,14 +31,15 @@ func TestAPISettings(t *testing.T) {
 // TestRemoteAPI: the API over TCP needs a way to recognise clients, and TLS wherever others could listen.
 func TestRemoteAPI(t *testing.T) {
 	const rest = "\nfrontends: [{name: ft, bind: [\"192.0.2.25:25\"], inspect-delay: 10s, default_backend: bk}]\nbackends: [{name: bk, servers: [{name: a, address: \"10.0.0.11:25\", check: true}]}]\n"
-	cfg, warnings, err := Parse("x.yaml", []byte("api: {listen: \"[::]:9164\", crt: /c, ca-file: /a, admin-names: [b, c d], token-file: /t, admin-token-file: /s}"+rest))
-	want := RemoteAPI{"[::]:9164", "/c", "/a", []string{"b", "c d"}, "/t", "/s"}
+	cfg, warnings, err := Parse("x.yaml", []byte("api: {listen: \"[::]:9164\", crt: /c, ca-file: /a, admin-names: [b, c d], token-file: /t, admin-token-file: /s, page: signed-in}"+rest))
+	want := RemoteAPI{"[::]:9164", "/c", "/a", []string{"b", "c d"}, "/t", "/s", PageSignedIn}
 	if err != nil || len(warnings) > 0 || !reflect.DeepEqual(cfg.Global.RemoteAPI, want) {
 		t.Errorf("%+v, %v, %v", cfg, warnings, err)
 	}
 	for _, text := range []string{
 		`listen: "127.0.0.1:9164", token-file: /t`, `listen: "[::1]:9164", admin-token-file: /t`, `listen: "127.9.9.9:25", token-file: /t`,
-		`listen: "192.0.2.25:9164", crt: /c, token-file: /t`, `listen: none`, `listen: "192.0.2.1:25", crt: /c, ca-file: /a`,
+		`listen: "192.0.2.25:9164", crt: /c, token-file: /t`, `listen: none`, `listen: "127.0.0.1:9164", page: everyone`, `listen: "127.0.0.1:9164", token-file: /t, page: none`,
+		`listen: "192.0.2.1:25", crt: /c, ca-file: /a`,
 	} {
 		if _, warnings, err := Parse("x.yaml", []byte("api: {"+text+"}"+rest)); err != nil || len(warnings) > 0 {
 			t.Errorf("%s: %v, %v", text, warnings, err)
@@ -59,12 +60,18 @@ func TestRemoteAPI(t *testing.T) {
 		`listen: "127.0.0.1:9164", token-file: /t, admin-token-file: /t`:    "admin-token-file: is api.token-file too",
 		`listen: "127.0.0.1:9164", crt: /c, ca-file: /a, admin-names: [""]`: "admin-names",
 		`listen: "127.0.0.1:9164", crt: /c, ca-file: /a, admin-names: []`:   "a list of at least one",
+		`listen: "127.0.0.1:9164", page: signed-in`:                         "listen: needs api.ca-file, api.token-file or api.admin-token-file",
+		`listen: "127.0.0.1:9164", token-file: /t, page: open`:              "page: expected none, signed-in or everyone, found \"open\"",
+		`listen: "192.0.2.1:9164", crt: /c, token-file: /t, page: everyone`: "page: everyone may look only on a loopback address",
 		`listen: "192.0.2.25:25", crt: /c, token-file: /t`:                  "listen: 192.0.2.25:25 is where frontend ft takes its clients",
 		`listen: "0.0.0.0:25", crt: /c, token-file: /t`:                     "listen: 0.0.0.0:25 is where frontend ft takes its clients",
 	} {
 		if _, _, err := Parse("x.yaml", []byte("api: {"+text+"}"+rest)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v\nwant %s", text, err, want)
 		}
+	}
+	if _, warnings, err := Parse("x.yaml", []byte("api: {page: signed-in}"+rest)); err != nil || !strings.Contains(fmt.Sprint(warnings), "api.page has no effect without api.listen") {
+		t.Errorf("%v, %v", warnings, err)
 	}
 	if _, warnings, err := Parse("x.yaml", []byte("api: {crt: /c}"+rest)); err != nil || !strings.Contains(fmt.Sprint(warnings), "api.crt has no effect without api.listen") {
 		t.Errorf("%v, %v", warnings, err)

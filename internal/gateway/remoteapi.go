@@ -19,8 +19,10 @@ const remoteScheme = "tcp@"
 // remoteOf returns where the API is served over TCP.
 func remoteOf(cfg *config.Config) admin.Remote {
 	a := &cfg.Global.RemoteAPI
+	page := map[string]admin.PageMode{config.PageSignedIn: admin.PageOn, config.PageEveryone: admin.PageOpen}[a.Page]
 	return admin.Remote{
 		Address: a.Listen, Crt: a.Crt, CAFile: a.CAFile, AdminNames: a.AdminNames, Tokens: a.Tokens, AdminTokens: a.AdminTokens,
+		Page: page,
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"hushgate/internal/metrics"
 	"hushgate/internal/mono"
 	"hushgate/internal/netenv"
+	"hushgate/internal/page"
 	"hushgate/internal/plan"
 	"hushgate/internal/recall"
 )
@@ -138,7 +139,7 @@ func Run(s *Signals, o Options) (err error) {
 		version: o.Version, pid: os.Getpid(), began: time.Now(), loaded: loaded{time.Now(), o.Warnings},
 	}
 	g.silences.began = g.began
-	g.api = admin.New(admin.Options{Gateway: control{g}, Log: o.Log})
+	g.api = admin.New(admin.Options{Gateway: control{g}, Log: o.Log, Page: page.New()})
 	g.speech = announce.New(o.Log, g.networkChanged)
 	g.asked = s.asked
 	g.bygone = recall.New(g.cfg.Global.Recall)
