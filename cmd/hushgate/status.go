@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"hushgate/internal/console"
 )
@@ -35,6 +38,9 @@ type apiFlags struct {
 func (a *apiFlags) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.socket, "socket", "", "`PATH` of the control API's socket (default: the gateway of this network namespace)")
 	cmd.Flags().BoolVar(&a.json, "json", false, "print JSON")
+	if cmd.ValidArgsFunction == nil {
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
 }
 
 func (a *apiFlags) connect() *console.Client { return console.Connect(a.socket) }
@@ -65,7 +71,7 @@ func newStatusCommand() *cobra.Command {
 				return unknownIf(errors.New("expected one of --check, --wait-ready and --json, found more"))
 			}
 			if !wait && !check {
-				return a.connect().Status(cmd.Context(), cmd.OutOrStdout(), a.json)
+				return a.connect().Status(cmd.Context(), cmd.OutOrStdout(), a.json, screenOf(cmd.OutOrStdout()))
 			}
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("no answer within %v", timeout))
 			defer cancel()
@@ -89,6 +95,19 @@ func newStatusCommand() *cobra.Command {
 	f.IntVar(&limits.AlarmServers, "critical-servers", limits.AlarmServers, "critical if fewer than `N` servers take new connections")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return unknownIf(err) })
 	return cmd
+}
+
+// screenOf returns the size of the terminal that is written to, without the line of the prompt. What is no terminal has no bounds.
+func screenOf(w io.Writer) console.Screen {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return console.Screen{}
+	}
+	width, height, err := term.GetSize(int(f.Fd()))
+	if err != nil || width <= 0 || height <= 1 { // a serial line does not know
+		width, height = 80, 24
+	}
+	return console.Screen{Width: width, Height: height - 1}
 }
 
 // unknownIf gives an error the exit status by which Nagios knows that nothing was found out: 1 would be a warning.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"hushgate/internal/admin"
 )
@@ -22,8 +23,8 @@ type Overview struct {
 	Servers   []admin.Server   `json:"servers"`
 }
 
-// Status shows how the gateway is.
-func (c *Client) Status(ctx context.Context, w io.Writer, asJSON bool) error {
+// Status shows how the gateway is. On a screen it leaves out what has no room, and says so; all is in the JSON.
+func (c *Client) Status(ctx context.Context, w io.Writer, asJSON bool, on Screen) error {
 	o, err := c.overview(ctx)
 	if err != nil {
 		return err
@@ -31,16 +32,12 @@ func (c *Client) Status(ctx context.Context, w io.Writer, asJSON bool) error {
 	if asJSON {
 		return writeJSON(w, &o)
 	}
-	if err := o.summary(w); err != nil {
-		return ignoreClosed(err)
+	for _, line := range fit(o.blocks(on.Width), on.Height) {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return ignoreClosed(err)
+		}
 	}
-	if err := showFrontends(w, o.Frontends); err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintln(w); err != nil {
-		return ignoreClosed(err)
-	}
-	return showServers(w, o.Servers)
+	return nil
 }
 
 func (c *Client) overview(ctx context.Context) (o Overview, err error) {
@@ -69,38 +66,94 @@ func (c *Client) ConfigurationFile(ctx context.Context) (string, error) {
 	return s.Configuration.File, nil
 }
 
-// maxWarnings is how many have room on one screen.
+// maxWarnings is how many are shown, also where there is room for more.
 const maxWarnings = 4
 
-// summary writes the state of the process, what is not well first.
-func (o *Overview) summary(w io.Writer) error {
+// Of lists that are too long for a screen so many are left.
+const (
+	leastFindings  = 2
+	leastLogs      = 0
+	leastWarnings  = 0
+	leastFrontends = 1
+	leastServers   = 2
+)
+
+// labelWidth is how far lines are indented that have a label before them.
+const labelWidth = 15
+
+// labelled writes a line with a label, on as many lines as it needs.
+func labelled(label, text string, width int) []string {
+	return fold(safe(fmt.Sprintf("%-*s%s", labelWidth, label, text)), width, labelWidth)
+}
+
+// blocks writes the state of the process, what is not well first, then the frontends and the servers.
+func (o *Overview) blocks(width int) []*block {
 	s := &o.Status
 	found := Judge(s, &UsualThresholds)
-	lines := []string{fmt.Sprintf("hushgate %s, process %d, for %s: %v", s.Version, s.PID, span(s.UptimeMs), worst(found))}
+	title := block{
+		head:  fold(safe(fmt.Sprintf("hushgate %s, process %d, for %s: %v", s.Version, s.PID, span(s.UptimeMs), worst(found))), width, 2),
+		least: leastFindings, more: "  and %d more findings: see --json",
+	}
 	for _, f := range found {
-		lines = append(lines, fmt.Sprintf("  %v: %s", f.Grade, f.Text))
+		title.rows = append(title.rows, fold(safe(fmt.Sprintf("  %v: %s", f.Grade, f.Text)), width, 4))
 	}
-	lines = append(lines,
-		fmt.Sprintf("configuration  %s of %s, sha256 %.12s", s.Configuration.File, s.Configuration.Loaded.Local().Format(time.DateTime), s.Configuration.SHA256),
-		fmt.Sprintf("connections    %d of %d%s", total(s), s.MaxConn, phases(s.Connections)),
-		"interfaces     "+interfaces(s.Interfaces),
-		fmt.Sprintf("frames lost    %d received, %d to send", s.Losses.ReceiveQueueFull, s.Losses.NotSent))
+	facts := block{head: slices.Concat(
+		labelled("configuration", configuration(&s.Configuration, width-labelWidth), width),
+		labelled("connections", fmt.Sprintf("%d of %d%s", total(s), s.MaxConn, phases(s.Connections)), width),
+		labelled("interfaces", interfaces(s.Interfaces), width),
+		labelled("frames lost", fmt.Sprintf("%d received, %d to send", s.Losses.ReceiveQueueFull, s.Losses.NotSent), width),
+	)}
+	logs := block{least: leastLogs, more: strings.Repeat(" ", labelWidth) + "and %d more logs: see --json"}
 	for _, l := range s.Logs {
-		lines = append(lines, fmt.Sprintf("log            %s: %d lines written, %d lost, %d waiting", l.Target, l.Written, l.Lost, l.Waiting))
+		logs.rows = append(logs.rows, labelled("log", fmt.Sprintf("%s: %d lines written, %d lost, %d waiting", l.Target, l.Written, l.Lost, l.Waiting), width))
 	}
-	warnings := slices.Concat(s.Warnings, s.Configuration.Warnings)
-	for _, warning := range warnings[:min(len(warnings), maxWarnings)] {
-		lines = append(lines, "warning        "+warning)
+	warnings := block{least: leastWarnings, more: strings.Repeat(" ", labelWidth) + "and %d more warnings: see --json"}
+	for _, text := range slices.Concat(s.Warnings, s.Configuration.Warnings) {
+		warnings.rows = append(warnings.rows, labelled("warning", text, width))
 	}
-	if more := len(warnings) - maxWarnings; more > 0 {
-		lines = append(lines, fmt.Sprintf("               and %d more warnings: see --json", more))
+	all := []*block{&title, &facts, &logs, &warnings, o.frontendBlock(width), o.serverBlock(width)}
+	for _, b := range all {
+		b.shown = len(b.rows)
 	}
-	for _, l := range append(lines, "") {
-		if _, err := fmt.Fprintln(w, safe(l)); err != nil {
-			return err
+	warnings.shown = min(warnings.shown, maxWarnings)
+	return all
+}
+
+// configuration names the configuration in force, with the beginning of its checksum if that has room.
+func configuration(c *admin.Configuration, width int) string {
+	text := fmt.Sprintf("%s of %s", c.File, c.Loaded.Local().Format(time.DateTime))
+	if whole := fmt.Sprintf("%s, sha256 %.12s", text, c.SHA256); width <= 0 || utf8.RuneCountInString(whole) <= width {
+		return whole
+	}
+	return text
+}
+
+// tableBlock puts a table below an empty line.
+func tableBlock(g *grid, width, least int, more string) *block {
+	b := &block{least: least, more: more}
+	for i, line := range g.lines(width) {
+		if i == 0 {
+			b.head = []string{"", line}
+		} else {
+			b.rows = append(b.rows, []string{line})
 		}
 	}
-	return nil
+	return b
+}
+
+func (o *Overview) frontendBlock(width int) *block {
+	return tableBlock(frontendGrid(o.Frontends), width, leastFrontends, "and %d more frontends: see --json")
+}
+
+// serverBlock has the servers in the order of the configuration. If some have to be left out, those that take no new connections come
+// first.
+func (o *Overview) serverBlock(width int) *block {
+	b := tableBlock(serverGrid(o.Servers), width, leastServers, "and %d more servers: see `hushgate servers`")
+	for i := range o.Servers {
+		s := &o.Servers[i]
+		b.urgent = append(b.urgent, !s.Removed && (!s.Up || s.State != admin.ServerReady))
+	}
+	return b
 }
 
 // lifeOrder are the phases in the order of a connection's life.
@@ -145,8 +198,11 @@ func interfaces(all []admin.Interface) string {
 	return strings.Join(list, ", ")
 }
 
-func showFrontends(w io.Writer, all []admin.Frontend) error {
-	t := newTable(w, "FRONTEND", "DELAY", "NOW", "ENDED", "QUIET", "EARLY", "HANG-UP", "OTHER")
+func frontendGrid(all []admin.Frontend) *grid {
+	g := &grid{
+		titles: []string{"FRONTEND", "DELAY", "NOW", "ENDED", "QUIET", "EARLY", "HANG-UP", "OTHER"},
+		spare:  []string{"OTHER", "HANG-UP", "ENDED"},
+	}
 	for i := range all {
 		f := &all[i]
 		v, name, delay := f.Verdicts, f.Name, span(f.DelayMs)
@@ -160,18 +216,26 @@ func showFrontends(w io.Writer, all []admin.Frontend) error {
 			name += " (disabled)"
 		}
 		counted := v["quiet"] + v["early-talker"] + v["hang-up"]
-		t.row(name, delay, f.Connections, f.Ended, v["quiet"], v["early-talker"], v["hang-up"], max(f.Ended, counted)-counted)
+		g.add(name, delay, f.Connections, f.Ended, v["quiet"], v["early-talker"], v["hang-up"], max(f.Ended, counted)-counted)
 	}
-	return t.end()
+	return g
+}
+
+func serverGrid(all []admin.Server) *grid {
+	g := &grid{
+		titles: []string{"SERVER", "ADDRESS", "STATE", "WEIGHT", "NOW", "ENDED", "FAILED", "CHECK"},
+		spare:  []string{"WEIGHT", "ADDRESS", "ENDED", "FAILED"},
+	}
+	for i := range all {
+		s := &all[i]
+		g.add(s.Backend+"/"+s.Name, s.Address, stateOf(s), s.Weight, s.Connections, s.Ended, s.Failed, checkOf(s.Check))
+	}
+	return g
 }
 
 func showServers(w io.Writer, all []admin.Server) error {
-	t := newTable(w, "SERVER", "ADDRESS", "STATE", "WEIGHT", "NOW", "ENDED", "FAILED", "CHECK")
-	for i := range all {
-		s := &all[i]
-		t.row(s.Backend+"/"+s.Name, s.Address, stateOf(s), s.Weight, s.Connections, s.Ended, s.Failed, checkOf(s.Check))
-	}
-	return t.end()
+	_, err := fmt.Fprintln(w, strings.Join(serverGrid(all).lines(0), "\n"))
+	return ignoreClosed(err)
 }
 
 // stateOf says in a word or two whether a server gets new connections.

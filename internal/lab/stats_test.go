@@ -56,6 +56,7 @@ func TestStatsSocket(t *testing.T) {
 	if s := l.hatop(ctx, t, socket); !strings.Contains(s, "bk_smtp") || !strings.Contains(s, "smtp2") {
 		t.Errorf("HATop shows %q", s)
 	}
+	l.oneScreen(ctx, t)
 	_, rest, _ := strings.Cut(ask("show info"), "\nPid: ")
 	digits, _, _ := strings.Cut(rest, "\n")
 	pid, err := strconv.Atoi(digits)
@@ -75,4 +76,23 @@ func (l *Lab) hatop(ctx context.Context, t *testing.T, socket string) string {
 	out, err := l.Gateway.Run(ctx, "sh", "-c", `(sleep 3; printf q; sleep 1) | TERM=xterm script -qec "stty cols 120 rows 40; hatop -i 1 -s $1" /dev/null`, "sh", socket)
 	must(t, err)
 	return out
+}
+
+// oneScreen checks that `hushgate status` has room on a terminal of 80 columns and 24 lines, with the line for the next prompt, and on one
+// that does not know its size.
+func (l *Lab) oneScreen(ctx context.Context, t *testing.T) {
+	t.Helper()
+	for _, size := range []string{"cols 80 rows 24", "cols 0 rows 0"} {
+		out, err := l.Gateway.Run(ctx, "script", "-qec", "stty "+size+"; "+binary+" status", "/dev/null")
+		must(t, err)
+		lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(out, "\r", "")), "\n")
+		for _, line := range lines {
+			if len(line) > 80 {
+				t.Errorf("%s: %q has %d columns", size, line, len(line))
+			}
+		}
+		if len(lines) > 23 || !strings.HasPrefix(lines[0], "hushgate ") || !strings.HasPrefix(lines[len(lines)-1], "bk_smtp/smtp2 ") {
+			t.Errorf("%s: %d lines: %s", size, len(lines), out)
+		}
+	}
 }
