@@ -38,6 +38,7 @@ func newConnsCommand() *cobra.Command {
 		c.Flags().StringVar(&o.Sort, "sort", "", "`ORDER`: "+strings.Join(console.Orders(), ", "))
 		c.Flags().BoolVar(&o.Reverse, "reverse", false, "sort the other way round")
 		c.Flags().IntVar(&o.Limit, "limit", 1000, "show the first `N`; 0: all")
+		must(c.RegisterFlagCompletionFunc("client", cobra.NoFileCompletions))
 		must(c.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(console.Orders(), cobra.ShellCompDirectiveNoFileComp)))
 	}
 	cmd.AddCommand(listing, newKillCommand())

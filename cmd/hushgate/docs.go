@@ -64,7 +64,9 @@ func writePages(root *cobra.Command, dir, configuration, date string) error {
 }
 
 // commandsTemplate is hushgate(8), in the markdown that md2man reads.
-var commandsTemplate = template.Must(template.New("").Funcs(template.FuncMap{"options": options}).Parse(
+var commandsTemplate = template.Must(template.New("").Funcs(template.FuncMap{
+	"options": options, "example": example, "subcommands": available, "join": func(words []string) string { return strings.Join(words, ", ") },
+}).Parse(
 	`hushgate 8 "{{.Date}}" "hushgate {{.Root.Version}}" "System Manager's Manual"
 ==================================================
 
@@ -86,8 +88,13 @@ hushgate - {{.Root.Short}}
 ## hushgate {{.Use}}
 
 {{with .Long}}{{.}}{{else}}{{.Short}}.{{end}}
-{{options .}}
-{{end}}
+{{options .}}{{example .}}
+{{range subcommands .}}
+### {{.Parent.CommandPath}} {{.Use}}
+
+{{with .Long}}{{.}}{{else}}{{.Short}}.{{end}}{{with .Aliases}} Also called {{join .}}.{{end}}
+{{options .}}{{example .}}
+{{end}}{{end}}
 # FILES
 
 **/etc/hushgate/hushgate.yaml**
@@ -105,7 +112,25 @@ SIGTERM and SIGINT end ` + "`hushgate run`" + `, SIGUSR1 has it log its counters
 
 # EXIT STATUS
 
-0 if all went well, 1 after an error, which is on standard error.
+0 if all went well, 1 after an error, which is on standard error. These have a meaning of their own:
+
+` + "`hushgate status --check`" + `
+: 0 OK, 1 warning, 2 critical, also if no gateway runs, 3 unknown: it may not be asked, does not answer, or the options are wrong
+
+` + "`hushgate status --wait-ready`" + `
+: 1 if the gateway is not ready within ` + "`--timeout`" + `
+
+` + "`hushgate servers drain --wait`" + `
+: 1 if a server still has connections then
+
+` + "`hushgate pass remove`, `hushgate offenders remove`" + `
+: 1 if the client had no pass, or was no offender
+
+` + "`hushgate doctor`" + `
+: 1 if something is wrong
+
+` + "`hushgate replay`" + `
+: 2 if a capture could be read only in part
 
 # SEE ALSO
 
@@ -113,22 +138,39 @@ hushgate.yaml(5), iptables(8), systemctl(1)
 `))
 
 func commandsPage(root *cobra.Command, date string) (string, error) {
-	var commands []*cobra.Command
-	for _, c := range root.Commands() {
+	var page bytes.Buffer
+	err := commandsTemplate.Execute(&page, map[string]any{"Root": root, "Commands": available(root), "Date": date})
+	return page.String(), err
+}
+
+// available lists the commands below a command.
+func available(parent *cobra.Command) (commands []*cobra.Command) {
+	for _, c := range parent.Commands() {
 		if c.IsAvailableCommand() && c.Name() != "help" && c.Name() != "completion" {
 			commands = append(commands, c)
 		}
 	}
-	var page bytes.Buffer
-	err := commandsTemplate.Execute(&page, map[string]any{"Root": root, "Commands": commands, "Date": date})
-	return page.String(), err
+	return commands
 }
 
-// options returns a command's flags, one paragraph each.
+// example returns a command's examples as they are.
+func example(c *cobra.Command) string {
+	if c.Example == "" {
+		return ""
+	}
+	return "\nExamples:\n\n```\n" + c.Example + "\n```\n"
+}
+
+// options returns a command's flags, one paragraph each. The usual ones are described with the command above it.
 func options(c *cobra.Command) string {
 	var b strings.Builder
+	var above []string
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if f.Hidden || f.Name == "help" {
+			return
+		}
+		if usual := f.Name == "json" || f.Name == "socket"; usual && c.Parent().Flags().Lookup(f.Name) != nil {
+			above = append(above, "**--"+f.Name+"**")
 			return
 		}
 		kind, usage := pflag.UnquoteUsage(f)
@@ -142,6 +184,9 @@ func options(c *cobra.Command) string {
 		}
 		fmt.Fprintf(&b, "\n: %s\n", usage)
 	})
+	if len(above) > 0 {
+		fmt.Fprintf(&b, "\n%s\n: as above\n", strings.Join(above, ", "))
+	}
 	return b.String()
 }
 

@@ -154,7 +154,7 @@ func (a *apiFlags) thenWords(first cobra.CompletionFunc, words ...string) cobra.
 
 func newSetCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "set delay|frontend", Short: "Change a frontend while the gateway runs",
+		Use: "set [delay|frontend]", Short: "Change a frontend while the gateway runs",
 		Long: "Change a frontend while the gateway runs. What is set holds for clients that connect from then on, also over reloads and\n" +
 			"upgrades, until it is set back or the service ends.",
 		Example: "  hushgate set delay smtp 5s\n  hushgate set delay smtp configured\n  hushgate set frontend submission off",

@@ -33,6 +33,7 @@ func newWatchCommand() *cobra.Command {
 	f.StringVar(&o.Frontend, "frontend", "", "only of this frontend")
 	f.IntVar(&o.Count, "count", 0, "end after `N` connections; 0: go on")
 	must(cmd.RegisterFlagCompletionFunc("frontend", a.completeWith((*console.Client).FrontendNames)))
+	must(cmd.RegisterFlagCompletionFunc("client", cobra.NoFileCompletions))
 	must(cmd.RegisterFlagCompletionFunc("verdict", func(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
 		return listOf(admin.VerdictNames, begun), cobra.ShellCompDirectiveNoFileComp
 	}))
