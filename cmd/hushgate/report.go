@@ -32,12 +32,18 @@ func (o *reportOptions) check() error {
 	case o.format != "mail" && (o.to != "" || o.from != ""):
 		return errors.New("--mail-to and --mail-from need --output mail")
 	}
-	for _, p := range o.ports {
-		if p < 1 || p > 65535 {
-			return fmt.Errorf("--port %d: expected 1 to 65535", p)
-		}
-	}
 	return nil
+}
+
+// portNumbers checks ports that were given as --port.
+func portNumbers(list []uint) (ports []uint16, err error) {
+	for _, p := range list {
+		if p < 1 || p > 65535 {
+			return nil, fmt.Errorf("--port %d: expected 1 to 65535", p)
+		}
+		ports = append(ports, uint16(p))
+	}
+	return ports, nil
 }
 
 func (o *reportOptions) write(w io.Writer, r *pages.Report) error {
@@ -74,9 +80,9 @@ func newReportCommand() *cobra.Command {
 			if err := o.check(); err != nil {
 				return err
 			}
-			ports := make([]uint16, 0, len(o.ports))
-			for _, p := range o.ports {
-				ports = append(ports, uint16(p))
+			ports, err := portNumbers(o.ports)
+			if err != nil {
+				return err
 			}
 			now := time.Now()
 			r := pages.New(now.Add(-o.since), now)

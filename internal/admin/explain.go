@@ -23,6 +23,7 @@ type Remembered struct {
 	Connections uint64     `json:"connections"` // of all clients
 	Since       *time.Time `json:"since"`
 	Unnamed     uint64     `json:"unnamed"` // connections that logs only count
+	Capture     string     `json:"capture"` // the file of captures, which may have more
 }
 
 // DNSAnswer is what a DNS list has said of an address, as long as that answer is kept.

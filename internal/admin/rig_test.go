@@ -136,7 +136,7 @@ func (f *fake) Clients(ctx context.Context, _ ClientQuery) (ClientPage, error) {
 func (f *fake) Explain(ctx context.Context, client netip.Prefix, limit int) (Explanation, error) {
 	f.did(fmt.Sprintf("{explain %v, %d}", client, limit)) // a read, as those of the lists
 	return Explanation{
-		Client: client.String(), Remembered: Remembered{10, 3, &moment, 0}, Verdicts: map[string]uint64{"early-talker": 1},
+		Client: client.String(), Remembered: Remembered{10, 3, &moment, 0, "/var/lib/x.pcapng"}, Verdicts: map[string]uint64{"early-talker": 1},
 		Connections: []PastConnection{{Connection: Verdict{Time: moment, Verdict: "early-talker"}, Treatment: &Treatment{1, "none", "reset"}, DNSLists: []string{"dnsbl.example"}, Lines: []string{"line"}}},
 		Next: []Outlook{
 			{Frontend: "ft", Rule: "pass", Treatment: Treatment{Refusal: "none", OnEarlyTalk: "reset"}, Pass: "old"},

@@ -46,7 +46,7 @@ var rules = map[string]rule{
 	"internal/handover": {"dataplane", "the handover carries connections and does not interpret them"},
 	"internal/netenv":   {"internal/announce internal/wire", "the network knows no connections"},
 	"internal/connlog":  {"dataplane internal/logformat internal/logqueue internal/mono internal/policy internal/wire", "the log renders events"},
-	"internal/explain":  {"internal/admin internal/logread", "an explanation has what the API or a log tells, and asks nobody"},
+	"internal/explain":  {"internal/admin internal/connlog internal/evidence internal/logread internal/replay", "an explanation has what the API or a log tells, and asks nobody"},
 	"internal/recall":   {"dataplane internal/connlog internal/mono internal/policy internal/wire", "a memory of events answers in events"},
 	"internal/logqueue": {"", "a queue does not know what it holds"},
 	"internal/lists":    {"", "a list does not know what a match means"},

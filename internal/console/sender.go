@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -28,17 +29,28 @@ func (c *Client) Sender(ctx context.Context, w io.Writer, asJSON bool, who netip
 		return errors.New("the gateway that runs is of an older release, which cannot explain: `hushgate upgrade` replaces it by this one")
 	case err != nil:
 		return err
-	case asJSON:
-		return writeJSON(w, &v)
 	}
-	return ignoreClosed(explain.Write(w, &v, false))
+	return showSender(w, asJSON, &v, explain.Gateway)
 }
 
 // SenderInLogs shows what log files say of the clients of a network. What can be read is shown also if there is an error.
 func SenderInLogs(w io.Writer, asJSON bool, files []string, who netip.Prefix, most int) error {
 	v, failed := explain.Logs(files, who, most, time.Now())
-	if asJSON {
-		return errors.Join(writeJSON(w, &v), failed)
+	return errors.Join(showSender(w, asJSON, &v, explain.FromLogs), failed)
+}
+
+// SenderInCaptures is SenderInLogs for captures; ports are those of services. What is left out is said on notes.
+func SenderInCaptures(ctx context.Context, w, notes io.Writer, asJSON bool, files []string, ports []uint16, who netip.Prefix, most int) error {
+	v, remarks, failed := explain.Captures(ctx, files, ports, who, most)
+	for _, r := range remarks {
+		_, _ = fmt.Fprintln(notes, r)
 	}
-	return errors.Join(ignoreClosed(explain.Write(w, &v, true)), failed)
+	return errors.Join(showSender(w, asJSON, &v, explain.FromCaptures), failed)
+}
+
+func showSender(w io.Writer, asJSON bool, v *admin.Explanation, from explain.Source) error {
+	if asJSON {
+		return writeJSON(w, v)
+	}
+	return ignoreClosed(explain.Write(w, v, from))
 }

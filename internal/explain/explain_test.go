@@ -134,6 +134,45 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestCaptures: what hushgate has kept of rejected clients, in its older files too, tells what became of them, and which file has them.
+func TestCaptures(t *testing.T) {
+	kept, err := os.ReadFile("../report/testdata/rejected.pcapng")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	present, older := filepath.Join(dir, "rejected.pcapng"), filepath.Join(dir, "rejected-20261127T133500.pcapng")
+	for name, text := range map[string][]byte{older: kept, present: kept[:1]} {
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := time.Date(2026, 11, 27, 13, 35, 0, 0, time.UTC)
+	if err := os.Chtimes(older, last, last); err != nil {
+		t.Fatal(err)
+	}
+	for _, client := range []string{"198.18.0.12", "2001:db8:1::12", "198.18.0.0/24"} {
+		v, remarks, err := Captures(t.Context(), []string{present}, []uint16{25}, prefix(client), 2)
+		if err == nil || !strings.Contains(err.Error(), present) || !strings.Contains(strings.Join(remarks, "\n"), "not in --port 25") {
+			t.Errorf("%v, %q", err, remarks)
+		}
+		if v.Verdicts["early-talker"] != 3 || len(v.Connections) != 2 {
+			t.Fatalf("%s: %+v", client, v)
+		}
+		for i, ms := range []int64{1000, 300} { // the latest first
+			p := &v.Connections[i]
+			c := &p.Connection
+			if *c.FirstByteMs < ms || *c.FirstByteMs > ms+10 || c.Talk != "EHLO bot.example.net" || !strings.HasSuffix(c.Service, ":25") || c.Signature == "" ||
+				p.Capture != older || len(p.Lines) != 0 || c.Time.Sub(last).Abs() > time.Minute {
+				t.Errorf("%s: %+v", client, p)
+			}
+		}
+	}
+	if v, _, err := Captures(t.Context(), []string{older}, []uint16{25}, prefix("198.18.0.99"), 2); err != nil || len(v.Connections) != 0 {
+		t.Errorf("%+v, %v", v, err)
+	}
+}
+
 // TestWrongFiles: what cannot be read is named, and the rest is in the answer all the same.
 func TestWrongFiles(t *testing.T) {
 	good := write(t, "good.log", `{"time":"2026-11-27T10:00:00Z","client":"198.18.0.7","client_port":1,"verdict":"quiet"}`+"\n"+
@@ -169,10 +208,11 @@ func TestNothingObeyed(t *testing.T) {
 	v.Next = []admin.Outlook{{Frontend: evil, Rule: evil}}
 	v.Passes, v.Offenders = []admin.Pass{{Client: evil}}, []admin.Offender{{Client: evil}}
 	v.DNSAnswers = []admin.DNSAnswer{{List: evil}}
+	v.Remembered.Capture = evil
 	v.Connections[0].Capture, v.Connections[0].Connection.Service, v.Connections[0].Connection.Signature = evil, evil, evil
-	for _, fromLogs := range []bool{true, false} {
+	for _, from := range []Source{FromLogs, FromCaptures, Gateway} {
 		var b bytes.Buffer
-		if err := Write(&b, &v, fromLogs); err != nil {
+		if err := Write(&b, &v, from); err != nil {
 			t.Fatal(err)
 		}
 		if text := strings.ReplaceAll(b.String(), "\n", ""); text != printable(text) || strings.Count(b.String(), "?") < 20 {
@@ -212,7 +252,7 @@ func FuzzLogs(f *testing.F) {
 				}
 			}
 			var b bytes.Buffer
-			if err := Write(&b, &v, true); err != nil {
+			if err := Write(&b, &v, FromLogs); err != nil {
 				t.Fatal(err)
 			}
 			if text := strings.ReplaceAll(b.String(), "\n", ""); text != printable(text) {

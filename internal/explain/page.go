@@ -35,12 +35,22 @@ func printable(s string) string {
 	}, s)
 }
 
-// Write writes an explanation for people. One from logs knows only what became of connections.
-func Write(w io.Writer, v *admin.Explanation, fromLogs bool) error {
+// Source is where an explanation comes from.
+type Source string
+
+// The sources. Files know only what became of connections.
+const (
+	Gateway      Source = ""
+	FromLogs     Source = "logs"
+	FromCaptures Source = "captures"
+)
+
+// Write writes an explanation for people.
+func Write(w io.Writer, v *admin.Explanation, from Source) error {
 	var p page
 	p.line("%s", v.Client)
-	p.remembered(v, fromLogs)
-	if !fromLogs {
+	p.remembered(v, from)
+	if from == Gateway {
 		p.known(v)
 		p.next(v)
 	}
@@ -51,7 +61,7 @@ func Write(w io.Writer, v *admin.Explanation, fromLogs bool) error {
 	return err
 }
 
-func (p *page) remembered(v *admin.Explanation, fromLogs bool) {
+func (p *page) remembered(v *admin.Explanation, from Source) {
 	var all uint64
 	var kinds []string
 	for _, verdict := range slices.Sorted(maps.Keys(v.Verdicts)) {
@@ -63,7 +73,9 @@ func (p *page) remembered(v *admin.Explanation, fromLogs bool) {
 		since = " since " + t.Local().Format(clockTime)
 	}
 	switch {
-	case fromLogs:
+	case from == FromCaptures:
+		text = fmt.Sprintf("%d connections in the captures%s", all, since)
+	case from == FromLogs:
 		text = fmt.Sprintf("%d of %d connections in the logs%s", all, v.Remembered.Connections, since)
 	case v.Remembered.Size == 0:
 		text = "connections that have ended are not remembered: recall is 0"
@@ -76,6 +88,9 @@ func (p *page) remembered(v *admin.Explanation, fromLogs bool) {
 	p.line("  %s", text)
 	if n := v.Remembered.Unnamed; n > 0 {
 		p.line("  the logs only count %d more connections, without the clients' addresses", n)
+	}
+	if file := v.Remembered.Capture; file != "" {
+		p.line("  rejected connections of before are in the captures: hushgate explain --capture %s %s", quoted(file), v.Client)
 	}
 }
 
@@ -233,8 +248,11 @@ func packets(v *admin.PastConnection) string {
 	if v.Capture == "" {
 		return ""
 	}
-	return fmt.Sprintf("tcpdump -nvr '%s' host %s and port %d", strings.ReplaceAll(v.Capture, "'", `'\''`), v.Connection.Client, v.Connection.ClientPort)
+	return fmt.Sprintf("tcpdump -nvr %s host %s and port %d", quoted(v.Capture), v.Connection.Client, v.Connection.ClientPort)
 }
+
+// quoted quotes a name for a shell.
+func quoted(name string) string { return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'" }
 
 // spoke says when the client first spoke, and what it said before the banner.
 func spoke(c *admin.Verdict) string {

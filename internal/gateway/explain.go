@@ -41,7 +41,7 @@ func (c control) Explain(ctx context.Context, client netip.Prefix, limit int) (a
 // remembered adds what became of the latest connections.
 func (c control) remembered(now inForce, client netip.Prefix, limit int, v *admin.Explanation) {
 	found := c.bygone.Find(client, limit)
-	v.Remembered = admin.Remembered{Size: now.cfg.Global.Recall, Connections: found.Kept}
+	v.Remembered = admin.Remembered{Size: now.cfg.Global.Recall, Connections: found.Kept, Capture: now.cfg.Global.Capture.File}
 	if found.Since != 0 {
 		v.Remembered.Since = moment(c.clock.Wall(found.Since))
 	}

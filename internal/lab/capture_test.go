@@ -57,6 +57,11 @@ backends:
 				if err := g.Stop(); err != nil {
 					t.Fatal(err)
 				}
+				out, err := l.hushgate(ctx, "explain", "--capture", file, f.talker)
+				if err != nil || !strings.Contains(out, "3 connections in the captures since ") || strings.Count(out, " 0.") < 3 || !strings.Contains(out, ": EHLO bot1\n") ||
+					!strings.Contains(out, "    packets    tcpdump -nvr '"+file+"' host "+f.talker+" and port ") {
+					t.Errorf("from the captures: %v\n%s", err, out)
+				}
 				table := replayed(t, file)
 				if !strings.Contains(table, "3 connections: 3 judged") || strings.Count(table, "  early-talker  ") != 3 || strings.Contains(table, f.client) {
 					t.Errorf("replay says:\n%s", table)

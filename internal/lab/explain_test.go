@@ -67,7 +67,7 @@ func explained(ctx context.Context, t *testing.T, l *Lab, f family, file string,
 			t.Errorf("talk %d: %+v", i, p)
 		}
 	}
-	page := explains(ctx, t, l, f.talker, fmt.Sprintf(`: %d early-talker, 1 hang-up$`, talks), ` hang-up from `+f.talker+` port \d+ to .*, frontend ft$`,
+	page := explains(ctx, t, l, f.talker, fmt.Sprintf(`: %d early-talker, 1 hang-up$`, talks), `^  rejected connections of before are in the captures: hushgate explain --capture '`+file+`' `, ` hang-up from `+f.talker+` port \d+ to .*, frontend ft$`,
 		`^    cause      client-(closed|reset)$`, `^    waited     [01]\.\d+ s$`, `^    spoke      after \d\.\d+ s, 11 octets: EHLO bot2\\r\\n`,
 		`^    treatment  a delay of 4s, early talk gets (reset|reply|observe)$`, `^    packets    tcpdump -nvr '`+file+`' host `+f.talker+` and port \d+$`)
 	_, command, _ := strings.Cut(page, "packets    ")
