@@ -56,7 +56,7 @@ func (q *query) number(name string, least, most, otherwise int) int {
 		return otherwise
 	}
 	n, err := strconv.Atoi(v)
-	if err != nil || n < least || n > most {
+	if err != nil || n < least || n > most || v[0] == '+' {
 		q.fail(name, fmt.Sprintf("%s: expected a whole number from %d to %d, found %q", name, least, most, clip(v)))
 		return otherwise
 	}

@@ -1,15 +1,14 @@
 package admin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	pathlib "path"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -186,31 +185,6 @@ type request struct {
 // path returns a part of the path that the route names.
 func (r *request) path(name string) string { return r.http.PathValue(name) }
 
-// decode reads the body into v, which has a field for every member that is allowed.
-func (r *request) decode(v any) error {
-	if len(bytes.TrimSpace(r.body)) == 0 {
-		return Invalid("", "expected a JSON object in the body, found nothing")
-	}
-	d := json.NewDecoder(bytes.NewReader(r.body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return Invalid(fieldOf(err), "the body: "+err.Error())
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Invalid("", "the body: expected one JSON object, found more after it")
-	}
-	return nil
-}
-
-// fieldOf returns the member of a JSON object that an error is about.
-func fieldOf(err error) string {
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		return wrong.Field
-	}
-	return ""
-}
-
 // serve answers one request. Everything that is the same for all routes happens here.
 func (s *API) serve(w http.ResponseWriter, r *http.Request) {
 	c, _ := r.Context().Value(connKey{}).(*conn)
@@ -235,7 +209,22 @@ func (s *API) serve(w http.ResponseWriter, r *http.Request) {
 		s.servePage(w, r, who)
 		return
 	}
+	if p := strange(r.URL.EscapedPath()); p != nil {
+		p.write(w)
+		return
+	}
 	s.mux.ServeHTTP(w, r)
+}
+
+// strange refuses paths that net/http would answer in its own way, with a redirection or without a body.
+func strange(path string) *Problem {
+	if !strings.HasPrefix(path, "/") {
+		return NotFound("there is nothing at " + clip(path) + ": expected a path")
+	}
+	if clean := pathlib.Clean(path); clean != path && clean+"/" != path {
+		return NotFound("there is nothing at " + clip(path) + ": expected " + clip(clean))
+	}
+	return nil
 }
 
 // ofAPI reports whether a path is one of the API's own.
@@ -342,22 +331,6 @@ func (s *API) result(ctx context.Context, t *route, q *request) (any, error) {
 		return nil, busy("the gateway did not answer in time")
 	}
 	return answer, err
-}
-
-// readBody reads the body. Only JSON is accepted, which a form on a foreign page cannot send.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return nil, kind(http.StatusRequestEntityTooLarge, "too-large", fmt.Sprintf("the body has more than %d octets", maxBody))
-	case err != nil:
-		return nil, kind(http.StatusBadRequest, "invalid", "the body was not received: "+err.Error())
-	}
-	if len(body) > 0 && r.Header.Get("Content-Type") != "application/json" {
-		return nil, kind(http.StatusUnsupportedMediaType, "media-type", "expected a body of the type application/json")
-	}
-	return body, nil
 }
 
 func isProblem(err error) bool {

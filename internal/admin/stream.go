@@ -114,7 +114,7 @@ func (a *API) watch(w http.ResponseWriter, r *http.Request) {
 	}
 	_ = s.to.SetReadDeadline(time.Time{}) // the client has nothing more to say
 	w.WriteHeader(http.StatusOK)
-	if s.to.Flush() != nil {
+	if s.to.Flush() != nil || r.Method == http.MethodHead {
 		return
 	}
 	ctx, cancel := who.until(r.Context())
