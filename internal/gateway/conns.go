@@ -21,7 +21,19 @@ import (
 // endsAtOnce is how many connections are ended between two batches, as at the end of the process.
 const endsAtOnce = 128
 
-// filterOf translates a filter of the API. Names that do not exist select nothing.
+// checkNames finds names in a filter of the API that do not exist.
+func (c control) checkNames(f *admin.ConnectionFilter, t *plan.Tables) error {
+	if known := slices.ContainsFunc(t.Names.Services, func(s connlog.Service) bool { return s.Frontend == f.Frontend }); f.Frontend != "" && !known {
+		return admin.Invalid("frontend", fmt.Sprintf("frontend: there is none that is called %q", f.Frontend))
+	}
+	server := connlog.Server{Backend: f.Server.Backend, Name: f.Server.Name}
+	if server != (connlog.Server{}) && !slices.Contains(t.Names.Servers, server) {
+		return admin.Invalid("server", fmt.Sprintf("server: there is none that is called %q", server.Backend+"/"+server.Name))
+	}
+	return nil
+}
+
+// filterOf translates a filter of the API.
 func (c control) filterOf(f *admin.ConnectionFilter, t *plan.Tables) (w dataplane.FlowFilter) {
 	for _, name := range f.Phases {
 		for p := range dataplane.Phases {
@@ -92,6 +104,9 @@ func theOne[T any](ctx context.Context, c control, id admin.ConnectionID, want d
 // Connections implements admin.Viewer.
 func (c control) Connections(ctx context.Context, q admin.ConnectionQuery) (page admin.ConnectionPage, err error) {
 	now := c.inForce()
+	if err := c.checkNames(&q.ConnectionFilter, now.plan.Tables); err != nil {
+		return page, err
+	}
 	want := c.filterOf(&q.ConnectionFilter, now.plan.Tables)
 	list := make([]dataplane.FlowInfo, 0, q.Limit)
 	ids := make([]admin.ConnectionID, 0, q.Limit)
@@ -164,7 +179,11 @@ func since(a, b mono.Time) *int64 {
 
 // Kill implements admin.Operator. All tables are gone through once.
 func (c control) Kill(ctx context.Context, f admin.ConnectionFilter, reply bool) (all int, err error) {
-	want := c.filterOf(&f, c.inForce().plan.Tables)
+	tables := c.inForce().plan.Tables
+	if err := c.checkNames(&f, tables); err != nil {
+		return 0, err
+	}
+	want := c.filterOf(&f, tables)
 	if f.ID != 0 {
 		all, err = theOne(ctx, c, f.ID, want, func(s *dataplane.Shard, f *dataplane.FlowInfo) (n int) {
 			n, _ = c.end(s, want, f.Place, 1, reply)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -13,6 +14,7 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/health"
+	"hushgate/internal/admin"
 	"hushgate/internal/connlog"
 	"hushgate/internal/drive"
 	"hushgate/internal/metrics"
@@ -249,6 +251,33 @@ func TestCommandStrings(t *testing.T) {
 	} {
 		if a := o.command(t.Context(), command); !strings.Contains(a.Error, want) {
 			t.Errorf("%q: %q, want %q", command, a.Error, want)
+		}
+	}
+}
+
+// TestNamesOfFilters: a frontend or server that does not exist is an error that names it, and not a list without connections.
+func TestNamesOfFilters(t *testing.T) {
+	o := newOperated(t, 2)
+	o.connect(t, "198.18.0.1", 4000, 0)
+	names := o.plan.Tables.Names
+	good := admin.ConnectionFilter{Frontend: names.Services[0].Frontend, Server: admin.ServerName{Backend: names.Servers[0].Backend, Name: names.Servers[0].Name}}
+	for _, c := range []struct {
+		f     admin.ConnectionFilter
+		field string
+	}{
+		{good, ""},
+		{admin.ConnectionFilter{}, ""},
+		{admin.ConnectionFilter{Frontend: "nobody"}, "frontend"},
+		{admin.ConnectionFilter{Server: admin.ServerName{Backend: good.Server.Backend, Name: "nobody"}}, "server"},
+		{admin.ConnectionFilter{Server: admin.ServerName{Backend: "nobody", Name: good.Server.Name}}, "server"},
+	} {
+		_, err := o.Connections(t.Context(), admin.ConnectionQuery{ConnectionFilter: c.f, Limit: 10})
+		_, killed := o.Kill(t.Context(), c.f, true)
+		for _, err := range []error{err, killed} {
+			var p *admin.Problem
+			if errors.As(err, &p); (c.field == "") != (err == nil) || c.field != "" && (p == nil || p.Field != c.field || p.Status != 400 || !strings.Contains(p.Detail, "nobody")) {
+				t.Errorf("%+v: %v", c.f, err)
+			}
 		}
 	}
 }
