@@ -220,6 +220,7 @@ func TestSyslogReceivers(t *testing.T) {
 	Kill(r.cmd)
 	for begun := time.Now(); time.Since(begun) < 2500*time.Millisecond; { // a line about lost lines, which comes each second, is lost too
 		bots(1)
+		time.Sleep(20 * time.Millisecond) // more lines would not show more
 	}
 	r.start()
 	waitFor(t, "all lines, or how many were lost", func() bool {
