@@ -94,3 +94,14 @@ func TestJSON(t *testing.T) {
 		}
 	}
 }
+
+// TestServerPath: a name that has signs of an address's own is one name.
+func TestServerPath(t *testing.T) {
+	for name, want := range map[string]string{
+		"bk/mx1": "/v1/servers/bk/mx1", "b%k/m x?#1": "/v1/servers/b%25k/m%20x%3F%231", "bk/": "", "/mx1": "", "bk/a/b": "", "bk/..": "", "bk": "",
+	} {
+		if got, err := serverPath(name); got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, want)
+		}
+	}
+}

@@ -103,7 +103,7 @@ func newOperatedBy(t *testing.T, shards int, text string) *operated {
 	g.state.set(nil, b)
 	g.tally.set(&b.Names)
 	g.feed.set(&b.Names)
-	g.bygone = recall.New(cfg.Global.Recall)
+	g.bygone, g.explaining = recall.New(cfg.Global.Recall), newTurns()
 	g.bygone.Set(cfg.Global.Recall, &b.Names)
 	for i := range shards {
 		shard := b.Shard

@@ -19,12 +19,16 @@ import (
 
 // Explain implements admin.Viewer.
 func (c control) Explain(ctx context.Context, client netip.Prefix, limit int) (admin.Explanation, error) {
+	end, err := c.explaining.take(ctx)
+	if err != nil {
+		return admin.Explanation{}, err
+	}
+	defer end()
 	now := c.inForce()
 	v := admin.Explanation{
 		Client: client.String(), Verdicts: map[string]uint64{}, Connections: []admin.PastConnection{}, Next: []admin.Outlook{},
 		Lists: []string{}, DNSAnswers: []admin.DNSAnswer{}, Passes: []admin.Pass{}, Offenders: []admin.Offender{}, Clients: []admin.ClientUsage{},
 	}
-	var err error
 	if client.IsSingleIP() {
 		v.Client = client.Addr().String()
 		err = c.explainClient(ctx, now, client.Addr(), &v, c.latestSignature(client))

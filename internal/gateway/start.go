@@ -29,31 +29,32 @@ import (
 
 // gateway is a running instance.
 type gateway struct {
-	load    func() (*config.Config, []string, error)
-	log     *slog.Logger
-	clock   mono.Clock
-	lock    *instance.Lock
-	mirror  *netenv.Mirror
-	shards  int
-	spread  [2]uint64   // the secret by which clients are distributed among the shards, see port.Spread
-	prefix  port.Prefix // how many bits of their addresses count for that
-	loops   []*drive.Loop
-	sinks   []drive.Sink // sinks of all loops
-	lines   *recorder
-	speech  *announce.Announcer
-	keeper  *keeper // keeps the packets of rejected connections; nil without `capture`
-	passes  saver
-	lists   *dnsLists
-	heir    bool // the connections came from another process
-	kept    *keptOut
-	state   serverStates
-	status  statusLine
-	tally   tally
-	reloads reloads
-	feed    feed
-	bygone  *recall.Memory
-	heirs   *os.File // for bygone, when another process takes over
-	lost    *drive.Failures
+	load       func() (*config.Config, []string, error)
+	log        *slog.Logger
+	clock      mono.Clock
+	lock       *instance.Lock
+	mirror     *netenv.Mirror
+	shards     int
+	spread     [2]uint64   // the secret by which clients are distributed among the shards, see port.Spread
+	prefix     port.Prefix // how many bits of their addresses count for that
+	loops      []*drive.Loop
+	sinks      []drive.Sink // sinks of all loops
+	lines      *recorder
+	speech     *announce.Announcer
+	keeper     *keeper // keeps the packets of rejected connections; nil without `capture`
+	passes     saver
+	lists      *dnsLists
+	heir       bool // the connections came from another process
+	kept       *keptOut
+	state      serverStates
+	status     statusLine
+	tally      tally
+	reloads    reloads
+	feed       feed
+	bygone     *recall.Memory
+	heirs      *os.File // for bygone, when another process takes over
+	explaining *turns
+	lost       *drive.Failures
 
 	answers answers
 	learnt  grants // from clients' connections, for all shards
@@ -142,7 +143,7 @@ func Run(s *Signals, o Options) (err error) {
 	g.api = admin.New(admin.Options{Gateway: control{g}, Log: o.Log, Page: page.New()})
 	g.speech = announce.New(o.Log, g.networkChanged)
 	g.asked = s.asked
-	g.bygone = recall.New(g.cfg.Global.Recall)
+	g.bygone, g.explaining = recall.New(g.cfg.Global.Recall), newTurns()
 	g.passes = saver{gateway: g, now: time.Now}
 	g.numbers = metrics.New(control{g})
 	g.lists = newDNSLists(o.Log, g.numbers.Asked)
