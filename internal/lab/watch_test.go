@@ -46,12 +46,13 @@ func (l *Lab) watch(t *testing.T, args ...string) *watcher {
 	return w
 }
 
-// sees has a bot talk early until the command has shown n lines: nobody can tell when it begins to watch.
+// sees has a bot talk early until the command has shown n lines: nobody can tell when it begins to watch. A bot that was kept from
+// talking in time is served, and tries again.
 func (w *watcher) sees(ctx context.Context, t *testing.T, l *Lab, from, to string, n int) {
 	t.Helper()
 	waitFor(t, "a line of hushgate watch", func() bool {
-		if seen, err := l.Bot(ctx, from, to, 0, "EHLO bot\r\n", 5*time.Second); err != nil || seen.End != EndReset {
-			t.Fatalf("an early talker: %+v, %v", seen, err)
+		if _, err := l.Bot(ctx, from, to, 0, "EHLO bot\r\n", 5*time.Second); err != nil {
+			t.Fatal(err)
 		}
 		for range 20 { // the line comes at once, but the machine may be busy
 			if out, _ := w.texts(); strings.Count(out, "\n") >= n {
@@ -66,7 +67,8 @@ func (w *watcher) sees(ctx context.Context, t *testing.T, l *Lab, from, to strin
 // talked checks that all that was shown are this bot's early talks.
 func (w *watcher) talked(t *testing.T, from string) {
 	t.Helper()
-	out, _ := w.texts()
+	out, notes := w.texts()
+	t.Logf("hushgate watch shows:\n%s%s", out, notes)
 	for d := json.NewDecoder(strings.NewReader(out)); ; {
 		var v struct{ Verdict, Client, Frontend, Talk string }
 		err := d.Decode(&v)
@@ -104,7 +106,7 @@ func TestWatch(t *testing.T) {
 			case <-time.After(100 * time.Millisecond):
 			}
 		}
-		if out, err := quiet.texts(); err != "" || !strings.Contains(out, " quiet        "+f.client+" ft_smtp bk_smtp/smtp1 first octet after 1.") || strings.Count(out, "\n") != 1 {
+		if out, err := quiet.texts(); err != "" || !strings.Contains(out, " quiet        "+f.client+" ft_smtp bk_smtp/smtp1 first octet after ") || strings.Count(out, "\n") != 1 {
 			t.Errorf("watching quiet clients: %q, %q", out, err)
 		}
 		g.Kill()
