@@ -49,7 +49,7 @@ func newBrowser(t *testing.T, h *Host) *browser {
 	var said strings.Builder
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(dir), chromedp.WindowSize(1280, 900),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("no-pings", true),
+		chromedp.IgnoreCertErrors, chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("no-pings", true),
 		chromedp.Flag("hide-scrollbars", true), chromedp.WSURLReadTimeout(browserPatience), chromedp.CombinedOutput(&said),
 		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) {
 			cmd.Args = append([]string{"nsenter", "--net=" + h.NamespacePath(), "--", program}, cmd.Args[1:]...)

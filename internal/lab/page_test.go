@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -23,14 +26,14 @@ const (
 	pageMarkup = `EHLO <img src=http://192.0.2.99/x onerror=window.hurt=1><script>window.hurt=1</script>`
 )
 
-// pageConfig serves a site and its page: to everyone, or to those who sign in.
-func pageConfig(t *testing.T, page string) []byte {
+// pageConfig serves a site and its page, with settings of the API.
+func pageConfig(t *testing.T, api string) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	must(t, os.WriteFile(dir+"/tokens", []byte("viewer "+pageViewer+"\n"), 0o600))
 	must(t, os.WriteFile(dir+"/admin", []byte("alice "+pageAdmin+"\n"), 0o600))
 	return fmt.Appendf(nil, `#yaml
-api: {listen: %q, page: %s, token-file: %s/tokens, admin-token-file: %s/admin}
+api: {%s, token-file: %s/tokens, admin-token-file: %s/admin}
 pass-ttl: 1h
 offenders: {action: reset, after: 8, within: 1s}
 frontends:
@@ -42,7 +45,7 @@ backends:
     default-server: {check: true, inter: 1s}
     servers: [{name: mx1, address: "%s:25"}, {name: mx2, address: "%s:25"}]
   - {name: mx6, servers: [{name: mx3, address: "[%s]:25"}]}
-`, pageHost, page, dir, dir, ShapeVIP4, ShapeVIP6, Server4a, Server4b, Server6a)
+`, api, dir, dir, ShapeVIP4, ShapeVIP6, Server4a, Server4b, Server6a)
 }
 
 // crowdOf lets bots talk early, clients hang up and mails arrive, again and again until the context ends.
@@ -77,7 +80,7 @@ func crowdOf(ctx context.Context, t *testing.T, l *Lab) {
 func TestPage(t *testing.T) {
 	ctx, l := shape(t, TwoArms)
 	startMTAs(t, l, both...)
-	gateway(ctx, t, l, pageConfig(t, "everyone"))
+	gateway(ctx, t, l, pageConfig(t, fmt.Sprintf("listen: %q, page: everyone", pageHost)))
 	b := newBrowser(t, l.Gateway)
 	crowdOf(ctx, t, l)
 	b.do(chromedp.Navigate("http://" + pageHost + "/"))
@@ -334,6 +337,10 @@ func (b *browser) actions(ctx context.Context, l *Lab) {
 	b.do(chromedp.SendKeys("#add-pass input", "nobody"+kb.Enter))
 	b.until(`document.querySelector('#said').textContent.includes('expected the address of a client')`)
 	b.expectComplaint("400")
+	call(b, network.ClearBrowserCookies, cdp.Empty{}) // as if the session had expired
+	b.until(`document.body.dataset.level === 'read-only' && !document.querySelector('.acts').checkVisibility()`)
+	b.do(chromedp.Click("#sign-in"), chromedp.SendKeys("#token", pageAdmin+kb.Enter))
+	b.until(`document.querySelector('.acts').checkVisibility()`)
 	b.do(chromedp.Click("#sign-out"))
 	b.until(`document.body.dataset.level === 'read-only' && !document.querySelector('.acts').checkVisibility()`)
 	b.do(chromedp.Click("#sign-in"), chromedp.SendKeys("#token", pageViewer+kb.Enter))
@@ -343,14 +350,17 @@ func (b *browser) actions(ctx context.Context, l *Lab) {
 	}
 }
 
-// TestPageIsLocked: where only those who sign in are shown something, a stranger sees a form and nothing of the gateway, and a
+// TestPageIsLocked: over TLS, where only those who sign in are shown something, a stranger sees a form and nothing of the gateway, and a
 // page that is open survives an upgrade of the program.
 func TestPageIsLocked(t *testing.T) {
 	ctx, l := shape(t, TwoArms)
 	startMTAs(t, l, both...)
-	gateway(ctx, t, l, pageConfig(t, "signed-in"))
+	const host = ShapeGateway4 + ":9164"
+	crt := filepath.Join(t.TempDir(), "crt")
+	selfSigned(t, crt, "gateway")
+	gateway(ctx, t, l, pageConfig(t, fmt.Sprintf("listen: %q, page: signed-in, crt: %s", host, crt)))
 	b := newBrowser(t, l.Gateway)
-	b.do(chromedp.Navigate("http://" + pageHost + "/"))
+	b.do(chromedp.Navigate("https://" + host + "/"))
 	b.until(`document.querySelector('#locked').checkVisibility() && document.querySelector('#sign-in').checkVisibility()`)
 	if eval[bool](b, `document.querySelector('#content').checkVisibility() || document.body.innerText.includes('mx1')`) {
 		t.Error("a stranger is shown the gateway")
@@ -368,7 +378,7 @@ func TestPageIsLocked(t *testing.T) {
 	_, err := l.Bot(ctx, ShapeClient4(1), ShapeVIP4+":25", 20*time.Millisecond, "EHLO bot\r\n", 5*time.Second)
 	must(t, err)
 	b.until(`document.querySelector('#log li[data-verdict=early-talker]')`)
-	if list := b.foreign(pageHost); len(list) > 0 {
+	if list := b.foreign(host); len(list) > 0 {
 		t.Errorf("the page asked for %q", list)
 	}
 }

@@ -9,6 +9,13 @@ export class Failure extends Error {
   }
 }
 
+let heard = () => {};
+
+// onLevel calls a function with the level of whoever asks, as each answer tells it: a session may end at any time.
+export function onLevel(f) {
+  heard = f;
+}
+
 async function ask(method, path, { body, token } = {}) {
   const headers = { "X-Hushgate-Page": "1" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
@@ -17,6 +24,7 @@ async function ask(method, path, { body, token } = {}) {
     method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store", redirect: "error",
     signal: AbortSignal.timeout(70000),
   });
+  if (answer.headers.has("Hushgate-Level")) heard(answer.headers.get("Hushgate-Level"));
   if (answer.status === 204) return null;
   const isJSON = (answer.headers.get("Content-Type") ?? "").includes("json");
   const value = isJSON ? await answer.json() : null;

@@ -1,5 +1,5 @@
 // What the page does, and when. Nothing is asked while nobody looks.
-import { get, session } from "./api.js";
+import { get, onLevel, session } from "./api.js";
 import * as clients from "./clients.js";
 import { $, el, say, show, text } from "./dom.js";
 import { count, plural, rate, span } from "./format.js";
@@ -11,7 +11,7 @@ import * as story from "./story.js";
 
 const EVERY = 2000, SLOWLY = 10000;
 
-let level = "none", turn = 0, timer = 0, reached = true;
+let level = "none", told = "none", turn = 0, timer = 0, reached = true;
 
 const isAdmin = () => level === "admin";
 
@@ -21,6 +21,7 @@ async function boot() {
   live.begin();
   clients.begin();
   signing();
+  onLevel((l) => (told = l));
   document.addEventListener("visibilitychange", () => (document.hidden ? rest() : wake()));
   await wake();
 }
@@ -32,8 +33,9 @@ async function wake() {
     enter(await session.get());
     reached = true;
   } catch (e) {
-    lost(e);
+    await lost(e);
   }
+  told = level;
   if (level !== "none") live.start();
   turn = 0;
   await tick();
@@ -66,6 +68,10 @@ function enter(who) {
 
 async function tick() {
   clearTimeout(timer);
+  if (told !== level && reached) { // a session has ended, or another tab has begun one
+    await wake();
+    return;
+  }
   if (level !== "none") {
     try {
       await refresh();
