@@ -11,7 +11,7 @@ PEERS   += rbldnsd unbound
 # Readers and receivers of logs, and readers of captures.
 PEERS   += logrotate fail2ban pflogsumm rsyslog rsyslog-openssl tcpdump
 # Programs that speak HAProxy's commands.
-PEERS   += socat hatop
+PEERS   += socat hatop prometheus-haproxy-exporter
 # Metrics, alerts and the dashboard are given to a real Prometheus.
 PEERS   += prometheus
 # The page is looked at with a real browser.

@@ -2,11 +2,13 @@ package lab
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -112,6 +114,7 @@ shards: 2
 prefix-length: {ipv4: 32, ipv6: 128}
 offenders: {after: 5, action: reset}
 rate-window: 1h
+maxconn: 5000
 stats: {socket: "%s level admin"}
 frontends:
   - {name: ft, bind: "%s", log: [stdout], inspect-delay: 100ms, default_backend: bk}
@@ -122,6 +125,7 @@ backends:
       - {name: a, address: "%s"}
 `, s.socket, net.JoinHostPort(f.vip, "25"), net.JoinHostPort(f.vip, "26"), net.JoinHostPort(f.a, "25")))
 		s.sessionsEnd()
+		s.exported()
 		s.tablesOfClients()
 		s.frontendsByHand()
 	})
@@ -145,6 +149,63 @@ func (s *statsSite) sessionsEnd() {
 	held.hears(t, "421")
 	s.expect("shutdown session "+ids[one.name]+"; shutdown sessions server bk/a", "No such session (use 'show sess').\n")
 	two.reset(t)
+}
+
+// exporterAddress is where prometheus-haproxy-exporter is, on the gateway.
+const exporterAddress = "127.0.0.1:9101"
+
+// exported: prometheus-haproxy-exporter understands everything, and its figures are those of the clients before and of one more.
+func (s *statsSite) exported() {
+	t := s.t
+	var out bytes.Buffer
+	cmd := exec.CommandContext(s.ctx, "prometheus-haproxy-exporter", "--haproxy.scrape-uri=unix:"+s.socket, "--web.listen-address="+exporterAddress)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := s.l.Gateway.Start(cmd); err != nil {
+		t.Fatalf("%v (make install-deps)", err)
+	}
+	t.Cleanup(func() {
+		Kill(cmd)
+		if t.Failed() {
+			t.Logf("prometheus-haproxy-exporter: %s", &out)
+		}
+	})
+	one := s.client(s.f.client, "25")
+	one.hears(t, "220")
+	var text string
+	waitFor(t, "prometheus-haproxy-exporter to have the figures", func() bool {
+		var err error
+		text, err = fetch(s.ctx, web(s.l.Gateway), "http://"+exporterAddress+"/metrics")
+		return err == nil && sample(text, `haproxy_frontend_current_sessions{frontend="ft"}`) == "1" &&
+			sample(text, `haproxy_backend_sessions_total{backend="bk"}`) == "3"
+	})
+	info := strings.Fields(s.ask("show version"))
+	for series, want := range map[string]string{
+		`haproxy_up`: "1", `haproxy_exporter_csv_parse_failures_total`: "0",
+		`haproxy_version_info{release_date="` + s.info("Release_date") + `",version="` + strings.Join(info, " ") + `"}`: "1",
+		`haproxy_frontend_connections_total{frontend="ft"}`:                                                             "3",
+		`haproxy_frontend_sessions_total{frontend="slow"}`:                                                              "1",
+		`haproxy_frontend_limit_sessions{frontend="ft"}`:                                                                "5000",
+		`haproxy_backend_up{backend="bk"}`:                                                                              "1",
+		`haproxy_backend_current_server{backend="bk"}`:                                                                  "1",
+		`haproxy_backend_sessions_total{backend="bk"}`:                                                                  "3",
+		`haproxy_server_up{backend="bk",server="a"}`:                                                                    "1",
+		`haproxy_server_current_sessions{backend="bk",server="a"}`:                                                      "1",
+		`haproxy_server_weight{backend="bk",server="a"}`:                                                                "1",
+		`haproxy_server_connection_errors_total{backend="bk",server="a"}`:                                               "0",
+	} {
+		if got := sample(text, series); got != want {
+			t.Errorf("prometheus-haproxy-exporter: %s is %q, not %q", series, got, want)
+		}
+	}
+	must(t, one.Close())
+}
+
+// info returns a value of `show info`.
+func (s *statsSite) info(name string) string {
+	s.t.Helper()
+	_, rest, _ := strings.Cut(s.ask("show info"), "\n"+name+": ")
+	value, _, _ := strings.Cut(rest, "\n")
+	return value
 }
 
 // tablesOfClients: passes, rates and offences are shown, changed and forgotten, with the effect on the client's next connection.
