@@ -161,8 +161,8 @@ func setServer(ctx context.Context, s *API, r *request) (any, error) {
 		return nil, Invalid("state", fmt.Sprintf("state: expected ready, drain or maint, found %q", clip(string(*c.State))))
 	case c.Weight.Value != nil && (*c.Weight.Value < 0 || *c.Weight.Value > maxWeight):
 		return nil, Invalid("weight", fmt.Sprintf("weight: expected 0 to %d, or null, found %d", maxWeight, *c.Weight.Value))
-	case c.State == nil && !c.Weight.Set && c.Checks == nil:
-		return nil, Invalid("", "expected state, weight or checks")
+	case c.State == nil && !c.Weight.Set && c.Checks == nil && c.Up == nil:
+		return nil, Invalid("", "expected state, weight, checks or up")
 	}
 	name := ServerName{r.path("backend"), r.path("server")}
 	if err := s.gateway.SetServer(ctx, name, c); err != nil {

@@ -22,6 +22,7 @@ func TestActions(t *testing.T) {
 		{"PATCH", "/v1/servers/bk/a", `{"state":"maint"}`, "server bk/a: maint, weight as it is, checks as they are"},
 		{"PATCH", "/v1/servers/bk/a", `{"weight":0}`, "server bk/a: as it is, weight 0, checks as they are"},
 		{"PATCH", "/v1/servers/bk/a", `{"weight":null,"checks":true}`, "server bk/a: as it is, weight configured, checks true"},
+		{"PATCH", "/v1/servers/bk/a", `{"up":false}`, "server bk/a: as it is, weight as it is, checks as they are, up false"},
 		{"PATCH", "/v1/frontends/ft", `{"delay_ms":null}`, "delay of ft: <nil>"},
 		{"PATCH", "/v1/frontends/ft", `{"disabled":true}`, "enable ft: false"},
 		{"POST", "/v1/passes", `{"client":"::ffff:198.18.0.7"}`, "grant 198.18.0.7"},
@@ -57,7 +58,7 @@ func TestWrongValues(t *testing.T) {
 		says               string
 	}{
 		{"PATCH", "/v1/servers/bk/a", ``, 400, "expected a JSON object in the body"},
-		{"PATCH", "/v1/servers/bk/a", `{}`, 400, "expected state, weight or checks"},
+		{"PATCH", "/v1/servers/bk/a", `{}`, 400, "expected state, weight, checks or up"},
 		{"PATCH", "/v1/servers/bk/a", `{"state":"down"}`, 400, `state: expected ready, drain or maint, found \"down\"`},
 		{"PATCH", "/v1/servers/bk/a", `{"weight":257}`, 400, "weight: expected 0 to 256"},
 		{"PATCH", "/v1/servers/bk/a", `{"weight":"1"}`, 400, `"field":"weight"`},
@@ -127,7 +128,7 @@ func TestBodies(t *testing.T) {
 		`{"weight":1]`:                     "malformed",
 		`{"weight":1}x`:                    "found more after it",
 		`{"weight":1,"weight":2}`:          "weight: expected one value, found more",
-		`{"Weight":1}`:                     `there is no member \"Weight\" here: expected checks, state, weight`,
+		`{"Weight":1}`:                     `there is no member \"Weight\" here: expected checks, state, up, weight`,
 		`{"":1}`:                           `there is no member \"\"`,
 		`{"weight":1.5}`:                   "weight: expected a whole number or null, found 1.5",
 		`{"weight":1e400}`:                 "weight: expected a whole number or null, found 1e400",

@@ -159,6 +159,7 @@ type ServerChange struct {
 	State  *ServerState   `json:"state"`
 	Weight Optional[*int] `json:"weight"` // null: the configuration's
 	Checks *bool          `json:"checks"`
+	Up     *bool          `json:"up,omitempty"` // until a check says otherwise
 }
 
 // FrontendChange is what is to change of a frontend.

@@ -184,7 +184,11 @@ func (f *fake) SetServer(ctx context.Context, name ServerName, to ServerChange) 
 	if to.Checks != nil {
 		checks = fmt.Sprint(*to.Checks)
 	}
-	f.did(fmt.Sprintf("server %s/%s: %s, weight %s, checks %s", name.Backend, name.Name, state, weight, checks))
+	what := fmt.Sprintf("server %s/%s: %s, weight %s, checks %s", name.Backend, name.Name, state, weight, checks)
+	if to.Up != nil {
+		what += fmt.Sprintf(", up %v", *to.Up)
+	}
+	f.did(what)
 	return f.enter(ctx)
 }
 

@@ -23,6 +23,7 @@ type byHand struct {
 	state     admin.ServerState // empty: as the configuration says
 	weight    int               // negative: the configuration's
 	unchecked bool              // its health checks are switched off
+	down      bool              // it counts as down; only of a server that no check decides about
 }
 
 // untouched is the hand of a server for which nothing was set.
@@ -33,20 +34,21 @@ type savedHand struct {
 	State     admin.ServerState `json:"state,omitempty"`
 	Weight    int               `json:"weight"`
 	Unchecked bool              `json:"unchecked,omitempty"`
+	Down      bool              `json:"down,omitempty"`
 }
 
 func (h byHand) save() *savedHand {
 	if h == untouched {
 		return nil
 	}
-	return &savedHand{h.state, h.weight, h.unchecked}
+	return &savedHand{h.state, h.weight, h.unchecked, h.down}
 }
 
 func (v *savedHand) restore() byHand {
 	if v == nil {
 		return untouched
 	}
-	return byHand{v.State, v.Weight, v.Unchecked}
+	return byHand{v.State, v.Weight, v.Unchecked, v.Down}
 }
 
 // effective returns the state that counts for a server that the configuration enables or not.
@@ -134,6 +136,7 @@ func (g *gateway) setServer(ctx context.Context, group *errgroup.Group, name adm
 	}
 	was := g.state.record(id)
 	hand := was.hand.changed(to, !s.Disabled)
+	hand.down = hand.down && !s.Check
 	g.state.setHand(id, hand)
 	before, after := was.hand.effective(!s.Disabled), hand.effective(!s.Disabled)
 	g.tellShards(ctx, dataplane.ServerByHand{
@@ -145,6 +148,9 @@ func (g *gateway) setServer(ctx context.Context, group *errgroup.Group, name adm
 		g.state.change(id, true)
 		g.tellShards(ctx, dataplane.ServerState{Server: id, Up: true})
 	}
+	if to.Up != nil && after != admin.ServerMaint {
+		g.setUp(ctx, id, name, *to.Up)
+	}
 	g.check(ctx, group, g.plan.Tables)
 	if before != after {
 		g.tellByHand(id, name, before, after)
@@ -152,6 +158,29 @@ func (g *gateway) setServer(ctx context.Context, group *errgroup.Group, name adm
 	g.log.Info("server set by hand", "server", name.Backend+"/"+name.Name, "state", string(after), "weight", hand.weightOf(s), "checks", s.Check && !hand.unchecked)
 	g.status.changed()
 	return nil
+}
+
+// setUp has a server count as up or down. Its checks begin anew, and decide from then on.
+func (g *gateway) setUp(ctx context.Context, id dataplane.ServerID, name admin.ServerName, up bool) {
+	key := proberKey{id, false}
+	if p, ok := g.probers[key]; ok {
+		p.stop()
+		delete(g.probers, key)
+	}
+	g.state.note(id, 0)
+	was, left := g.state.isUp(id), g.state.change(id, up)
+	g.tellShards(ctx, dataplane.ServerState{Server: id, Up: up})
+	if was == up {
+		return
+	}
+	word, severity := "DOWN", connlog.Alert
+	if up {
+		word, severity = "UP", connlog.Notice
+	}
+	g.lines.line(severity, fmt.Sprintf("Server %s/%s is %s, set by hand. %d active and %d backup servers left.", name.Backend, name.Name, word, left.Active, left.Backup))
+	if left.Active+left.Backup == 0 {
+		g.lines.line(connlog.Alert, fmt.Sprintf("backend %s has no server available!", name.Backend))
+	}
 }
 
 // changed returns the hand after a change, for a server that the configuration enables or not.
@@ -170,6 +199,9 @@ func (h byHand) changed(to admin.ServerChange, enabled bool) byHand {
 	}
 	if to.Checks != nil {
 		h.unchecked = !*to.Checks
+	}
+	if to.Up != nil {
+		h.down = !*to.Up
 	}
 	return h
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"hushgate/dataplane"
+	"hushgate/health"
 	"hushgate/internal/admin"
 	"hushgate/internal/drive"
 	"hushgate/internal/plan"
@@ -38,6 +40,11 @@ func (o *operated) members(t *testing.T) []dataplane.MemberState {
 // that the configuration disables. The shards, the counts and the API agree at each step.
 func TestServersByHand(t *testing.T) {
 	o := newOperated(t, 2)
+	started := make(chan health.Config, 100)
+	o.probe = func(ctx context.Context, c *health.Config, _ time.Duration, _ health.Dialer, _ func(health.Report)) {
+		started <- *c
+		<-ctx.Done()
+	}
 	set := func(server string, to admin.ServerChange) {
 		t.Helper()
 		if err := o.SetServer(t.Context(), admin.ServerName{Backend: "bk", Name: server}, to); err != nil {
@@ -84,6 +91,31 @@ func TestServersByHand(t *testing.T) {
 	set("c", toState(admin.ServerMaint))
 	check("back to maintenance", 2, id(1), false, false, true)
 
+	on := true
+	set("a", admin.ServerChange{Checks: &on})
+	set("a", admin.ServerChange{Up: &off})
+	check("a counts as down, and its check begins anew", 1, id(0, 1), false, false, true)
+	if r := o.state.record(0); r.up || r.counter != 0 {
+		t.Errorf("%+v", r)
+	}
+	for c := range started {
+		if c.Server == "a" && c.Down { // as a server that has to rise
+			break
+		}
+	}
+	set("b", admin.ServerChange{Up: &off})
+	check("b, about which no check decides, counts as down", 0, id(0, 1), false, false, true)
+	if r := o.state.record(1); !r.hand.down || r.hand.save().restore() != r.hand {
+		t.Errorf("%+v", r)
+	}
+	set("a", admin.ServerChange{Up: &on})
+	set("b", admin.ServerChange{Up: &on})
+	set("c", admin.ServerChange{Up: &on})
+	check("all count as up, but one in maintenance", 2, id(0, 1), false, false, true)
+	if o.state.record(1).hand != untouched {
+		t.Errorf("%+v", o.state.record(1))
+	}
+
 	var p *admin.Problem
 	if err := o.SetServer(t.Context(), admin.ServerName{Backend: "bk", Name: "x"}, toState(admin.ServerReady)); !errors.As(err, &p) || p.Status != 404 {
 		t.Errorf("%v", err)
@@ -113,13 +145,13 @@ func TestByHandGoesOn(t *testing.T) {
 	old := build(plantest.TwoFrontends)
 	var v serverStates
 	v.set(nil, old)
-	v.setHand(0, byHand{admin.ServerMaint, 5, false})
-	v.setHand(2, byHand{admin.ServerReady, -1, true})
+	v.setHand(0, byHand{admin.ServerMaint, 5, false, false})
+	v.setHand(2, byHand{admin.ServerReady, -1, true, false})
 	v.change(2, true)
 	check := func(when string, v *serverStates) {
 		t.Helper()
-		if v.record(0).hand != (byHand{admin.ServerMaint, 5, false}) || v.record(1).hand != untouched ||
-			v.record(2).hand != (byHand{admin.ServerReady, -1, true}) || !v.isUp(2) || v.checks(0) || !v.checks(1) {
+		if v.record(0).hand != (byHand{admin.ServerMaint, 5, false, false}) || v.record(1).hand != untouched ||
+			v.record(2).hand != (byHand{admin.ServerReady, -1, true, false}) || !v.isUp(2) || v.checks(0) || !v.checks(1) {
 			t.Errorf("%s: %+v", when, v.records)
 		}
 	}

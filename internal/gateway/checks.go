@@ -228,7 +228,7 @@ func (g *gateway) check(ctx context.Context, group *errgroup.Group, b *plan.Tabl
 		}
 		probe, stop := context.WithCancel(ctx)
 		g.probers[keyOf(&c)] = prober{c, stop}
-		if c.Observe && !c.Visit && !g.state.isUp(c.ServerID) { // no check decides its state any more
+		if c.Observe && !c.Visit && !g.state.isUp(c.ServerID) && !g.state.record(c.ServerID).hand.down { // no check decides its state any more
 			g.state.change(c.ServerID, true)
 			g.tellShards(ctx, dataplane.ServerState{Server: c.ServerID, Up: true})
 		}

@@ -18,6 +18,7 @@ import (
 	"hushgate/internal/instance"
 	"hushgate/internal/mono"
 	"hushgate/internal/plan"
+	"hushgate/internal/runtimeapi"
 	"hushgate/internal/wire"
 )
 
@@ -60,6 +61,7 @@ type state struct {
 	Sysctls []changedSysctl         `json:"sysctls"`
 	Passes  []byte                  `json:"passes,omitempty"` // a file of passes; none if hushgate is older, or if there are too many
 	Tally   savedTally              `json:"tally,omitzero"`
+	Cleared *runtimeapi.Cleared     `json:"cleared,omitempty"`
 }
 
 // serverState is what the health checks know of a server.
@@ -283,7 +285,7 @@ func (g *gateway) known() (v state) {
 		v.Shards = append(v.Shards, l.Shard.Save())
 		v.Parked = append(v.Parked, l.Parked()...)
 	}
-	v.Servers, v.Tally = g.state.save(), g.tally.save()
+	v.Servers, v.Tally, v.Cleared = g.state.save(), g.tally.save(), g.cleared
 	for _, s := range g.restore {
 		v.Sysctls = append(v.Sysctls, changedSysctl{s.Path, s.was})
 	}

@@ -25,6 +25,7 @@ import (
 	"hushgate/internal/page"
 	"hushgate/internal/plan"
 	"hushgate/internal/recall"
+	"hushgate/internal/runtimeapi"
 )
 
 // gateway is a running instance.
@@ -87,10 +88,11 @@ type gateway struct {
 	version string
 	pid     int
 	began   time.Time
-	loaded  loaded          // like cfg
-	delays  delays          // set by hand; cfg has them
-	own     delays          // what the configuration says
-	shut    shut            // set by hand; cfg has them
+	loaded  loaded // like cfg
+	delays  delays // set by hand; cfg has them
+	own     delays // what the configuration says
+	shut    shut   // set by hand; cfg has them
+	cleared *runtimeapi.Cleared
 	serving context.Context // done when the process is at its end
 
 	changed  chan struct{}
@@ -140,6 +142,7 @@ func Run(s *Signals, o Options) (err error) {
 		version: o.Version, pid: os.Getpid(), began: time.Now(), loaded: loaded{time.Now(), o.Warnings},
 	}
 	g.silences.began = g.began
+	g.cleared = &runtimeapi.Cleared{}
 	g.api = admin.New(admin.Options{Gateway: control{g}, Log: o.Log, Page: page.New()})
 	g.speech = announce.New(o.Log, g.networkChanged)
 	g.asked = s.asked

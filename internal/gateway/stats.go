@@ -61,6 +61,6 @@ func (g *gateway) statsServer() *runtimeapi.Server {
 	}
 	c := &g.cfg.Global.Stats
 	return runtimeapi.New(runtimeapi.Options{
-		Gateway: control{g}, Log: g.log, Timeout: c.Timeout, MaxConn: c.MaxConn, Sockets: sockets, Node: node,
+		Gateway: control{g}, Log: g.log, Timeout: c.Timeout, MaxConn: c.MaxConn, Sockets: sockets, Node: node, Cleared: g.cleared,
 	})
 }

@@ -208,6 +208,9 @@ func (g *gateway) receive(h *successor) error {
 		g.inheritMemory(h.state.Passes)
 	}
 	g.tally.add(h.state.Tally)
+	if h.state.Cleared != nil { // an older hushgate has none
+		g.cleared = h.state.Cleared
+	}
 	g.state.restore(h.old, h.state.Servers)
 	g.state.set(h.old, g.plan.Tables)
 	return nil

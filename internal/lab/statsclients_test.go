@@ -128,6 +128,7 @@ backends:
 		s.exported()
 		s.tablesOfClients()
 		s.frontendsByHand()
+		s.healthByHand()
 	})
 }
 
@@ -253,12 +254,15 @@ func (s *statsSite) tablesOfClients() {
 	s.client(s.f.talker, "25").hears(t, "220")
 }
 
-// frontendsByHand: a disabled frontend refuses new clients and lets the others go on, also over a reload and an upgrade.
+// frontendsByHand: a disabled frontend refuses new clients and lets the others go on, also over a reload and an upgrade. Counters that
+// were cleared stay so.
 func (s *statsSite) frontendsByHand() {
 	t := s.t
 	one, held := s.client(s.f.client, "25"), s.client(s.f.talker, "26")
 	one.hears(t, "220")
 	s.expect("disable frontend ft; disable frontend slow; disable frontend slow", "\n\nAll sockets are already disabled.\n")
+	s.expect("clear counters all")
+	zero := regexp.MustCompile(`(?m)^ft,FRONTEND,,,\d+,,\d+,0,0,0,0,`)
 	closed := func(when string) {
 		t.Helper()
 		for _, port := range []string{"25", "26"} {
@@ -266,7 +270,7 @@ func (s *statsSite) frontendsByHand() {
 				t.Errorf("%s: a disabled frontend has taken a client", when)
 			}
 		}
-		if out := s.ask("show stat -1 1 -1"); strings.Count(out, ",PAUSED,") != 2 {
+		if out := s.ask("show stat -1 1 -1"); strings.Count(out, ",PAUSED,") != 2 || !zero.MatchString(out) {
 			t.Errorf("%s: %s", when, out)
 		}
 		_, err := one.Write([]byte("NOOP\r\n"))
@@ -291,4 +295,17 @@ func (s *statsSite) frontendsByHand() {
 		t.Errorf("%s, %v", out, err)
 	}
 	s.client(s.f.client, "26").hears(t, "220") // by its pass
+}
+
+// healthByHand: a server without a check counts as down until somebody says otherwise, also over an upgrade.
+func (s *statsSite) healthByHand() {
+	t := s.t
+	s.expect("set server bk/a health down; show servers state bk", "\n4 bk 1 a "+s.f.a+" 0 0 ")
+	s.client(s.f.client, "25").hears(t, "421")
+	if out, err := s.l.hushgate(s.ctx, "upgrade"); err != nil {
+		t.Fatal(err, out)
+	}
+	s.client(s.f.client, "25").hears(t, "421")
+	s.expect("set server bk/a health up; show servers state bk", "\n4 bk 1 a "+s.f.a+" 2 0 ")
+	s.client(s.f.client, "25").hears(t, "220")
 }

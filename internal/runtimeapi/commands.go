@@ -34,10 +34,13 @@ var commands []command
 
 func init() {
 	commands = []command{
+		{"clear counters", " [all]", "clear max statistics counters (or all counters)", Operator, atOnce, clearCounters},
 		{"clear table", " <table> [<filter>]*", "remove an entry from a table (filter: data/key)", User, inParts, clearTable},
+		{"disable agent", " <bk>/<srv>", "no effect: there are no agents", Admin, atOnce, setAgent(nil)},
 		{"disable frontend", " <frontend>", "temporarily disable specific frontend", Admin, atOnce, enableFrontend(false)},
 		{"disable health", " <bk>/<srv>", "stop a server's health checks", Admin, atOnce, toServer(checked(false))},
 		{"disable server", " <bk>/<srv>", "put a server into maintenance", Admin, atOnce, toServer(inState(admin.ServerMaint))},
+		{"enable agent", " <bk>/<srv>", "always refused: there are no agents", Admin, atOnce, setAgent(noAgent)},
 		{"enable frontend", " <frontend>", "re-enable specific frontend", Admin, atOnce, enableFrontend(true)},
 		{"enable health", " <bk>/<srv>", "resume a server's health checks", Admin, atOnce, toServer(checked(true))},
 		{"enable server", " <bk>/<srv>", "make a server ready", Admin, atOnce, toServer(inState(admin.ServerReady))},
@@ -46,7 +49,7 @@ func init() {
 		{"operator", "", "lower the level of the current CLI session to operator", User, atOnce, lower(Operator)},
 		{"prompt", "", "toggle interactive mode with prompt", User, atOnce, prompt},
 		{"quit", "", "disconnect", User, atOnce, quit},
-		{"set server", " <bk>/<srv> state|weight <to>", "change a server's state or weight", Admin, atOnce, setServer},
+		{"set server", " <bk>/<srv> [opts]", "change a server's state, weight or health", Admin, atOnce, setServer},
 		{"set table", " <table> key <k> [data.* <v>]*", "update or create a table entry's data", User, atOnce, setTable},
 		{"set timeout", " cli <seconds>", "change how long the session may be idle", User, atOnce, setTimeout},
 		{"set weight", " <bk>/<srv> <weight>[%]", "change a server's weight", Admin, atOnce, setWeight},

@@ -115,14 +115,18 @@ func TestLikeHAProxy(t *testing.T) {
 			"show stat mail 4 2", "show servers state nope", "show backend", "show backend\nshow cli level", "quit; show backend", "show cli level",
 			"operator; disable server mail/mx1; show cli level", "user; operator", "set timeout cli", "set timeout cli x",
 			"set timeout foo", "set timeout cli 20", "prompt\nshow backend\n\tshow cli level ; show backend\nprompt\nshow backend\nquit",
+			"set server mail/mx1 health", "set server mail/mx1 health foo", "set server mail/mx2 health down; show servers state mail", "show stat mail 4 2",
+			"set server mail/mx2 health up; show servers state", "set server mail/mx2 agent up", "set server mail/mx2 agent", "set server mail/mx2 addr",
+			"set server mail/mx2 addr foo", "set server mail/mx2 fqdn", "set server mail/mx2 fqdn foo", "disable agent mail/mx2", "enable agent mail/mx2",
+			"enable agent", "disable agent mail/nope", "clear counters", "clear counters all", "clear counters foo",
 			"disable frontend", "disable frontend nope", "disable frontend mail", "enable frontend smtp", "disable frontend smtp; show stat smtp 1 -1",
 			"disable frontend smtp", "show stat -1 1 -1", "enable frontend", "enable frontend nope", "enable frontend smtp; show stat smtp 1 -1",
 			"show sess 0x1", "shutdown session", "shutdown session x", "shutdown session 0x1", "shutdown sessions server",
 			"shutdown sessions server mail", "shutdown sessions server mail/nope", "shutdown sessions server nope/x", "shutdown sessions server mail/mx2",
 			"show stat typed", "show stat json", "disable server mail/mx1; show stat typed 2 1 -1",
 		},
-		Operator: {"disable server mail/mx1", "set server mail/nope state ready", "enable health mail/mx1", "set weight mail/mx1 1", "get weight mail/mx1", "show cli level", "show sess 0x1", "shutdown session 0x1", "shutdown sessions server mail/mx1"},
-		User:     {"disable server mail/mx1", "show cli sockets", "operator", "user;show cli level", "show backend", "show sess", "show sess 0x1", "shutdown session 0x1"},
+		Operator: {"disable server mail/mx1", "set server mail/nope state ready", "enable health mail/mx1", "set weight mail/mx1 1", "get weight mail/mx1", "show cli level", "show sess 0x1", "shutdown session 0x1", "shutdown sessions server mail/mx1", "clear counters", "clear counters all"},
+		User:     {"disable server mail/mx1", "show cli sockets", "operator", "user;show cli level", "show backend", "show sess", "show sess 0x1", "shutdown session 0x1", "clear counters", "clear counters all"},
 	} {
 		for _, text := range commands {
 			want, got := ask(t, theirs[l], text+"\n"), ask(t, ours[l], text+"\n")

@@ -86,6 +86,9 @@ func (f *fake) SetServer(_ context.Context, name admin.ServerName, to admin.Serv
 			}
 			s.State = *to.State
 		}
+		if to.Up != nil {
+			s.Up = *to.Up
+		}
 		if to.Checks != nil {
 			s.Check.Enabled = *to.Checks
 		}

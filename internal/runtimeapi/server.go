@@ -40,6 +40,7 @@ type Options struct {
 	MaxConn int           // clients of each level at one time
 	Sockets []Socket
 	Node    string // the machine's name
+	Cleared *Cleared
 }
 
 // Server answers clients.
@@ -52,6 +53,9 @@ type Server struct {
 
 // New returns a server that does not serve yet.
 func New(o Options) *Server {
+	if o.Cleared == nil {
+		o.Cleared = &Cleared{}
+	}
 	s := &Server{Options: o, now: time.Now}
 	for l := range s.crowds {
 		s.crowds[l] = crowd.New(o.MaxConn)

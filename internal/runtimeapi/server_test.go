@@ -40,9 +40,11 @@ func TestAnswers(t *testing.T) {
 		}},
 		{"show servers state\n", []string{"\n3 mail 1 mx1 127.0.0.1 0 0 3 3 36"}},
 		{"show stat typed\n", []string{"S.3.1.36.check_status.1:MOP:str:L7STS\n"}},
-		{"set server mail/mx1 health up\n", []string{"usage: set server <backend>/<server> state | weight\n\n"}},
+		{"set server mail/mx1 nonsense\n", []string{"usage: set server <backend>/<server> addr | agent | fqdn | health | state | weight\n\n"}},
+		{"set server mail/mx1 health stopping\n", []string{string(noStopping)}},
+		{"set server mail/mx1 addr 192.0.2.1 port 25\n", []string{string(noAddr)}},
 		{"help set w\n", []string{"valid at this level:\n  set weight <bk>/<srv> <weight>[%]       : change a server's weight\n  help [<command>] "}},
-		{"nonsense\n", []string{"Unknown command. Please enter one of the following commands only:\n  clear table"}},
+		{"nonsense\n", []string{"Unknown command. Please enter one of the following commands only:\n  clear counters"}},
 		{"set nonsense\n", []string{"Unknown command, but maybe one of the following ones is a better match:\n  set server ", "\n  help"}},
 		{"set ssl cert x <<\nshow version\n\nshow cli level\n", []string{"Unknown command", ": disconnect\n\nadmin\n\n"}},
 	} {

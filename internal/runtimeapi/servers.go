@@ -3,6 +3,7 @@ package runtimeapi
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -13,7 +14,15 @@ const (
 	noChecks   = answerError("Health check was not configured on this server, cannot enable.\n")
 	wantServer = answerError("Require 'backend/server'.\n")
 	wantState  = answerError("'set server <srv> state' expects 'ready', 'drain' and 'maint'.\n")
-	wantSet    = answerError("usage: set server <backend>/<server> state | weight\n")
+	wantHealth = answerError("'set server <srv> health' expects 'up', 'stopping', or 'down'.\n")
+	noStopping = answerError("hushgate has no health 'stopping': 'set server <srv> state drain' has the same effect.\n")
+	noAgents   = answerError("agent checks are not enabled on this server.\n")
+	wantAddr   = answerError("set server <b>/<s> addr requires an address and optionally a port.\n")
+	noAddr     = answerError("hushgate changes addresses only by its configuration: change it, then 'hushgate reload'.\n")
+	wantFQDN   = answerError("set server <b>/<s> fqdn requires a FQDN.\n")
+	noFQDN     = answerError("set server <b>/<s> fqdn failed because no resolution is configured.\n")
+	noAgent    = answerError("Agent was not configured on this server, cannot enable.\n")
+	wantSet    = answerError("usage: set server <backend>/<server> addr | agent | fqdn | health | state | weight\n")
 )
 
 // find finds the server that the first argument names.
@@ -95,8 +104,46 @@ func setServer(ctx context.Context, c *client, args []string) (string, error) {
 			return "", c.change(ctx, s, admin.ServerChange{State: &state})
 		}
 		return "", wantState
+	case "health":
+		return "", c.setHealth(ctx, s, rest[1])
+	case "agent":
+		return "", noAgents
+	case "addr":
+		if _, err := netip.ParseAddr(rest[1]); rest[1] == "" {
+			return "", wantAddr
+		} else if err != nil {
+			return "", answerError(fmt.Sprintf("Invalid addr '%s' by 'stats socket command'\n", plain(rest[1])))
+		}
+		return "", noAddr
+	case "fqdn":
+		if rest[1] == "" {
+			return "", wantFQDN
+		}
+		return "", noFQDN
 	}
 	return "", wantSet
+}
+
+// setHealth has a server count as up or down until a check says otherwise.
+func (c *client) setHealth(ctx context.Context, s *admin.Server, health string) error {
+	up := health == "up"
+	switch health {
+	case "up", "down":
+		return c.change(ctx, s, admin.ServerChange{Up: &up})
+	case "stopping":
+		return noStopping
+	}
+	return wantHealth
+}
+
+// setAgent is a command about a server's agent, which no server has here.
+func setAgent(err error) func(context.Context, *client, []string) (string, error) {
+	return func(ctx context.Context, c *client, args []string) (string, error) {
+		if _, missing := c.find(ctx, args); missing != nil {
+			return "", missing
+		}
+		return "", err
+	}
 }
 
 func setWeight(ctx context.Context, c *client, args []string) (string, error) {

@@ -61,6 +61,7 @@ func showStat(ctx context.Context, c *client, args []string) (string, error) {
 		b.WriteByte('\n')
 	}
 	for _, r := range v.rows(c.server.now()) {
+		c.server.Cleared.apply(&r)
 		want.mark(&r)
 		switch {
 		case !want.wants(&r):
