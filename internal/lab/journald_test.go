@@ -153,6 +153,7 @@ func TestJournald(t *testing.T) {
 	must(t, g.Stop())
 	sent, entries := sentLines(g), j.connections()
 	t.Logf("%d lines were sent, %d are in the journal, %d are counted as lost", len(sent), len(entries), j.lost())
+	j.reported(len(entries), j.lost())
 	for _, e := range entries {
 		line, _ := e["MESSAGE"].(string)
 		if !slices.Contains(sent, line) || e["PRIORITY"] != "6" || e["_PID"] != fmt.Sprint(g.PID()) {
@@ -164,6 +165,20 @@ func TestJournald(t *testing.T) {
 				t.Errorf("%s is %v, want %v", name, e[name], want)
 			}
 		}
+	}
+}
+
+// reported checks the report from what journalctl prints for people: it has all entries, and knows how many lines were lost.
+func (j *journald) reported(connections, lost int) {
+	j.Helper()
+	text, err := exec.CommandContext(j.Context(), "journalctl", "--directory", filepath.Join(j.dir, "files"), "--quiet").Output()
+	must(j.T, err)
+	cmd := exec.CommandContext(j.Context(), binary, "report", "--since", "1h", "-")
+	cmd.Stdin = bytes.NewReader(text)
+	out, err := cmd.CombinedOutput()
+	all := fmt.Sprintf("all 2 %d 2 0 0 0", connections-4)
+	if err != nil || !strings.Contains(strings.Join(strings.Fields(string(out)), " "), all) || !strings.Contains(string(out), fmt.Sprintf("* %d lines were lost", lost)) {
+		j.Errorf("%v: want %q, %d lost:\n%s", err, all, lost, out)
 	}
 }
 
