@@ -239,6 +239,7 @@ func (s *API) mayAsk(who caller, wrong *Problem, r *http.Request, page bool) *Pr
 		pace, rate, whose = s.unknown, strangers, "clients that have not proved who they are"
 	case Admin:
 		pace = nil
+	case ReadOnly, levels:
 	}
 	if pace != nil && !pace.allow() {
 		p := kind(http.StatusTooManyRequests, "too-many-requests", fmt.Sprintf("%s may make %d requests a second together", whose, rate))

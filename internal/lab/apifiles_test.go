@@ -16,7 +16,7 @@ import (
 )
 
 // apiFiles are what an API over TCP needs.
-type apiFiles struct{ crt, ca, tokens, adminTokens string }
+type apiFiles struct{ crt, ca, tokens string }
 
 // writeAPIFiles writes a certificate for loopback addresses, which is its own authority, and a file with a token.
 func writeAPIFiles(t *testing.T, dir, token string) (f apiFiles) {

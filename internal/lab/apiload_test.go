@@ -112,7 +112,11 @@ func (l *apiLoad) poll(ctx context.Context, n int, told func(string)) {
 		} else {
 			_, err = io.Copy(io.Discard, a.Body)
 			_ = a.Body.Close()
-			if ctx.Err() == nil {
+			switch {
+			case ctx.Err() != nil:
+			case err != nil:
+				told(err.Error())
+			default:
 				told(a.Status)
 			}
 		}
