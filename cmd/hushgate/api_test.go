@@ -219,6 +219,9 @@ func (f *fakeGateway) EnableFrontend(_ context.Context, frontend string, on bool
 
 func (f *fakeGateway) Kill(_ context.Context, c admin.ConnectionFilter, reply bool) (int, error) {
 	f.did("kill phases=%v client=%v port=%d service=%v frontend=%s server=%v reply=%v", c.Phases, c.Client, c.Port, c.Service, c.Frontend, c.Server, reply)
+	if c.Frontend != "" && c.Frontend != "ft" {
+		return 0, nil
+	}
 	return 3, nil
 }
 

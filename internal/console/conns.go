@@ -83,6 +83,11 @@ func (c *Client) Connections(ctx context.Context, w, notes io.Writer, f *ConnFil
 	if err != nil {
 		return err
 	}
+	if len(all) == 0 {
+		if err := c.checkNames(ctx, f); err != nil {
+			return err
+		}
+	}
 	if o.JSON {
 		err = writeJSON(w, all)
 	} else {
@@ -92,6 +97,18 @@ func (c *Client) Connections(ctx context.Context, w, notes io.Writer, f *ConnFil
 		_, _ = fmt.Fprintf(notes, "%d more connections are not shown: see --limit\n", more)
 	}
 	return err
+}
+
+// checkNames finds a wrong name in a filter that has selected nothing: there may be no such frontend or server.
+func (c *Client) checkNames(ctx context.Context, f *ConnFilter) error {
+	if err := c.checkFrontend(ctx, f.Frontend); err != nil || f.Server == "" {
+		return err
+	}
+	path, err := serverPath(f.Server)
+	if err != nil {
+		return err
+	}
+	return c.get(ctx, path, nil)
 }
 
 func (f *ConnFilter) query() url.Values {
@@ -168,6 +185,11 @@ func (c *Client) Kill(ctx context.Context, w io.Writer, asJSON bool, f *ConnFilt
 	var done admin.Ended
 	if err := c.ask(ctx, http.MethodPost, "/v1/connections/kill", nil, &k, &done); err != nil {
 		return err
+	}
+	if done.Ended == 0 {
+		if err := c.checkNames(ctx, f); err != nil {
+			return err
+		}
 	}
 	if asJSON {
 		return writeJSON(w, &done)
