@@ -62,7 +62,7 @@ export async function refresh(isAdmin) {
 }
 
 function fill(box, name, heads, { list, more }, row) {
-  if (box.contains(document.activeElement)) return; // do not take a button away from under the finger
+  if (box !== document.activeElement && box.contains(document.activeElement)) return; // do not take a button away from under the finger
   if (!list.length) {
     box.replaceChildren(el("p", { class: "empty" }, "None."));
     return;

@@ -133,7 +133,7 @@ function drawing(what, v, width) {
       continue;
     }
     const a = lanes[s.from], b = lanes[s.to] ?? lanes.gate, dir = b > a ? 1 : -1;
-    const room = Math.max(6, Math.floor((Math.abs(b - a) - 20) / 6.6));
+    const room = Math.max(6, Math.floor((Math.abs(b - a) - 20) / 7.4));
     const label = s.label.length > room ? `${s.label.slice(0, room - 1)}…` : s.label;
     body.append(svg("g", { class: `k-${s.kind ?? "plain"}` },
       svg("path", { class: "arrow", d: `M${a + 3 * dir},${y}L${b - 7 * dir},${y + 6}` }),
