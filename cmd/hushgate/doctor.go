@@ -24,7 +24,8 @@ func newDoctorCommand() *cobra.Command {
 		Long: "Examine what lies between clients and servers: rules, kernel settings, interfaces, service addresses, next hops,\n" +
 			"servers, time and capacity. Above all ask each server for a connection from a foreign address, as a client would,\n" +
 			"and watch whether its answer comes back through this machine. Nothing is changed. It works with and without a\n" +
-			"running gateway, whose configuration it reads if no other is given, and needs root. Findings that are well are counted, and shown with --all.\n\n" +
+			"running gateway, whose configuration it reads if no other is given, and needs root. Findings that are well are\n" +
+			"counted, and shown with --all.\n\n" +
 			"The exit status is 0 if there is no fault, and 1 if there is one.",
 		Example: "  hushgate doctor\n  hushgate doctor -f /etc/hushgate/hushgate.yaml --json | jq '.findings[] | select(.grade == \"fault\")'",
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -39,7 +39,7 @@ func gateway(ctx context.Context, _ *Site) []Finding {
 		return []Finding{{Grade: Unknown, Found: err.Error()}}
 	}
 	if err := privilege.CheckProcess(pid); err != nil {
-		return []Finding{{Grade: Fault, Subject: fmt.Sprintf("process %d", pid), Found: err.Error(), Means: "it can neither hear clients nor repair its rules"}}
+		return []Finding{{Grade: Fault, Subject: fmt.Sprintf("process %d", pid), Found: err.Error(), Means: "it can neither hear clients nor repair its rules", Mend: "systemctl restart hushgate"}}
 	}
 	return []Finding{{Subject: fmt.Sprintf("process %d", pid), Found: "it runs, with CAP_NET_ADMIN and CAP_NET_RAW"}}
 }
@@ -67,7 +67,7 @@ func rules(ctx context.Context, s *Site) []Finding {
 	}
 	list := rulesInForce(&state, running)
 	for _, w := range f.Warnings(ctx) {
-		list = append(list, Finding{Grade: Warning, Found: w})
+		list = append(list, advise(w))
 	}
 	return list
 }
@@ -159,7 +159,7 @@ func kernel(ctx context.Context, s *Site) (list []Finding) {
 	}
 	for _, w := range s.Plan.Warnings {
 		if !strings.Contains(w, ", should be ") { // they were told of above
-			list = append(list, Finding{Grade: Warning, Found: w})
+			list = append(list, advise(w))
 		}
 	}
 	return list

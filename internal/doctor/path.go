@@ -90,7 +90,7 @@ func (s *Site) judgePath(subject string, from netip.Addr, server netip.AddrPort,
 	case seen.refused:
 		return []Finding{{
 			Subject: subject, Grade: Warning, Found: fmt.Sprintf("its refusal comes back by %s: no program listens there, or not for %v", seen.link, from),
-			Mend: fmt.Sprintf("ss -ltn 'sport = :%d' on the server", server.Port()),
+			Means: "the path is well, and the server gets no clients until a program listens", Mend: fmt.Sprintf("ss -ltn 'sport = :%d' on the server", server.Port()),
 		}}
 	}
 	return []Finding{

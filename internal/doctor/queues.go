@@ -96,7 +96,7 @@ func queueLosses(ctx context.Context) []Finding {
 	}
 	switch {
 	case n == 0:
-		return []Finding{{Subject: "receive queues", Grade: Fault, Found: fmt.Sprintf("process %d has no packet socket", pid), Means: "it hears nobody"}}
+		return []Finding{{Subject: "receive queues", Grade: Fault, Found: fmt.Sprintf("process %d has no packet socket", pid), Means: "it hears nobody", Mend: "systemctl restart hushgate"}}
 	case drops > 0:
 		return []Finding{{
 			Subject: "receive queues", Grade: Warning, Found: fmt.Sprintf("%d frames found no room in hushgate's %d queues", drops, n),

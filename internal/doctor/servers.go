@@ -58,7 +58,7 @@ func judgeServer(c *plan.Check, r *health.Result) (list []Finding) {
 		})
 	}
 	for _, w := range health.Warnings(&c.Config, r, c.Clients) {
-		list = append(list, Finding{Subject: name, Grade: Warning, Found: w.Text})
+		list = append(list, concern(name, w))
 	}
 	if r.Keywords && !r.StartTLS {
 		list = append(list, Finding{

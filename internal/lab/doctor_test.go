@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,6 +34,13 @@ func doctor(ctx context.Context, t *testing.T, l *Lab, file string) []doctorFind
 	}
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatalf("%v:\n%s", err, text)
+	}
+	for _, f := range r.Findings {
+		if f.Grade == "fault" || f.Grade == "warning" {
+			if f.Means == "" || f.Mend == "" {
+				t.Errorf("a finding does not say what it means and what mends it: %+v", f)
+			}
+		}
 	}
 	if failed := strings.Contains(status, "\nstatus=1"); failed != (r.Worst == "fault") {
 		t.Errorf("the worst finding is %s, and the exit status %q", r.Worst, status)
@@ -89,7 +97,8 @@ func TestDoctor(t *testing.T) {
 			f.make(ctx, t)
 			want = append(want, f.want...)
 		}
-		found := bad(doctor(ctx, t, l, file))
+		list := doctor(ctx, t, l, file)
+		found := bad(list)
 		for _, f := range faults {
 			f.mend(ctx, t)
 		}
@@ -102,6 +111,11 @@ func TestDoctor(t *testing.T) {
 				t.Errorf("round %d: no finding %q in\n%s", i, w, all)
 			}
 		}
+		for _, f := range faults {
+			if f.note != "" && !slices.ContainsFunc(list, func(k doctorFinding) bool { return strings.HasPrefix(k.Subject+" "+k.Found, f.note) }) {
+				t.Errorf("round %d: no note %q in %+v", i, f.note, list)
+			}
+		}
 		// A neighbour that did not answer stays a failure in the kernel's tables for a moment.
 		waitFor(t, "the doctor to find nothing once all is mended", func() bool { return len(bad(doctor(ctx, t, l, file))) == 0 })
 	}
@@ -111,6 +125,7 @@ func TestDoctor(t *testing.T) {
 type doctorFault struct {
 	make, mend func(context.Context, *testing.T)
 	want       []string
+	note       string // what it finds that is neither a fault nor a warning
 }
 
 // on returns a function that runs a script on a host.
@@ -132,36 +147,43 @@ func doctorFaults(t *testing.T, l *Lab, g *Gateway, mtas map[string]*MTA) [][]do
 	gw, servers := l.Gateway, l.Servers
 	const bypass = "PREROUTING -s 198.18.99.0/24 -j ACCEPT"
 	return [][]doctorFault{{
-		{signal(syscall.SIGSTOP), signal(syscall.SIGCONT), nil},
+		{signal(syscall.SIGSTOP), signal(syscall.SIGCONT), nil, ""},
 		{
 			on(gw, "iptables -t raw -I "+bypass), on(gw, "iptables -t raw -D "+bypass),
 			[]string{"fault: rules: : a rule before hushgate's may keep packets from it: iptables -t raw -A " + bypass},
+			"",
 		},
 		{
 			on(servers[0], "ip route del default"), on(servers[0], "ip route add default via "+Inside4),
 			[]string{"fault: return path: mx/smtp1 " + Server4a + ":25: its answer to 198.18.77.25 did not come back through this machine"},
+			"",
 		},
 		{
 			on(gw, "sysctl -qw net.ipv4.ip_forward=0"), on(gw, "sysctl -qw net.ipv4.ip_forward=1"),
 			[]string{"warning: kernel: net.ipv4.ip_forward: is 0, should be 1"},
+			"",
 		},
 		{ // another machine has the service address
 			on(l.Client, "ip addr add "+ShapeVIP4+"/32 dev eth0"), on(l.Client, "ip addr del "+ShapeVIP4+"/32 dev eth0"),
 			[]string{"fault: addresses: " + ShapeVIP4 + " on eth0: "},
+			"",
 		},
 	}, {
-		{signal(syscall.SIGSTOP), signal(syscall.SIGCONT), nil},
+		{signal(syscall.SIGSTOP), signal(syscall.SIGCONT), nil, ""},
 		{
 			on(gw, "ip6tables-save >"+rules+"; for c in $(sed -n 's/^:\\(HUSHGATE-PRE-[01]\\).*/\\1/p' "+rules+"); do ip6tables -t raw -F $c; done"), on(gw, "ip6tables-restore <"+rules),
 			[]string{"rules are not in force, the first: ip6tables -t raw -A HUSHGATE-PRE-0"},
+			"",
 		},
 		{
 			on(servers[1], "ip -6 route del default"), on(servers[1], "ip -6 route add default via "+Inside6),
 			[]string{"fault: return path: mx/smtp2-v6 [" + Server6b + "]:25: its answer to 2001:db8:77::25 did not"},
+			"",
 		},
 		{
 			on(l.Client, "ip addr add "+ShapeVIP6+"/128 dev eth0 nodad"), on(l.Client, "ip addr del "+ShapeVIP6+"/128 dev eth0"),
 			[]string{"fault: addresses: " + ShapeVIP6 + " on eth0: "},
+			"",
 		},
 		{
 			func(_ context.Context, t *testing.T) {
@@ -170,7 +192,7 @@ func doctorFaults(t *testing.T, l *Lab, g *Gateway, mtas map[string]*MTA) [][]do
 			}, func(_ context.Context, t *testing.T) {
 				t.Helper()
 				must(t, gw.Do(func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) }))
-			}, []string{"warning: conntrack: : it has 1 entries about the services"},
+			}, []string{"warning: conntrack: : it has 1 entries about the services"}, "",
 		},
 	}, {
 		{ // a server is silent
@@ -181,8 +203,9 @@ func doctorFaults(t *testing.T, l *Lab, g *Gateway, mtas map[string]*MTA) [][]do
 				"fault: servers: mx/smtp1 " + Server4a + ":25: fails its check",
 				"fault: servers: mx/smtp1-v6 [" + Server6a + "]:25: fails its check",
 			},
+			"",
 		},
-		{on(gw, "ip neigh flush dev eth1"), on(gw, ":"), nil},
+		{on(gw, "ip neigh flush dev eth1"), on(gw, ":"), nil, ""},
 		{ // a program has ended
 			func(_ context.Context, t *testing.T) { t.Helper(); must(t, mtas[Server4b].Stop()) },
 			func(_ context.Context, t *testing.T) { t.Helper(); must(t, mtas[Server4b].Start()) },
@@ -190,7 +213,25 @@ func doctorFaults(t *testing.T, l *Lab, g *Gateway, mtas map[string]*MTA) [][]do
 				"fault: servers: mx/smtp2 " + Server4b + ":25: fails its check: Layer4 connection problem",
 				"warning: return path: mx/smtp2 " + Server4b + ":25: its refusal comes back by eth1",
 			},
+			"",
 		},
+	}, {
+		{ // other rules decide on what is forwarded
+			on(gw, "iptables -P FORWARD DROP"), on(gw, "iptables -P FORWARD ACCEPT"),
+			[]string{"warning: rules: : the policy of iptables's FORWARD chain is DROP"},
+			"",
+		},
+		{
+			on(gw, "nft add table inet other; nft add chain inet other others '{ type filter hook forward priority 0; policy drop; }'"), on(gw, "nft delete table inet other"),
+			[]string{"warning: rules: : the nftables table inet other decides on forwarding too (chain others, policy drop)"},
+			"",
+		},
+		{
+			on(gw, "ip rule add priority 100 sport 999 lookup 100"), on(gw, "ip rule del priority 100"),
+			[]string{"warning: kernel: : the policy rule of priority 100 (ip rule) is not followed"},
+			"",
+		},
+		{on(gw, "ip link set eth1 mtu 1400"), on(gw, "ip link set eth1 mtu 1500"), nil, "MTU differs: eth0 1500, eth1 1400"},
 	}}
 }
 

@@ -23,16 +23,16 @@ func hazards(n neighbourhood, c *Chosen, w Wanted, sysctl func(path string) stri
 	for _, o := range c.Outside {
 		if l, _, ok := n.RouteTo(netip.IPv4Unspecified()); ok && l.Index != o.Index && len(global(o)) > 0 && strict(o, sysctl) {
 			words = append(words, fmt.Sprintf("rp_filter is strict on %s, and the default route leaves by %s: the kernel drops "+
-				"answers to the servers' connections that come in on %s (net.ipv4.conf.%s.rp_filter=2 lets them pass)",
-				o.Name, l.Name, o.Name, o.Name))
+				"answers to the servers' connections that come in on %s (%s=2 lets them pass)",
+				o.Name, l.Name, o.Name, rpFilter(o)))
 		}
 	}
 	for _, i := range c.Inside {
 		for _, s := range w.Servers {
 			if l, _, ok := n.RouteTo(s); ok && s.Is4() && !among(c.Inside, l) && strict(i, sysctl) {
 				words = append(words, fmt.Sprintf("rp_filter is strict on %s, and the route to the server %v leaves by %s: the "+
-					"kernel drops other packets from it on %s (net.ipv4.conf.%s.rp_filter=2 lets it pass)", i.Name, s, l.Name,
-					i.Name, i.Name))
+					"kernel drops other packets from it on %s (%s=2 lets it pass)", i.Name, s, l.Name,
+					i.Name, rpFilter(i)))
 			}
 		}
 	}
@@ -54,6 +54,9 @@ func unheld(n neighbourhood, w Wanted) (words []string) {
 	}
 	return words
 }
+
+// rpFilter is the name of an interface's rp_filter for sysctl(8).
+func rpFilter(l *Link) string { return sysctlName("net/ipv4/conf/" + l.Name + "/rp_filter") }
 
 // strict reports whether the kernel drops packets received by an interface unless the route to their source leaves by it.
 // The larger of two values counts (Linux, ip-sysctl: rp_filter).

@@ -38,7 +38,11 @@ func Sysctls(c *Chosen) []Sysctl {
 func (s Sysctl) file() string { return "/proc/sys/" + s.Path }
 
 // Name returns the name in sysctl(8)'s syntax.
-func (s Sysctl) Name() string { return strings.ReplaceAll(s.Path, "/", ".") }
+func (s Sysctl) Name() string { return sysctlName(s.Path) }
+
+// sysctlName writes a path below /proc/sys as sysctl(8) does: with dots for its slashes, and a slash for the dot in the name of
+// a VLAN's interface.
+func sysctlName(path string) string { return strings.NewReplacer("/", ".", ".", "/").Replace(path) }
 
 // Get reads the present value.
 func (s Sysctl) Get() (string, error) {
