@@ -28,12 +28,12 @@ func newTopCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "top", Short: "Watch the running gateway on a live screen", Args: cobra.NoArgs,
 		Long: "Watch the running gateway on a live screen: how full it is, its connections by phase, how many come and how many end with\n" +
-			"which verdict in a second, and tables of servers, talkers (the clients with the most connections), connections, verdicts\n" +
-			"and frontends, which can be sorted and filtered. ? lists the keys. Users of the level admin can drain servers, make them\n" +
+			"which verdict in a second, and tables of servers, talkers (the clients with the most connections), connections, verdicts,\n" +
+			"frontends and limits, which can be sorted and filtered. ? lists the keys. Users of the level admin can drain servers, make them\n" +
 			"ready, and end connections, by a key and a second one that confirms it. An upgrade or a restart of the gateway is told\n" +
 			"of, and the screen goes on.\n\n" +
-			"With --json it writes a line of JSON in each interval, for programs: status, frontends, servers, rates and talkers. With\n" +
-			"--once it writes one screen as text, or one line with --json, after one interval. A terminal that cannot move its cursor\n" +
+			"With --json it writes a line of JSON in each interval, for programs: status, frontends, servers, rates, tables and\n" +
+			"talkers. With --once it writes one screen as text, or one line with --json, after one interval. A terminal that cannot move its cursor\n" +
 			"(TERM=dumb) gets a screen as text in each interval. NO_COLOR is respected. Where the locale is not UTF-8, ASCII is used.",
 		Example: "  hushgate top --interval 5s\n" +
 			"  hushgate top --json | jq --unbuffered '.rates.verdicts[\"early-talker\"]'\n" +
