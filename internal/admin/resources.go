@@ -110,7 +110,8 @@ type Frontend struct {
 	Verdicts          map[string]uint64 `json:"verdicts"`        // of those
 	BytesToClient     uint64            `json:"bytes_to_client"` // of those
 	BytesToServer     uint64            `json:"bytes_to_server"`
-	Removed           bool              `json:"removed"` // by a reload; its connections go on
+	LastEarlyTalk     *Verdict          `json:"last_early_talk"` // null: there was none in this process
+	Removed           bool              `json:"removed"`         // by a reload; its connections go on
 }
 
 // Service is an address and port at which clients are served.

@@ -192,6 +192,10 @@ func (c control) frontend(name string, services []admin.Service) admin.Frontend 
 	for _, s := range services {
 		v.Connections += s.Connections
 	}
+	if t.last.names != nil {
+		last := c.verdict(&t.last)
+		v.LastEarlyTalk = &last
+	}
 	return v
 }
 

@@ -54,7 +54,7 @@ func TestGiverSays(t *testing.T) {
 		Stopped: 7, Shards: []*dataplane.ShardState{dataplane.New(&b.Shard).Save()}, Servers: []serverState{{Up: true, Counter: 4, Checks: 3, Failures: 2, Downs: 1, Since: 5}},
 		Parked: []drive.ParkedFrame{{Side: wire.Inside, Frame: []byte("frame")}}, Sysctls: []changedSysctl{{"net/ipv4/ip_forward", "0"}},
 		Passes: []byte("passes"), Tally: savedTally{
-			map[string]*frontTally{"ft": {map[string]uint64{"quiet": 1}, 2, 3}}, map[string]*serverTally{"bk/a": {4, 5, 6, 7}},
+			map[string]*frontTally{"ft": {Verdicts: map[string]uint64{"quiet": 1}, ToClient: 2, ToServer: 3}}, map[string]*serverTally{"bk/a": {4, 5, 6, 7}},
 		},
 	}}
 	got, err := json.MarshalIndent(says, "", "\t")

@@ -14,6 +14,7 @@ type tally struct {
 	frontends map[string]*frontTally
 	servers   map[connlog.Server]*serverTally
 
+	names    *connlog.Names
 	services []*frontTally  // by ServiceID
 	byServer []*serverTally // by ServerID
 }
@@ -23,6 +24,8 @@ type frontTally struct {
 	Verdicts map[string]uint64 `json:"verdicts"`
 	ToClient uint64            `json:"to_client"` // octets
 	ToServer uint64            `json:"to_server"`
+
+	last entry // the latest early talk, without names if there was none in this process
 }
 
 // ended counts all verdicts.
@@ -66,7 +69,7 @@ func (t *tally) set(names *connlog.Names) {
 		servers[s] = v
 		t.byServer = append(t.byServer, v)
 	}
-	t.frontends, t.servers = frontends, servers
+	t.frontends, t.servers, t.names = frontends, servers, names
 }
 
 // Take implements drive.Sink.
@@ -81,6 +84,9 @@ func (t *tally) Take(_ int, events []dataplane.Event) {
 			f.Verdicts[e.Verdict.String()]++
 			f.ToClient += e.BytesToClient
 			f.ToServer += e.BytesToServer
+			if e.Verdict == dataplane.VerdictEarlyTalker {
+				f.last = entry{*e, t.names}
+			}
 			if e.Server == dataplane.NoServer {
 				continue
 			}
@@ -103,7 +109,7 @@ func (t *tally) frontend(name string) frontTally {
 	defer t.mu.Unlock()
 	v := frontTally{Verdicts: map[string]uint64{}}
 	if f := t.frontends[name]; f != nil {
-		v.ToClient, v.ToServer = f.ToClient, f.ToServer
+		v.ToClient, v.ToServer, v.last = f.ToClient, f.ToServer, f.last
 		for verdict, n := range f.Verdicts {
 			v.Verdicts[verdict] = n
 		}

@@ -23,16 +23,21 @@ func TestTally(t *testing.T) {
 	v.set(names("a", "b"))
 	v.Take(0, []dataplane.Event{
 		{Kind: dataplane.EventClosed, Service: 0, Server: 1, Verdict: dataplane.VerdictQuiet, Connected: 1, BytesToClient: 10, BytesToServer: 20},
-		{Kind: dataplane.EventClosed, Service: 0, Server: dataplane.NoServer, Verdict: dataplane.VerdictEarlyTalker},
+		{Kind: dataplane.EventClosed, Service: 0, Server: dataplane.NoServer, Verdict: dataplane.VerdictEarlyTalker, TalkLen: 5},
 		{Kind: dataplane.EventClosed, Service: 1, Server: 1, Verdict: dataplane.VerdictNoServer, BytesToClient: 3},
 		{Kind: dataplane.EventServerFailed, Service: 1, Server: 1},
 		{Kind: dataplane.EventOpened, Service: 1, Server: dataplane.NoServer},
 	})
-	wantFront := frontTally{map[string]uint64{"quiet": 1, "early-talker": 1}, 10, 20}
+	wantFront := frontTally{Verdicts: map[string]uint64{"quiet": 1, "early-talker": 1}, ToClient: 10, ToServer: 20}
 	wantServer := serverTally{Ended: 1, Failed: 1, ToClient: 10, ToServer: 20}
 	check := func(when string, v *tally) {
 		t.Helper()
-		if got := v.frontend("ft-a"); !reflect.DeepEqual(got, wantFront) || got.ended() != 2 {
+		got := v.frontend("ft-a")
+		if talked := got.last.names != nil && got.last.event.TalkLen == 5 && got.last.names.Services[got.last.event.Service].Frontend == "ft-a"; talked != (when != "after a takeover") {
+			t.Errorf("%s: the latest early talk is %+v", when, got.last)
+		}
+		got.last = entry{}
+		if !reflect.DeepEqual(got, wantFront) || got.ended() != 2 {
 			t.Errorf("%s: %+v", when, got)
 		}
 		if got := v.server(connlog.Server{Backend: "bk", Name: "b"}); got != wantServer {

@@ -295,6 +295,14 @@ func (s *statsSite) frontendsByHand() {
 		t.Errorf("%s, %v", out, err)
 	}
 	s.client(s.f.client, "26").hears(t, "220") // by its pass
+
+	s.expect("clear table passes; show errors", " : 0\n")
+	bot := s.client(s.f.talker, "26")
+	_, err = bot.Write([]byte("EHLO bot\r\n"))
+	must(t, err)
+	bot.reset(t)
+	waitFor(t, "the early talk to be known", func() bool { return strings.Contains(s.ask("show errors"), " : 1\n") })
+	s.expect("show errors slow", "frontend slow (#3): invalid request\n", "event #0, src "+bot.name+"\n", "\n  00000  EHLO bot\\r\\n\n")
 }
 
 // healthByHand: a server without a check counts as down until somebody says otherwise, also over an upgrade.

@@ -22,7 +22,9 @@ type fake struct {
 	admin.Gateway
 	mu       sync.Mutex
 	servers  []admin.Server
-	disabled bool // the frontend
+	early    uint64         // verdicts of the frontend
+	talk     *admin.Verdict // its latest
+	disabled bool           // the frontend
 	sessions []admin.Connection
 	query    admin.ConnectionQuery // the last
 	// What is remembered of clients, without their names. Only one client at a time asks for it.
@@ -55,7 +57,7 @@ func (f *fake) Status(ctx context.Context) (admin.Status, error) {
 func (f *fake) Frontends(context.Context) ([]admin.Frontend, error) {
 	return []admin.Frontend{{
 		Name: "smtp", Backend: "mail", Services: make([]admin.Service, 1), Connections: 2, Ended: 5,
-		Verdicts: map[string]uint64{"early-talker": 3}, BytesToClient: 40, BytesToServer: 50, Disabled: f.disabled,
+		Verdicts: map[string]uint64{"early-talker": f.early}, LastEarlyTalk: f.talk, BytesToClient: 40, BytesToServer: 50, Disabled: f.disabled,
 	}}, nil
 }
 
@@ -142,7 +144,7 @@ func (f *fake) Kill(_ context.Context, w admin.ConnectionFilter, _ bool) (int, e
 // newFake returns a gateway with the servers that the test against HAProxy has, too: a checked one, one without checks, and a
 // backup server that the configuration disables.
 func newFake() *fake {
-	return &fake{clients: map[netip.Addr]admin.ClientUsage{}, offenders: map[netip.Addr]admin.Offender{}, passes: map[netip.Addr]admin.Pass{}, servers: []admin.Server{
+	return &fake{early: 3, clients: map[netip.Addr]admin.ClientUsage{}, offenders: map[netip.Addr]admin.Offender{}, passes: map[netip.Addr]admin.Pass{}, servers: []admin.Server{
 		{
 			Backend: "mail", Name: "mx1", Address: "127.0.0.1:26", Up: true, Weight: 3, ConfiguredWeight: 3, State: admin.ServerReady,
 			Check: &admin.Check{Enabled: true, Rise: 2, Fall: 3, Health: 4, Code: "L4OK"},

@@ -136,7 +136,10 @@ func TestEndOfServer(t *testing.T) {
 
 // FuzzCommands: no input is a panic, and words have the form that commands rely on.
 func FuzzCommands(f *testing.F) {
-	for _, s := range []string{"show stat\n", "a\\;b;c\n", "  x\\ y \t z\r\n", "\\", ";;\n", "set server a/b weight 5%\n", strings.Repeat("a ", 100) + "\n"} {
+	for _, s := range []string{
+		"show stat\n", "a\\;b;c\n", "  x\\ y \t z\r\n", "\\", ";;\n", "set server a/b weight 5%\n", strings.Repeat("a ", 100) + "\n", "show table clients data.conn_cur gt 0 data.conn_rate le -1\n",
+		"set table offenders key ::ffff:192.0.2.1 data.gpt0 1 data.gpc0\n", "shutdown session 0x7f\n",
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -154,7 +157,21 @@ func FuzzCommands(f *testing.F) {
 			if unknown(words, User) == "" {
 				t.Fatal("no answer")
 			}
+			for i := range tables {
+				for _, of := range []func([]string) ([]condition, error){tables[i].conditions, tables[i].changes} {
+					list, _ := of(words)
+					for _, c := range list {
+						if c.column >= len(tables[i].columns) || len(list) > max(maxConditions, len(words)) {
+							t.Fatalf("%q: %+v", words, list)
+						}
+					}
+				}
+			}
 			for _, w := range words {
+				if a, err := parseKey(w); err == nil && (!a.IsValid() || a.Is4In6() || asKey(a) == "") {
+					t.Fatalf("%q: key %v", w, a)
+				}
+				pointer(w)
 				if n, err := parseWeight(w, 100); err == nil && (n < 0 || n > maxWeight) {
 					t.Fatalf("%q: weight %d", w, n)
 				}
