@@ -84,6 +84,7 @@ type ShardState struct {
 	// generation only of connections that are being sent a reply.
 	Treated    []TreatedState      `json:"treated,omitempty"`
 	Texts      [][][]string        `json:"texts,omitempty"`
+	Texted     uint8               `json:"texted,omitempty"` // an older release's generation for new clients: unused, as the configuration says
 	Treatments [][]GenerationState `json:"treatments,omitempty"`
 
 	UsedCookies []byte `json:"used_cookies,omitempty"` // see Shard.Remember

@@ -1,10 +1,12 @@
 package dataplane
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
 
+	"hushgate/internal/policy"
 	"hushgate/internal/wire"
 )
 
@@ -119,5 +121,39 @@ func TestResumeRefusesTreatments(t *testing.T) {
 		if err == nil && c.want != "" || err != nil && (c.want == "" || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
+	}
+}
+
+// TestStateOfTheFirstRelease: every member that the first release writes is known, and Resume takes them. A takeover refuses members
+// that it does not know.
+func TestStateOfTheFirstRelease(t *testing.T) {
+	base := saveOne(t)
+	v := base.state(t)
+	v.asOfOlderRelease("554 no\r\n")
+	v.Treatments, v.UsedCookies, v.Counts = nil, nil, policy.Counts{}
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(text, &members); err != nil {
+		t.Fatal(err)
+	}
+	members["texted"] = json.RawMessage("1")
+	first := map[string]json.RawMessage{}
+	for _, name := range []string{"now", "flood", "secret", "old_secret", "clock_secret", "texts", "texted", "services", "backends", "ports", "counters"} {
+		first[name] = members[name]
+	}
+	if text, err = json.Marshal(first); err != nil {
+		t.Fatal(err)
+	}
+	var got ShardState
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Resume(testConfig(false), &got); err != nil {
+		t.Error(err)
 	}
 }
