@@ -12,6 +12,8 @@ PEERS   += rbldnsd unbound
 PEERS   += logrotate fail2ban pflogsumm rsyslog rsyslog-openssl tcpdump
 # Programs that speak HAProxy's commands.
 PEERS   += socat hatop prometheus-haproxy-exporter
+# The examples of the control API are run.
+PEERS   += curl
 # Metrics, alerts and the dashboard are given to a real Prometheus.
 PEERS   += prometheus
 # The page is looked at with a real browser.
