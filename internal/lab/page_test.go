@@ -205,6 +205,16 @@ func (b *browser) story() {
 		}
 		b.shoot("story-" + verdict)
 	}
+	for cause, want := range map[string]string{
+		"client-closed": "client server FIN", "client-reset": "client server RST", "server-reset": "server client RST", "finished": "server client FIN, FIN",
+		"idle": "gate client RST (idle)", "server-timeout": "gate client RST (server-timeout)", "client-timeout": "gate client RST (client-timeout)",
+	} {
+		got := await[string](b, fmt.Sprintf(`import('/story.js').then(m => m.steps({verdict: 'quiet', cause: %q, server: 'mx1', held_ms: 2000, banner_ms: 2001,
+			first_byte_ms: 2002, total_ms: 3000, bytes_to_server: 9}, 'reset').at(-1)).then(s => [s.from, s.to, s.label].join(' '))`, cause))
+		if got != want {
+			b.t.Errorf("a connection that ended by %s: %q, want %q", cause, got, want)
+		}
+	}
 }
 
 // visitor: who has not signed in is shown no actions, and the server refuses them too.

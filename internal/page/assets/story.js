@@ -44,7 +44,7 @@ export function steps(v, action) {
     }
     case "hang-up":
       quiet(0, v.total_ms, "silence");
-      send(v.total_ms, "client", "gate", v.cause.includes("rst") || v.cause.includes("reset") ? "RST" : "FIN", "warn");
+      send(v.total_ms, "client", "gate", v.cause === "client-reset" ? "RST" : "FIN", "warn");
       break;
     case "quiet":
     case "no-server":
@@ -72,13 +72,16 @@ export function steps(v, action) {
   return list;
 }
 
-// ending says how a connection ended that went its way.
+// ending says how a connection ended that went its way: which end sent what. What the gateway ends has the cause with it.
 function ending(v) {
-  const rst = v.cause.includes("rst") || v.cause.includes("reset");
-  if (v.cause.startsWith("client")) return ["client", v.server ? "server" : "gate", rst ? "RST" : "FIN", rst ? "warn" : "plain"];
-  if (v.cause.startsWith("server")) return ["server", "client", rst ? "RST" : "FIN", rst ? "warn" : "plain"];
-  if (v.cause === "finished") return [v.server ? "server" : "gate", "client", "FIN, FIN"];
-  return ["gate", "client", `RST (${v.cause})`, "warn"];
+  const other = v.server ? "server" : "gate";
+  switch (v.cause) {
+    case "client-closed": return ["client", other, "FIN"];
+    case "client-reset": return ["client", other, "RST", "warn"];
+    case "server-reset": return ["server", "client", "RST", "warn"];
+    case "finished": return [other, "client", "FIN, FIN"];
+    default: return ["gate", "client", `RST (${v.cause})`, "warn"];
+  }
 }
 
 // tell shows a connection.
