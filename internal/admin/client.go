@@ -11,6 +11,9 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // Client asks the API of a running gateway.
@@ -19,9 +22,42 @@ type Client struct{ http http.Client }
 // NewClient returns a client that reaches the gateway by dial.
 func NewClient(dial func(ctx context.Context) (net.Conn, error)) *Client {
 	return &Client{http.Client{Transport: &http.Transport{
-		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			c, err := dial(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return hearing{c, make(chan struct{}), new(sync.Once)}, nil
+		},
 		DisableCompression: true, DisableKeepAlives: true,
 	}}}
+}
+
+// hearing is a connection whose answer is read after the request was written, and also if it could not be: a gateway says that
+// a client may not ask, or that it has too many clients, without reading what they ask, and closes the connection.
+type hearing struct {
+	net.Conn
+	asked chan struct{} // closed when the request was written, or the connection closed
+	once  *sync.Once
+}
+
+func (h hearing) Read(b []byte) (int, error) {
+	<-h.asked // net/http takes an answer before the request for an error
+	return h.Conn.Read(b)
+}
+
+func (h hearing) Write(b []byte) (int, error) {
+	n, err := h.Conn.Write(b)
+	h.once.Do(func() { close(h.asked) })
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		return len(b), nil // the next read gets the answer, or the end of the connection
+	}
+	return n, err
+}
+
+func (h hearing) Close() error {
+	h.once.Do(func() { close(h.asked) })
+	return h.Conn.Close()
 }
 
 // Unix returns a client for a unix socket at a path.

@@ -2,8 +2,10 @@ package admin
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -266,5 +268,42 @@ func TestClient(t *testing.T) {
 	}()
 	if err := Unix(l.Addr().String()).Ask(t.Context(), "GET", "/v1/status", nil, nil, nil); !errors.Is(err, ErrNoAPI) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestClientHearsARefusal: a gateway that closes the connection before it has read the request is heard all the same.
+func TestClientHearsARefusal(t *testing.T) {
+	l, err := net.Listen("unix", t.TempDir()+"/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	for refusal, want := range map[string]error{
+		"{\"error\":\"permission denied\"}\n": ErrNoAPI,
+		"":                                    io.EOF,
+		"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/problem+json\r\nContent-Length: 97\r\n\r\n{\"type\":\"urn:hushgate:problem:busy\",\"title\":\"Too Many Requests\",\"status\":429,\"detail\":\"too many\"}": nil,
+	} {
+		c := NewClient(func(ctx context.Context) (net.Conn, error) {
+			var d net.Dialer
+			ours, err := d.DialContext(ctx, "unix", l.Addr().String())
+			if err != nil {
+				return nil, err
+			}
+			theirs, err := l.Accept()
+			if err != nil {
+				return nil, err
+			}
+			if _, err := theirs.Write([]byte(refusal)); err != nil {
+				return nil, err
+			}
+			return ours, theirs.Close()
+		})
+		for range 100 { // what net/http does depends on which of its goroutines is first
+			err := c.Ask(t.Context(), "GET", "/v1/status", nil, nil, nil)
+			var p *Problem
+			if want == nil && (!errors.As(err, &p) || p.Status != 429) || want != nil && !errors.Is(err, want) {
+				t.Fatalf("%q: %v, want %v", refusal, err, want)
+			}
+		}
 	}
 }
