@@ -261,8 +261,8 @@ func TestClient(t *testing.T) {
 	defer func() { _ = l.Close() }()
 	go func() {
 		if c, err := l.Accept(); err == nil {
-			_, _ = c.Write([]byte("{\"error\":\"expected a command\"}\n"))
 			_, _ = bufio.NewReader(c).ReadString('\n')
+			_, _ = c.Write([]byte("{\"error\":\"expected a command\"}\n"))
 			_ = c.Close()
 		}
 	}()
