@@ -20,6 +20,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -527,6 +529,28 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
+// TestOptionsOfAll: a request for no resource of its own is answered as any other one: only to those who may ask, and within their bounds.
+func TestOptionsOfAll(t *testing.T) {
+	f, _ := paged(t, PageOff, false)
+	c, err := net.Dial("tcp", f.remote.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.WriteString(c, "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	a, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = a.Body.Close()
+	if a.StatusCode != 401 {
+		t.Errorf("%s", a.Status)
+	}
+}
+
 // TestCredentialFiles: a file that cannot be right, or that everybody may read, is an error that names it and shows no secret.
 func TestCredentialFiles(t *testing.T) {
 	ca, dir := newAuthority(t), t.TempDir()
@@ -544,6 +568,10 @@ func TestCredentialFiles(t *testing.T) {
 		i++
 		return file(t, dir, fmt.Sprint("f", i), []byte(s))
 	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	secret := "secret-secret-secret-secret-secret"
 	for _, c := range []struct {
 		r    Remote
@@ -552,6 +580,7 @@ func TestCredentialFiles(t *testing.T) {
 		{Remote{Tokens: open}, "open has a secret, and its mode 0644 lets every user have it: `chmod o= "},
 		{Remote{Tokens: filepath.Join(dir, "none")}, "none: no such file"},
 		{Remote{Tokens: dir}, "expected a file, found d"},
+		{Remote{Tokens: pipe}, "expected a file, found p"},
 		{Remote{Tokens: text("# nothing\n\n")}, "expected a token, found none"},
 		{Remote{Tokens: text("\nshort")}, ":2: expected a token of 32 to 512 characters, found 5"},
 		{Remote{Tokens: text(strings.Repeat("x", 513))}, "found 513"},

@@ -64,7 +64,7 @@ type API struct {
 	sessions sessions
 	now      func() time.Time
 	over     context.Context // done when the streams have to end
-	end      context.CancelFunc
+	endAll   context.CancelFunc
 }
 
 // New returns a server that does not serve yet.
@@ -79,12 +79,13 @@ func New(o Options) *API {
 		s.slots[l] = make(chan struct{}, maxRequests)
 		s.streams[l] = make(chan struct{}, maxStreams)
 	}
-	s.over, s.end = context.WithCancel(context.Background())
+	s.over, s.endAll = context.WithCancel(context.Background())
 	s.mux = s.routes()
 	s.http = &http.Server{
 		Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: readPatience, ReadTimeout: 2 * readPatience,
 		IdleTimeout: idlePatience, MaxHeaderBytes: maxHeader,
-		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true, // it would answer `OPTIONS *` of everybody, beside all bounds
+		ErrorLog:                     slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, innermost(c))
 		},
@@ -131,7 +132,7 @@ func (s *API) Serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	<-ctx.Done()
 	_ = s.handed.Close()
-	s.end()
+	s.endAll()
 	grace, enough := context.WithTimeout(context.WithoutCancel(ctx), endPatience)
 	defer enough()
 	if s.http.Shutdown(grace) != nil {
@@ -191,11 +192,11 @@ func (s *API) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if c == nil || !s.crowds[c.peer.Level].Begin(&c.place) {
+	if c == nil || !s.begin(c) {
 		busy("too many clients at once").write(w)
 		return
 	}
-	defer s.crowds[c.peer.Level].End(&c.place)
+	s.end(c) // of those that the gateway does not work for it is the last that gives way to a new client
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writePatience + usualPatience))
 	who, wrong := s.identify(c, r)
 	h.Set(LevelHeader, who.Level.String())
@@ -227,6 +228,12 @@ func strange(path string) *Problem {
 	return nil
 }
 
+// begin says that the gateway works for a client from now on; false if the client has lost its place. Until end it keeps the place.
+// Clients that are still to send a body or to read an answer may lose theirs: otherwise slow ones could have all places.
+func (s *API) begin(c *conn) bool { return s.crowds[c.peer.Level].Begin(&c.place) }
+
+func (s *API) end(c *conn) { s.crowds[c.peer.Level].End(&c.place) }
+
 // ofAPI reports whether a path is one of the API's own.
 func ofAPI(path string) bool { return path == "/v1" || strings.HasPrefix(path, "/v1/") }
 
@@ -234,12 +241,11 @@ func ofAPI(path string) bool { return path == "/v1" || strings.HasPrefix(path, "
 // may see the page's own files.
 func (s *API) mayAsk(who caller, wrong *Problem, r *http.Request, page bool) *Problem {
 	pace, rate, whose := s.readers, perSecond, "read-only clients"
-	switch who.Level {
-	case None:
+	switch {
+	case who.Level == None || foreign(r):
 		pace, rate, whose = s.unknown, strangers, "clients that have not proved who they are"
-	case Admin:
+	case who.Level == Admin:
 		pace = nil
-	case ReadOnly, levels:
 	}
 	if pace != nil && !pace.allow() {
 		p := kind(http.StatusTooManyRequests, "too-many-requests", fmt.Sprintf("%s may make %d requests a second together", whose, rate))
@@ -251,6 +257,9 @@ func (s *API) mayAsk(who caller, wrong *Problem, r *http.Request, page bool) *Pr
 			s.log.Warn("a client of the API was refused", "client", who.Name, "err", wrong)
 		}
 		return wrong
+	}
+	if foreign(r) {
+		return kind(http.StatusForbidden, "cross-origin", "the browser says that a page of another site asks")
 	}
 	if err := s.cross.Check(r); err != nil {
 		return kind(http.StatusForbidden, "cross-origin", err.Error())
@@ -308,6 +317,11 @@ func (s *API) carryOut(w http.ResponseWriter, t *route, q *request, level Level)
 	if q.body, err = readBody(w, q.http); err != nil {
 		return nil, err
 	}
+	c := q.http.Context().Value(connKey{}).(*conn)
+	if !s.begin(c) {
+		return nil, busy("a new client has taken the place of this one")
+	}
+	defer s.end(c)
 	// From here on the client owes nothing, and net/http would cancel the request at the deadline.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	patience := max(t.patience, usualPatience)

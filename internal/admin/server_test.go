@@ -8,10 +8,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"hushgate/internal/crowd"
 )
 
 // TestLevels: a read-only socket answers every GET and refuses everything else, before anything is done.
@@ -115,6 +118,54 @@ func TestStuckClients(t *testing.T) {
 	}
 	if n := r.crowds[ReadOnly].Len(); n > maxConns {
 		t.Errorf("%d connections", n)
+	}
+}
+
+// rival is a client that comes while another one reads or writes.
+type rival struct {
+	http.ResponseWriter
+	s    *API
+	came conn
+	in   bool // it got a place
+}
+
+func (v *rival) come() { v.in = v.in || v.s.crowds[ReadOnly].Admit(&v.came.place, &v.came) }
+
+func (v *rival) Read([]byte) (int, error) {
+	v.come()
+	return 0, io.ErrUnexpectedEOF
+}
+
+func (v *rival) Write(p []byte) (int, error) {
+	v.come()
+	return v.ResponseWriter.Write(p)
+}
+
+// TestSlowClientsGiveWay: a client that is still to send a body, or to read an answer, gives its place to a new one.
+func TestSlowClientsGiveWay(t *testing.T) {
+	for _, c := range []struct {
+		path string
+		body bool
+	}{{"/v1/status", true}, {"/v1/status", false}, {"/v1/nothing", false}, {"/v1/status?wrong=1", false}} {
+		s := New(Options{Gateway: &fake{}, Log: discard})
+		s.crowds[ReadOnly] = crowd.New(1)
+		ours, theirs := net.Pipe()
+		v := &rival{s: s, ResponseWriter: httptest.NewRecorder()}
+		var body io.Reader
+		if c.body {
+			body = v
+		}
+		slow := &conn{Conn: ours, peer: Peer{ReadOnly, "slow"}}
+		s.crowds[ReadOnly].Admit(&slow.place, slow)
+		q := httptest.NewRequestWithContext(context.WithValue(t.Context(), connKey{}, slow), "GET", c.path, body)
+		s.serve(v, q)
+		if !v.in {
+			t.Errorf("%+v: a new client was kept out", c)
+		}
+		_ = theirs.SetReadDeadline(time.Now().Add(time.Second))
+		if _, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("%+v: the slow client has its connection still: %v", c, err)
+		}
 	}
 }
 

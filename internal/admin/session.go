@@ -27,7 +27,7 @@ const (
 // bounded, and end with the process.
 const (
 	sessionPath = "/session"
-	sessionMost = 64
+	sessionMost = 64             // of a level
 	sessionLife = 12 * time.Hour // at the most
 	sessionIdle = 2 * time.Hour  // without a request
 	pageHeader  = "X-Hushgate-Page"
@@ -36,6 +36,7 @@ const (
 // session belongs to one browser.
 type session struct {
 	token    [sha256.Size]byte // the digest of the token that began it
+	level    Level             // of the token then
 	begun    time.Time
 	last     time.Time     // request
 	finished chan struct{} // closed at its end
@@ -51,25 +52,29 @@ type sessions struct {
 	all map[[sha256.Size]byte]*session
 }
 
-// begin adds a session, and returns its key. If there are too many, the one that was used longest ago ends.
-func (s *sessions) begin(token [sha256.Size]byte, now time.Time) (key string) {
+// begin adds a session of a token, and returns its key. If its level has too many, the one that was used longest ago ends: read-only
+// clients end no session of an administrator.
+func (s *sessions) begin(t *token, now time.Time) (key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all == nil {
 		s.all = map[[sha256.Size]byte]*session{}
 	}
-	for len(s.all) >= sessionMost {
-		var oldest [sha256.Size]byte
-		var at time.Time
-		for d, v := range s.all {
-			if at.IsZero() || v.last.Before(at) {
-				oldest, at = d, v.last
-			}
+	var oldest [sha256.Size]byte
+	n := 0
+	for d, v := range s.all {
+		if v.level != t.level {
+			continue
 		}
+		if n++; n == 1 || v.last.Before(s.all[oldest].last) {
+			oldest = d
+		}
+	}
+	if n >= sessionMost {
 		s.drop(oldest)
 	}
 	key = rand.Text() + rand.Text() // 260 bits
-	s.all[sha256.Sum256([]byte(key))] = &session{token: token, begun: now, last: now, finished: make(chan struct{})}
+	s.all[sha256.Sum256([]byte(key))] = &session{token: t.digest, level: t.level, begun: now, last: now, finished: make(chan struct{})}
 	return key
 }
 
@@ -161,6 +166,16 @@ func (s *API) visitor(keys *credentials, who *caller, r *http.Request) *Problem 
 	return nil
 }
 
+// foreign reports whether a browser says that another site's page asks. It could not read the answer. But it could ask so often, and
+// hold so many streams, that others have to wait. Somebody who follows a link is welcome.
+func foreign(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "cross-site", "same-site":
+		return r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document"
+	}
+	return false
+}
+
 func safe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
@@ -240,7 +255,7 @@ func (s *API) signIn(w http.ResponseWriter, r *http.Request, who caller) {
 		return
 	}
 	s.sessions.finish(cookieKey(r))
-	setCookie(w, r, s.sessions.begin(t.digest, s.now()))
+	setCookie(w, r, s.sessions.begin(t, s.now()))
 	s.log.Info("api", "by", who.Name, "asked", "POST "+sessionPath, "err", nil)
 	s.writeSession(w, Session{Level: max(t.level, who.Level).String(), Session: true, Tokens: true})
 }

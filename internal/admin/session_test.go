@@ -168,6 +168,26 @@ func TestRebinding(t *testing.T) {
 	s.expect(200, "uptime_ms", "GET", "/v1/status", "", bearer(readToken)...) // a token is proof enough, and no page has it
 }
 
+// TestForeignPages: a page of another site gets nothing of a browser's visitor, not even requests whose answer it could not read, and
+// takes nothing of what others may ask for. A link leads to the page.
+func TestForeignPages(t *testing.T) {
+	f, _ := paged(t, PageOpen, false)
+	still := &pace{perSecond: 1, burst: 20, now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
+	f.readers = still
+	s := f.seat(t)
+	for _, site := range []string{"cross-site", "same-site"} {
+		for _, path := range []string{"/v1/status", "/v1/verdicts", "/session", "/"} {
+			s.expect(403, "cross-origin", "GET", path, "", "Sec-Fetch-Site", site, "Sec-Fetch-Mode", "no-cors")
+			s.expect(403, "cross-origin", "GET", path, "", "Sec-Fetch-Site", site, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "iframe")
+		}
+	}
+	if !still.at.IsZero() {
+		t.Error("foreign pages take the turns of read-only clients")
+	}
+	s.expect(200, "the page for", "GET", "/", "", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document")
+	s.expect(200, "uptime_ms", "GET", "/v1/status", "", "Sec-Fetch-Site", "none")
+}
+
 // TestVisitors: where the page is open, who has not signed in may look and do nothing. Where it is off there is none, and
 // cookies count for nothing.
 func TestVisitors(t *testing.T) {
@@ -231,6 +251,8 @@ func TestSessionsEnd(t *testing.T) {
 	f.set(t, f.remote)
 	s.expect(401, "", "GET", "/v1/status", "")
 
+	bob := f.seat(t)
+	bob.expect(200, "", "POST", "/session", "", bearer(strings.Repeat("b", 40))...)
 	var first *seat
 	for i := range sessionMost + 1 {
 		one := f.seat(t)
@@ -241,7 +263,8 @@ func TestSessionsEnd(t *testing.T) {
 		wait(time.Millisecond)
 	}
 	first.expect(401, "", "GET", "/v1/status", "")
-	if n := len(f.sessions.all); n != sessionMost {
+	bob.expect(200, "", "GET", "/v1/status", "") // those of the other level took no place of his
+	if n := len(f.sessions.all); n != sessionMost+1 {
 		t.Errorf("%d sessions", n)
 	}
 }

@@ -100,6 +100,15 @@ func (a *API) watch(w http.ResponseWriter, r *http.Request) {
 		problemOf(err).write(w)
 		return
 	}
+	if r.Method == http.MethodHead { // there is nothing to wait for
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		return
+	}
+	c := r.Context().Value(connKey{}).(*conn)
+	if !a.begin(c) {
+		return
+	}
+	defer a.end(c)
 	select {
 	case a.streams[who.Level] <- struct{}{}:
 		defer func() { <-a.streams[who.Level] }()

@@ -79,6 +79,20 @@ func TestVerdictIsDescribed(t *testing.T) {
 	}
 }
 
+// TestHeadOfStream: who asks for the header alone gets it, and no stream.
+func TestHeadOfStream(t *testing.T) {
+	r := newRig(t)
+	c := r.dial(t, ReadOnly, strings.Repeat("HEAD /v1/verdicts HTTP/1.1\r\nHost: x\r\n\r\n", 2))
+	in := bufio.NewReader(c)
+	for range 2 {
+		a, err := http.ReadResponse(in, &http.Request{Method: "HEAD"})
+		if err != nil || a.StatusCode != 200 || a.Header.Get("Content-Type") != "application/x-ndjson" {
+			t.Fatal(a, err)
+		}
+		_ = a.Body.Close()
+	}
+}
+
 // TestManyStreams: streams are bounded, take no place of other requests, and end with the process.
 func TestManyStreams(t *testing.T) {
 	r := newRig(t)
@@ -95,7 +109,7 @@ func TestManyStreams(t *testing.T) {
 		t.Errorf("%s", a.Status)
 	}
 	began := time.Now()
-	r.end()
+	r.endAll()
 	for len(r.streams[ReadOnly]) > 0 {
 		if time.Since(began) > 10*time.Second {
 			t.Fatalf("%d streams go on", len(r.streams[ReadOnly]))
