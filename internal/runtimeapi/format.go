@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // values are the values of fields, by name. A field without one is empty in CSV and left out elsewhere.
@@ -48,10 +49,10 @@ func quoted(s string) string {
 // plain replaces what would end a line or confuse a terminal: some texts come from servers.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '?'
+		if unicode.IsPrint(r) {
+			return r
 		}
-		return r
+		return '?'
 	}, s)
 }
 

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hushgate/internal/admin"
 	"hushgate/internal/crowd"
 )
@@ -24,6 +26,8 @@ const (
 	patience      = time.Minute      // for one turn; a change waits for a reload that is going on
 	endPatience   = time.Second      // at the end of the process
 	maxTimeout    = 24 * time.Hour   // that a client may set for itself
+
+	acceptPause = 100 * time.Millisecond // while the machine cannot have more connections
 )
 
 // Socket describes a socket for `show cli sockets`.
@@ -91,6 +95,13 @@ func (s *Server) Serve(ctx context.Context, listeners ...*Listener) error {
 func (s *Server) accept(ctx context.Context, l *Listener, group *sync.WaitGroup) error {
 	for {
 		conn, err := l.Accept()
+		if err != nil && isShortage(err) {
+			select {
+			case <-time.After(acceptPause):
+				continue
+			case <-ctx.Done():
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -111,6 +122,13 @@ func (s *Server) accept(ctx context.Context, l *Listener, group *sync.WaitGroup)
 			c.talk(ctx)
 		})
 	}
+}
+
+// isShortage reports whether the machine lacks what a connection needs. That passes, and others may be to blame for it: the gateway
+// goes on.
+func isShortage(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) ||
+		errors.Is(err, unix.ECONNABORTED)
 }
 
 // client is a connected client.
@@ -182,7 +200,7 @@ func (c *client) answer(ctx context.Context, words []string) bool {
 	if c.prompt {
 		text += "> "
 	}
-	return c.write(text) == nil
+	return c.send(text) == nil
 }
 
 // carryOut carries out a command and returns the answer. It does not panic.

@@ -2,14 +2,21 @@ package runtimeapi
 
 import (
 	"bufio"
+	"context"
 	"io"
+	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hushgate/internal/admin"
+	"hushgate/internal/crowd"
 )
 
 // TestAnswers: what has no counterpart in HAProxy.
@@ -89,6 +96,68 @@ func TestHangingClients(t *testing.T) {
 	short, _ := start(t, newFake(), Options{Timeout: time.Millisecond, MaxConn: 3})
 	if got := ask(t, short[User], ""); got != "" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestUnreadAnswers: clients that ask for much and read nothing give way to new ones.
+func TestUnreadAnswers(t *testing.T) {
+	s := New(Options{Gateway: newFake(), Log: slog.New(slog.DiscardHandler), MaxConn: 1})
+	ours, theirs := net.Pipe()
+	defer func() { _ = theirs.Close() }()
+	c := &client{server: s, conn: ours}
+	s.crowds[User].Admit(&c.place, ours)
+	done := make(chan bool)
+	go func() { done <- c.answer(t.Context(), []string{"show", "version"}) }()
+	if _, err := theirs.Read(make([]byte, 1)); err != nil { // it is writing, and waits for us to read the rest
+		t.Fatal(err)
+	}
+	var next crowd.Place
+	if !s.crowds[User].Admit(&next, theirs) {
+		t.Error("a new client is kept out")
+	}
+	_ = theirs.Close()
+	if <-done {
+		t.Error("the client that gave way is asked for more")
+	}
+}
+
+// short is a listener on a machine that has no descriptors left for a while.
+type short struct {
+	net.Listener
+	times int
+}
+
+func (s *short) Accept() (net.Conn, error) {
+	if s.times--; s.times >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", unix.ENFILE)}
+	}
+	return s.Listener.Accept()
+}
+
+// TestShortage: the server goes on when the machine has had no descriptor for a new client.
+func TestShortage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	s := New(Options{Gateway: newFake(), Log: slog.New(slog.DiscardHandler), Timeout: time.Minute, MaxConn: 1})
+	go func() { ended <- s.Serve(ctx, &Listener{&short{l, 2}, User}) }()
+	if got := ask(t, path, "show cli level\n"); got != "user\n\n" {
+		t.Errorf("%q", got)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPlain: what could be an order for a terminal, or turn text around, is not written.
+func TestPlain(t *testing.T) {
+	if got, want := plain("a\u009b31mb\u202ec\x1b\u2028é"), "a?31mb?c??é"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
