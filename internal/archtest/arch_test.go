@@ -69,7 +69,7 @@ var rules = map[string]rule{
 		"dataplane dataplane/port health internal/firewall internal/instance internal/netenv internal/plan internal/privilege internal/wire",
 		"an examination reads a plan and the machine, and changes neither",
 	},
-	"internal/metrics": {"dataplane internal/admin internal/mono", "metrics are what the control API shows, in other words"},
+	"internal/metrics": {"dataplane internal/admin internal/crowd internal/mono", "metrics are what the control API shows, in other words"},
 	"internal/drive": {
 		"dataplane dataplane/port internal/mono internal/netenv internal/wire tcpstate",
 		"the loop knows no configuration, no log of connections, and no servers",

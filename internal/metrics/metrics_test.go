@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"hushgate/dataplane"
 	"hushgate/internal/admin"
+	"hushgate/internal/crowd"
 	"hushgate/internal/mono"
 )
 
@@ -256,20 +258,39 @@ func TestMoves(t *testing.T) {
 	}
 }
 
-// TestHostileClients: clients that send nothing, or nonsense, do not keep Prometheus out for longer than they may take.
+// TestGivingWay: a client that does not take its answer gives its place to a new one, and one that is being worked for does not.
+func TestGivingWay(t *testing.T) {
+	room := crowd.New(1)
+	ours, theirs := net.Pipe()
+	defer func() { _ = theirs.Close() }()
+	slow, other := &guest{Conn: ours}, &guest{}
+	room.Admit(&slow.place, slow)
+	h := served(room, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if room.Admit(&other.place, other) {
+			t.Error("it lost its place while it was worked for")
+		}
+		_, _ = w.Write([]byte("x"))
+		if !room.Admit(&other.place, other) {
+			t.Error("it keeps its place while it does not read")
+		}
+	}))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(context.WithValue(t.Context(), guestKey{}, slow), "GET", "/metrics", nil))
+}
+
+// TestHostileClients: clients that send nothing, or nonsense, or take no answers, do not keep Prometheus out.
 func TestHostileClients(t *testing.T) {
 	at := free(t)
 	s := NewServer(New(viewer{}), slog.New(slog.DiscardHandler))
 	defer s.Close()
 	serve(t, s, at)
 	var d net.Dialer
-	for range maxConns - 1 {
+	for i := range 3 * maxConns {
 		c, err := d.DialContext(t.Context(), "tcp", at.String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = c.Close() }()
-		_, _ = c.Write([]byte("GET / HT"))
+		_, _ = c.Write([]byte([]string{"", "GET / HT", strings.Repeat("GET /none HTTP/1.1\r\nHost: x\r\n\r\n", 60)}[i%3]))
 	}
 	if code, text := get1(t, at); code != http.StatusOK {
 		t.Errorf("%d: %s", code, text)

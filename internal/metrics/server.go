@@ -12,13 +12,14 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/net/netutil"
 	"golang.org/x/sys/unix"
+
+	"hushgate/internal/crowd"
 )
 
 // The limits for clients, who may be anybody that reaches the address.
 const (
-	maxConns      = 32
+	maxConns      = 32      // a new one takes the place of the one that has been without a request for longest
 	maxHeader     = 8 << 10 // octets
 	readPatience  = 5 * time.Second
 	writePatience = 20 * time.Second
@@ -99,13 +100,20 @@ func (c *Change) Commit() {
 	if c.l == nil {
 		return
 	}
+	room := crowd.New(maxConns)
 	h := &http.Server{
-		Handler: s.handler, ReadHeaderTimeout: readPatience, ReadTimeout: readPatience, WriteTimeout: writePatience, IdleTimeout: idlePatience,
+		Handler: served(room, s.handler), ReadHeaderTimeout: readPatience, ReadTimeout: readPatience, WriteTimeout: writePatience, IdleTimeout: idlePatience,
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, guestKey{}, c) },
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if state == http.StateClosed {
+				room.Leave(&c.(*guest).place)
+			}
+		},
 	}
 	s.http = h
 	s.done.Go(func() {
-		if err := h.Serve(netutil.LimitListener(c.l, maxConns)); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		if err := h.Serve(&gate{c.l, room}); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("metrics are not served any more", "address", c.at, "err", err)
 		}
 	})
