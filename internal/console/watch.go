@@ -213,7 +213,7 @@ func (f *follower) show(line []byte, v *admin.Verdict, lost uint64) error {
 		_, _ = fmt.Fprintf(f.notes, "%d verdicts were missed: they came faster than they were read\n", lost)
 		return nil
 	}
-	text := string(line)
+	text := string(escaped(line))
 	if !f.json {
 		text = verdictLine(v)
 	}

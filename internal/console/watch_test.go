@@ -98,3 +98,15 @@ func TestNamesAreComplete(t *testing.T) {
 		t.Errorf("present phases: %s", got)
 	}
 }
+
+// TestWatchedJSON: lines are passed on as JSON, without what a terminal could take for an order.
+func TestWatchedJSON(t *testing.T) {
+	var b strings.Builder
+	f := follower{w: &b, json: true}
+	if err := f.show([]byte("{\"frontend\":\"a\u009b31m\u202e\u00e9\"}"), &admin.Verdict{}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := b.String(), `{"frontend":"a\u009b31m\u202eé"}`+"\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
