@@ -99,7 +99,7 @@ func (s *configFlags) site(cmd *cobra.Command, from []string) (*doctor.Site, err
 	g := &cfg.Global
 	return &doctor.Site{
 		Plan: p, Network: machine, From: addrs,
-		Says: doctor.Says{Announce: g.Announce, Sysctls: g.Firewall.Sysctls, MaxConn: g.MaxConn, ReceiveBuffer: g.ReceiveBuffer},
+		Says: doctor.Says{Announce: g.Announce, Sysctls: g.Firewall.Sysctls, MaxConn: g.MaxConn, ReceiveBuffer: g.ReceiveBuffer, Recall: g.Recall},
 	}, nil
 }
 

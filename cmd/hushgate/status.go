@@ -61,14 +61,19 @@ func newStatusCommand() *cobra.Command {
 		Example: "  hushgate status --check --warning-servers 2 --critical-connections 90\n" +
 			"  hushgate status --wait-ready --timeout 1m && echo 'mail flows'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := limits.Check(); err != nil {
+			err := limits.Check()
+			switch {
+			case err != nil:
+			case timeout <= 0:
+				err = fmt.Errorf("--timeout: expected more than 0, found %v", timeout)
+			case check && (wait || a.json) || wait && a.json:
+				err = errors.New("expected one of --check, --wait-ready and --json, found more")
+			}
+			if err != nil {
+				if check { // monitoring shows what is on standard output alone
+					fmt.Fprintf(cmd.OutOrStdout(), "HUSHGATE UNKNOWN - %v\n", err)
+				}
 				return unknownIf(err)
-			}
-			if timeout <= 0 {
-				return unknownIf(fmt.Errorf("--timeout: expected more than 0, found %v", timeout))
-			}
-			if check && (wait || a.json) || wait && a.json {
-				return unknownIf(errors.New("expected one of --check, --wait-ready and --json, found more"))
 			}
 			if !wait && !check {
 				return a.connect().Status(cmd.Context(), cmd.OutOrStdout(), a.json, screenOf(cmd.OutOrStdout()))

@@ -287,6 +287,8 @@ func (c *Client) WaitReady(ctx context.Context) error {
 			return nil
 		case why == nil && s.State == admin.StateStopping:
 			why = errors.New("it is ending")
+		case why == nil && s.Servers.Usable > 0:
+			why = errors.New("no health check of a server has succeeded yet")
 		case why == nil:
 			why = fmt.Errorf("%d of %d servers take new connections", s.Servers.Usable, s.Servers.Total)
 		case errors.Is(why, ErrDenied):

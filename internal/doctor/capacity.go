@@ -15,12 +15,13 @@ const (
 	perConnection = 128
 	perPass       = 32
 	perClient     = 56
+	perRecalled   = 270 // see internal/recall
 )
 
 // capacity compares what the tables can grow to with the machine.
 func capacity(_ context.Context, s *Site) (list []Finding) {
 	known := s.Plan.Tables.Memory.WithDefaults()
-	need := uint64(s.Says.MaxConn)*perConnection + uint64(known.Passes)*perPass + uint64(known.Clients)*perClient
+	need := uint64(s.Says.MaxConn)*perConnection + uint64(known.Passes)*perPass + uint64(known.Clients)*perClient + uint64(s.Says.Recall)*perRecalled
 	queues := uint64(len(s.links())*s.Plan.Shards) * uint64(cmp.Or(s.Says.ReceiveBuffer, port.DefaultReceiveBuffer))
 	list = append(list, memory(need, queues, available(s.read("proc/meminfo"))))
 	if s.Plan.Shards > s.Network.Processors {
@@ -41,7 +42,7 @@ func memory(need, queues, free uint64) Finding {
 	case free == 0:
 		return Finding{Subject: "memory", Grade: Unknown, Found: "/proc/meminfo cannot be read"}
 	case need+queues > free:
-		return Finding{Subject: "memory", Grade: Warning, Found: text, Means: "a flood could bring the machine to its end", Mend: "lower maxconn or pass-entries, or add memory"}
+		return Finding{Subject: "memory", Grade: Warning, Found: text, Means: "a flood could bring the machine to its end", Mend: "lower maxconn, pass-entries or recall, or add memory"}
 	}
 	return Finding{Subject: "memory", Found: text}
 }

@@ -29,6 +29,7 @@ type Says struct {
 	Sysctls       bool // it sets the kernel's settings that it needs
 	MaxConn       int  // connections in all phases
 	ReceiveBuffer int  // of each packet socket, in octets; 0: the default
+	Recall        int  // connections that have ended and are remembered
 }
 
 // DefaultFrom are addresses that no machine on the Internet has: of the networks for benchmarks (RFC 2544) and for

@@ -13,6 +13,8 @@ import (
 	"hushgate/internal/admin"
 	"hushgate/internal/config"
 	"hushgate/internal/connlog"
+	"hushgate/internal/plan"
+	"hushgate/internal/wire"
 )
 
 // What an administrator sets while the gateway runs counts in the place of what the configuration says, until it is taken back or
@@ -81,6 +83,24 @@ func (r serverRecord) inherited(was, is bool) serverRecord {
 func (t *serverStates) takes(id int) bool {
 	r := &t.records[id]
 	return r.up && r.hand.effective(t.servers[id].Up) == admin.ServerReady
+}
+
+// proved reports whether some server takes connections that has passed one of the given checks, or is in none of them. A server counts
+// as up from the start, before anybody has asked it.
+func (t *serverStates) proved(list []plan.Check) bool {
+	asked := map[dataplane.ServerID]bool{}
+	for i := range list {
+		asked[list[i].ServerID] = asked[list[i].ServerID] || !list[i].Visit
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.records {
+		r, id := &t.records[i], dataplane.ServerID(i)
+		if t.servers[i].Addr != (wire.Addr{}) && t.takes(i) && (!asked[id] || r.hand.unchecked || r.checks > r.failures) {
+			return true
+		}
+	}
+	return false
 }
 
 // checks reports whether a server is to be checked.

@@ -374,3 +374,25 @@ func TestClientsByHand(t *testing.T) {
 		t.Errorf("%+v, %v", m, err)
 	}
 }
+
+// TestProved: a server that nobody has asked yet counts as up, but does not make the gateway ready.
+func TestProved(t *testing.T) {
+	o := newOperated(t, 1)
+	list := []plan.Check{{ServerID: 0}, {ServerID: 1}, {ServerID: 2}}
+	check := func(what string, list []plan.Check, want bool) {
+		t.Helper()
+		if got := o.state.proved(list); got != want {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+	check("no checks", nil, true)
+	check("before the first check", list, false)
+	check("one has no checks", list[1:], true)
+	check("one has visits alone", append([]plan.Check{{ServerID: 0, Visit: true}}, list[1:]...), true)
+	o.state.checked(0, &health.Report{Result: health.Result{Code: health.L4CON}}, time.Now())
+	check("a check has failed", list, false)
+	o.state.checked(1, &health.Report{Result: health.Result{Code: health.L7OK}}, time.Now())
+	check("a check has succeeded", list, true)
+	o.state.change(1, false)
+	check("it is down again", list, false)
+}

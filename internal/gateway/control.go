@@ -100,7 +100,7 @@ func (c control) Status(ctx context.Context) (admin.Status, error) {
 	if c.stopping() {
 		v.State = admin.StateStopping
 	}
-	v.Ready = v.State == admin.StateRunning && up > 0
+	v.Ready = v.State == admin.StateRunning && c.state.proved(now.plan.Tables.Checks)
 	for i, n := range counts.Stats.Phase {
 		v.Connections[dataplane.Phase(i).String()] = max(n, 0)
 	}

@@ -162,6 +162,13 @@ func TestStatus(t *testing.T) {
 	}
 	o.state.change(0, false)
 	s, err := o.Status(t.Context())
+	if err != nil || s.Ready {
+		t.Errorf("before any check has succeeded: %+v, %v", s, err)
+	}
+	for id := range o.state.names {
+		o.state.checked(dataplane.ServerID(id), &health.Report{Result: health.Result{Code: health.L7OK}}, time.Now())
+	}
+	s, err = o.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
