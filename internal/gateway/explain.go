@@ -170,17 +170,21 @@ func (c control) explainNetwork(ctx context.Context, n netip.Prefix, limit int, 
 	return err
 }
 
-// whole puts the parts of a list together, until it is whole or as long as may be. It reports whether there may be more.
+// whole puts the parts of a list together, until it is whole or as long as may be. It reports whether there is more. A part that is full
+// has a cursor even if nothing follows, so only an entry beyond the limit proves that there is more.
 func whole[T any](limit int, part func(cursor string, left int) ([]T, string, error)) (all []T, more bool, err error) {
-	for cursor := ""; len(all) < limit; {
-		some, next, err := part(cursor, limit-len(all))
+	for cursor := ""; len(all) <= limit; {
+		some, next, err := part(cursor, limit+1-len(all))
 		if err != nil {
 			return nil, false, err
 		}
 		all = append(all, some...)
 		if cursor = next; next == "" {
-			return all, false, nil
+			break
 		}
 	}
-	return all, true, nil
+	if len(all) > limit {
+		return all[:limit], true, nil
+	}
+	return all, false, nil
 }

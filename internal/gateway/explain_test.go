@@ -85,6 +85,52 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestExplainNetworkWhole: a network of which there are exactly as many passes, offenders and clients as may be shown is shown whole, and
+// does not claim that there are more; with one place less there are.
+func TestExplainNetworkWhole(t *testing.T) {
+	for network, clients := range map[string][]string{
+		"198.18.0.0/24": {"198.18.0.7", "198.18.0.8"}, "2001:db8::/32": {"2001:db8:0:1::7", "2001:db8:0:2::7"},
+	} {
+		for kind, add := range map[string]func(o *operated, a netip.Addr) error{
+			"pass": func(o *operated, a netip.Addr) error { return o.GrantPass(t.Context(), a) },
+			"offender": func(o *operated, a netip.Addr) error {
+				_, err := o.ListOffender(t.Context(), netip.PrefixFrom(a, a.BitLen()), time.Hour)
+				return err
+			},
+			"kernel": func(o *operated, a netip.Addr) error { // one that a shard knows too is one entry
+				_, err := o.ListOffender(t.Context(), netip.PrefixFrom(a, a.BitLen()), time.Hour)
+				o.kept.put(&fakeSet{in: map[netip.Prefix]time.Duration{netip.PrefixFrom(a, map[bool]int{true: 32, false: 64}[a.Is4()]).Masked(): time.Hour}})
+				return err
+			},
+			"client": func(o *operated, a netip.Addr) error {
+				if a.Is4() { // the services have no other addresses
+					o.connect(t, a.String(), 5000, 0)
+				}
+				return nil
+			},
+		} {
+			o := newOperated(t, 2)
+			for _, c := range clients {
+				if err := add(o, netip.MustParseAddr(c)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			v, err := o.Explain(t.Context(), netip.MustParsePrefix(network), 9)
+			n := max(len(v.Passes), len(v.Offenders), len(v.Clients))
+			if err != nil || v.Partial || n != 2 && (kind != "client" || n != 0) {
+				t.Fatalf("%s, %s: %+v, %v", network, kind, v, err)
+			}
+			for limit := 1; limit <= 3 && n > 0; limit++ {
+				v, err := o.Explain(t.Context(), netip.MustParsePrefix(network), limit)
+				if err != nil || max(len(v.Passes), len(v.Offenders), len(v.Clients)) != min(limit, n) || v.Partial != (limit < n) {
+					t.Errorf("%s, %s, limit %d: %+v, %v", network, kind, limit, v, err)
+				}
+			}
+			o.kept.put(nil)
+		}
+	}
+}
+
 // TestOutlook: what the next connection would get has what DNS lists have said already, a rule about the signature that the client had,
 // the stress of its shard, and the kernel's set.
 func TestOutlook(t *testing.T) {
