@@ -52,7 +52,7 @@ func newExplainCommand() *cobra.Command {
 	cmd.Flags().StringArrayVar(&logs, "log", nil, "answer from this log `FILE`; may be repeated")
 	cmd.Flags().StringArrayVar(&captures, "capture", nil, "answer from this capture `FILE`; may be repeated")
 	cmd.Flags().UintSliceVar(&ports, "port", []uint{25}, "ports of services in captures")
-	cmd.Flags().IntVar(&most, "last", 20, "how many connections are shown")
+	cmd.Flags().IntVar(&most, "last", 20, "how many connections, and offender lines of logs, are shown")
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	return cmd
 }

@@ -14,7 +14,18 @@ type Explanation struct {
 	Passes      []Pass            `json:"passes"`
 	Offenders   []Offender        `json:"offenders"`
 	Clients     []ClientUsage     `json:"clients"`
-	Partial     bool              `json:"partial"` // the last three lists have more
+	// BecameOffender has what logs say of that, the latest first. It is empty in a gateway's answer.
+	BecameOffender []BecameOffender `json:"became_offender"`
+	Partial        bool             `json:"partial"` // the last four lists have more
+}
+
+// BecameOffender is what a log says of a client that has become an offender.
+type BecameOffender struct {
+	Client   string    `json:"client"` // a network
+	Time     time.Time `json:"time"`
+	ForMs    int64     `json:"for_ms"`
+	Frontend string    `json:"frontend"`
+	Lines    []string  `json:"lines"`
 }
 
 // Remembered says how far back the memory of connections goes.

@@ -147,7 +147,7 @@ func (f *fake) Explain(ctx context.Context, client netip.Prefix, limit int) (Exp
 		},
 		DNSAnswers: []DNSAnswer{{"dnsbl.example", "listed", []string{"127.0.0.2"}, 3, 5}},
 		Lists:      []string{"bad"}, Passes: []Pass{{"198.18.0.7/32", 1, 2}}, Offenders: []Offender{{"198.18.0.7/32", true, ms(1), []int64{2, 1}, true}, {"198.18.0.8/32", true, nil, []int64{}, true}},
-		Clients: []ClientUsage{{"198.18.0.7/32", 1, 2}},
+		Clients: []ClientUsage{{"198.18.0.7/32", 1, 2}}, BecameOffender: []BecameOffender{{"198.18.0.7/32", moment, 1, "ft", []string{"line"}}},
 	}, f.enter(ctx)
 }
 

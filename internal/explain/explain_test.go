@@ -207,6 +207,7 @@ func TestNothingObeyed(t *testing.T) {
 	v.Client, v.Lists = evil, []string{evil}
 	v.Next = []admin.Outlook{{Frontend: evil, Rule: evil}}
 	v.Passes, v.Offenders = []admin.Pass{{Client: evil}}, []admin.Offender{{Client: evil}}
+	v.BecameOffender = []admin.BecameOffender{{Client: evil, Frontend: evil}}
 	v.DNSAnswers = []admin.DNSAnswer{{List: evil}}
 	v.Remembered.Capture = evil
 	v.Connections[0].Capture, v.Connections[0].Connection.Service, v.Connections[0].Connection.Signature = evil, evil, evil
@@ -230,6 +231,7 @@ func FuzzLogs(f *testing.F) {
 		f.Add(text[:min(len(text), 900)], uint8(24), uint8(3))
 	}
 	f.Add([]byte("198.18.0.7:1 [27/Nov/2026:10:00:00.000] f\x1bt bk/s 1/1/1 1 -- 1/1/1/1/0 0/0\n"), uint8(32), uint8(0))
+	f.Add([]byte(offenderLog), uint8(32), uint8(0))
 	f.Fuzz(func(t *testing.T, log []byte, bits, most uint8) {
 		for _, of := range []string{"198.18.0.12", "2001:db8:1::12"} {
 			a := netip.MustParseAddr(of)
@@ -249,6 +251,14 @@ func FuzzLogs(f *testing.F) {
 				c := &v.Connections[i].Connection
 				if !who.Contains(netip.MustParseAddr(c.Client)) || i > 0 && v.Connections[i-1].Connection.Time.Before(c.Time) {
 					t.Fatalf("connection %d: %+v", i, c)
+				}
+			}
+			if n := len(v.BecameOffender); n > 1+int(most)%5 {
+				t.Fatalf("%d offender lines", n)
+			}
+			for i, o := range v.BecameOffender {
+				if !who.Overlaps(netip.MustParsePrefix(o.Client)) || i > 0 && v.BecameOffender[i-1].Time.Before(o.Time) {
+					t.Fatalf("offender line %d: %+v", i, o)
 				}
 			}
 			var b bytes.Buffer

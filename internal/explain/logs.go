@@ -32,13 +32,14 @@ func Logs(logs []string, who netip.Prefix, most int, now time.Time) (admin.Expla
 	return s.answer(), failed
 }
 
-// search collects the latest connections.
+// search collects the latest connections, and the latest lines about offenders.
 type search struct {
 	admin.Explanation
-	who   netip.Prefix
-	most  int
-	found []numbered
-	n     int
+	who       netip.Prefix
+	most      int
+	found     []numbered
+	offenders []became
+	n         int
 }
 
 // numbered is a record with its place in the logs, which tells the order where there are no times.
@@ -51,6 +52,7 @@ func newSearch(who netip.Prefix, most int) *search {
 	return &search{who: who, most: most, Explanation: admin.Explanation{
 		Client: name(who), Verdicts: map[string]uint64{}, Connections: []admin.PastConnection{}, Next: []admin.Outlook{}, Lists: []string{},
 		DNSAnswers: []admin.DNSAnswer{}, Passes: []admin.Pass{}, Offenders: []admin.Offender{}, Clients: []admin.ClientUsage{},
+		BecameOffender: []admin.BecameOffender{},
 	}}
 }
 
@@ -59,6 +61,10 @@ func (s *search) answer() admin.Explanation {
 	s.cut()
 	for i := range s.found {
 		s.Connections = append(s.Connections, logged(s.found[i].rec))
+	}
+	s.cutOffenders()
+	for i := range s.offenders {
+		s.BecameOffender = append(s.BecameOffender, s.offenders[i].shown())
 	}
 	return s.Explanation
 }
@@ -70,6 +76,9 @@ func (s *search) take(rec *logread.Record) {
 		for _, n := range rec.Counts {
 			s.Remembered.Unnamed += n
 		}
+		return
+	case logread.Offender:
+		s.offender(rec)
 		return
 	default:
 		return

@@ -54,6 +54,7 @@ func Write(w io.Writer, v *admin.Explanation, from Source) error {
 		p.known(v)
 		p.next(v)
 	}
+	p.became(v)
 	for i := range v.Connections {
 		p.past(&v.Connections[i])
 	}
@@ -129,6 +130,25 @@ func (p *page) known(v *admin.Explanation) {
 	}
 	for i := range v.DNSAnswers {
 		p.dnsAnswer(&v.DNSAnswers[i])
+	}
+}
+
+// became writes what logs say of when the client became an offender. Logs do not say when later early talk made that time longer.
+func (p *page) became(v *admin.Explanation) {
+	for i := range v.BecameOffender {
+		b := &v.BecameOffender[i]
+		text := fmt.Sprintf("became an offender at an unknown time, for %s", period(b.ForMs))
+		if !b.Time.IsZero() {
+			until := b.Time.Add(time.Duration(b.ForMs) * time.Millisecond)
+			text = fmt.Sprintf("became an offender %s, until %s", b.Time.Local().Format(clockTime), until.Local().Format(clockTime))
+		}
+		if b.Frontend != "" {
+			text += ", frontend " + b.Frontend
+		}
+		p.line("  early talk: %s %s", b.Client, text)
+	}
+	if len(v.BecameOffender) > 0 && v.Partial {
+		p.line("  and earlier: --last shows more")
 	}
 }
 

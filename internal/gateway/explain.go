@@ -28,6 +28,7 @@ func (c control) Explain(ctx context.Context, client netip.Prefix, limit int) (a
 	v := admin.Explanation{
 		Client: client.String(), Verdicts: map[string]uint64{}, Connections: []admin.PastConnection{}, Next: []admin.Outlook{},
 		Lists: []string{}, DNSAnswers: []admin.DNSAnswer{}, Passes: []admin.Pass{}, Offenders: []admin.Offender{}, Clients: []admin.ClientUsage{},
+		BecameOffender: []admin.BecameOffender{},
 	}
 	if client.IsSingleIP() {
 		v.Client = client.Addr().String()
