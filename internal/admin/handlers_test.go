@@ -180,6 +180,9 @@ func TestOddRequests(t *testing.T) {
 		if a.StatusCode != status || status >= 400 && !malformed && a.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%q: %s %v", line, a.Status, a.Header)
 		}
+		if !malformed && (a.Header.Get("X-Content-Type-Options") != "nosniff" || !strings.HasPrefix(a.Header.Get("Content-Security-Policy"), "default-src 'none'; ")) {
+			t.Errorf("%q: a browser may do more with the answer than read it: %v", line, a.Header)
+		}
 	}
 }
 

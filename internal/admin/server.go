@@ -192,6 +192,7 @@ func (s *API) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'") // a browser that is shown an answer has nothing to load
 	if c == nil || !s.begin(c) {
 		busy("too many clients at once").write(w)
 		return
