@@ -1,6 +1,7 @@
 package drive
 
 import (
+	"sync/atomic"
 	"time"
 
 	"hushgate/dataplane"
@@ -9,7 +10,7 @@ import (
 
 // load is what a loop has done. It belongs to the loop's goroutine.
 type load struct {
-	turns   uint64
+	turns   atomic.Uint64
 	reads   [batches]uint64
 	began   mono.Time // of Run
 	idle    time.Duration
@@ -37,13 +38,17 @@ func (*Load) LabelValue(_ string, i int) string { return batchNames[i] }
 
 // Load returns how much the loop has done. It is called by the shard's goroutine.
 func (l *Loop) Load() Load {
-	v := Load{Frames: l.Shard.Stats().Frames, Turns: l.load.turns, Reads: l.load.reads, Parked: len(l.egress.parked)}
+	v := Load{Frames: l.Shard.Stats().Frames, Turns: l.load.turns.Load(), Reads: l.load.reads, Parked: len(l.egress.parked)}
 	if l.load.began != 0 {
 		v.Uptime = l.clock.Now().Sub(l.load.began)
 		v.Busy = v.Uptime - l.load.idle
 	}
 	return v
 }
+
+// Turns returns how often the loop has begun a turn, as Load does. Any goroutine may call it: as long as it stays the same, nothing that
+// a shard knows has changed, and there is no need to wake it.
+func (l *Loop) Turns() uint64 { return l.load.turns.Load() }
 
 // Dropped returns how many frames the shard has dropped that came in by each interface, by their names. It is called by the shard's goroutine.
 func (l *Loop) Dropped() map[string][dataplane.Drops]uint64 {

@@ -109,6 +109,7 @@ func (l *Loop) Run(ctx context.Context) error {
 
 // turn handles one batch from each port. It returns true if there may be more at once.
 func (l *Loop) turn() (busy bool, err error) {
+	l.load.turns.Add(1) // before the orders, which may ask for it
 	for {
 		select {
 		case f := <-l.orders:
@@ -121,7 +122,6 @@ func (l *Loop) turn() (busy bool, err error) {
 	if l.Given {
 		return false, ErrGiven
 	}
-	l.load.turns++
 	for i, p := range l.ports {
 		n, err := p.Read(l.frames[:])
 		if err != nil {

@@ -32,13 +32,38 @@ type sample struct {
 	verdicts [verdictKinds]uint64
 }
 
-// keepHistory takes samples until ctx is done.
+// keepHistory takes samples until ctx is done. A shard that has nothing to do is not woken for it: waking an idle process costs more
+// than all the rest.
 func (g *gateway) keepHistory(ctx context.Context) {
+	var turns uint64
 	every(ctx, historyStep, func() {
+		if turns == g.turns() && g.history.repeat(time.Now()) {
+			return
+		}
 		if counts, err := g.counts(ctx); err == nil {
 			g.history.add(time.Now(), &counts.Stats)
+			turns = g.turns()
 		}
 	})
+}
+
+// turns is how often the shards' loops have begun a turn, all together.
+func (g *gateway) turns() (sum uint64) {
+	for _, l := range g.loops {
+		sum += l.Turns()
+	}
+	return sum
+}
+
+// repeat adds a sample like the newest one. It returns false if there is none.
+func (h *history) repeat(now time.Time) bool {
+	h.mu.Lock()
+	last := h.last
+	h.mu.Unlock()
+	if last != nil {
+		h.add(now, last)
+	}
+	return last != nil
 }
 
 // add adds a sample. The first numbers only say from where on to count: a process that has taken over goes on with those of

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"hushgate/dataplane"
@@ -154,14 +155,18 @@ func (g *gateway) takeOver() error {
 	}
 	g.log.Info("taken over", "connections", h.count, "shards", len(h.state.Shards),
 		"stood_still", g.clock.Now().Sub(h.state.Stopped).Round(time.Microsecond))
+	var rest sync.WaitGroup
 	if from := h.memory; from != nil {
 		h.memory = nil
-		go g.inheritBygone(from)
+		rest.Go(func() { g.inheritBygone(from) })
 	}
-	go func() { // closing a packet socket takes the kernel some time, and connections wait
+	rest.Go(func() { // closing a packet socket takes the kernel some time, and connections wait
 		if err := h.end(nil); err != nil {
 			g.log.Debug("closing the old packet sockets failed", "err", err)
 		}
+	})
+	go func() {
+		rest.Wait()
 		debug.FreeOSMemory() // memory that the conversation used
 	}()
 	return nil

@@ -52,9 +52,12 @@ func onTerminal(t *testing.T, h *Host, width, height int, env []string, name str
 			t.Logf("the screen:\n%s", v.text())
 		}
 		Kill(v.cmd)
-		_ = v.emulator.Close()
+		if answers, ok := v.emulator.InputPipe().(io.Closer); ok { // its Close must not run beside Read
+			_ = answers.Close()
+		}
 		_ = ours.Close()
 		copies.Wait()
+		_ = v.emulator.Close()
 	})
 	return v
 }

@@ -189,19 +189,24 @@ var usual = Options{Timeout: time.Minute, MaxConn: 10}
 // ask sends text to a socket, and returns all that is answered.
 func ask(t *testing.T, path, text string) string {
 	t.Helper()
-	conn, err := net.Dial("unix", path)
+	answer, err := tryAsk(path, text)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return answer
+}
+
+func tryAsk(path, text string) (string, error) {
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		return "", err
 	}
 	defer func() { _ = conn.Close() }()
 	if _, err := io.WriteString(conn, text); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	answer, err := io.ReadAll(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(answer)
+	return string(answer), err
 }
 
 // list lists one kind of what the fake remembers, in the order of addresses, two in a page.
