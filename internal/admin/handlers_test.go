@@ -163,7 +163,7 @@ func TestBodies(t *testing.T) {
 func TestOddRequests(t *testing.T) {
 	r := newRig(t)
 	for line, status := range map[string]int{
-		"GET //v1/status": 404, "GET /v1/../v1/status": 404, "GET /v1/./status": 404, "GET /v1//status": 404, "GET /v1/status/": 404,
+		"GET //v1/status": 404, "GET //": 404, "GET /v1/../v1/status": 404, "GET /v1/./status": 404, "GET /v1//status": 404, "GET /v1/status/": 404,
 		"GET *": 404, "CONNECT /v1/status": 405, "CONNECT a:1": 404, "GET http://other//v1/status": 404, "PATCH //v1/servers/bk/a": 404,
 		"TRACE /v1/status": 405, "OPTIONS /v1/status": 405, "G\x7f /v1/status": 400, "GET /v1/status?\x01": 400, "FROB /v1/status": 405,
 		"GET /v1/servers/..%2F..%2Fstatus/x": 404, "GET /v1/servers/%2e%2e/x": 404, "GET /v1": 404, "GET /": 404, "GET /%00": 404,

@@ -223,7 +223,7 @@ func strange(path string) *Problem {
 	if !strings.HasPrefix(path, "/") {
 		return NotFound("there is nothing at " + clip(path) + ": expected a path")
 	}
-	if clean := pathlib.Clean(path); clean != path && clean+"/" != path {
+	if clean := pathlib.Clean(path); clean != path && (clean == "/" || clean+"/" != path) {
 		return NotFound("there is nothing at " + clip(path) + ": expected " + clip(clean))
 	}
 	return nil
