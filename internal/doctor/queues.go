@@ -55,9 +55,10 @@ func queues() (list []queue, err error) {
 	return list, nil
 }
 
-// readQueue reads a struct packet_diag_msg and its attributes.
+// readQueue reads a struct packet_diag_msg and its attributes. The kernel pads attributes to whole words, and the parser takes that for
+// granted.
 func readQueue(b []byte) (q queue, ok bool) {
-	if len(b) < 16 {
+	if len(b) < 16 || len(b)%unix.NLA_ALIGNTO != 0 {
 		return q, false
 	}
 	q.inode = binary.NativeEndian.Uint32(b[4:])
