@@ -2,6 +2,7 @@ package replay
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -310,8 +311,8 @@ func (r *rehearsal) finish() ([]remark, error) {
 		if v.trial == nil {
 			continue
 		}
-		// Nobody comes any more. All that is left are delays, the longest of which begins now.
-		for until := r.now.Add(longest(v.tables.Shard.Policy) + maxIdle); v.now.Before(until) && !v.idle(); {
+		// Nobody comes any more. All that is left are delays, and connections that are silent: the longest time of either begins now.
+		for until := r.now.Add(longest(v.tables.Shard.Policy) + silence(v.tables.Shard.Frontends) + maxIdle); v.now.Before(until) && !v.idle(); {
 			v.to(v.now.Add(time.Second))
 		}
 	}
@@ -323,6 +324,16 @@ func (r *rehearsal) finish() ([]remark, error) {
 		return nil, err
 	}
 	return r.remarks(), nil
+}
+
+// silence is the longest time for which a connection may be silent before the gateway ends it.
+func silence(all []dataplane.Frontend) (most time.Duration) {
+	const usual = 2*time.Hour + 4*time.Minute // see dataplane.Times
+	for i := range all {
+		t := &all[i].Times
+		most = max(most, cmp.Or(t.Idle, usual), t.ClientFIN, t.ServerFIN)
+	}
+	return most
 }
 
 // unserved is the error for a capture none of whose services belongs to a frontend.
