@@ -3,16 +3,11 @@ package admin
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -22,6 +17,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hushgate/internal/testcert"
+	"hushgate/internal/unusedport"
 )
 
 const (
@@ -29,87 +27,27 @@ const (
 	adminToken = "fedcba9876543210fedcba9876543210"
 )
 
-// authority issues certificates.
-type authority struct {
-	t    testing.TB
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	dir  string
-	next int64
-}
-
-func newAuthority(t testing.TB) *authority {
+// serverPair is the file of a server on loopback.
+func serverPair(t testing.TB, by *testcert.Certificate) []byte {
 	t.Helper()
-	a := &authority{t: t, dir: t.TempDir(), next: 1}
-	a.cert, a.key = a.sign(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	})
-	return a
+	return by.Sign(t, &x509.Certificate{
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}).Pair(t)
 }
 
-// sign signs a certificate; its own if there is none of the authority yet.
-func (a *authority) sign(c *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	c.SerialNumber = big.NewInt(a.next)
-	a.next++
-	if c.NotAfter.IsZero() {
-		c.NotBefore, c.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	}
-	parent, by := a.cert, a.key
-	if parent == nil {
-		parent, by = c, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, by)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	signed, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return signed, key
-}
-
-// pair returns a certificate with its key, as a file has them.
-func (a *authority) pair(c *x509.Certificate) []byte {
-	a.t.Helper()
-	signed, key := a.sign(c)
-	der, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed.Raw}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})...)
-}
-
-func (a *authority) server() []byte {
-	return a.pair(&x509.Certificate{IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-}
-
-// client returns a client's certificate, to be shown in a handshake.
-func (a *authority) client(c *x509.Certificate) *tls.Certificate {
-	a.t.Helper()
+// clientCert is a client's certificate, to be shown in a handshake.
+func clientCert(t testing.TB, by *testcert.Certificate, c *x509.Certificate) *tls.Certificate {
+	t.Helper()
 	if c.ExtKeyUsage == nil {
 		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	}
-	text := a.pair(c)
-	pair, err := tls.X509KeyPair(text, text)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return &pair
+	return by.Sign(t, c).TLS()
 }
 
-// named returns the certificate of a client with a name.
-func (a *authority) named(name string) *tls.Certificate {
-	return a.client(&x509.Certificate{Subject: pkix.Name{CommonName: name}})
-}
-
-func (a *authority) pem() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+// named is the certificate of a client with a name.
+func named(t testing.TB, by *testcert.Certificate, name string) *tls.Certificate {
+	t.Helper()
+	return clientCert(t, by, &x509.Certificate{Subject: pkix.Name{CommonName: name}})
 }
 
 // file writes a file that only its owner may read, and returns its path.
@@ -125,7 +63,7 @@ func file(t testing.TB, dir, name string, text []byte) string {
 // far is a rig that serves clients over TCP too.
 type far struct {
 	*rig
-	ca     *authority
+	ca     *testcert.Certificate
 	remote Remote
 }
 
@@ -139,10 +77,10 @@ func newFar(t testing.TB, host string, change ...func(*API)) *far {
 	default:
 		t.Skipf("no %s here: %v", host, err)
 	}
-	f := &far{rig: newRig(t, change...), ca: newAuthority(t)}
+	f := &far{rig: newRig(t, change...), ca: testcert.Authority(t, "an authority")}
 	dir := t.TempDir()
 	f.remote = Remote{
-		Address: l.Addr().String(), Crt: file(t, dir, "crt", f.ca.server()), CAFile: file(t, dir, "ca", f.ca.pem()), AdminNames: []string{"root@example.net"},
+		Address: l.Addr().String(), Crt: file(t, dir, "crt", serverPair(t, f.ca)), CAFile: file(t, dir, "ca", f.ca.PEM()), AdminNames: []string{"root@example.net"},
 		Tokens: file(t, dir, "tokens", []byte(readToken)), AdminTokens: file(t, dir, "admin", []byte("# of people\nalice "+adminToken+"\n")),
 	}
 	c, err := f.Prepare(f.remote)
@@ -173,7 +111,7 @@ func (f *far) set(t testing.TB, r Remote) {
 // over returns a client with a certificate, or nil, that keeps its connection.
 func (f *far) over(cert *tls.Certificate) *http.Client {
 	roots := x509.NewCertPool()
-	roots.AddCert(f.ca.cert)
+	roots.AddCert(f.ca.Cert)
 	cfg := &tls.Config{RootCAs: roots}
 	if cert != nil { // even if the server asks for one of another authority
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
@@ -207,7 +145,7 @@ func (f *far) send(ctx context.Context, c *http.Client, method, path string, hea
 func TestRemote(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		v, f := described(t), newFar(t, host)
-		other := newAuthority(t)
+		other := testcert.Authority(t, "an authority")
 		for _, c := range []struct {
 			name      string
 			cert      *tls.Certificate
@@ -226,16 +164,16 @@ func TestRemote(t *testing.T) {
 			{"an empty token", nil, []string{"Bearer "}, "GET", 401, "not known", `Bearer realm="hushgate", error="invalid_token"`},
 			{"another scheme", nil, []string{"Basic " + readToken}, "GET", 401, "expected one header", `Bearer realm="hushgate"`},
 			{"two tokens", nil, []string{"Bearer " + readToken, "Bearer " + adminToken}, "GET", 401, "expected one header", `Bearer realm="hushgate"`},
-			{"a certificate", f.ca.named("somebody"), nil, "GET", 200, "1.2.3", ""},
-			{"too low a certificate", f.ca.named("somebody"), nil, "POST", 403, "has the level read-only", ""},
-			{"an admin's certificate", f.ca.named("root@example.net"), nil, "POST", 200, "careful", ""},
-			{"an admin's address", f.ca.client(&x509.Certificate{EmailAddresses: []string{"root@example.net"}}), nil, "POST", 200, "careful", ""},
-			{"a certificate and a better token", f.ca.named("somebody"), []string{"Bearer " + adminToken}, "POST", 200, "careful", ""},
-			{"a certificate and a lower token", f.ca.named("root@example.net"), []string{"Bearer " + readToken}, "POST", 200, "careful", ""},
-			{"a certificate and a wrong token", f.ca.named("root@example.net"), []string{"Bearer x"}, "GET", 401, "not known", `Bearer realm="hushgate", error="invalid_token"`},
-			{"a foreign certificate", other.named("root@example.net"), nil, "GET", 0, "remote error: tls", ""},
-			{"an expired certificate", f.ca.client(&x509.Certificate{NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour)}), nil, "GET", 0, "remote error: tls", ""},
-			{"a server's certificate", f.ca.client(&x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}), nil, "GET", 0, "remote error: tls", ""},
+			{"a certificate", named(t, f.ca, "somebody"), nil, "GET", 200, "1.2.3", ""},
+			{"too low a certificate", named(t, f.ca, "somebody"), nil, "POST", 403, "has the level read-only", ""},
+			{"an admin's certificate", named(t, f.ca, "root@example.net"), nil, "POST", 200, "careful", ""},
+			{"an admin's address", clientCert(t, f.ca, &x509.Certificate{EmailAddresses: []string{"root@example.net"}}), nil, "POST", 200, "careful", ""},
+			{"a certificate and a better token", named(t, f.ca, "somebody"), []string{"Bearer " + adminToken}, "POST", 200, "careful", ""},
+			{"a certificate and a lower token", named(t, f.ca, "root@example.net"), []string{"Bearer " + readToken}, "POST", 200, "careful", ""},
+			{"a certificate and a wrong token", named(t, f.ca, "root@example.net"), []string{"Bearer x"}, "GET", 401, "not known", `Bearer realm="hushgate", error="invalid_token"`},
+			{"a foreign certificate", named(t, other, "root@example.net"), nil, "GET", 0, "remote error: tls", ""},
+			{"an expired certificate", clientCert(t, f.ca, &x509.Certificate{NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour)}), nil, "GET", 0, "remote error: tls", ""},
+			{"a server's certificate", clientCert(t, f.ca, &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}), nil, "GET", 0, "remote error: tls", ""},
 		} {
 			path := map[string]string{"GET": "/v1/status", "POST": "/v1/reload"}[c.method]
 			f.gateway.done = nil
@@ -293,7 +231,7 @@ func TestCertificateAlone(t *testing.T) {
 	if a, text, err := f.send(t.Context(), f.over(nil), "GET", "/v1/status"); err == nil {
 		t.Errorf("without a certificate: %s %s", a.Status, text)
 	}
-	if a, text, err := f.send(t.Context(), f.over(f.ca.named("x")), "GET", "/v1/status"); err != nil || a.StatusCode != 200 {
+	if a, text, err := f.send(t.Context(), f.over(named(t, f.ca, "x")), "GET", "/v1/status"); err != nil || a.StatusCode != 200 {
 		t.Errorf("with a certificate: %v %s %v", a, text, err)
 	}
 }
@@ -337,7 +275,7 @@ func (f *far) verdicts(t testing.TB, c *http.Client, header string) *bufio.Scann
 // end; a reload that changes none of them disturbs nobody.
 func TestRemoteReloaded(t *testing.T) {
 	f := newFar(t, "127.0.0.1")
-	byToken, byCert := f.over(nil), f.over(f.ca.named("somebody"))
+	byToken, byCert := f.over(nil), f.over(named(t, f.ca, "somebody"))
 	status := func(c *http.Client, headers ...string) int {
 		t.Helper()
 		a, text, err := f.send(t.Context(), c, "GET", "/v1/status", headers...)
@@ -367,12 +305,12 @@ func TestRemoteReloaded(t *testing.T) {
 	if a, b, c := status(byToken, "Bearer "+readToken), status(byToken, "Bearer "+strings.ToUpper(readToken)), status(byCert); a != 401 || b != 200 || c != 200 {
 		t.Errorf("the old token %d, the new one %d, the certificate %d", a, b, c)
 	}
-	other := newAuthority(t)
-	if err := os.WriteFile(f.remote.CAFile, other.pem(), 0o600); err != nil {
+	other := testcert.Authority(t, "an authority")
+	if err := os.WriteFile(f.remote.CAFile, other.PEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	f.set(t, f.remote)
-	if a, b := status(byCert), status(f.over(other.named("x"))); a != 401 || b != 200 {
+	if a, b := status(byCert), status(f.over(named(t, other, "x"))); a != 401 || b != 200 {
 		t.Errorf("a certificate of the old authority %d, of the new one %d", a, b)
 	}
 }
@@ -394,12 +332,12 @@ func TestRemoteMoved(t *testing.T) {
 	if n, err := ask(kept); n != 200 {
 		t.Fatal(n, err)
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	next := old
+	next.Address = net.JoinHostPort("127.0.0.1", unusedport.Pick(t))
+	free, err := net.Listen("tcp", next.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := old
-	next.Address = free.Addr().String()
 	c, err := f.Prepare(next)
 	if err != nil {
 		t.Fatal(err)
@@ -442,7 +380,7 @@ func TestExpiry(t *testing.T) {
 			return at
 		}
 	})
-	c := f.over(f.ca.named("x"))
+	c := f.over(named(t, f.ca, "x"))
 	if a, text, err := f.send(t.Context(), c, "GET", "/v1/status"); err != nil || a.StatusCode != 200 {
 		t.Fatal(a, text, err)
 	}
@@ -557,13 +495,13 @@ func TestOptionsOfAll(t *testing.T) {
 
 // TestCredentialFiles: a file that cannot be right, or that everybody may read, is an error that names it and shows no secret.
 func TestCredentialFiles(t *testing.T) {
-	ca, dir := newAuthority(t), t.TempDir()
+	ca, dir := testcert.Authority(t, "an authority"), t.TempDir()
 	open := file(t, dir, "open", []byte(readToken))
 	if err := os.Chmod(open, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	good, tokens := file(t, dir, "good", ca.server()), file(t, dir, "tokens", []byte(readToken))
-	openKey := file(t, dir, "open-key", ca.server())
+	good, tokens := file(t, dir, "good", serverPair(t, ca)), file(t, dir, "tokens", []byte(readToken))
+	openKey := file(t, dir, "open-key", serverPair(t, ca))
 	if err := os.Chmod(openKey, 0o604); err != nil {
 		t.Fatal(err)
 	}
@@ -597,7 +535,7 @@ func TestCredentialFiles(t *testing.T) {
 		{Remote{Tokens: tokens, AdminTokens: text(readToken)}, ":1: this token was read before"},
 		{Remote{Tokens: text(strings.Repeat("#\n", maxSecret/2+1))}, "expected at most 1048576 octets"},
 		{Remote{Tokens: tokens, Crt: openKey}, "open-key has a secret, and its mode 0604"},
-		{Remote{Tokens: tokens, Crt: text(string(ca.pem()))}, "expected a certificate and its key, as PEM"},
+		{Remote{Tokens: tokens, Crt: text(string(ca.PEM()))}, "expected a certificate and its key, as PEM"},
 		{Remote{Tokens: tokens, Crt: good, CAFile: text("nothing")}, "expected certificates of authorities, as PEM, found none"},
 		{Remote{Crt: good, CAFile: filepath.Join(dir, "none")}, "none: no such file"},
 	} {

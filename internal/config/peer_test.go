@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hushgate/internal/unusedport"
 )
 
 // Some tests ask HAProxy itself what its files mean.
@@ -80,9 +82,7 @@ func startHAProxy(t *testing.T, text string) *proxyProcess {
 		p.logs[name] = receiver
 		words = append(words, "{LOG"+name+"}", receiver.LocalAddr().String())
 	}
-	unused := p.listen("tcp", "127.0.0.1:0")
-	words = append(words, "{NONE}", unused.Addr().String())
-	_ = unused.Close()
+	words = append(words, "{NONE}", net.JoinHostPort("127.0.0.1", unusedport.Pick(t)))
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
 	text = "global\n    stats socket fd@4 level admin\n" + strings.NewReplacer(words...).Replace(text)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

@@ -3,9 +3,10 @@ package config
 import (
 	"io"
 	"net"
-	"strconv"
 	"strings"
 	"testing"
+
+	"hushgate/internal/unusedport"
 )
 
 // TestRepeatedServerWords: the same for the words after a server's address, on one line and after those of default-server.
@@ -99,12 +100,7 @@ func TestBindFamiliesInHAProxy(t *testing.T) {
 		"[::]:{PORT}": "46", ":::{PORT} v6only": "6", ":::{PORT} v6only v4v6": "6", ":::{PORT} v4v6 v6only": "6",
 		"ipv6@:{PORT}": "46", "ipv6@*:{PORT} v6only": "6", "0.0.0.0:{PORT} v4v6": "4", "0.0.0.0:{PORT} v6only": "4",
 	} {
-		free, err := net.Listen("tcp", "[::]:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := strconv.Itoa(free.Addr().(*net.TCPAddr).Port)
-		_ = free.Close()
+		port := unusedport.Pick(t)
 		p := startHAProxy(t, "frontend f\n    bind {BIND}\n    bind "+strings.ReplaceAll(bind, "{PORT}", port)+" interface lo\n")
 		p.info("Version") // its sockets are open from here on
 		got := ""

@@ -2,17 +2,11 @@ package connlog
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -24,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hushgate/internal/logqueue"
+	"hushgate/internal/testcert"
 )
 
 func listenTCP(t *testing.T, address string) *net.TCPListener {
@@ -189,68 +184,25 @@ func TestTCPReceiverStops(t *testing.T) {
 	}
 }
 
-// authority signs certificates for the tests.
-type authority struct {
-	t    *testing.T
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string
-}
-
-func newAuthority(t *testing.T) *authority {
+// issued writes a certificate into a file, and returns its path.
+func issued(t *testing.T, dir, name string, c *testcert.Certificate) string {
 	t.Helper()
-	a := &authority{t: t, dir: t.TempDir()}
-	a.cert, a.key, a.file = a.issue("an authority", &x509.Certificate{
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	})
-	return a
-}
-
-// issue writes a certificate and its key into a file.
-func (a *authority) issue(name string, c *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey, string) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
+	file := filepath.Join(dir, name+".pem")
+	if err := os.WriteFile(file, c.Pair(t), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	c.SerialNumber, c.Subject = big.NewInt(time.Now().UnixNano()), pkix.Name{CommonName: name}
-	c.NotBefore, c.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	parent, signer := a.cert, a.key
-	if parent == nil {
-		parent, signer = c, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, parent, &key.PublicKey, signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	cert, _ := x509.ParseCertificate(der)
-	bits, _ := x509.MarshalPKCS8PrivateKey(key)
-	file := filepath.Join(a.dir, name+".pem")
-	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: bits})...)
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		a.t.Fatal(err)
-	}
-	return cert, key, file
-}
-
-func (a *authority) pool() *x509.CertPool {
-	p := x509.NewCertPool()
-	p.AddCert(a.cert)
-	return p
+	return file
 }
 
 // TestTLS checks which syslogs are trusted (RFC 5425 section 5), and that no line is lost to one that is not, or that refuses us.
 func TestTLS(t *testing.T) {
-	a, other := newAuthority(t), newAuthority(t)
-	_, _, serverFile := a.issue("server", &x509.Certificate{
+	a, other, dir := testcert.Authority(t, "an authority"), testcert.Authority(t, "another"), t.TempDir()
+	ours, theirs := issued(t, dir, "authority", a), issued(t, dir, "another", other)
+	server := a.Sign(t, &x509.Certificate{
 		DNSNames: []string{"logs.example.net"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
-	_, _, clientFile := a.issue("client", &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	pair, err := tls.LoadX509KeyPair(serverFile, serverFile)
-	if err != nil {
-		t.Fatal(err)
-	}
+	clientFile := issued(t, dir, "client", a.Sign(t, &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}))
+	pair := *server.TLS()
 	for _, c := range []struct {
 		name    string
 		tls     TLS
@@ -258,18 +210,18 @@ func TestTLS(t *testing.T) {
 		refused bool
 		trouble string // with this the lines wait
 	}{
-		{"signed by our authority", TLS{CAFile: a.file}, false, false, ""},
-		{"another name", TLS{CAFile: a.file, Name: "logs.example.net"}, false, false, ""},
-		{"another authority", TLS{CAFile: other.file}, false, true, "unknown authority"},
-		{"not its name", TLS{CAFile: a.file, Name: "mail.example.net"}, false, true, "not mail.example.net"},
+		{"signed by our authority", TLS{CAFile: ours}, false, false, ""},
+		{"another name", TLS{CAFile: ours, Name: "logs.example.net"}, false, false, ""},
+		{"another authority", TLS{CAFile: theirs}, false, true, "unknown authority"},
+		{"not its name", TLS{CAFile: ours, Name: "mail.example.net"}, false, true, "not mail.example.net"},
 		{"not verified", TLS{None: true}, false, false, ""},
-		{"asks for our certificate", TLS{CAFile: a.file, Crt: clientFile}, true, false, ""},
-		{"asks for a certificate that we do not have", TLS{CAFile: a.file}, true, true, ""}, // the RST may arrive before TLS's alert
+		{"asks for our certificate", TLS{CAFile: ours, Crt: clientFile}, true, false, ""},
+		{"asks for a certificate that we do not have", TLS{CAFile: ours}, true, true, ""}, // the RST may arrive before TLS's alert
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := &tls.Config{Certificates: []tls.Certificate{pair}}
 			if c.asks {
-				cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, a.pool()
+				cfg.ClientAuth, cfg.ClientCAs = tls.RequireAndVerifyClientCert, a.Pool()
 			}
 			l := listenTCP(t, "127.0.0.1:0")
 			s := openTarget(t, Target{Address: "tls@" + l.Addr().String(), Proto: frameOctetCount, TLS: c.tls})

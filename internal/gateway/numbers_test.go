@@ -160,8 +160,10 @@ func TestEverywhere(t *testing.T) {
 	o := newCounted(t, slog.New(slog.NewTextHandler(&text, nil)))
 	o.connect(t, "198.18.0.1", 4000, 0)
 	o.tell(t.Context())
-	for strings.Count(text.String(), "msg=server ") < 5 { // three servers, and the checks of one
-		time.Sleep(time.Millisecond)
+	for end := time.Now().Add(20 * time.Second); strings.Count(text.String(), "msg=server ") < 5; time.Sleep(time.Millisecond) { // three servers, and the checks of one
+		if time.Now().After(end) {
+			t.Fatalf("the servers' lines do not come:\n%s", text.String())
+		}
 	}
 	logged := text.String()
 	for _, want := range []string{

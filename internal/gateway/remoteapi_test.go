@@ -14,19 +14,15 @@ import (
 
 	"hushgate/internal/admin"
 	"hushgate/internal/config"
+	"hushgate/internal/unusedport"
 )
 
 // TestRemoteHandedOver: a client over TCP that connects before a takeover is answered after it, and the address is never without
 // a listener. A new process that fails leaves the old one its listener.
 func TestRemoteHandedOver(t *testing.T) {
 	t.Setenv("RUNTIME_DIRECTORY", "")
-	for _, host := range []string{"127.0.0.1:0", "[::1]:0"} {
-		free, err := net.Listen("tcp", host)
-		if err != nil {
-			t.Fatal(err)
-		}
-		address := free.Addr().String()
-		_ = free.Close()
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		address := net.JoinHostPort(host, unusedport.Pick(t))
 		secret := strings.Repeat("secret", 6)
 		path := filepath.Join(t.TempDir(), "token")
 		if err := os.WriteFile(path, []byte(secret), 0o600); err != nil {

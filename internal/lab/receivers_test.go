@@ -2,15 +2,10 @@ package lab
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -23,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"hushgate/internal/testcert"
 )
 
 // rsyslogWay is a way by which rsyslogd takes messages, with its input and what hushgate's configuration says. Reliable ones lose nothing
@@ -97,18 +94,8 @@ func newRsyslog(t *testing.T, l *Lab) *rsyslog {
 // selfSigned writes a certificate that is its own authority, and its key.
 func selfSigned(t *testing.T, file, name string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	c := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
-	must(t, err)
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	must(t, err)
-	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
-	must(t, os.WriteFile(file, text, 0o600))
+	c := &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IsCA: true, BasicConstraintsValid: true}
+	must(t, os.WriteFile(file, (*testcert.Certificate)(nil).Sign(t, c).Pair(t), 0o600))
 }
 
 // start starts rsyslogd on the gateway, and waits until it takes messages on all ways.
