@@ -44,7 +44,7 @@ func remoteAPITable() []setting[rawGlobal] {
 		{
 			key: "api.listen", about: "the address and port at which the control API is served over TCP", otherwise: "none",
 			kind: ofNode(func(r *yamlReader, g *rawGlobal, key string, node ast.Node) {
-				s := r.checked(key, "an address and port such as 127.0.0.1:9164, or none", node, checkListen)
+				s := r.checked(key, "an address and port such as 127.0.0.1:9164, or none", node, listener("a client"))
 				if g.lines["api.listen"] = s.line; s.value != NoFile {
 					g.RemoteAPI.Listen = s.value
 				}
@@ -77,19 +77,21 @@ func remoteAPITable() []setting[rawGlobal] {
 	}
 }
 
-// checkListen checks where the API is served over TCP.
-func checkListen(s string) error {
-	if s == NoFile {
+// listener returns what checks an address and port at which one kind of client finds the gateway; "none" means nowhere.
+func listener(client string) func(string) error {
+	return func(s string) error {
+		if s == NoFile {
+			return nil
+		}
+		a, err := netip.ParseAddrPort(s)
+		switch {
+		case err != nil:
+			return errors.New("the address must be a number, and the port too")
+		case a.Port() == 0:
+			return fmt.Errorf("port 0 is none that %s could know", client)
+		}
 		return nil
 	}
-	a, err := netip.ParseAddrPort(s)
-	switch {
-	case err != nil:
-		return errors.New("the address must be a number, and the port too")
-	case a.Port() == 0:
-		return errors.New("port 0 is none that a client could know")
-	}
-	return nil
 }
 
 func checkPage(s string) error {

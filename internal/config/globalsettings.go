@@ -1,9 +1,7 @@
 package config
 
 import (
-	"errors"
 	"math"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -75,27 +73,13 @@ func globalTable() []setting[rawGlobal] {
 		},
 		{
 			key: "metrics", about: "the address and port at which Prometheus reads `/metrics`",
-			kind: text(func(g *rawGlobal) *string { return &g.Metrics }, NoMetrics, "an address and port such as 127.0.0.1:9163, or none", checkMetrics),
+			kind: text(func(g *rawGlobal) *string { return &g.Metrics }, NoMetrics, "an address and port such as 127.0.0.1:9163, or none", listener("Prometheus")),
 		},
 		{
 			key: "reverse-path", about: "by which interfaces answers to clients may leave",
 			kind: word(func(g *rawGlobal) *ReversePath { return &g.ReversePath }, PathStrict, PathStrict, PathLoose, PathOff),
 		},
 	}, slices.Concat(firewallTable(), captureTable(), memoryTable(), dnsListsTable(), offendersTable(), apiTable(), remoteAPITable(), statsTable())...)
-}
-
-func checkMetrics(s string) error {
-	if s == NoMetrics {
-		return nil
-	}
-	a, err := netip.ParseAddrPort(s)
-	switch {
-	case err != nil:
-		return errors.New("the address must be a number, and the port too")
-	case a.Port() == 0:
-		return errors.New("port 0 is none that Prometheus could know")
-	}
-	return nil
 }
 
 func shards(g *rawGlobal) *int { return &g.Shards }
