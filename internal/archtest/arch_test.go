@@ -46,25 +46,26 @@ var rules = map[string]rule{
 	"internal/handover":   {"dataplane", "the handover carries connections and does not interpret them"},
 	"internal/netenv":     {"internal/announce internal/wire", "the network knows no connections"},
 	"internal/connlog":    {"dataplane internal/logformat internal/logqueue internal/mono internal/policy internal/wire", "the log renders events"},
-	"internal/explain":    {"internal/admin internal/connlog internal/evidence internal/logread internal/replay", "an explanation has what the API or a log tells, and asks nobody"},
+	"internal/explain":    {"internal/admin internal/connlog internal/evidence internal/logread internal/printable internal/replay", "an explanation has what the API or a log tells, and asks nobody"},
 	"internal/recall":     {"dataplane internal/connlog internal/mono internal/policy internal/wire", "a memory of events answers in events"},
 	"internal/logqueue":   {"", "a queue does not know what it holds"},
 	"internal/lists":      {"", "a list does not know what a match means"},
 	"internal/unusedport": {"", "a port for a test is for any test"},
 	"internal/testcert":   {"", "a certificate for a test is for any test"},
+	"internal/printable":  {"", "a text is printable whoever wrote it"},
 	"internal/crowd":      {"", "a crowd does not know what its clients ask"},
 	"internal/admin":      {"internal/crowd", "the API knows the gateway by an interface of its own"},
-	"internal/console":    {"internal/admin internal/explain internal/instance", "commands know the gateway by its API alone"},
+	"internal/console":    {"internal/admin internal/explain internal/instance internal/printable", "commands know the gateway by its API alone"},
 
 	"internal/top":  {"internal/admin internal/console", "the screen knows the gateway by its API alone"},
 	"internal/page": {"", "the page is files; it knows the gateway by its API alone, from the browser"},
 
-	"internal/runtimeapi": {"internal/admin internal/crowd", "HAProxy's commands know the gateway by the interface of the control API"},
+	"internal/runtimeapi": {"internal/admin internal/crowd internal/printable", "HAProxy's commands know the gateway by the interface of the control API"},
 
 	"internal/logformat": {"", "a format knows names, and not where their values come from"},
 
 	"internal/gateway": {
-		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/kernelset internal/logqueue internal/metrics internal/mono internal/netenv internal/numbers internal/page internal/passfile internal/plan internal/policy internal/privilege internal/recall internal/runtimeapi internal/wire",
+		"dataplane dataplane/port health internal/admin internal/announce internal/config internal/connlog internal/dnsbl internal/drive internal/evidence internal/firewall internal/handover internal/instance internal/kernelset internal/logqueue internal/metrics internal/mono internal/netenv internal/numbers internal/page internal/passfile internal/plan internal/policy internal/printable internal/privilege internal/recall internal/runtimeapi internal/wire",
 		"the gateway wires parts together; TCP and translation are the shard's work",
 	},
 	"internal/doctor": {
@@ -85,7 +86,7 @@ var rules = map[string]rule{
 
 	"internal/logread": {"", "a log is text, and its reader does not know who wrote it"},
 
-	"internal/report": {"internal/evidence internal/logread internal/replay", "a report is made from records, of whatever log, and from judged captures"},
+	"internal/report": {"internal/evidence internal/logread internal/printable internal/replay", "a report is made from records, of whatever log, and from judged captures"},
 
 	"internal/kernelset": {"", "a set in the kernel knows only addresses"},
 

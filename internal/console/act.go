@@ -11,6 +11,7 @@ import (
 
 	"hushgate/internal/admin"
 	"hushgate/internal/instance"
+	"hushgate/internal/printable"
 )
 
 // Action is what the gateway can be asked to do as a whole.
@@ -33,7 +34,7 @@ func (c *Client) Act(ctx context.Context, w, notes io.Writer, asJSON bool, actio
 		return errors.Join(err, writeJSON(w, admin.Warnings{Warnings: append([]string{}, a.Warnings...)}))
 	}
 	for _, text := range a.Warnings {
-		_, _ = fmt.Fprintln(notes, safe(text))
+		_, _ = fmt.Fprintln(notes, printable.Text(text))
 	}
 	return err
 }

@@ -15,6 +15,7 @@ import (
 
 	"hushgate/internal/admin"
 	"hushgate/internal/instance"
+	"hushgate/internal/printable"
 )
 
 // TestExplain: what goes wrong on the way to the gateway reads clearly, and is of one of two kinds if there is no gateway, or no
@@ -89,7 +90,7 @@ func TestJSON(t *testing.T) {
 		if err := json.Unmarshal(b.Bytes(), &got); err != nil || got["k"] != want {
 			t.Errorf("%q, %v, want %q", got["k"], err, want)
 		}
-		if text := strings.ReplaceAll(b.String(), "\n", ""); text != safe(text) {
+		if text := strings.ReplaceAll(b.String(), "\n", ""); text != printable.Text(text) {
 			t.Errorf("%q", text)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hushgate/internal/admin"
+	"hushgate/internal/printable"
 )
 
 // Grade is how well a gateway is. Its number is the exit status of a plugin of Nagios.
@@ -135,7 +136,7 @@ func (c *Client) Check(ctx context.Context, w io.Writer, t *Thresholds) Grade {
 }
 
 // plain makes text fit for the line of a plugin, in which a bar begins the numbers.
-func plain(s string) string { return safe(strings.ReplaceAll(s, "|", "/")) }
+func plain(s string) string { return printable.Text(strings.ReplaceAll(s, "|", "/")) }
 
 // numbers writes the performance data of a plugin: name=value;warning;critical;least;most.
 func numbers(s *admin.Status, t *Thresholds) string {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hushgate/internal/admin"
+	"hushgate/internal/printable"
 )
 
 // What a screen that is drawn again and again needs of the gateway: answers as they are, and no text.
@@ -95,7 +96,7 @@ func Span(ms int64) string { return span(ms) }
 func Size(n uint64) string { return size(n) }
 
 // Safe replaces what a terminal could take for an order.
-func Safe(s string) string { return safe(s) }
+func Safe(s string) string { return printable.Text(s) }
 
 // ServerState says in a word or two whether a server gets new connections.
 func ServerState(s *admin.Server) string { return stateOf(s) }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hushgate/internal/admin"
+	"hushgate/internal/printable"
 )
 
 // OffenderOptions say which offenders are listed.
@@ -136,6 +137,6 @@ func changedOffender(w io.Writer, asJSON bool, client *admin.ClientName, words s
 	if asJSON {
 		return writeJSON(w, client)
 	}
-	_, err := fmt.Fprintln(w, safe(clientText(client.Client)), words)
+	_, err := fmt.Fprintln(w, printable.Text(clientText(client.Client)), words)
 	return ignoreClosed(err)
 }

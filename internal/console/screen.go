@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"unicode/utf8"
+
+	"hushgate/internal/printable"
 )
 
 // Screen is the size of a terminal. Where it is 0, there is no bound.
@@ -101,7 +103,7 @@ type grid struct {
 func (g *grid) add(cells ...any) {
 	row := make([]string, len(cells))
 	for i, c := range cells {
-		row[i] = safe(fmt.Sprint(c))
+		row[i] = printable.Text(fmt.Sprint(c))
 	}
 	g.rows = append(g.rows, row)
 }

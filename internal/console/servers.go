@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hushgate/internal/admin"
+	"hushgate/internal/printable"
 )
 
 // Servers lists the servers.
@@ -165,7 +166,7 @@ func (c *Client) ServerNames(ctx context.Context) (names []string) {
 	}
 	for i := range s.Servers {
 		if v := &s.Servers[i]; !v.Removed {
-			names = append(names, v.Backend+"/"+v.Name+"\t"+safe(v.Address+", "+stateOf(v)))
+			names = append(names, v.Backend+"/"+v.Name+"\t"+printable.Text(v.Address+", "+stateOf(v)))
 		}
 	}
 	return names

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"hushgate/internal/admin"
+	"hushgate/internal/printable"
 )
 
 // Overview is what the screen shows.
@@ -83,7 +84,7 @@ const labelWidth = 15
 
 // labelled writes a line with a label, on as many lines as it needs.
 func labelled(label, text string, width int) []string {
-	return fold(safe(fmt.Sprintf("%-*s%s", labelWidth, label, text)), width, labelWidth)
+	return fold(printable.Text(fmt.Sprintf("%-*s%s", labelWidth, label, text)), width, labelWidth)
 }
 
 // blocks writes the state of the process, what is not well first, then the frontends and the servers.
@@ -91,11 +92,11 @@ func (o *Overview) blocks(width int) []*block {
 	s := &o.Status
 	found := Judge(s, &UsualThresholds)
 	title := block{
-		head:  fold(safe(fmt.Sprintf("hushgate %s, process %d, for %s: %v", s.Version, s.PID, span(s.UptimeMs), worst(found))), width, 2),
+		head:  fold(printable.Text(fmt.Sprintf("hushgate %s, process %d, for %s: %v", s.Version, s.PID, span(s.UptimeMs), worst(found))), width, 2),
 		least: leastFindings, more: "  and %d more findings: see --json",
 	}
 	for _, f := range found {
-		title.rows = append(title.rows, fold(safe(fmt.Sprintf("  %v: %s", f.Grade, f.Text)), width, 4))
+		title.rows = append(title.rows, fold(printable.Text(fmt.Sprintf("  %v: %s", f.Grade, f.Text)), width, 4))
 	}
 	facts := block{head: slices.Concat(
 		labelled("configuration", configuration(&s.Configuration, width-labelWidth), width),

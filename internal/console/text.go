@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
@@ -15,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"hushgate/internal/printable"
 )
 
 // table writes columns. What servers and clients have sent is in it, so that a cell has no control characters.
@@ -31,22 +32,12 @@ func (t table) row(cells ...any) {
 		if i > 0 {
 			_, _ = io.WriteString(t.w, "\t")
 		}
-		_, _ = io.WriteString(t.w, safe(fmt.Sprint(c)))
+		_, _ = io.WriteString(t.w, printable.Text(fmt.Sprint(c)))
 	}
 	_, _ = io.WriteString(t.w, "\n")
 }
 
 func (t table) end() error { return ignoreClosed(t.w.Flush()) }
-
-// safe replaces what a terminal could take for an order.
-func safe(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
-}
 
 // writeJSON writes what an answer has, for a person and for jq alike. What a terminal could take for an order is escaped.
 func writeJSON(w io.Writer, v any) error {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"hushgate/internal/admin"
+	"hushgate/internal/printable"
 )
 
 // WatchOptions say which verdicts are shown, and how.
@@ -249,5 +250,5 @@ func verdictLine(v *admin.Verdict) string {
 	if v.Talk != "" { // escaped already
 		parts = append(parts, `talk="`+v.Talk+`"`)
 	}
-	return safe(strings.Join(parts, " "))
+	return printable.Text(strings.Join(parts, " "))
 }

@@ -14,6 +14,7 @@ import (
 
 	"hushgate/internal/admin"
 	"hushgate/internal/logread"
+	"hushgate/internal/printable"
 )
 
 // now is the day after the lab has written the logs.
@@ -216,7 +217,7 @@ func TestNothingObeyed(t *testing.T) {
 		if err := Write(&b, &v, from); err != nil {
 			t.Fatal(err)
 		}
-		if text := strings.ReplaceAll(b.String(), "\n", ""); text != printable(text) || strings.Count(b.String(), "?") < 20 {
+		if text := strings.ReplaceAll(b.String(), "\n", ""); text != printable.Text(text) || strings.Count(b.String(), "?") < 20 {
 			t.Errorf("%q", text)
 		}
 	}
@@ -265,7 +266,7 @@ func FuzzLogs(f *testing.F) {
 			if err := Write(&b, &v, FromLogs); err != nil {
 				t.Fatal(err)
 			}
-			if text := strings.ReplaceAll(b.String(), "\n", ""); text != printable(text) {
+			if text := strings.ReplaceAll(b.String(), "\n", ""); text != printable.Text(text) {
 				t.Fatalf("%q", text)
 			}
 		}

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"hushgate/internal/admin"
+	"hushgate/internal/printable"
 )
 
 const clockTime = "2006-01-02 15:04:05.000"
@@ -21,18 +21,8 @@ const clockTime = "2006-01-02 15:04:05.000"
 type page struct{ strings.Builder }
 
 func (p *page) line(format string, args ...any) {
-	p.WriteString(printable(fmt.Sprintf(format, args...)))
+	p.WriteString(printable.Text(fmt.Sprintf(format, args...)))
 	p.WriteByte('\n')
-}
-
-// printable replaces what a terminal might obey.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
 }
 
 // Source is where an explanation comes from.
@@ -178,7 +168,7 @@ func (p *page) next(v *admin.Explanation) {
 	fmt.Fprintln(t, "  FRONTEND\tAT ONCE\tDELAY\tEARLY TALK\tPASS\tDECIDED BY")
 	for i := range v.Next {
 		o := &v.Next[i]
-		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", printable(o.Frontend), columns(&o.Treatment), o.Pass, printable(decides(o)))
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\n", printable.Text(o.Frontend), columns(&o.Treatment), o.Pass, printable.Text(decides(o)))
 		if o.AfterDNS != nil {
 			fmt.Fprintf(t, "  \t%s\t\t%s\n", columns(o.AfterDNS), "then DNS lists: "+o.DNSEffect)
 		}

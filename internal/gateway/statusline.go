@@ -8,9 +8,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"hushgate/dataplane"
+	"hushgate/internal/printable"
 )
 
 // The line that `systemctl status` shows of the process (STATUS of sd_notify(3)): what is not well first, then servers and connections.
@@ -60,17 +60,7 @@ func (f *facts) line() string {
 	if f.counted {
 		parts = append(parts, fmt.Sprintf("%d connections, %d held", f.connections, f.held))
 	}
-	return "STATUS=" + onOneLine(strings.Join(parts, "; "))
-}
-
-// onOneLine replaces what would end the line: the rest would be other messages to systemd.
-func onOneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
+	return "STATUS=" + printable.Text(strings.Join(parts, "; "))
 }
 
 // briefly returns the beginning of an error, which may have several lines.

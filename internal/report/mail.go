@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"hushgate/internal/printable"
 )
 
 // localName is an address of this machine, such as postmaster, to which sendmail appends the domain.
@@ -49,7 +51,7 @@ func (r *Report) Mail(w io.Writer, most int, from, to, host string) error {
 		}
 		head += a.name + ": " + list + "\n"
 	}
-	head += "Subject: hushgate on " + printable(strings.ToValidUTF8(host, "?")) + ": " + r.summary() + "\n"
+	head += "Subject: hushgate on " + printable.Text(strings.ToValidUTF8(host, "?")) + ": " + r.summary() + "\n"
 	head += "Content-Type: multipart/mixed; boundary=" + parts.Boundary() + "\n\n"
 	for _, part := range []struct {
 		kind, disposition string

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"hushgate/internal/logread"
+	"hushgate/internal/printable"
 )
 
 // table is a part of the page: a table, with a drawing of it in HTML if it has one.
@@ -50,27 +50,16 @@ func (r *Report) page(most int) page {
 		r.gaveUpTable(most),
 	}
 	for i := range p.Advice {
-		p.Advice[i] = printable(p.Advice[i])
+		p.Advice[i] = printable.Text(p.Advice[i])
 	}
 	for i := range p.Tables {
 		for _, cells := range p.Tables[i].Rows {
 			for k := range cells {
-				cells[k] = printable(cells[k])
+				cells[k] = printable.Text(cells[k])
 			}
 		}
 	}
 	return p
-}
-
-// printable replaces what a terminal or a browser would not print as it is: control characters, escape sequences, signs that change the
-// direction of the text. Clients cannot put any into a log of hushgate, but logs come by other ways too.
-func printable(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c == unicode.ReplacementChar || !unicode.IsPrint(c) {
-			return '?'
-		}
-		return c
-	}, s)
 }
 
 // row is a name with its numbers, and their sum.

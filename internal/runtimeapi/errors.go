@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hushgate/internal/admin"
+	"hushgate/internal/printable"
 )
 
 // What HAProxy shows as a frontend's latest invalid request is the latest early talk here.
@@ -58,7 +59,7 @@ func writeEarlyTalk(b *strings.Builder, p *proxy, n uint64, e *admin.Verdict) {
 	if e.FirstByteMs != nil {
 		silent = *e.FirstByteMs
 	}
-	fmt.Fprintf(b, "  hushgate: talked after %d ms, %d octets in all, rule %q :\n  \n", silent, e.TalkBytes, plain(e.Rule))
+	fmt.Fprintf(b, "  hushgate: talked after %d ms, %d octets in all, rule %q :\n  \n", silent, e.TalkBytes, printable.Text(e.Rule))
 	dump(b, octets)
 }
 

@@ -4,7 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"unicode"
+
+	"hushgate/internal/printable"
 )
 
 // values are the values of fields, by name. A field without one is empty in CSV and left out elsewhere.
@@ -39,21 +40,11 @@ func writeCSV(b *strings.Builder, v values) {
 
 // quoted writes a value for CSV (RFC 4180).
 func quoted(s string) string {
-	s = plain(s)
+	s = printable.Text(s)
 	if !strings.ContainsAny(s, ",\"") {
 		return s
 	}
 	return `"` + strings.ReplaceAll(s, `"`, `""`) + `"`
-}
-
-// plain replaces what would end a line or confuse a terminal: some texts come from servers.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
 }
 
 // writeTyped writes values in the format `typed`.
@@ -66,7 +57,7 @@ func writeTyped(b *strings.Builder, fields []field, of object, v values) {
 		if of.kind != "" {
 			fmt.Fprintf(b, "%c.%d.%d.", of.kind[0], of.proxy, of.sid)
 		}
-		fmt.Fprintf(b, "%d.%s.1:%s:%s\n", f.pos, f.name, f.tags, plain(fmt.Sprint(x)))
+		fmt.Fprintf(b, "%d.%s.1:%s:%s\n", f.pos, f.name, f.tags, printable.Text(fmt.Sprint(x)))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hushgate/internal/admin"
+	"hushgate/internal/printable"
 )
 
 // absent lists what HAProxy has and hushgate has not. Tools expect some of it.
@@ -38,7 +39,7 @@ func showInfo(ctx context.Context, c *client, args []string) (string, error) {
 	}
 	for _, f := range infoFields {
 		if x, ok := all[f.name]; ok {
-			fmt.Fprintf(&b, "%s: %s\n", f.name, plain(fmt.Sprint(x)))
+			fmt.Fprintf(&b, "%s: %s\n", f.name, printable.Text(fmt.Sprint(x)))
 		}
 	}
 	return b.String(), nil

@@ -17,6 +17,7 @@ import (
 
 	"hushgate/internal/admin"
 	"hushgate/internal/crowd"
+	"hushgate/internal/printable"
 )
 
 // TestAnswers: what has no counterpart in HAProxy.
@@ -156,7 +157,7 @@ func TestShortage(t *testing.T) {
 
 // TestPlain: what could be an order for a terminal, or turn text around, is not written.
 func TestPlain(t *testing.T) {
-	if got, want := plain("a\u009b31mb\u202ec\x1b\u2028é"), "a?31mb?c??é"; got != want {
+	if got, want := printable.Text("a\u009b31mb\u202ec\x1b\u2028é"), "a?31mb?c??é"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

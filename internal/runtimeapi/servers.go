@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"hushgate/internal/admin"
+	"hushgate/internal/printable"
 )
 
 const (
@@ -112,7 +113,7 @@ func setServer(ctx context.Context, c *client, args []string) (string, error) {
 		if _, err := netip.ParseAddr(rest[1]); rest[1] == "" {
 			return "", wantAddr
 		} else if err != nil {
-			return "", answerError(fmt.Sprintf("Invalid addr '%s' by 'stats socket command'\n", plain(rest[1])))
+			return "", answerError(fmt.Sprintf("Invalid addr '%s' by 'stats socket command'\n", printable.Text(rest[1])))
 		}
 		return "", noAddr
 	case "fqdn":

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hushgate/internal/admin"
+	"hushgate/internal/printable"
 )
 
 // A session is a connection whose handshake is complete, and that has not ended: what HAProxy's stream is.
@@ -194,7 +195,7 @@ func writeSession(b *strings.Builder, c *admin.Connection, v *view) {
 	fmt.Fprintf(b, "  scf=(nil) flags=0x00000000 state=EST\n  scb=(nil) flags=0x00000000 state=%s\n", state)
 	fmt.Fprintf(b, "  req=(nil) (f=0x000000 an=%#x pipe=0 tofwd=0 total=%d)\n      an_exp=%s rex=<NEVER> wex=<NEVER>\n", analysers, c.BytesToServer, left(c, "<NEVER>"))
 	fmt.Fprintf(b, "  res=(nil) (f=0x000000 an=0x0 pipe=0 tofwd=0 total=%d)\n      an_exp=<NEVER> rex=<NEVER> wex=<NEVER>\n", c.BytesToClient)
-	fmt.Fprintf(b, "  hushgate: phase=%s delay=%v observed=%t pass=%s rule=%q\n", c.Phase, time.Duration(c.DelayMs)*time.Millisecond, c.Observed, c.Pass, plain(c.Rule))
+	fmt.Fprintf(b, "  hushgate: phase=%s delay=%v observed=%t pass=%s rule=%q\n", c.Phase, time.Duration(c.DelayMs)*time.Millisecond, c.Observed, c.Pass, printable.Text(c.Rule))
 }
 
 func shutdownSession(ctx context.Context, c *client, args []string) (string, error) {
