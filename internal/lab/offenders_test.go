@@ -165,6 +165,11 @@ func (s *offenderSite) becomes() {
 	}
 	waitForLine(s.ctx, t, s.g, "msg=offender", "client="+s.bot)
 	waitForLine(s.ctx, t, s.g, `"event":"offender"`, `"offender":"`+s.bot+`"`, `"for_ms":3600000`)
+	log := filepath.Join(t.TempDir(), "log")
+	must(t, os.WriteFile(log, []byte(strings.Join(s.g.Lines(), "\n")+"\n"), 0o600))
+	if out, err := s.l.hushgate(s.ctx, "explain", "--log", log, s.bot); err != nil || !strings.Contains(out, " became an offender ") || !strings.Contains(out, "3 early-talker") {
+		t.Errorf("what the log tells of it: %v, %s", err, out)
+	}
 	s.waitKernel("after three early talks", true)
 	s.dropped("after three early talks")
 	if all := s.listed(); len(all) != 1 || !all[s.bot] {
