@@ -83,6 +83,7 @@ func (s *stream) Write(lines []byte) (int, error) {
 	defer s.busy.Unlock()
 	defer s.closeIfDone()
 	s.settle()
+	before := len(s.sent)
 	s.buf = s.buf[:0]
 	for line := range bytes.SplitAfterSeq(lines, []byte{'\n'}) {
 		if len(line) > 0 {
@@ -99,6 +100,7 @@ func (s *stream) Write(lines []byte) (int, error) {
 		}
 	}
 	if err := s.connect(); err != nil {
+		s.sent = s.sent[:before] // the caller hears that these were not taken: they are not to be counted again by look
 		return 0, err
 	}
 	return len(lines), nil

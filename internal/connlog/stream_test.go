@@ -2,6 +2,7 @@ package connlog
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -19,6 +20,7 @@ import (
 
 	"hushgate/internal/logqueue"
 	"hushgate/internal/testcert"
+	"hushgate/internal/unusedport"
 )
 
 func listenTCP(t *testing.T, address string) *net.TCPListener {
@@ -192,6 +194,34 @@ func issued(t *testing.T, dir, name string, c *testcert.Certificate) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// TestNotTaken: lines that Write could not send to anybody before the end are lost once, and not once more by look.
+func TestNotTaken(t *testing.T) {
+	s, err := dialStream(Target{Proto: frameOctetCount}, "tcp", net.JoinHostPort("127.0.0.1", unusedport.Pick(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() {
+		n, err := s.Write([]byte("one\ntwo\n"))
+		if n != 0 {
+			err = fmt.Errorf("%d octets were taken, %w", n, err)
+		}
+		ended <- err
+	}()
+	for end := time.Now().Add(20 * time.Second); s.trouble() == nil; time.Sleep(time.Millisecond) { // it tries to connect
+		if time.Now().After(end) {
+			t.Fatal("nobody listens, but there is no trouble")
+		}
+	}
+	_ = s.Close()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if err := s.look(); err != nil {
+		t.Errorf("lost again: %v", err)
+	}
 }
 
 // TestTLS checks which syslogs are trusted (RFC 5425 section 5), and that no line is lost to one that is not, or that refuses us.
